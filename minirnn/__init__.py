@@ -1,0 +1,48 @@
+"""minirnn: recurrent networks whose every gradient is derived by hand.
+
+Layers (``RNN``, ``GRU``, ``LSTM``, ...), losses and optimisers are here; ``minirnn.text`` and ``minirnn.lm`` have the
+character language model, ``minirnn.testing`` what proves a gradient, ``minirnn.cells`` the equations.
+"""
+
+from minirnn.backend import Backend
+from minirnn.base import Backward, Layer
+from minirnn.compose import Bidirectional, Sequential
+from minirnn.formats.native import ModelFileError, load, save
+from minirnn.layers import Dropout, Embedding, Last, Linear
+from minirnn.losses import cross_entropy, mse
+from minirnn.optim import SGD, Adam, AdamW, NonFiniteGradientError, RMSProp, clip_grad_norm, clip_grad_value, grad_norm
+from minirnn.padding import length_mask, pad
+from minirnn.recurrent import GRU, LSTM, RNN, Recurrent
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Backend",
+    "Backward",
+    "Bidirectional",
+    "Dropout",
+    "Embedding",
+    "Last",
+    "Layer",
+    "Linear",
+    "ModelFileError",
+    "NonFiniteGradientError",
+    "RMSProp",
+    "Recurrent",
+    "Sequential",
+    "clip_grad_norm",
+    "clip_grad_value",
+    "cross_entropy",
+    "grad_norm",
+    "length_mask",
+    "load",
+    "mse",
+    "pad",
+    "save",
+]

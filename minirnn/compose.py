@@ -1,0 +1,159 @@
+"""Composition without autograd: a layer made of layers calls their passes backward in reverse."""
+
+import copy
+
+from minirnn.backend import Array
+from minirnn.base import Layer, Pull, Reader, Result, Run, State
+from minirnn.cells import split
+from minirnn.scan import flip
+
+
+class Sequential(Layer):
+    """Layers one after another: ``Sequential(Embedding(28, 32), GRU(32, 64), Linear(64, 28))``.
+
+    The state is a tuple with one entry a layer, None for those without.  Layer k's weights are named ``k.…``.
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        if not layers:
+            raise ValueError("Sequential expects at least one layer; got none")
+        check_distinct("Sequential", layers)
+        width: int | None = None
+        timed = True
+        for k, layer in enumerate(layers):
+            if k and not layer.floats:
+                raise ValueError(f"layer {k}, {layer.describe()}, takes integers: it can only be the first")
+            if not timed and not layer.timeless:
+                raise ValueError(
+                    f"layer {k}, {layer.describe()}, needs steps, and a layer before it has reduced them to one"
+                )
+            if width is not None and layer.input_size not in (None, width):
+                raise ValueError(
+                    f"layer {k}, {layer.describe()}, expects {layer.input_size} features; those before it give {width}"
+                )
+            width = layer.output_size or width
+            timed = timed and layer.keeps_time
+        self.layers = layers
+        first = layers[0]
+        self.input_size, self.output_size = first.input_size, width
+        self.integers, self.floats = first.integers, first.floats
+        self.keeps_time, self.timeless = timed, all(layer.timeless for layer in layers)
+
+    def __getitem__(self, k: int) -> Layer:
+        return self.layers[k]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def children(self) -> dict[str, Layer]:
+        return {str(k): layer for k, layer in enumerate(self.layers)}
+
+    def describe(self) -> str:
+        lines = [f"  ({k}): {indent(layer.describe())}" for k, layer in enumerate(self.layers)]
+        return "\n".join(["Sequential(", *lines, ")"])
+
+    def check_state(self, state: State, batch: int) -> State:
+        if state is None:
+            return (None,) * len(self.layers)
+        if not isinstance(state, (tuple, list)) or len(state) != len(self.layers):
+            raise ValueError(
+                f"a Sequential's state is a tuple with one entry a layer, here {len(self.layers)}; "
+                f"got {type(state).__name__}{f' of {len(state)}' if isinstance(state, (tuple, list)) else ''}"
+            )
+        return tuple(layer.check_state(s, batch) for layer, s in zip(self.layers, state, strict=True))
+
+    def apply(self, x: Array, state: State, run: Run) -> Result:
+        pulls: list[Pull] = []
+        finals: list[State] = []
+        saved: dict[str, Reader] = {}
+        for name, layer, initial in zip(self.children(), self.layers, state, strict=True):
+            x, final, pull, kept = layer.apply(x, initial, run)
+            finals.append(final)
+            if run.training:
+                pulls.append(pull)
+                saved |= {f"{name}.{key}": read for key, read in kept.items()}
+
+        def pull_all(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
+            dinitials: list[State] = []
+            for pull, dfinal in zip(reversed(pulls), reversed(dstate), strict=True):
+                dy, dinitial = pull(dy, dfinal)
+                dinitials.append(dinitial)
+            return dy, tuple(reversed(dinitials))
+
+        return Result(x, tuple(finals), pull_all, saved)
+
+
+class Bidirectional(Layer):
+    """Two layers over the same input, one of them in reverse, outputs side by side on the features.
+
+    ``reverse`` is a layer like ``forward`` unless it is given.  Within a row's length the second layer reads the steps
+    last to first, and its output is turned back, so ``y[t]`` holds what both know at step t.  The state is a pair
+    ``(forward's, reverse's)``, weights are named ``forward.…`` and ``reverse.…``.
+    """
+
+    def __init__(self, forward: Layer, reverse: Layer | None = None) -> None:
+        self.ahead = forward
+        self.back = copy.deepcopy(forward) if reverse is None else reverse
+        check_distinct("Bidirectional", (self.ahead, self.back))
+        for layer in (self.ahead, self.back):
+            if not layer.keeps_time:
+                raise ValueError(
+                    f"Bidirectional joins outputs step by step; {layer.describe()} reduces the steps to one"
+                )
+        if forward.input_size != self.back.input_size:
+            raise ValueError(
+                f"Bidirectional expects two layers of one input; got {forward.describe()} and {self.back.describe()}"
+            )
+        self.input_size = forward.input_size
+        widths = (self.ahead.output_size, self.back.output_size)
+        if None in widths or widths[0] != widths[1]:
+            raise ValueError(
+                f"Bidirectional expects two layers with outputs of one width; got {widths[0]} and {widths[1]}"
+            )
+        self.output_size = 2 * (widths[0] or 0)
+        self.integers, self.floats = forward.integers, forward.floats
+
+    def children(self) -> dict[str, Layer]:
+        return {"forward": self.ahead, "reverse": self.back}
+
+    def describe(self) -> str:
+        lines = [f"  {name}: {indent(layer.describe())}" for name, layer in self.children().items()]
+        return "\n".join(["Bidirectional(", *lines, ")"])
+
+    def check_state(self, state: State, batch: int) -> State:
+        pair = (None, None) if state is None else state
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ValueError(f"a Bidirectional's state is a pair (forward's, reverse's); got {type(state).__name__}")
+        return self.ahead.check_state(pair[0], batch), self.back.check_state(pair[1], batch)
+
+    def apply(self, x: Array, state: State, run: Run) -> Result:
+        ahead = self.ahead.apply(x, state[0], run)
+        back = self.back.apply(flip(x, run), state[1], run)
+        y = run.parameters.backend.xp.concatenate([ahead.y, flip(back.y, run)], axis=-1)
+        saved = {f"forward.{key}": read for key, read in ahead.saved.items()}
+        saved |= {f"reverse.{key}": read for key, read in back.saved.items()}
+
+        def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
+            dahead, dback = (None, None) if dy is None else split(dy, 2)
+            dx, dstate_ahead = ahead.pull(dahead, dstate[0])
+            dflipped, dstate_back = back.pull(None if dback is None else flip(dback, run), dstate[1])
+            if dflipped is not None:
+                dflipped = flip(dflipped, run)
+                dx = dflipped if dx is None else dx + dflipped
+            return dx, (dstate_ahead, dstate_back)
+
+        return Result(y, (ahead.state, back.state), pull, saved)
+
+
+def check_distinct(what: str, layers: tuple[Layer, ...]) -> None:
+    """Raise ValueError where one layer object stands in two places, TypeError where something is no layer."""
+    for k, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            raise TypeError(f"{what} expects layers; got {type(layer).__name__} in place {k}")
+        if any(layer is other for other in layers[:k]):
+            raise ValueError(f"{what} has {layer.describe()} in two places; each place needs a layer of its own")
+
+
+def indent(text: str) -> str:
+    """All lines after the first moved in by two, for a description within a description."""
+    return text.replace("\n", "\n  ")

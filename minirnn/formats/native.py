@@ -1,0 +1,200 @@
+"""minirnn's own file: a safetensors file of the named weights, whose metadata describes the network in JSON.
+
+A file is untrusted until everything in it has been held against everything else: the description builds layers (no code
+is read from it, and nothing is allocated), the layers say which weights they need, the file's header says which it has,
+and only where they agree are values read.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from minirnn.backend import get_backend, get_dtype
+from minirnn.base import Layer
+from minirnn.compose import Bidirectional, Sequential
+from minirnn.layers import Dropout, Embedding, Last, Linear
+from minirnn.lm import LanguageModel
+from minirnn.parameters import Parameters
+from minirnn.recurrent import GRU, LSTM, RNN
+from minirnn.text import Vocabulary
+
+KINDS: dict[str, type[Layer]] = {c.__name__: c for c in (RNN, GRU, LSTM, Linear, Embedding, Dropout, Last)}
+DTYPES = {"F32": "float32", "F64": "float64"}
+VERSION = 1
+
+
+class ModelFileError(ValueError):
+    """A file that is not a model of minirnn, or a damaged one; the message says what was expected and what came."""
+
+
+def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
+    """Write a model to ``path`` (``.safetensors`` by custom), whole or not at all.
+
+    An existing file is replaced at the last moment; if anything fails it stays as it was.  Layers of your own, cells of
+    your own and complex weights are not described by the format: ValueError says so before anything is written.
+    """
+    from safetensors.numpy import save as to_bytes  # 10 ms that most programs do not need
+
+    network = model.network if isinstance(model, LanguageModel) else model
+    parameters = network.bound
+    if parameters.dtype.name not in DTYPES.values():
+        raise ValueError(
+            f"a model file holds float32 or float64 weights; got {parameters.dtype.name}: model.to(dtype=...) first"
+        )
+    about: dict[str, Any] = {
+        "version": VERSION,
+        "network": describe(network, network),
+        "seed": parameters.seed,
+        "frozen": sorted(parameters.frozen),
+    }
+    if isinstance(model, LanguageModel):
+        about |= {"task": model.task, "vocabulary": "".join(model.vocab.symbols)}
+    for name, w in network.named_weights().items():
+        if not np.isfinite(w).all():
+            raise ValueError(f"weight {name} is not finite: a diverged model is not saved")
+    tensors = {name: np.ascontiguousarray(w) for name, w in network.named_weights().items()}
+    data = to_bytes(tensors, metadata={"minirnn": json.dumps(about)})
+    with atomic_write(path) as file:
+        file.write(data)
+
+
+def load(path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = None) -> Layer | LanguageModel:
+    """Read what ``save`` wrote: a LanguageModel where a vocabulary was saved, else the layer.
+
+    ``dtype`` None keeps the file's.  Raises ModelFileError for anything that is not a sound model file,
+    FileNotFoundError where there is none.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    chosen = get_backend(backend)
+    if not path.is_file():
+        raise FileNotFoundError(f"no model file at {path}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = _metadata(path, file.metadata())
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+            shapes = {name: tuple(s.get_shape()) for name, s in slices.items()}
+            dtypes = {s.get_dtype() for s in slices.values()}
+            network, vocab = _build(path, about, len(shapes))
+            stored = _check(path, network, shapes, dtypes)
+            parameters = Parameters(network.all_specs(), chosen, get_dtype(chosen, dtype or stored), about["seed"])
+            network.bind(parameters)
+            for name, view in network.named_weights().items():
+                values = file.get_tensor(name)
+                if not np.isfinite(values).all():
+                    raise ModelFileError(f"{path}: weight {name} must be finite; it holds NaN or infinity")
+                view[...] = chosen.xp.asarray(values.astype(parameters.dtype))
+            network.freeze(*about["frozen"])
+            return network if vocab is None else LanguageModel(network, vocab, about["task"])
+    except SafetensorError as error:
+        raise ModelFileError(f"{path} is not a whole safetensors file: {error}") from None
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error}") from None
+
+
+def describe(layer: Layer, root: Layer) -> dict[str, Any]:
+    """A layer as JSON: its kind and arguments, or the layers it is made of."""
+    kind = type(layer).__name__
+    if type(layer) is Sequential:
+        return {"kind": kind, "layers": [describe(child, root) for child in layer.layers]}
+    if type(layer) is Bidirectional:
+        return {"kind": kind, **{name: describe(child, root) for name, child in layer.children().items()}}
+    if KINDS.get(kind) is not type(layer):
+        raise ValueError(f"a model file cannot describe {layer.describe()}: its kind is not one of minirnn's own")
+    config = layer.config()
+    if config.get("tie") is not None:
+        config["tie"] = config["tie"].prefix
+    return {"kind": kind, **config}
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Open a file for writing that takes ``path``'s name only when all of it is on the disk."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # so that the new name survives a power cut too
+    finally:
+        os.close(folder)
+
+
+def _metadata(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
+    if not metadata or "minirnn" not in metadata:
+        raise ModelFileError(f"{path} is a safetensors file, but not of minirnn: its metadata has no entry 'minirnn'")
+    try:
+        about = json.loads(metadata["minirnn"])
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path}: the description of the network must be JSON; {error}") from None
+    if not isinstance(about, dict) or about.get("version") != VERSION:
+        found = about.get("version") if isinstance(about, dict) else about
+        raise ModelFileError(f"{path} must be of format version {VERSION}; it is of {found!r:.40}")
+    return about
+
+
+def _build(path: Path, about: dict[str, Any], weights: int) -> tuple[Layer, Vocabulary | None]:
+    """The network that ``about`` describes, without weights yet, and the vocabulary if there is one."""
+    try:
+        network = _layer(about["network"], "", {}, weights)
+        if not isinstance(about["seed"], int) or not 0 <= about["seed"] < 2**64:
+            raise ValueError(f"seed {about['seed']!r}")
+        if not set(about["frozen"]) <= set(network.all_specs()):
+            raise ValueError("frozen names no weight of the network")
+        if "vocabulary" not in about:
+            return network, None
+        vocab = Vocabulary(about["vocabulary"])
+        LanguageModel(network, vocab, about["task"])  # for its checks
+        return network, vocab
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ModelFileError(
+            f"{path}: the description of the network is not valid: {type(error).__name__}: {error}"
+        ) from None
+
+
+def _layer(about: Any, prefix: str, built: dict[str, Layer], weights: int) -> Layer:
+    """Build one layer and what it holds; ``built`` collects them by prefix, for ties."""
+    arguments = dict(about)
+    kind = arguments.pop("kind")
+    if kind == "Sequential":
+        layers = [_layer(child, f"{prefix}{k}.", built, weights) for k, child in enumerate(arguments["layers"])]
+        return Sequential(*layers)
+    if kind == "Bidirectional":
+        return Bidirectional(
+            *(_layer(arguments[name], f"{prefix}{name}.", built, weights) for name in ("forward", "reverse"))
+        )
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r:.40}")
+    if arguments.get("num_layers", 1) > weights:  # before that many are made
+        raise ValueError(f"{arguments['num_layers']} layers described, {weights} weights stored")
+    if arguments.get("tie") is not None:
+        arguments["tie"] = built[arguments["tie"]]
+    layer = built[prefix] = KINDS[kind](**arguments)
+    return layer
+
+
+def _check(path: Path, network: Layer, shapes: dict[str, tuple[int, ...]], dtypes: set[str]) -> str:
+    """The stored dtype, after names, shapes and dtypes were found to be what the network needs."""
+    expected = {name: spec.shape for name, spec in network.all_specs().items()}
+    for name in sorted(expected.keys() | shapes.keys()):
+        if expected.get(name) != shapes.get(name):
+            wanted = f"have shape {expected[name]}" if name in expected else "not be there"
+            found = f"it has {shapes[name]}" if name in shapes else "it is missing"
+            raise ModelFileError(f"{path}: weight {name} must {wanted}; {found}")
+    if len(dtypes) > 1 or not dtypes <= DTYPES.keys():
+        raise ModelFileError(f"{path}: weights must all be F32 or all F64; got {', '.join(sorted(dtypes))}")
+    return DTYPES[dtypes.pop()] if dtypes else "float32"

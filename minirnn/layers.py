@@ -1,0 +1,204 @@
+"""The layers without recurrence: Linear, Embedding, Dropout, Last."""
+
+import math
+import zlib
+from typing import Any
+
+import numpy as np
+
+from minirnn.backend import Array
+from minirnn.base import Layer, Result, Run, State, check_size
+from minirnn.parameters import Spec
+
+
+class Linear(Layer):
+    """y = x W + b, at every step: (T, B, in) -> (T, B, out), or (B, in) -> (B, out).
+
+    Weights ``W (in, out)`` and ``b (out)``.  With ``tie=embedding``, an ``Embedding(out, in)`` of the same model, there
+    is no ``W``: its rows are the columns of this layer (Press and Wolf 2017, arXiv 1608.05859), and both uses add to
+    its gradient.
+    """
+
+    timeless = True
+
+    def __init__(self, input_size: int, output_size: int, *, bias: bool = True, tie: "Embedding | None" = None) -> None:
+        self.input_size = check_size("input_size", input_size)
+        self.output_size = check_size("output_size", output_size)
+        if tie is not None and (tie.num_embeddings, tie.embedding_dim) != (output_size, input_size):
+            raise ValueError(
+                f"Linear({input_size}, {output_size}) can be tied to Embedding({output_size}, {input_size}); "
+                f"got {tie.describe()}"
+            )
+        self.bias, self.tie = bias, tie
+
+    def specs(self) -> dict[str, Spec]:
+        assert self.input_size  # for the type checker: __init__ set both
+        assert self.output_size
+        specs = {} if self.tie else {"W": Spec((self.input_size, self.output_size), "input", self.input_size)}
+        if self.bias:
+            specs["b"] = Spec((self.output_size,), "bias", self.input_size)
+        return specs
+
+    def config(self) -> dict[str, Any]:
+        return {"input_size": self.input_size, "output_size": self.output_size, "bias": self.bias, "tie": self.tie}
+
+    def apply(self, x: Array, state: State, run: Run) -> Result:
+        W = self.tie.weight("W").T if self.tie else self.weight("W")
+        y = x @ W
+        if self.bias:
+            y += self.weight("b")
+
+        def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
+            if dy is None:
+                return None, None
+            rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
+            dW = self.tie.grad("W").T if self.tie else self.grad("W")
+            dW += rows.T @ drows
+            if self.bias:
+                db = self.grad("b")
+                db += drows.sum(0)
+            return dy @ W.T, None
+
+        return Result(y, None, pull, {"x": lambda: x})
+
+
+class Embedding(Layer):
+    """y[t, b] = W[x[t, b]]: integers (T, B) -> (T, B, embedding_dim).  Weight ``W (num_embeddings, embedding_dim)``."""
+
+    integers, floats = True, False
+
+    def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
+        self.num_embeddings = self.input_size = check_size("num_embeddings", num_embeddings)
+        self.embedding_dim = self.output_size = check_size("embedding_dim", embedding_dim)
+
+    def specs(self) -> dict[str, Spec]:
+        return {"W": Spec((self.num_embeddings, self.embedding_dim), "embedding", self.embedding_dim)}
+
+    def config(self) -> dict[str, Any]:
+        return {"num_embeddings": self.num_embeddings, "embedding_dim": self.embedding_dim}
+
+    def apply(self, x: Array, state: State, run: Run) -> Result:
+        def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
+            if dy is not None:
+                run.parameters.backend.add_rows(self.grad("W"), x.reshape(-1), dy.reshape(-1, self.embedding_dim))
+            return None, None
+
+        return Result(self.weight("W")[x], None, pull, {"x": lambda: x})
+
+
+class Dropout(Layer):
+    """y = x / (1 - p) where a mask keeps it, else 0, in training; y = x in inference (Srivastava et al. 2014).
+
+    The mask is a function of the model's seed, this layer's name, the number of the pass, the step, the row and the
+    feature, so it is the same on every backend and when it is computed again; see ``kept``.
+    """
+
+    timeless = True
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = check_probability("p", p)
+
+    def config(self) -> dict[str, Any]:
+        return {"p": self.p}
+
+    def apply(self, x: Array, state: State, run: Run) -> Result:
+        return drop(x, self.p, self.prefix, run)
+
+
+class Last(Layer):
+    """y[b] = x[lengths[b] - 1, b], the last valid step: (T, B, features) -> (B, features); 0 for a row of length 0.
+
+    Of a bidirectional layer's output, the reverse half has read the whole sequence at step 0, not at the last one.
+    ``Last(bidirectional=True)`` takes the second half of the features there.
+    """
+
+    keeps_time = False
+
+    def __init__(self, *, bidirectional: bool = False) -> None:
+        self.bidirectional = bidirectional
+
+    def config(self) -> dict[str, Any]:
+        return {"bidirectional": self.bidirectional}
+
+    def apply(self, x: Array, state: State, run: Run) -> Result:
+        xp = run.parameters.backend.xp
+        T, B, D = x.shape
+        rows, half = xp.arange(B), D // 2 if self.bidirectional else D
+        if run.past is None:
+            last, empty = xp.full(B, T - 1), xp.zeros((B, 1), bool)
+        else:
+            lengths = T - run.past.sum(0)
+            last, empty = xp.maximum(lengths - 1, 0), (lengths == 0)[:, None]
+        zero = x.dtype.type(0)
+        y = xp.where(empty, zero, xp.concatenate([x[last, rows, :half], x[0, :, half:]], axis=-1))
+
+        def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
+            if dy is None:
+                return None, None
+            dy = xp.where(empty, zero, dy)
+            dx = xp.zeros(x.shape, x.dtype)
+            dx[last, rows, :half] = dy[:, :half]
+            dx[0, :, half:] = dy[:, half:]
+            return dx, None
+
+        return Result(y, None, pull, {})
+
+
+# ---------------------------------------------------------------------- dropout's masks
+
+_GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / the golden ratio: SplitMix64's increment
+_WORD = 2**64 - 1
+
+
+def drop(x: Array, p: float, site: str, run: Run) -> Result:
+    """Dropout of ``x`` (T, B, D) or (B, D) at the place called ``site``; the identity in inference or for p = 0."""
+    if not run.training or p == 0:
+        return Result(x, None, _straight, {})
+    parameters = run.parameters
+    xp, zero, scale = parameters.backend.xp, x.dtype.type(0), 1 / (1 - p)
+    shape = x.shape if x.ndim == 3 else (1, *x.shape)
+    mask = kept(xp, parameters.seed, site, run.call, shape, p).reshape(x.shape)
+
+    def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
+        return None if dy is None else xp.where(mask, dy * scale, zero), None
+
+    return Result(xp.where(mask, x * scale, zero), None, pull, {"mask": lambda: mask})
+
+
+def _straight(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
+    return dy, None
+
+
+def kept(xp: Any, seed: int, site: str, call: int, shape: tuple[int, ...], p: float) -> Array:
+    """Which entries of a (T, B, D) array dropout keeps: True with probability 1 - p.
+
+    A counter-based generator: entry (t, b, d) hashes (seed, site, call), then t, b and d, each time by SplitMix64's
+    output function (Steele, Lea and Flood 2014; constants of Stafford's variant 13), and its upper 32 bits are compared
+    with p.  No entry depends on another, so any part of a mask can be computed anywhere, in any order.
+    """
+    key = seed
+    for word in (zlib.crc32(site.encode()), call):
+        key = int(_mix(np.array([key ^ (word * _GOLDEN & _WORD)], np.uint64))[0])
+    golden = xp.uint64(_GOLDEN)
+    hashed = xp.full((1,) * len(shape), key, xp.uint64)
+    for axis, n in enumerate(shape):
+        index = xp.arange(1, n + 1, dtype=xp.uint64).reshape([-1 if k == axis else 1 for k in range(len(shape))])
+        hashed = _mix(hashed + index * golden)
+    keep: Array = (hashed >> xp.uint64(32)) >= math.floor(p * 2**32)
+    return keep
+
+
+def _mix(z: Array) -> Array:
+    """SplitMix64's output function on uint64, which wraps around as it should."""
+    u = z.dtype.type
+    z = (z ^ (z >> u(30))) * u(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> u(27))) * u(0x94D049BB133111EB)
+    out: Array = z ^ (z >> u(31))
+    return out
+
+
+def check_probability(what: str, p: float) -> float:
+    """``p`` as a float with 0 <= p < 1."""
+    if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 <= p < 1:
+        raise ValueError(f"{what} must be a number from 0 up to, not including, 1; got {p!r}")
+    return float(p)

@@ -1,0 +1,242 @@
+"""The character language model and its jobs: predict the next character, or restore missing ones.
+
+next    a network that reads forward says what comes after each character: perplexity, generation from a prefix.
+fill    a network that reads in both directions restores masked characters.  (One that predicts the next character
+        must not read backward: it would have seen the answer.)
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+
+from minirnn.backend import Array
+from minirnn.base import Layer
+from minirnn.compose import Sequential
+from minirnn.layers import Dropout, Embedding, Linear
+from minirnn.losses import cross_entropy
+from minirnn.padding import length_mask, pad
+from minirnn.parameters import Scheme
+from minirnn.recurrent import GRU, LSTM, RNN
+from minirnn.sampling import check_sampling, distribution, log_softmax, take_rows
+from minirnn.text import Text, TextError, Vocabulary
+
+CELLS: dict[str, type[RNN] | type[GRU] | type[LSTM]] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
+TASKS = ("next", "fill")
+MASK_RATE = 0.15  # of characters masked while learning to fill (Devlin et al. 2019, arXiv 1810.04805, section 3.1)
+WINDOW = 256  # steps that one inference pass computes at a time
+
+
+class LanguageModel:
+    """A vocabulary, a network from indices to logits over it, and what the network was made for.
+
+    ``network`` maps integers (T, B) to (T, B, len(vocab)).  For ``task="fill"`` its inputs have one symbol more than
+    the vocabulary, the mask, with index len(vocab).
+    """
+
+    def __init__(self, network: Layer, vocab: Vocabulary, task: str = "next") -> None:
+        if task not in TASKS:
+            raise ValueError(f"task must be one of {', '.join(TASKS)}; got {task!r}")
+        inputs = len(vocab) + (task == "fill")
+        if not network.integers or (network.input_size, network.output_size) != (inputs, len(vocab)):
+            raise ValueError(
+                f"a network for task {task} takes {inputs} symbols and gives {len(vocab)} logits; "
+                f"got {network.input_size} and {network.output_size}"
+            )
+        self.network, self.vocab, self.task = network, vocab, task
+
+    @classmethod
+    def build(
+        cls,
+        vocab: Vocabulary,
+        *,
+        task: str = "next",
+        cell: str = "gru",
+        hidden_size: int = 256,
+        num_layers: int = 1,
+        embedding_size: int = 0,
+        dropout: float = 0.0,
+        tied: bool = False,
+    ) -> Self:
+        """The usual network: an embedding if ``embedding_size`` is above 0 (else one-hot input), recurrence, Linear.
+
+        ``dropout`` acts between recurrent layers and before the Linear; ``tied`` shares the embedding's weights with
+        the Linear, which takes embedding_size = hidden_size.  Call ``init`` next.
+        """
+        if cell not in CELLS:
+            raise ValueError(f"cell must be one of {', '.join(CELLS)}; got {cell!r}")
+        if tied and (task != "next" or embedding_size != hidden_size):
+            raise ValueError(
+                f"tied weights take task next and embedding_size = hidden_size; got task {task}, "
+                f"embedding_size {embedding_size}, hidden_size {hidden_size}"
+            )
+        inputs = len(vocab) + (task == "fill")
+        embedding = Embedding(inputs, embedding_size) if embedding_size else None
+        recurrent = CELLS[cell](
+            embedding_size or inputs, hidden_size, num_layers, bidirectional=task == "fill", dropout=dropout
+        )
+        layers: list[Layer] = [embedding] if embedding else []
+        layers += [recurrent, Dropout(dropout)] if dropout else [recurrent]
+        layers.append(Linear(recurrent.output_size or 0, len(vocab), tie=embedding if tied else None))
+        return cls(Sequential(*layers), vocab, task)
+
+    def init(self, seed: int = 0, *, scheme: Scheme = "uniform", backend: str = "auto", dtype: Any = "float32") -> Self:
+        """Draw the weights; see ``Layer.init``."""
+        self.network.init(seed, scheme=scheme, backend=backend, dtype=dtype)
+        return self
+
+    def __repr__(self) -> str:
+        return f"LanguageModel of {len(self.vocab) - 1} symbols, task {self.task}\n{self.network!r}"
+
+    # ------------------------------------------------------------------ learning
+
+    def forward(
+        self, x: Array, y: Array, state: Any = None, *, rng: np.random.Generator | None = None
+    ) -> tuple[Any, Any, Callable[[], None]]:
+        """One training pass over a batch (T, B): the mean loss in nats, the final state, a function that runs backward.
+
+        For task fill, characters of ``x`` are masked at random by ``rng``, and the loss counts those.
+        """
+        mask = None
+        if self.task == "fill":
+            x, y, mask = self._mask(x, rng or np.random.default_rng())
+            state = None  # a reverse direction has no state to carry on from
+        logits, state, backward = self.network.forward(x, state)
+        loss, dlogits = cross_entropy(logits, y, mask)
+
+        def run_backward() -> None:
+            backward(dlogits)
+
+        return loss, state, run_backward
+
+    def _mask(self, x: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+        mask = rng.random(x.shape) < MASK_RATE
+        if not mask.any():
+            mask[rng.integers(len(x)), rng.integers(x.shape[1])] = True
+        return np.where(mask, len(self.vocab), x), x, mask
+
+    def perplexity(self, text: Text, *, batch_size: int = 32) -> float:
+        """exp of the mean loss a character.
+
+        next    every character but the first, given all before it in its row: the text is read as ``batch_size`` rows,
+                each from the zero state.
+        fill    characters masked at random (always the same ones), given the rest of their window.
+        """
+        if text.vocab != self.vocab:
+            raise ValueError("the text must be in the model's vocabulary: Text.from_string(..., vocab=lm.vocab)")
+        if len(text) < 2:
+            raise TextError(f"perplexity takes a text of at least 2 characters; got {len(text)}")
+        rows = min(batch_size, len(text) - 1)
+        cuts = np.linspace(0, len(text) - 1, rows + 1).astype(int)
+        pieces = [text.indices[a : b + 1] for a, b in pairwise(cuts)]
+        x, lengths = pad([piece[:-1] for piece in pieces])
+        y, _ = pad([piece[1:] for piece in pieces])
+        counts = length_mask(lengths, len(x))
+        if self.task == "fill":
+            x, y, chosen = self._mask(x, np.random.default_rng(0))
+            counts &= chosen
+        total, state = 0.0, None
+        for t in range(0, len(x), WINDOW):
+            part = slice(t, t + WINDOW)
+            state = None if self.task == "fill" else state
+            logits, state = self.network(x[part], state, lengths=np.clip(lengths - t, 0, len(x[part])))
+            if counts[part].any():
+                loss, _ = cross_entropy(logits, y[part], counts[part])
+                total += float(loss) * int(counts[part].sum())
+        return float(np.exp(total / max(1, counts.sum())))
+
+    # ------------------------------------------------------------------ writing
+
+    def generate(
+        self,
+        prefix: str,
+        length: int = 200,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+    ) -> Iterator[str]:
+        """Go on from ``prefix``: an iterator over ``length`` characters, each computed when asked for.
+
+        ``temperature=0`` is greedy; see ``minirnn.sampling.distribution``.  The unknown symbol is never chosen.
+        """
+        check_sampling(temperature, top_k, top_p)
+        log_p, state = self._read_prefix(prefix, length)
+        return self._generate(log_p, state, length, temperature, top_k, top_p, np.random.default_rng(seed))
+
+    def _generate(
+        self,
+        logits: Array,
+        state: Any,
+        length: int,
+        temperature: float,
+        top_k: int | None,
+        top_p: float | None,
+        rng: np.random.Generator,
+    ) -> Iterator[str]:
+        for left in reversed(range(length)):
+            p = distribution(logits, temperature=temperature, top_k=top_k, top_p=top_p)
+            symbol = int(rng.choice(len(p), p=p))
+            yield self.vocab.symbols[symbol]
+            if left:
+                y, state = self.network(np.array([[symbol]]), state)
+                logits = self._known(y[-1])[0]
+
+    def beam(self, prefix: str, length: int = 200, *, width: int = 4) -> list[tuple[str, float]]:
+        """Beam search: up to ``width`` continuations of ``length`` characters with their log p, best first."""
+        if width < 1:
+            raise ValueError(f"width must be at least 1; got {width}")
+        logits, state = self._read_prefix(prefix, length)
+        log_p, scores, texts = log_softmax(logits)[None], np.zeros(1), np.zeros((1, 0), int)
+        for left in reversed(range(length)):
+            totals = scores[:, None] + log_p  # (beams, V)
+            reachable = int(np.isfinite(totals).sum())
+            best = np.argsort(-totals, axis=None, kind="stable")[: min(width, reachable)]
+            rows, symbols = np.divmod(best, log_p.shape[1])
+            scores = totals.ravel()[best]
+            texts = np.concatenate([texts[rows], symbols[:, None]], axis=1)
+            if left:
+                y, state = self.network(symbols[None], take_rows(state, rows))
+                log_p = log_softmax(self._known(y[-1]))
+        return [(self.vocab.decode(text), float(score)) for text, score in zip(texts, scores, strict=True)]
+
+    def _read_prefix(self, prefix: str, length: int) -> tuple[Array, Any]:
+        """Logits (V,) of the character after ``prefix``, and the state there."""
+        if self.task != "next":
+            raise ValueError(f"generation takes a model of task next; this one has task {self.task}: use fill")
+        if not prefix:
+            raise ValueError("a prefix needs at least one character; got none")
+        if length < 1:
+            raise ValueError(f"length must be at least 1; got {length}")
+        y, state = self.network(self.vocab.encode(prefix)[:, None])
+        return self._known(y[-1])[0], state
+
+    def _known(self, logits: Array) -> Array:
+        """Logits (B, V) with the unknown symbol ruled out."""
+        logits = np.array(logits)
+        if np.isnan(logits).any():
+            raise ArithmeticError("the model's logits are not finite: its weights have diverged")
+        logits[:, 0] = -np.inf
+        return logits
+
+    def fill(self, text: str, *, blank: str = "_") -> str:
+        """``text`` with every ``blank`` replaced by what fits best; the surest first, to help with the others."""
+        if self.task != "fill":
+            raise ValueError(f"filling takes a model of task fill; this one has task {self.task}: use generate")
+        if len(blank) != 1:
+            raise ValueError(f"blank must be one character; got {blank!r}")
+        if not text:
+            raise ValueError("a text to fill needs at least one character; got none")
+        x = self.vocab.encode(text)
+        holes = np.array([c == blank for c in text])
+        x[holes] = len(self.vocab)
+        while holes.any():
+            y, _ = self.network(x[:, None])
+            log_p = log_softmax(self._known(y[:, 0]))
+            best = log_p.max(axis=1)
+            place = int(np.argmax(np.where(holes, best, -np.inf)))
+            x[place], holes[place] = int(np.argmax(log_p[place])), False
+        restored = self.vocab.decode(x)
+        return "".join(c if c != blank else r for c, r in zip(text, restored, strict=True))

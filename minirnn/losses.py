@@ -1,0 +1,98 @@
+"""Losses: each returns the loss, a scalar, and its gradient with respect to its first argument."""
+
+from typing import Any
+
+import numpy as np
+
+from minirnn.backend import Array
+
+
+def cross_entropy(logits: Array, targets: Any, mask: Any = None) -> tuple[Any, Array]:
+    """Mean of -log softmax(logits)[target], and its gradient.
+
+    ``logits`` (..., V), ``targets`` (...) integers from 0 to V - 1, ``mask`` (...) booleans, True where the loss
+    counts: elsewhere the target may be anything and the gradient is 0.  With y = softmax(logits) and N positions that
+    count,
+
+        loss = -1/N Σ log y[target]           (1)
+        dlogits = (y - onehot(target)) / N    (2)
+
+    The softmax is shifted by the largest logit's real part, so that neither large nor complex logits disturb it.
+    """
+    xp = _namespace(logits)
+    V = logits.shape[-1]
+    targets = _integers(xp, targets)
+    if targets.shape != logits.shape[:-1]:
+        raise ValueError(f"targets must have shape {logits.shape[:-1]}, logits' without the last; got {targets.shape}")
+    counts = _mask(xp, mask, targets.shape)
+    N = targets.size if counts is None else int(counts.sum())
+    if N == 0:
+        raise ValueError("cross_entropy expects at least one position that counts; got none")
+    if counts is not None:
+        targets = xp.where(counts, targets, 0)
+    low, high = int(targets.min()), int(targets.max())
+    if low < 0 or high >= V:
+        raise ValueError(f"targets must be from 0 to {V - 1}; got {low if low < 0 else high}")
+    flat = logits.reshape(-1, V)
+    if counts is not None:  # what does not count may be NaN
+        flat = xp.where(counts.reshape(-1, 1), flat, flat.dtype.type(0))
+    place = (xp.arange(len(flat)), targets.reshape(-1))
+    shifted = flat - flat.real.max(axis=1, keepdims=True)
+    dlogits = xp.exp(shifted)
+    total = dlogits.sum(axis=1, keepdims=True)
+    losses = xp.log(total[:, 0]) - shifted[place]  # (1)
+    dlogits /= total
+    dlogits[place] -= 1  # (2)
+    dlogits /= N
+    if counts is not None:
+        zero = dlogits.dtype.type(0)
+        losses = xp.where(counts.reshape(-1), losses, zero)
+        dlogits = xp.where(counts.reshape(-1, 1), dlogits, zero)
+    return losses.sum() / N, dlogits.reshape(logits.shape)
+
+
+def mse(y: Array, target: Any, mask: Any = None) -> tuple[Any, Array]:
+    """Mean of (y - target)² over all entries, and its gradient 2 (y - target) / N.
+
+    ``target`` has y's shape.  ``mask`` (y's leading axes, booleans): True where the entries count; elsewhere the
+    gradient is 0.
+    """
+    xp = _namespace(y)
+    target = xp.asarray(target)
+    if target.shape != y.shape:
+        raise ValueError(f"target must have the shape of y, {y.shape}; got {target.shape}")
+    difference = (y - target).astype(y.dtype, copy=False)
+    N = y.size
+    if mask is not None:
+        ndim = np.ndim(mask)
+        counts = _mask(xp, mask, y.shape[:ndim])
+        assert counts is not None  # for the type checker: there was a mask
+        counts = counts.reshape(counts.shape + (1,) * (y.ndim - ndim))
+        N = int(counts.sum()) * (y.size // max(1, counts.size))
+        difference = xp.where(counts, difference, difference.dtype.type(0))
+    if N == 0:
+        raise ValueError("mse expects at least one entry that counts; got none")
+    return (difference * difference).sum() / N, difference * (2 / N)
+
+
+def _namespace(a: Any) -> Any:
+    """The library that ``a`` belongs to, as the array itself says."""
+    if hasattr(a, "__array_namespace__"):
+        return a.__array_namespace__()
+    raise TypeError(f"a loss expects an array; got {type(a).__name__}")
+
+
+def _integers(xp: Any, targets: Any) -> Array:
+    array: Array = xp.asarray(targets)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"targets must be integers; got {array.dtype}")
+    return array
+
+
+def _mask(xp: Any, mask: Any, shape: tuple[int, ...]) -> Array | None:
+    if mask is None:
+        return None
+    array: Array = xp.asarray(mask)
+    if array.dtype.kind != "b" or array.shape != shape:
+        raise ValueError(f"mask must be booleans of shape {shape}; got {array.dtype} of shape {array.shape}")
+    return array

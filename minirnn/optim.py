@@ -1,0 +1,234 @@
+"""Clipping and optimisers: a few lines each, over the flat vectors of weights and gradients."""
+
+from collections.abc import Callable
+from math import isfinite
+from typing import Any, TypeAlias
+
+from minirnn.backend import Array
+from minirnn.base import Layer
+from minirnn.schedules import constant
+
+Schedule: TypeAlias = Callable[[int], float]
+
+
+class NonFiniteGradientError(ArithmeticError):
+    """A gradient is infinite or not a number; the message names the weight.  Nothing has been changed."""
+
+
+def grad_norm(model: Layer) -> float:
+    """The Euclidean norm of all gradients that are not frozen, as one vector.
+
+    Raises NonFiniteGradientError where it is not finite.  Scaled by the largest entry, so that no square overflows.
+    """
+    parts = [model.grads[s] for s in model.bound.trainable()]
+    xp = model.bound.backend.xp
+    peaks = [float(xp.abs(g).max()) for g in parts]
+    if not all(isfinite(peak) for peak in peaks):
+        raise NonFiniteGradientError(_blame(model))
+    largest = max(peaks, default=0.0)
+    if largest == 0:
+        return 0.0
+    squares = sum(float(xp.linalg.norm(g / largest)) ** 2 for g in parts)
+    return float(largest * squares**0.5)
+
+
+def clip_grad_norm(model: Layer, max_norm: float) -> float:
+    """Scale all gradients so that their global norm is at most ``max_norm``; returns the norm they had.
+
+    (Pascanu, Mikolov and Bengio 2013, arXiv 1211.5063, algorithm 1.)
+    """
+    norm = grad_norm(model)
+    if norm > max_norm:
+        for s in model.bound.trainable():
+            model.grads[s] *= max_norm / norm
+    return norm
+
+
+def clip_grad_value(model: Layer, clip_value: float) -> None:
+    """Limit every entry of the gradients to ±``clip_value``.  Raises NonFiniteGradientError as ``grad_norm`` does."""
+    grad_norm(model)
+    for s in model.bound.trainable():
+        g = model.grads[s]
+        model.bound.backend.xp.clip(g, -clip_value, clip_value, out=g)
+
+
+def _blame(model: Layer) -> str:
+    xp, frozen = model.bound.backend.xp, model.bound.frozen
+    for name, g in model.named_grads().items():
+        bad = g.size - int(xp.isfinite(g).sum())
+        if bad and name not in frozen:
+            first = next(str(v) for v in g.ravel().tolist() if not isfinite(abs(v)))
+            return (
+                f"the gradient of {name} is not finite: {bad} of {g.size} entries, the first {first}; "
+                f"the weights are unchanged. A smaller lr or clip may help; or the input holds NaN"
+            )
+    raise AssertionError("grad_norm found a non-finite gradient and named_grads has none")
+
+
+class Optimizer:
+    """What all optimisers share: a schedule, clipping, and a step over everything that is not frozen.
+
+    ``lr`` is a number or a schedule (see ``minirnn.schedules``): a function of the number of steps taken, from 0.
+    ``clip`` limits the gradients' global norm, ``clip_value`` their entries (first, where both are given).
+    """
+
+    buffers: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        model: Layer,
+        lr: float | Schedule,
+        *,
+        weight_decay: float = 0.0,
+        clip: float | None = None,
+        clip_value: float | None = None,
+    ) -> None:
+        if model.prefix:
+            raise ValueError("an optimiser expects the whole model; got one of its layers")
+        self.model = model
+        self.schedule: Schedule = lr if callable(lr) else constant(_at_least_0("lr", lr))
+        self.weight_decay = _at_least_0("weight_decay", weight_decay)
+        for name, limit in (("clip", clip), ("clip_value", clip_value)):
+            if limit is not None and not limit > 0:
+                raise ValueError(f"{name} must be above 0; got {limit!r}")
+        self.clip, self.clip_value = clip, clip_value
+        self.steps = 0
+        xp = model.bound.backend.xp
+        self.state: dict[str, Array] = {name: xp.zeros_like(model.weights) for name in self.buffers}
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        return self.schedule(self.steps)
+
+    def step(self) -> float:
+        """Clip, update the weights, zero the gradients; returns the gradients' norm before clipping by norm.
+
+        Raises NonFiniteGradientError, with weights and gradients unchanged, where a gradient is not finite.
+        """
+        model, lr = self.model, self.lr
+        norm = grad_norm(model)
+        if self.clip_value is not None:
+            clip_grad_value(model, self.clip_value)
+            norm = grad_norm(model)
+        if self.clip is not None and norm > self.clip:
+            for s in model.bound.trainable():
+                model.grads[s] *= self.clip / norm
+        self.steps += 1
+        for s in model.bound.trainable():
+            self._update(model.weights[s], model.grads[s], lr, {name: a[s] for name, a in self.state.items()})
+        model.zero_grads()
+        model.bound.updates += 1
+        return norm
+
+    def _update(self, w: Array, g: Array, lr: float, state: dict[str, Array]) -> None:
+        raise NotImplementedError(f"{type(self).__name__} does not define _update")
+
+
+class SGD(Optimizer):
+    """w ← w - lr (g + weight_decay w), with momentum v ← momentum v + g in place of g (torch's convention).
+
+    ``nesterov=True`` steps along g + momentum v (Sutskever et al. 2013).
+    """
+
+    def __init__(
+        self, model: Layer, lr: float | Schedule, *, momentum: float = 0.0, nesterov: bool = False, **options: Any
+    ) -> None:
+        self.momentum, self.nesterov = _below_1("momentum", momentum), nesterov
+        if nesterov and momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0; got 0")
+        self.buffers = ("v",) if momentum else ()
+        super().__init__(model, lr, **options)
+
+    def _update(self, w: Array, g: Array, lr: float, state: dict[str, Array]) -> None:
+        if self.weight_decay:
+            g = g + self.weight_decay * w
+        if self.momentum:
+            v = state["v"]
+            v *= self.momentum
+            v += g
+            g = g + self.momentum * v if self.nesterov else v
+        w -= lr * g
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1).
+
+        m ← β1 m + (1 - β1) g;   v ← β2 v + (1 - β2) g²
+        w ← w - lr (m / (1 - β1ᵗ)) / (√(v / (1 - β2ᵗ)) + eps)
+
+    ``weight_decay`` is added to the gradient here; ``AdamW`` takes it from the weights.
+    """
+
+    buffers = ("m", "v")
+    decoupled = False
+
+    def __init__(
+        self,
+        model: Layer,
+        lr: float | Schedule = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        **options: Any,
+    ) -> None:
+        self.beta1, self.beta2 = _below_1("betas[0]", betas[0]), _below_1("betas[1]", betas[1])
+        self.eps = _at_least_0("eps", eps)
+        super().__init__(model, lr, **options)
+
+    def _update(self, w: Array, g: Array, lr: float, state: dict[str, Array]) -> None:
+        m, v = state["m"], state["v"]
+        if self.weight_decay and self.decoupled:
+            w *= 1 - lr * self.weight_decay
+        elif self.weight_decay:
+            g = g + self.weight_decay * w
+        m *= self.beta1
+        m += (1 - self.beta1) * g
+        v *= self.beta2
+        v += (1 - self.beta2) * g * g
+        root = (v / (1 - self.beta2**self.steps)) ** 0.5
+        root += self.eps
+        w -= (lr / (1 - self.beta1**self.steps)) * m / root
+
+
+class AdamW(Adam):
+    """Adam after w ← (1 - lr weight_decay) w (Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2)."""
+
+    decoupled = True
+
+    def __init__(
+        self, model: Layer, lr: float | Schedule = 1e-3, *, weight_decay: float = 1e-2, **options: Any
+    ) -> None:
+        super().__init__(model, lr, weight_decay=weight_decay, **options)
+
+
+class RMSProp(Optimizer):
+    """v ← alpha v + (1 - alpha) g²;  w ← w - lr g / (√v + eps)  (Tieleman and Hinton 2012, lecture 6e)."""
+
+    buffers = ("v",)
+
+    def __init__(
+        self, model: Layer, lr: float | Schedule = 1e-2, *, alpha: float = 0.99, eps: float = 1e-8, **options: Any
+    ) -> None:
+        self.alpha, self.eps = _below_1("alpha", alpha), _at_least_0("eps", eps)
+        super().__init__(model, lr, **options)
+
+    def _update(self, w: Array, g: Array, lr: float, state: dict[str, Array]) -> None:
+        if self.weight_decay:
+            g = g + self.weight_decay * w
+        v = state["v"]
+        v *= self.alpha
+        v += (1 - self.alpha) * g * g
+        w -= lr * g / (v**0.5 + self.eps)
+
+
+def _at_least_0(what: str, value: float) -> float:
+    if not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise ValueError(f"{what} must be a number of at least 0; got {value!r}")
+    return float(value)
+
+
+def _below_1(what: str, value: float) -> float:
+    if not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise ValueError(f"{what} must be a number from 0 up to, not including, 1; got {value!r}")
+    return float(value)

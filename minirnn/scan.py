@@ -1,0 +1,123 @@
+"""The only owner of time: the scan forward, backpropagation through time, and the gradients of the weights.
+
+Everything here is written once, over any cell of ``cells.py`` or of your own:
+
+    forward    P = X W + b                                   one product for all steps
+               for t = 0 .. T-1:
+                   q = h[t] U;   h[t+1], saved[t] = step(P[t], q, h[t])
+
+    backward   for t = T-1 .. 0:
+                   dh = dh + dY[t]
+                   dP[t], dq[t], direct = unstep(dh, saved[t])
+                   dh = dq[t] Uᵀ + direct
+
+    after      dU += H[:-1]ᵀ dQ;   dW += Xᵀ dP;   db += Σ dP;   dX = dP Wᵀ      one product each
+
+``h[0]`` is the initial state, so ``y = h[1:]`` and ``h[:-1]`` are views of one array.  A cell with several stages has
+its inner lines run for each stage, forward and then in reverse.  Where ``carry[t]`` is True the state is carried over
+unchanged and its gradient passes straight through: that is all that lengths amount to here.  A reverse direction is
+the same scan over rows flipped within their length.
+"""
+
+from typing import Any
+
+from minirnn.backend import Array
+from minirnn.base import Reader, Run
+from minirnn.cells import Arrays, block_of, recurrent_bias_of, stages_of, units_of
+
+
+class Scan:
+    """One cell unrolled over the steps of one direction.
+
+    ``columns[k]`` are the columns of W, U and b that stage k uses.  ``P`` is (T, B, G·H), ``state`` one (B, H) array a
+    state; ``carry`` is (T, B, 1) or None.
+    """
+
+    def __init__(self, cell: Any, hidden_size: int, weights: dict[str, Array], xp: Any) -> None:
+        self.stages, self.xp = stages_of(cell), xp
+        self.U, self.columns, self.units = [], [], []
+        self.bias: list[list[tuple[slice, Array]]] = []
+        start = 0
+        for stage in self.stages:
+            stop = start + len(stage.gates) * hidden_size
+            self.columns.append(slice(start, stop))
+            self.U.append(weights["U"][:, start:stop])
+            self.units.append([weights[name] for name in units_of(stage)])
+            self.bias.append(
+                [(block_of(stage, gate, hidden_size), weights[f"b{gate}"]) for gate in recurrent_bias_of(stage)]
+            )
+            start = stop
+
+    def forward(self, P: Array, state: Arrays, carry: Array | None, *, save: bool) -> tuple[Array, Arrays]:
+        """All steps; returns h (T+1, B, H) and the final state.  With ``save``, what backward needs is kept here."""
+        T, B, H = len(P), *state[0].shape
+        h = self.xp.empty((T + 1, B, H), P.dtype)
+        h[0] = state[0]
+        self.saved: list[list[Arrays]] = [[] for _ in self.stages]
+        # what each stage's U multiplies: for the first, h itself
+        self.A = [h[:-1], *(self.xp.empty((T, B, H), P.dtype) for _ in self.stages[1:] if save)]
+        for t in range(T):
+            state = (h[t], *state[1:])
+            flow = state
+            for k, stage in enumerate(self.stages):
+                if k and save:
+                    self.A[k][t] = flow[0]
+                q = flow[0] @ self.U[k]
+                for block, v in self.bias[k]:
+                    q[:, block] += v
+                flow, saved = stage.step(P[t, :, self.columns[k]], q, flow, *self.units[k])
+                if save:
+                    self.saved[k].append(saved)
+            if carry is not None:
+                flow = tuple(self.xp.where(carry[t], old, new) for old, new in zip(state, flow, strict=True))
+            h[t + 1] = flow[0]
+            state = flow
+        return h, (h[T], *state[1:])
+
+    def backward(
+        self, dy: Array | None, dstate: Arrays, carry: Array | None
+    ) -> tuple[Array, list[Array], list[list[Array]], Arrays]:
+        """All steps in reverse: dP, each stage's dQ and gradients of its units, and the initial state's gradient."""
+        T, B, H = self.A[0].shape
+        dP = self.xp.empty((T, B, sum(len(stage.gates) for stage in self.stages) * H), dstate[0].dtype)
+        dQ = [dP[:, :, columns] for columns in self.columns]
+        dunits = [[self.xp.zeros_like(unit) for unit in units] for units in self.units]
+        for t in reversed(range(T)):
+            if dy is not None:
+                dstate = (dstate[0] + dy[t], *dstate[1:])
+            flow = dstate
+            if carry is not None:
+                flow = tuple(self.xp.where(carry[t], d.dtype.type(0), d) for d in flow)
+            for k, stage in reversed(list(enumerate(self.stages))):
+                dp, dq, direct, *dw = stage.unstep(flow, self.saved[k][t], *self.units[k])
+                if dq is not dp:
+                    if t == T - 1:
+                        dQ[k] = self.xp.empty((T, B, dq.shape[1]), dq.dtype)
+                    dQ[k][t] = dq
+                dP[t, :, self.columns[k]] = dp
+                da = dq @ self.U[k].T
+                flow = (da if direct[0] is None else da + direct[0], *direct[1:])
+                for i, part in enumerate(dw):
+                    dunits[k][i] += part.sum(0)
+            if carry is not None:
+                flow = tuple(self.xp.where(carry[t], d, new) for d, new in zip(dstate, flow, strict=True))
+            dstate = flow
+        return dP, dQ, dunits, dstate
+
+    def named(self) -> dict[str, Reader]:
+        """Readers of the saved quantities by name, each stacked over the steps: (T, B, H)."""
+
+        def reader(k: int, i: int) -> Reader:
+            saved = self.saved[k]
+            return lambda: self.xp.stack([step[i] for step in saved])
+
+        return {name: reader(k, i) for k, stage in enumerate(self.stages) for i, name in enumerate(stage.saves)}
+
+
+def flip(a: Array, run: Run) -> Array:
+    """``a`` (T, B, ...) with each row's steps reversed within its length."""
+    if run.flipped is None:
+        return a[::-1]
+    index = run.flipped.reshape(run.flipped.shape + (1,) * (a.ndim - 2))
+    out: Array = run.parameters.backend.xp.take_along_axis(a, index, axis=0)
+    return out

@@ -1,0 +1,166 @@
+"""An independent oracle for recurrent networks: scalar loops over nested lists, nothing else.
+
+What it is: the published equations of the Elman network, the GRU (both places of the reset gate) and the LSTM,
+written one number at a time with ``math.tanh`` and ``math.exp`` on Python floats (f8). One row of the batch is run
+at a time, so a row's length is simply the bound of its time loop.
+
+Why it exists: a gradient check only says that a backward pass belongs to its forward pass. A forward pass with two
+gates swapped, or with a reverse direction that never reverses, has perfectly consistent gradients. It does not have
+the numbers computed here, and this file shares no code with the package (nor NumPy), so it cannot share its mistakes.
+
+Shapes: x is [T][B][D]; W [D][G*H], U [H][G*H], b [G*H], bn [H], with the G gate blocks side by side in the order
+RNN: one block; GRU: r, z, n; LSTM: i, f, g, o. States are [num_layers * num_directions][B][H].
+
+References:
+ [1] Elman 1990, "Finding Structure in Time".
+ [2] Hochreiter & Schmidhuber 1997, "Long Short-Term Memory"; the forget gate is from Gers et al. 2000, "Learning to
+     Forget"; written out in the documentation of torch.nn.LSTM.
+ [3] Cho et al. 2014, arXiv:1406.1078, equations 5 to 8: the GRU (reset gate before the product with U).
+ [4] The documentation of torch.nn.GRU: the GRU with the reset gate after the product with U.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias
+
+Vector: TypeAlias = list[float]
+Matrix: TypeAlias = list[list[float]]
+Cube: TypeAlias = list[list[list[float]]]
+Weights: TypeAlias = dict[str, Any]  # "W" and "U" are a Matrix; "b" and, for gru_after, "bn" are a Vector
+Memory: TypeAlias = tuple[Vector, ...]  # one row's state in one direction: (h,) or, for the LSTM, (h, c)
+State: TypeAlias = tuple[Cube, ...]  # the whole network's state: (h,) or (h, c)
+
+KINDS = ("rnn_tanh", "rnn_relu", "gru_after", "gru_before", "lstm")
+
+
+def sigmoid(a: float) -> float:
+    """1 / (1 + exp(-a)); exp only ever sees a number that is not positive, so it cannot overflow."""
+    if a >= 0.0:
+        return 1.0 / (1.0 + math.exp(-a))
+    e = math.exp(a)
+    return e / (1.0 + e)
+
+
+def dot(v: Vector, m: Matrix, column: int) -> float:
+    """One entry of the row vector v times the matrix m."""
+    if len(v) != len(m):
+        raise ValueError(f"a vector of {len(v)} times a matrix of {len(m)} rows")
+    total = 0.0
+    for k in range(len(v)):
+        total += v[k] * m[k][column]
+    return total
+
+
+def rnn_step(kind: str, x: Vector, h: Vector, p: Weights) -> Vector:
+    """[1]: h' = tanh(x W + b + h U), or relu in place of tanh."""
+    new_h = []
+    for j in range(len(h)):
+        a = dot(x, p["W"], j) + p["b"][j] + dot(h, p["U"], j)
+        new_h.append(math.tanh(a) if kind == "rnn_tanh" else max(0.0, a))
+    return new_h
+
+
+def gru_step(kind: str, x: Vector, h: Vector, p: Weights) -> Vector:
+    """[3] for "gru_before", [4] for "gru_after"; gate blocks r, z, n."""
+    size = len(h)
+    r, z = [], []
+    for j in range(size):
+        r.append(sigmoid(dot(x, p["W"], j) + p["b"][j] + dot(h, p["U"], j)))  # [3] eq. 5
+        z.append(sigmoid(dot(x, p["W"], size + j) + p["b"][size + j] + dot(h, p["U"], size + j)))  # [3] eq. 6
+    reset_h = [r[j] * h[j] for j in range(size)]
+    new_h = []
+    for j in range(size):
+        a = dot(x, p["W"], 2 * size + j) + p["b"][2 * size + j]
+        if kind == "gru_before":
+            a += dot(reset_h, p["U"], 2 * size + j)  # [3] eq. 8: (r * h) U_n
+        else:
+            a += r[j] * (dot(h, p["U"], 2 * size + j) + p["bn"][j])  # [4]: r * (h U_n + bn)
+        n = math.tanh(a)
+        new_h.append((1.0 - z[j]) * n + z[j] * h[j])  # [3] eq. 7: z keeps the old state
+    return new_h
+
+
+def lstm_step(x: Vector, h: Vector, c: Vector, p: Weights) -> tuple[Vector, Vector]:
+    """[2]; gate blocks i, f, g, o. Returns h' and c'."""
+    size = len(h)
+    new_h, new_c = [], []
+    for j in range(size):
+        a = [dot(x, p["W"], k * size + j) + p["b"][k * size + j] + dot(h, p["U"], k * size + j) for k in range(4)]
+        i, f, g, o = sigmoid(a[0]), sigmoid(a[1]), math.tanh(a[2]), sigmoid(a[3])
+        new_c.append(f * c[j] + i * g)
+        new_h.append(o * math.tanh(new_c[j]))
+    return new_h, new_c
+
+
+def step(kind: str, x: Vector, memory: Memory, p: Weights) -> Memory:
+    """One time step of one row: the state after having read x."""
+    if kind in ("rnn_tanh", "rnn_relu"):
+        return (rnn_step(kind, x, memory[0], p),)
+    if kind in ("gru_after", "gru_before"):
+        return (gru_step(kind, x, memory[0], p),)
+    return lstm_step(x, memory[0], memory[1], p)
+
+
+def run(
+    kind: str, x: Cube, layers: list[list[Weights]], state: State | None = None, lengths: list[int] | None = None
+) -> tuple[Cube, State]:
+    """Run a stack of layers, each of one direction (forward) or two (forward, reverse).
+
+    Returns y [T][B][H * num_directions] of the last layer (0 past a row's length) and the final states, whose index
+    is layer * num_directions + direction. A reverse direction reads from the row's own last valid step down to 0.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind is {kind!r}, not one of {KINDS}")
+    steps, rows = len(x), len(x[0])
+    directions, size = len(layers[0]), len(layers[0][0]["U"])
+    parts = 2 if kind == "lstm" else 1
+    if state is None:
+        zeros: Cube = [[[0.0] * size for _ in range(rows)] for _ in range(len(layers) * directions)]
+        state = (zeros,) * parts  # only ever read, so h and c may be one and the same list
+    if lengths is None:
+        lengths = [steps] * rows
+
+    y: Cube = [[[0.0] * (size * directions) for _ in range(rows)] for _ in range(steps)]
+    final: State = tuple([[list(row) for row in block] for block in part] for part in state)
+    for b in range(rows):
+        sequence: Matrix = [x[t][b] for t in range(lengths[b])]  # the row's valid steps, and no others
+        for layer in range(len(layers)):
+            outputs: Matrix = [[] for _ in sequence]
+            for direction in range(directions):
+                index = layer * directions + direction
+                memory: Memory = tuple(part[index][b] for part in state)
+                order = list(range(len(sequence)))
+                if direction == 1:
+                    order.reverse()
+                for t in order:
+                    memory = step(kind, sequence[t], memory, layers[layer][direction])
+                    outputs[t].extend(memory[0])  # forward half first, then the reverse half
+                for k in range(parts):
+                    final[k][index][b] = list(memory[k])
+            sequence = outputs
+        for t in range(len(sequence)):
+            y[t][b] = sequence[t]
+    return y, final
+
+
+def cross_entropy(logits: Cube, targets: list[list[int]], mask: list[list[bool]] | None = None) -> float:
+    """The mean of -log softmax(logits)[target], in nats, over the positions where mask is true (all, without one)."""
+    total, count = 0.0, 0
+    for t in range(len(targets)):
+        for b in range(len(targets[t])):
+            if mask is not None and not mask[t][b]:
+                continue
+            row = logits[t][b]
+            top = max(row)  # subtracted first, so that no exp overflows
+            log_sum = top + math.log(sum(math.exp(a - top) for a in row))
+            total += log_sum - row[targets[t][b]]
+            count += 1
+    if count == 0:
+        raise ValueError("no position to take the mean over")
+    return total / count
+
+
+def perplexity(logits: Cube, targets: list[list[int]]) -> float:
+    """exp of the mean cross entropy per position."""
+    return math.exp(cross_entropy(logits, targets))
