@@ -24,6 +24,10 @@ class Backend:
     xp: ModuleType
     dtypes: tuple[str, ...]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles of a model name its backend; a module cannot be copied."""
+        return get_backend, (self.name,)
+
     def zeros(self, size: int, dtype: np.dtype[Any]) -> Array:
         """A flat vector of zeros that begins on a cache line."""
         room = ALIGNMENT // dtype.itemsize

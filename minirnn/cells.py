@@ -14,8 +14,8 @@ functions, written side by side:
 ``dname`` is the gradient of the loss with respect to ``name``: if the loss moves by dL when ``name`` moves by dname,
 an equation y = f(x) turns dy into dx = f'(x) dy, and a quantity used twice collects the sum of what both uses send
 back.  The paths through the products (``dh += dq Uᵀ``, ``dx = dp Wᵀ``) and the sums over time (``dU``, ``dW``, ``db``)
-are the same for every cell and live in ``scan.py`` and ``recurrent.py``; ``dstate[0]`` is only what reaches ``h`` *directly*, and
-None where no direct path exists.
+are the same for every cell and live in ``scan.py`` and ``recurrent.py``; ``dstate[0]`` is only what reaches ``h``
+*directly*, and None where no direct path exists.
 
 The numbers (1), (2), ... in a docstring are those in the code below it.  ``'`` marks the state after the step (``h1``
 and ``c1`` in code), ``σ`` the logistic sigmoid, products of equals are elementwise.  Arrays are (B, H) for a state and
@@ -127,9 +127,9 @@ class ReluCell:
         a  = p + q                            (1)
         h' = a where a > 0, else 0            (2)
 
-    Transposed; h' > 0 exactly where a > 0, and at the kink the derivative is taken as 0:
+    Transposed; at the kink, a = 0, the derivative is taken as 0:
 
-        da = dh' where h' > 0, else 0         (2)
+        da = dh' where a > 0, else 0          (2)
         dp = dq = da                          (1)
 
     The code tests the opposite, so that a NaN is passed on and not turned into 0.
@@ -137,19 +137,19 @@ class ReluCell:
 
     state = ("h",)
     gates = ("h",)
-    saves = ("h1",)
+    saves = ("a",)
 
     @staticmethod
     def step(p: Array, q: Array, state: Arrays) -> tuple[Arrays, Arrays]:
         a = p + q  # (1)
         h1 = np.where(a.real <= 0, a.dtype.type(0), a)  # (2)
-        return (h1,), (h1,)
+        return (h1,), (a,)
 
     @staticmethod
     def unstep(dstate: Arrays, saved: Arrays) -> tuple[Any, ...]:
         (dh1,) = dstate
-        (h1,) = saved
-        da = np.where(h1.real <= 0, h1.dtype.type(0), dh1)  # (2)
+        (a,) = saved
+        da = np.where(a.real <= 0, a.dtype.type(0), dh1)  # (2)
         return da, da, (None,)  # (1)
 
 

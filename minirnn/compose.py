@@ -54,7 +54,7 @@ class Sequential(Layer):
 
     def check_state(self, state: State, batch: int) -> State:
         if state is None:
-            return (None,) * len(self.layers)
+            state = (None,) * len(self.layers)
         if not isinstance(state, (tuple, list)) or len(state) != len(self.layers):
             raise ValueError(
                 f"a Sequential's state is a tuple with one entry a layer, here {len(self.layers)}; "

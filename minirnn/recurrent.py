@@ -66,7 +66,7 @@ class Direction(Layer):
         if indices:
             P = self.weight("W")[x] + self.weight("b")
         else:
-            P = (x.reshape(T * B, D) @ self.weight("W")).reshape(T, B, -1)
+            P = (x.reshape(T * B, D) @ self.weight("W")).reshape(T, B, len(self.gates) * H)
             P += self.weight("b")
         scan = Scan(self.cell, H, {name: self.weight(name) for name in self.specs()}, xp)
         h, final = scan.forward(P, state if given else self.initial(B, run), carry, save=run.training)
@@ -79,7 +79,7 @@ class Direction(Layer):
             if dstate is None:
                 dstate = tuple(xp.zeros((B, H), p.dtype) for _ in self.cell.state)
             dP, dQ, dunits, dstate = scan.backward(dy, dstate, carry)
-            rows = dP.reshape(T * B, -1)
+            rows = dP.reshape(T * B, dP.shape[2])
             self._accumulate(scan, dQ, dunits)
             if not given and self.trainable_state:
                 for name, d in zip(self.cell.state, dstate, strict=True):

@@ -1,9 +1,10 @@
-"""The only owner of time: the scan forward, backpropagation through time, and the gradients of the weights.
+"""The only owner of time: the scan forward, and backpropagation through time.
 
-Everything here is written once, over any cell of ``cells.py`` or of your own:
+Written once, over any cell of ``cells.py`` or of your own; the products before and after are in ``recurrent.py``:
 
-    forward    P = X W + b                                   one product for all steps
-               for t = 0 .. T-1:
+    before     P = X W + b                                   one product for all steps
+
+    forward    for t = 0 .. T-1:
                    q = h[t] U;   h[t+1], saved[t] = step(P[t], q, h[t])
 
     backward   for t = T-1 .. 0:

@@ -1,0 +1,103 @@
+"""A cell of one's own, derived and proven: the LSTM with peepholes.
+
+    python examples/own_cell.py          # needs the extra `test`, for Hypothesis
+
+Nothing of minirnn has to be imported to write a cell.  ``Recurrent`` unrolls it in any depth and direction, and the
+checks that prove minirnn's own cells prove it, or say where the derivation went wrong.
+"""
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+
+from minirnn import Recurrent
+from minirnn.testing import GradientError, check_adjoint, check_gradients
+from minirnn.testing.strategies import Case, cases
+
+
+def sigmoid(a: Any) -> Any:
+    return 0.5 * np.tanh(0.5 * a) + 0.5
+
+
+class PeepholeLSTM:
+    """Gates that see the cell (Gers and Schmidhuber 2000); w_i, w_f, w_o are per-unit weights.
+
+        i  = σ(p_i + q_i + w_i c)             (1)
+        f  = σ(p_f + q_f + w_f c)             (2)
+        g  = tanh(p_g + q_g)                  (3)
+        c' = f c + i g                        (4)
+        o  = σ(p_o + q_o + w_o c')            (5)  sees the new cell
+        h' = o tanh(c')                       (6)
+
+    Transposed, with m = tanh(c'):
+
+        do  = dh' m,  da_o = do o (1 - o)     (6) (5)
+        dc' = dc' + dh' o (1 - m²) + da_o w_o (6) (5)  c' is used by the next step, by (6) and by (5)
+        dw_o = da_o c'                        (5)
+        di = dc' g,  da_i = di i (1 - i)      (4) (1)
+        df = dc' c,  da_f = df f (1 - f)      (4) (2)
+        dg = dc' i,  da_g = dg (1 - g²)       (4) (3)
+        dc = dc' f + da_i w_i + da_f w_f      (4) (1) (2)
+        dw_i = da_i c,  dw_f = da_f c         (1) (2)
+    """
+
+    state = ("h", "c")
+    gates = ("i", "f", "g", "o")
+    units = ("w_i", "w_f", "w_o")
+    saves = ("i", "f", "g", "o", "c", "c1", "m")
+
+    @staticmethod
+    def step(p: Any, q: Any, state: Any, w_i: Any, w_f: Any, w_o: Any) -> Any:
+        _, c = state
+        a_i, a_f, a_g, a_o = np.split(p + q, 4, axis=-1)
+        i = sigmoid(a_i + w_i * c)  # (1)
+        f = sigmoid(a_f + w_f * c)  # (2)
+        g = np.tanh(a_g)  # (3)
+        c1 = f * c + i * g  # (4)
+        o = sigmoid(a_o + w_o * c1)  # (5)
+        m = np.tanh(c1)
+        return (o * m, c1), (i, f, g, o, c, c1, m)  # (6)
+
+    @staticmethod
+    def unstep(dstate: Any, saved: Any, w_i: Any, w_f: Any, w_o: Any) -> Any:
+        dh1, dc1 = dstate
+        i, f, g, o, c, c1, m = saved
+        da_o = dh1 * m * o * (1 - o)  # (6) (5)
+        dc1 = dc1 + dh1 * o * (1 - m * m) + da_o * w_o  # (6) (5)
+        da_i = dc1 * g * i * (1 - i)  # (4) (1)
+        da_f = dc1 * c * f * (1 - f)  # (4) (2)
+        da_g = dc1 * i * (1 - g * g)  # (4) (3)
+        dc = dc1 * f + da_i * w_i + da_f * w_f  # (4) (1) (2)
+        da = np.concatenate([da_i, da_f, da_g, da_o], axis=-1)
+        return da, da, (None, dc), da_i * c, da_f * c, da_o * c1
+
+
+class Forgotten(PeepholeLSTM):
+    """The same with a term forgotten: that (5) uses the new cell too."""
+
+    @staticmethod
+    def unstep(dstate: Any, saved: Any, w_i: Any, w_f: Any, w_o: Any) -> Any:
+        return PeepholeLSTM.unstep(dstate, saved, w_i, w_f, w_o * 0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(cases([PeepholeLSTM], largest=3, num_layers=2))
+def prove(case: Case) -> None:
+    """Any depth, direction, lengths, states: every gradient by complex step, and the adjoint identity."""
+    check_gradients(case.model, case.x, case.state, lengths=case.lengths, methods=("complex step",))
+    check_adjoint(case.model, case.x, case.state, lengths=case.lengths)
+
+
+if __name__ == "__main__":
+    prove()
+    layer = Recurrent(PeepholeLSTM, 2, 3).init(seed=0, dtype="float64")
+    x = np.random.default_rng(0).normal(size=(4, 2, 2))
+    print(check_gradients(layer, x))
+    print("\nand with one term of the derivation forgotten:\n")
+    try:
+        check_gradients(Recurrent(Forgotten, 2, 3).init(seed=0, dtype="float64"), x, methods=("complex step",))
+    except GradientError as error:
+        print(error)
+    else:
+        raise SystemExit("the fault was not found")

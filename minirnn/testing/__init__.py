@@ -1,0 +1,26 @@
+"""What proves a gradient: minirnn's own evidence, for layers and cells of anybody's.
+
+``check_gradients`` and ``check_adjoint`` hold a pass backward against derivatives that do not depend on it;
+``hessian_vector_product`` differentiates the pass backward itself.  ``minirnn.testing.strategies`` draws layers,
+shapes, lengths and states for Hypothesis (extra ``test``).
+"""
+
+from minirnn.testing.gradients import (
+    GradientError,
+    Report,
+    Row,
+    check_adjoint,
+    check_gradients,
+    hessian_vector_product,
+    kink_distance,
+)
+
+__all__ = [
+    "GradientError",
+    "Report",
+    "Row",
+    "check_adjoint",
+    "check_gradients",
+    "hessian_vector_product",
+    "kink_distance",
+]

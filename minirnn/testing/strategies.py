@@ -1,0 +1,127 @@
+"""Hypothesis strategies: layers, shapes, inputs, lengths and states.
+
+Arrays are drawn as a seed and a scale, not number by number: examples are made quickly, and shrink in the shapes and
+options, where the reason for a failure is.  ::
+
+    from hypothesis import given
+    from minirnn.testing import check_gradients
+    from minirnn.testing.strategies import cases
+
+
+    @given(cases(cells=[MyCell]))
+    def test_my_cell(case):
+        check_gradients(case.model, case.x, case.state, lengths=case.lengths)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minirnn.backend import Array
+from minirnn.base import Layer, State
+from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell
+from minirnn.recurrent import Recurrent
+from minirnn.testing.gradients import kink_distance
+
+try:
+    from hypothesis import strategies as st
+except ImportError as error:
+    raise ImportError("minirnn.testing.strategies needs Hypothesis: pip install 'minirnn[test]'") from error
+
+CELLS = (TanhCell, ReluCell, GRUCell, GRUBeforeCell, LSTMCell)
+KINK = 1e-3  # cases keep relu's inputs at least this far from 0
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer with something to run it on: float64, ``lengths`` None or (B,), ``state`` None or as the layer's."""
+
+    model: Layer
+    x: Array
+    state: State
+    lengths: Array | None
+
+
+def sizes(largest: int = 4) -> st.SearchStrategy[int]:
+    """A size from 1 to ``largest``, the small ones first in shrinking."""
+    return st.integers(1, largest)
+
+
+@st.composite
+def arrays(draw: st.DrawFn, shape: tuple[int, ...], scales: Sequence[float] = (1.0, 0.1, 3.0)) -> Array:
+    """A float64 array of ``shape``: normal, from a drawn seed, times a drawn scale."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    scaled: Array = rng.normal(size=shape) * draw(st.sampled_from(list(scales)))
+    return scaled
+
+
+@st.composite
+def layers(
+    draw: st.DrawFn,
+    cells: Sequence[Any] = CELLS,
+    *,
+    largest: int = 4,
+    num_layers: int = 3,
+    bidirectional: bool | None = None,
+    dropout: bool = True,
+    dtype: str = "float64",
+) -> Recurrent:
+    """A recurrent layer with weights, over one of ``cells``, of up to ``num_layers``, with sizes up to ``largest``.
+
+    ``bidirectional`` None draws it; ``dropout=False`` and ``num_layers=1`` leave those out.
+    """
+    depth = draw(st.integers(1, num_layers))
+    layer = Recurrent(
+        draw(st.sampled_from(list(cells))),
+        draw(sizes(largest)),
+        draw(sizes(largest)),
+        depth,
+        bidirectional=draw(st.booleans()) if bidirectional is None else bidirectional,
+        dropout=draw(st.sampled_from([0.0, 0.4])) if dropout and depth > 1 else 0.0,
+        trainable_state=draw(st.booleans()),
+    )
+    layer.init(draw(st.integers(0, 2**32 - 1)), dtype=dtype)
+    layer.weights *= draw(st.sampled_from([1.0, 2.0]))
+    return layer
+
+
+@st.composite
+def lengths(draw: st.DrawFn, num_steps: int, batch_size: int) -> Array:
+    """Lengths (batch_size,), each from 0 to ``num_steps``, in any order."""
+    return np.array(draw(st.lists(st.integers(0, num_steps), min_size=batch_size, max_size=batch_size)), np.int64)
+
+
+@st.composite
+def states(draw: st.DrawFn, layer: Recurrent, batch_size: int) -> State:
+    """An initial state for ``layer``."""
+    shape = (len(layer.directions), batch_size, layer.hidden_size)
+    found = tuple(draw(arrays(shape)) for _ in layer.cell.state)
+    return found if len(found) > 1 else found[0]
+
+
+@st.composite
+def cases(
+    draw: st.DrawFn,
+    cells: Sequence[Any] = CELLS,
+    *,
+    largest: int = 4,
+    num_layers: int = 3,
+    bidirectional: bool | None = None,
+    dropout: bool = True,
+    indices: bool = True,
+) -> Case:
+    """A layer, x (features, or one-hot indices if ``indices``), an initial state or None, and lengths or None."""
+    layer = draw(layers(cells, largest=largest, num_layers=num_layers, bidirectional=bidirectional, dropout=dropout))
+    T, B, D = draw(sizes(largest + 1)), draw(sizes(largest)), layer.input_size or 1
+    valid = draw(st.none() | lengths(T, B))
+    state = draw(st.none() | states(layer, B))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    one_hot = draw(st.booleans()) if indices else False
+    for _ in range(100):
+        x = rng.integers(0, D, (T, B)) if one_hot else rng.normal(size=(T, B, D))
+        if kink_distance(layer, x, state, lengths=valid) >= KINK:
+            break
+        layer.weights += rng.normal(0, 0.1, layer.weights.shape) * (layer.weights != 0)
+    return Case(layer, x, state, valid)

@@ -1,0 +1,84 @@
+"""Each unstep is the transposed Jacobian of its step, by complex step on the cell alone: no scan, no products."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minirnn.backend import Array
+from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell, join, sigmoid, split, stages_of
+
+EPS = 1e-30
+B, H = 2, 3
+CELLS = [TanhCell, ReluCell, GRUCell, GRUBeforeCell, LSTMCell]
+STAGES = [(cell, k) for cell in CELLS for k in range(len(stages_of(cell)))]
+
+
+def state_size(cell: Any, k: int) -> int:
+    """How many arrays flow into stage k."""
+    return len(cell.state) if k == 0 else 3
+
+
+@pytest.mark.parametrize(("cell", "k"), STAGES, ids=lambda v: getattr(v, "__name__", str(v)))
+@given(seed=st.integers(0, 2**32 - 1), scale=st.sampled_from([0.1, 1.0, 5.0]))
+def test_unstep_is_the_transposed_jacobian_of_step(cell: Any, k: int, seed: int, scale: float) -> None:
+    stage = stages_of(cell)[k]
+    rng = np.random.default_rng(seed)
+    width = len(stage.gates) * H
+    p, q = rng.normal(0, scale, (2, B, width))
+    flow = tuple(rng.normal(0, scale, (state_size(cell, k), B, H)))
+    out, saved = stage.step(p, q, flow)
+    dout = tuple(rng.normal(size=a.shape) for a in out)
+    dp, dq, dflow = stage.unstep(dout, saved)
+    inputs = [p, q, *flow]
+    found = [dp, dq, *(np.zeros((B, H)) if d is None else d for d in dflow)]
+    for i, a in enumerate(inputs):
+        derivative = np.zeros(a.shape)
+        for at in np.ndindex(a.shape):
+            moved = [b.astype(complex) for b in inputs]
+            moved[i][at] += 1j * EPS
+            result, _ = stage.step(moved[0], moved[1], tuple(moved[2:]))
+            derivative[at] = sum((d * r).sum().imag for d, r in zip(dout, result, strict=True)) / EPS
+        np.testing.assert_allclose(found[i], derivative, rtol=1e-12, atol=1e-12 * scale, err_msg=f"input {i}")
+
+
+@pytest.mark.parametrize(("cell", "k"), STAGES, ids=lambda v: getattr(v, "__name__", str(v)))
+def test_saturated_gates_give_finite_numbers_without_warnings(cell: Any, k: int) -> None:
+    stage = stages_of(cell)[k]
+    for size in (1e3, 1e30, -1e30):
+        p = np.full((B, len(stage.gates) * H), size, np.float32)
+        flow = tuple(np.ones((state_size(cell, k), B, H), np.float32))
+        out, saved = stage.step(p, p * 0, flow)
+        back = stage.unstep(out, saved)
+        arrays: list[Array] = [*out, back[0], back[1]]
+        assert all(a.dtype == np.float32 and np.isfinite(a).all() for a in arrays)
+
+
+@pytest.mark.parametrize(("cell", "k"), STAGES, ids=lambda v: getattr(v, "__name__", str(v)))
+def test_nan_is_passed_on(cell: Any, k: int) -> None:
+    stage = stages_of(cell)[k]
+    p = np.full((B, len(stage.gates) * H), np.nan)
+    out, _ = stage.step(p, p, tuple(np.ones((state_size(cell, k), B, H))))
+    assert np.isnan(out[0]).any() or np.isnan(out[1]).all()
+
+
+def test_names_match_what_is_saved() -> None:
+    for cell, k in STAGES:
+        stage = stages_of(cell)[k]
+        p = np.zeros((B, len(stage.gates) * H))
+        _, saved = stage.step(p, p, tuple(np.ones((state_size(cell, k), B, H))))
+        assert len(saved) == len(stage.saves)
+
+
+@given(st.floats(-1e6, 1e6))
+def test_sigmoid_is_the_logistic_function(a: float) -> None:
+    expected = 1 / (1 + np.exp(-a)) if a > 0 else np.exp(a) / (1 + np.exp(a))
+    np.testing.assert_allclose(sigmoid(np.array(a)), expected, rtol=1e-12, atol=1e-16)
+
+
+@given(st.integers(1, 4), st.integers(1, 5))
+def test_join_undoes_split(gates: int, width: int) -> None:
+    a = np.arange(2.0 * gates * width).reshape(2, -1)
+    np.testing.assert_array_equal(join(*split(a, gates)), a)

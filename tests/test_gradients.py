@@ -1,0 +1,160 @@
+"""Every gradient by complex step, by central differences and by the adjoint identity."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from minirnn import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Dropout,
+    Embedding,
+    Last,
+    Linear,
+    Recurrent,
+    Sequential,
+    cross_entropy,
+)
+from minirnn.backend import Array
+from minirnn.base import Layer
+from minirnn.cells import LSTMCell
+from minirnn.testing import GradientError, check_adjoint, check_gradients, hessian_vector_product
+from minirnn.testing.strategies import Case, cases
+
+RNG = np.random.default_rng(7)
+FLOATS = RNG.normal(size=(4, 3, 2))
+INDICES = RNG.integers(0, 5, (4, 3))
+
+
+@given(cases())
+def test_every_recurrent_layer_by_complex_step(case: Case) -> None:
+    check_gradients(case.model, case.x, case.state, lengths=case.lengths, methods=("complex step",))
+
+
+@settings(max_examples=10)
+@given(cases(largest=3, num_layers=2))
+def test_every_recurrent_layer_by_central_differences(case: Case) -> None:
+    check_gradients(case.model, case.x, case.state, lengths=case.lengths, methods=("difference",), entries=20)
+
+
+@given(cases(largest=12))
+def test_adjoint_identity_at_larger_shapes(case: Case) -> None:
+    check_adjoint(case.model, case.x, case.state, lengths=case.lengths, tolerance=1e-12)
+
+
+def tied() -> Layer:
+    embedding = Embedding(5, 3)
+    return Sequential(embedding, GRU(2 + 1, 3), Linear(3, 5, tie=embedding))
+
+
+MODELS: dict[str, tuple[Callable[[], Layer], Array]] = {
+    "linear": (lambda: Linear(2, 3), FLOATS),
+    "linear without bias": (lambda: Linear(2, 3, bias=False), FLOATS),
+    "embedding": (lambda: Embedding(5, 3), INDICES),
+    "dropout": (lambda: Dropout(0.4), FLOATS),
+    "last": (lambda: Last(), FLOATS),
+    "last, both ends": (lambda: Last(bidirectional=True), FLOATS),
+    "many to one": (lambda: Sequential(LSTM(2, 2, bidirectional=True), Last(bidirectional=True), Linear(4, 2)), FLOATS),
+    "language model": (lambda: Sequential(Embedding(5, 2), LSTM(2, 3, 2, dropout=0.3), Linear(3, 5)), INDICES),
+    "one-hot": (lambda: Sequential(GRU(5, 3, trainable_state=True), Dropout(0.2), Linear(3, 5)), INDICES),
+    "tied": (tied, INDICES),
+    "bidirectional of a stack": (lambda: Bidirectional(Sequential(RNN(2, 3), Linear(3, 2))), FLOATS),
+    "nested": (
+        lambda: Sequential(Sequential(GRU(2, 2, reset="before")), Bidirectional(LSTM(2, 2), LSTM(2, 2))),
+        FLOATS,
+    ),
+}
+
+
+@pytest.mark.parametrize("lengths", [None, (4, 0, 2)], ids=["whole", "lengths"])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_composition(name: str, lengths: Any) -> None:
+    make, x = MODELS[name]
+    model = make().init(3, dtype="float64")
+    report = check_gradients(model, x, lengths=lengths)
+    assert report.error("complex step") < 1e-13
+    check_adjoint(model, x, lengths=lengths, tolerance=1e-13)
+
+
+def test_a_float32_model_is_checked_at_its_own_weights() -> None:
+    model = GRU(2, 3).init(0)
+    assert check_gradients(model, FLOATS.astype(np.float32)).ok
+    assert model.weights.dtype == np.float32
+    assert not model.grads.any()
+
+
+def test_hessian_vector_product_agrees_with_differences_of_gradients() -> None:
+    model = Sequential(Embedding(5, 2), LSTM(2, 3), Linear(3, 5)).init(1, dtype="float64")
+    targets = RNG.integers(0, 5, INDICES.shape)
+    vector = RNG.normal(size=model.weights.shape)
+
+    def loss(y: Array) -> tuple[Any, Array]:
+        return cross_entropy(y, targets)
+
+    def gradient(epsilon: float) -> Array:
+        moved = model.to()
+        moved.weights += epsilon * vector
+        y, _, backward = moved.forward(INDICES)
+        backward(loss(y)[1])
+        return moved.grads
+
+    product = hessian_vector_product(model, INDICES, vector, loss)
+    np.testing.assert_allclose(product, (gradient(1e-5) - gradient(-1e-5)) / 2e-5, atol=1e-8)
+
+
+def test_hessian_is_symmetric_to_rounding() -> None:
+    model = GRU(2, 3, bidirectional=True).init(1, dtype="float64")
+    u, v = RNG.normal(size=(2, model.weights.size))
+
+    def loss(y: Array) -> tuple[Any, Array]:
+        return (y**3).sum() / 3, y**2
+
+    Hu, Hv = (hessian_vector_product(model, FLOATS, d, loss, lengths=[4, 2, 0]) for d in (u, v))
+    np.testing.assert_allclose(u @ Hv, v @ Hu, rtol=1e-12)
+    with pytest.raises(ValueError, match="vector must have the shape of model.weights"):
+        hessian_vector_product(model, FLOATS, u[:-1], loss)
+
+
+class Forgetful(LSTMCell):
+    """An LSTM whose direct path is half of what it should be."""
+
+    @staticmethod
+    def unstep(dstate: tuple[Array, ...], saved: tuple[Array, ...]) -> tuple[Any, ...]:
+        dp, dq, (dh, dc) = LSTMCell.unstep(dstate, saved)
+        return dp, dq, (dh, dc / 2)
+
+
+class Silent(LSTMCell):
+    """An LSTM whose gradient is not a number."""
+
+    @staticmethod
+    def unstep(dstate: tuple[Array, ...], saved: tuple[Array, ...]) -> tuple[Any, ...]:
+        dp, dq, rest = LSTMCell.unstep(dstate, saved)
+        return dp * np.nan, dq, rest
+
+
+@pytest.mark.parametrize("cell", [Forgetful, Silent])
+def test_a_wrong_cell_is_found_by_every_method(cell: Any) -> None:
+    layer = Recurrent(cell, 2, 2).init(0, dtype="float64")
+    for method in ("complex step", "difference"):
+        with pytest.raises(GradientError, match="WRONG"):
+            check_gradients(layer, FLOATS, methods=(method,))
+    with pytest.raises(GradientError, match="differ by"):
+        check_adjoint(layer, FLOATS)
+    report = check_gradients(layer, FLOATS, raises=False)
+    assert not report.ok
+    assert "worst entries" in str(report)
+    row = next(r for r in report.rows if not r.ok)
+    (index, gradient, derivative), *_ = row.worst
+    assert len(index) == len(row.shape)
+    assert not abs(gradient - derivative) <= row.tolerance
+
+
+def test_an_unknown_method_is_refused() -> None:
+    with pytest.raises(ValueError, match="methods must be of complex step, difference"):
+        check_gradients(Linear(2, 2).init(), FLOATS, methods=("autograd",))

@@ -1,0 +1,407 @@
+"""Layers at their edges: states, lengths, copies, freezing, dropout, what a reader sees, and what is refused."""
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minirnn import (
+    GRU,
+    LSTM,
+    RNN,
+    SGD,
+    Bidirectional,
+    Dropout,
+    Embedding,
+    Last,
+    Linear,
+    Recurrent,
+    Sequential,
+    cross_entropy,
+)
+from minirnn.layers import kept
+from minirnn.testing.strategies import cases
+
+RNG = np.random.default_rng(3)
+X = RNG.normal(size=(4, 3, 2))
+
+
+def lm() -> Sequential:
+    return Sequential(Embedding(5, 2), GRU(2, 3, 2, dropout=0.5), Linear(3, 5)).init(0, dtype="float64")
+
+
+def test_states_have_torchs_shape() -> None:
+    y, (h, c) = LSTM(2, 5, 3, bidirectional=True).init()(X.astype("f4"))
+    assert y.shape == (4, 3, 10)
+    assert h.shape == c.shape == (6, 3, 5)
+    np.testing.assert_array_equal(h[4], y[-1, :, :5])  # last layer, forward: the last step
+    np.testing.assert_array_equal(h[5], y[0, :, 5:])  # last layer, reverse: the first
+
+
+def test_a_sequential_state_has_one_entry_a_layer() -> None:
+    model = lm()
+    x = RNG.integers(0, 5, (4, 3))
+    _, state = model(x)
+    assert [type(s) for s in state] == [type(None), np.ndarray, type(None)]
+    np.testing.assert_array_equal(model(x, state)[0], model(x, (None, state[1], None))[0])
+
+
+@pytest.mark.parametrize("kind", [RNN, GRU, LSTM])
+def test_one_step_one_unit_and_no_rows(kind: Any) -> None:
+    model = kind(1, 1, 2, bidirectional=True).init(0, dtype="float64")
+    y, state, backward = model.forward(np.ones((1, 1, 1)))
+    dx, _ = backward(np.ones_like(y), state)
+    assert dx is not None
+    assert dx.shape == (1, 1, 1)
+    model.zero_grads()
+    y, state, backward = model.forward(np.ones((3, 0, 1)), lengths=[])
+    dx, dstate = backward(y, state)
+    assert y.shape == (3, 0, 2)
+    assert dx is not None
+    assert dx.shape == (3, 0, 1)
+    assert np.shape(dstate) == np.shape(state)
+    assert not model.grads.any()
+    assert model(np.zeros((3, 0), int))[0].shape == (3, 0, 2)
+
+
+def test_y_is_a_view_of_the_states() -> None:
+    y, _ = GRU(2, 3).init(dtype="float64")(X)
+    assert y.base is not None
+
+
+def test_what_forward_saved_is_read_by_name_until_backward_releases_it() -> None:
+    model = Sequential(LSTM(2, 3, bidirectional=True), Linear(6, 2)).init(0, dtype="float64")
+    y, _, backward = model.forward(X)
+    gates = backward.saved
+    assert {"0.0.i", "0.0.f", "0.0.g", "0.0.o", "0.0.c", "0.0.m", "0.0.reverse.i", "1.x"} <= gates.keys()
+    assert gates["0.0.i"].shape == (4, 3, 3)
+    np.testing.assert_allclose(gates["0.0.o"] * gates["0.0.m"], gates["1.x"][:, :, :3])  # equation (7)
+    backward(y)
+    with pytest.raises(RuntimeError, match="released"):
+        _ = backward.saved
+    with pytest.raises(RuntimeError, match="keep=True"):
+        backward(y)
+
+
+def test_inference_equals_training_without_dropout_and_draws_no_mask() -> None:
+    model = lm()
+    x = RNG.integers(0, 5, (4, 3))
+    calls = model.bound.calls
+    y = model(x)[0]
+    assert model.bound.calls == calls
+    twin = Sequential(Embedding(5, 2), GRU(2, 3, 2), Linear(3, 5)).init(0, dtype="float64")
+    np.testing.assert_array_equal(twin.forward(x)[0], y)
+
+
+# ---------------------------------------------------------------------- weights
+
+
+def test_flat_vectors_and_views_are_one_memory_with_gaps_at_zero() -> None:
+    model = lm()
+    assert set(model.named_weights()) == {
+        "0.W",
+        *(f"1.{k}.{name}" for k in (0, 1) for name in ("W", "U", "b", "bn")),
+        "2.W",
+        "2.b",
+    }
+    model.named_weights()["1.0.U"][0, 0] = 42
+    assert (model.weights == 42).sum() == 1
+    used = sum(w.size for w in model.named_weights().values())
+    assert used == model.bound.count < model.weights.size
+    model.weights[...] = 1
+    assert sum(w.sum() for w in model.named_weights().values()) == used
+    assert all(w.ctypes.data % 64 == 0 for w in model.named_weights().values())
+    model.weights -= 1  # in place: the vectors never move
+    assert not model.named_weights()["2.b"].any()
+
+
+def test_gates_are_views_under_the_chapters_names() -> None:
+    model = Sequential(GRU(2, 3), LSTM(3, 3)).init(0)
+    gates = model.named_weights(gates=True)
+    assert {"0.0.W_xr", "0.0.W_xz", "0.0.W_xh", "0.0.W_hz", "0.0.b_z", "0.0.bn", "1.0.W_xc", "1.0.b_f"} <= gates.keys()
+    assert "0.0.W" not in gates
+    gates["0.0.b_z"][...] = 7
+    np.testing.assert_array_equal(model.named_weights()["0.0.b"][3:6], 7)
+    assert gates.keys() == model.named_grads(gates=True).keys()
+    assert sum(w.size for w in gates.values()) == model.bound.count
+
+
+def test_a_layer_of_a_model_has_its_part_of_the_vectors() -> None:
+    model = lm()
+    part = model[1]
+    assert set(part.named_weights()) == {f"{k}.{name}" for k in (0, 1) for name in ("W", "U", "b", "bn")}
+    part.weights[...] = 0
+    assert not model.named_weights()["1.1.U"].any()
+    assert model.named_weights()["0.W"].all()
+    assert model.named_weights()["2.W"].all()
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)), lambda m: m.to()])  # noqa: S301 - our own bytes
+def test_a_copy_is_whole_and_apart(clone: Any) -> None:
+    model = lm().freeze("0")
+    twin = clone(model)
+    x = RNG.integers(0, 5, (4, 3))
+    np.testing.assert_array_equal(twin(x)[0], model(x)[0])
+    twin.named_weights()["2.b"][...] += 1
+    assert not np.array_equal(twin(x)[0], model(x)[0])
+    assert twin.bound.frozen == {"0.W"}
+    y, _, backward = twin.forward(x)
+    backward(y)
+    assert twin.grads.any()
+    assert not model.grads.any()
+
+
+def test_to_another_dtype_and_back() -> None:
+    model = lm()
+    assert model.to(dtype="float32").weights.dtype == np.float32
+    np.testing.assert_array_equal(model.to(dtype="complex128").to(dtype="float64").weights, model.weights)
+    strange = model.to(dtype="complex128")
+    strange.weights[0] += 1j
+    with pytest.raises(ValueError, match="imaginary"):
+        strange.to(dtype="float64")
+
+
+def test_schemes() -> None:
+    model = Sequential(LSTM(30, 40), Linear(40, 30))
+    torchs = model.init(0, dtype="float64").named_weights()
+    for name, width in (("0.0.W", 40), ("0.0.U", 40), ("0.0.b", 40), ("1.W", 40), ("1.b", 40)):
+        assert 0.9 * width**-0.5 < abs(torchs[name]).max() <= width**-0.5
+    chapter = model.init(0, scheme="normal", dtype="float64").named_weights()
+    np.testing.assert_allclose([chapter[n].std() for n in ("0.0.W", "0.0.U", "1.W")], 0.01, rtol=0.1)
+    assert not chapter["0.0.b"].any()
+    assert not chapter["1.b"].any()
+    orthogonal = model.init(0, scheme="orthogonal", dtype="float64").named_weights(gates=True)
+    for gate in "ifco":
+        U = orthogonal[f"0.0.W_h{gate}"]
+        np.testing.assert_allclose(U.T @ U, np.eye(40), atol=1e-12)
+        bound = (6 / 70) ** 0.5
+        assert 0.9 * bound < abs(orthogonal[f"0.0.W_x{gate}"]).max() <= bound
+
+
+def test_frozen_weights_stay_and_an_unknown_name_is_refused() -> None:
+    model = lm().freeze("1", "0.W")
+    assert len(model.bound.frozen) == 9
+    model.unfreeze("1.0")
+    assert model.bound.frozen == {"0.W", *(f"1.1.{name}" for name in ("W", "U", "b", "bn"))}
+    with pytest.raises(KeyError, match=r"no weight or layer is called '1\.2'"):
+        model.freeze("1.2")
+
+
+def test_trainable_initial_state_starts_at_zero_and_learns() -> None:
+    model = GRU(2, 3, trainable_state=True).init(0, dtype="float64")
+    np.testing.assert_array_equal(model(X)[0], GRU(2, 3).init(0, dtype="float64")(X)[0])
+    y, _, backward = model.forward(X)
+    _, dstate = backward(np.ones_like(y))
+    np.testing.assert_allclose(model.named_grads()["0.h0"], dstate[0].sum(0))
+    y, state, backward = model.forward(X, np.zeros((1, 3, 3)))
+    model.zero_grads()
+    backward(np.ones_like(y), state)
+    assert not model.named_grads()["0.h0"].any()  # a state was given: h0 had no part
+
+
+def test_tied_weights_stand_once_and_collect_both_gradients() -> None:
+    embedding = Embedding(5, 3)
+    model = Sequential(embedding, RNN(3, 3), Linear(3, 5, tie=embedding)).init(0, dtype="float64")
+    assert list(model.named_weights()) == ["0.W", "1.0.W", "1.0.U", "1.0.b", "2.b"]
+    apart = Sequential(Embedding(5, 3), RNN(3, 3), Linear(3, 5)).init(0, dtype="float64")
+    for name, w in apart.named_weights().items():
+        w[...] = model.named_weights()["0.W"].T if name == "2.W" else model.named_weights()[name]
+    x, targets = RNG.integers(0, 5, (2, 4, 3))
+    for m in (model, apart):
+        y, _, backward = m.forward(x)
+        backward(cross_entropy(y, targets)[1])
+    both = apart.named_grads()
+    np.testing.assert_allclose(model.named_grads()["0.W"], both["0.W"] + both["2.W"].T, rtol=1e-12)
+    assert model.to()[2].tie is not embedding  # type: ignore[attr-defined] # a Linear
+
+
+# ---------------------------------------------------------------------- dropout
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 100), st.floats(0.05, 0.95))
+def test_dropout_keeps_with_the_right_probability(seed: int, call: int, p: float) -> None:
+    n = 40 * 20 * 50
+    share = kept(np, seed, "1.0", call, (40, 20, 50), p).mean()
+    assert abs(share - (1 - p)) < 5 * (p * (1 - p) / n) ** 0.5
+
+
+def test_dropout_masks_depend_on_seed_place_and_pass_but_not_on_the_shape_around_them() -> None:
+    shape = (4, 6, 5)
+    mask = kept(np, 1, "1.0", 2, shape, 0.5)
+    np.testing.assert_array_equal(kept(np, 1, "1.0", 2, (3, 2, 4), 0.5), mask[:3, :2, :4])
+    for other in ((2, "1.0", 2), (1, "1.1", 2), (1, "1.0", 3)):
+        assert (kept(np, *other, shape, 0.5) != mask).mean() > 0.3
+    # no correlation between neighbours along any axis
+    large = kept(np, 1, "1.0", 2, (60, 60, 60), 0.5) * 2.0 - 1
+    for axis in range(3):
+        shifted = np.roll(large, 1, axis)
+        assert abs((large * shifted).mean()) < 5 / large.size**0.5
+
+
+def test_dropout_scales_selects_and_changes_from_pass_to_pass() -> None:
+    model = Dropout(0.25).init(0, dtype="float64")
+    x = np.full((50, 10, 20), 3.0)
+    y, _, backward = model.forward(x)
+    assert set(np.unique(y)) == {0.0, 4.0}
+    dx, _ = backward(np.ones_like(y))
+    np.testing.assert_array_equal(dx, y / 3)
+    assert not np.array_equal(model.forward(x)[0], y)
+    model.bound.calls = 0
+    np.testing.assert_array_equal(model.forward(x)[0], y)
+    np.testing.assert_array_equal(model(x)[0], x)
+
+
+def test_dropout_acts_between_layers_only() -> None:
+    deep = GRU(2, 3, 2, dropout=0.9).init(0, dtype="float64")
+    y, _, backward = deep.forward(X)
+    assert list(n for n in backward.saved if "dropout" in n) == ["0.dropout.mask"]
+    assert y.all()
+
+
+# ---------------------------------------------------------------------- many to one
+
+
+def test_last_takes_each_rows_last_valid_step() -> None:
+    model = Last().init(dtype="float64")
+    y, _ = model(X, lengths=[4, 0, 2])
+    np.testing.assert_array_equal(y, [X[3, 0], [0, 0], X[1, 2]])
+    both, _ = Last(bidirectional=True).init(dtype="float64")(X, lengths=[4, 0, 2])
+    np.testing.assert_array_equal(both, [[X[3, 0, 0], X[0, 0, 1]], [0, 0], [X[1, 2, 0], X[0, 2, 1]]])
+
+
+def test_last_of_both_directions_is_the_final_state() -> None:
+    layer = LSTM(2, 3, bidirectional=True).init(0, dtype="float64")
+    model = Sequential(layer, Last(bidirectional=True)).init(0, dtype="float64")
+    y, (state, _) = model(X, lengths=[4, 1, 2])
+    np.testing.assert_array_equal(y, np.concatenate([state[0][0], state[0][1]], axis=-1))
+
+
+# ---------------------------------------------------------------------- what a reader sees
+
+
+def test_repr_shows_layers_shapes_and_counts() -> None:
+    text = repr(lm())
+    for part in ("Sequential(", "(1): GRU(2, 3, num_layers=2, dropout=0.5)", "1.0.U", "(3, 9)", "float64", "numpy"):
+        assert part in text
+    assert f"{lm().bound.count:,} parameters" in text
+    assert repr(Bidirectional(RNN(2, 3, nonlinearity="relu"))).count("nonlinearity='relu'") == 2
+    assert repr(Linear(2, 3)) == "Linear(2, 3)"
+
+
+# ---------------------------------------------------------------------- what is refused
+
+
+class NoUnstep:
+    state = ("h",)
+    gates = ("h",)
+    saves = ()
+
+    @staticmethod
+    def step(p: Any, q: Any, state: Any) -> Any:
+        return (p + q,), ()
+
+
+REFUSED: list[tuple[str, Any, str]] = [
+    ("forward before init", lambda: GRU(2, 3).forward(X), "call init"),
+    ("size 0", lambda: GRU(0, 3), "input_size must be an integer of at least 1; got 0"),
+    ("size of text", lambda: Linear(2, "3"), "output_size"),  # type: ignore[arg-type] # the point
+    ("dropout 1", lambda: GRU(2, 3, 2, dropout=1), "dropout must be a number from 0"),
+    ("nonlinearity", lambda: RNN(2, 3, nonlinearity="gelu"), "nonlinearity must be one of tanh, relu; got 'gelu'"),
+    ("reset", lambda: GRU(2, 3, reset="never"), "reset must be one of after, before"),
+    ("scheme", lambda: GRU(2, 3).init(scheme="zeros"), "scheme must be one of uniform"),  # type: ignore[arg-type] # the point
+    ("seed", lambda: GRU(2, 3).init(-1), "seed must be an integer from 0"),
+    ("backend", lambda: GRU(2, 3).init(backend="torch"), "backend must be one of auto, numpy; got 'torch'"),
+    ("dtype", lambda: GRU(2, 3).init(dtype="float16"), "dtype on backend numpy must be one of float32"),
+    ("dtype of nothing", lambda: GRU(2, 3).init(dtype="word"), "must be one of float32"),
+    (
+        "x of wrong features",
+        lambda: GRU(2, 3).init().forward(np.zeros((4, 3, 5), "f4")),
+        r"\(T, B, 2\).*got shape \(4, 3, 5\)",
+    ),
+    ("x of two axes", lambda: GRU(2, 3).init().forward(np.zeros((4, 2), "f4")), r"got shape \(4, 2\)"),
+    ("x too precise", lambda: GRU(2, 3).init().forward(X), "x must be float32, the model's dtype; got float64"),
+    ("x complex", lambda: GRU(2, 3).init(dtype="float64").forward(X * 1j), "got complex128"),
+    ("x of booleans", lambda: GRU(2, 3).init().forward(X > 0), "got bool"),
+    ("x of words", lambda: GRU(2, 3).init().forward([["a"]]), "x must be float32"),
+    ("x ragged", lambda: GRU(2, 3).init().forward([[[1.0, 2.0]], [[1.0]]]), "rectangular"),
+    ("no steps", lambda: GRU(2, 3).init().forward(np.zeros((0, 3, 2), "f4")), "at least one step"),
+    ("index too large", lambda: GRU(2, 3).init().forward(np.array([[0], [2]])), "indices must be from 0 to 1; got 2"),
+    ("index below 0", lambda: Embedding(2, 3).init().forward(np.array([[-1]])), "indices must be from 0 to 1; got -1"),
+    ("floats to an embedding", lambda: Embedding(2, 3).init().forward(X), "expects integers of shape"),
+    ("integers of three axes", lambda: Embedding(2, 3).init().forward(np.zeros((2, 2, 2), int)), "integers of shape"),
+    ("lengths too long", lambda: GRU(2, 3).init(dtype="f8").forward(X, lengths=[4, 5, 1]), "from 0 to 4.*got 5"),
+    ("lengths below 0", lambda: GRU(2, 3).init(dtype="f8").forward(X, lengths=[4, -1, 1]), "from 0 to 4.*got -1"),
+    ("too few lengths", lambda: GRU(2, 3).init(dtype="f8").forward(X, lengths=[4, 1]), "lengths must be 3 integers"),
+    (
+        "lengths of floats",
+        lambda: GRU(2, 3).init(dtype="f8").forward(X, lengths=[4.0, 1, 1]),
+        "lengths must be 3 integers",
+    ),
+    (
+        "state of wrong shape",
+        lambda: GRU(2, 3).init(dtype="f8").forward(X, np.zeros((1, 2, 3))),
+        r"\(1, 3, 3\); got \(1, 2, 3\)",
+    ),
+    ("state of an LSTM", lambda: LSTM(2, 3).init(dtype="f8").forward(X, np.zeros((1, 3, 3))), r"a tuple \(h, c\)"),
+    ("state of a Linear", lambda: Linear(2, 3).init(dtype="f8").forward(X, np.zeros(1)), "has no state"),
+    ("state of a Sequential", lambda: lm().forward(np.zeros((4, 3), int), np.zeros(3)), "one entry a layer, here 3"),
+    (
+        "dy of wrong shape",
+        lambda: GRU(2, 3).init(dtype="f8").forward(X)[2](np.zeros((4, 3, 2))),
+        "dy must have the shape of y",
+    ),
+    ("no layers", lambda: Sequential(), "at least one layer"),
+    (
+        "sizes that do not meet",
+        lambda: Sequential(GRU(2, 3), Linear(4, 2)),
+        "expects 4 features; those before it give 3",
+    ),
+    ("an embedding inside", lambda: Sequential(GRU(2, 3), Embedding(3, 2)), "can only be the first"),
+    ("recurrence after the last", lambda: Sequential(GRU(2, 3), Last(), GRU(3, 3)), "needs steps"),
+    ("a tie of other sizes", lambda: Linear(3, 5, tie=Embedding(5, 2)), r"tied to Embedding\(5, 3\)"),
+    (
+        "a recurrent bias of no gate",
+        lambda: Recurrent(type("C", (), {**vars(NoUnstep), "unstep": 1, "recurrent_bias": ("n",)}), 1, 1),
+        "not one of the gates",
+    ),
+    ("a cell without unstep", lambda: Recurrent(NoUnstep, 2, 3), "missing: unstep"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED])
+def test_bad_input_is_refused_in_one_sentence(make: Any, message: str) -> None:
+    with pytest.raises((ValueError, TypeError, RuntimeError), match=message) as raised:
+        make()
+    assert "\n" not in str(raised.value).replace("nested lists", "")[:200]
+
+
+def test_one_layer_object_in_two_places_is_refused() -> None:
+    layer = RNN(2, 2)
+    with pytest.raises(ValueError, match="in two places"):
+        Sequential(layer, layer)
+    with pytest.raises(TypeError, match="expects layers; got str"):
+        Sequential("GRU")  # type: ignore[arg-type] # the point
+
+
+def test_backward_after_the_optimiser_moved_the_weights_is_refused() -> None:
+    model = GRU(2, 3).init(0, dtype="float64")
+    sgd = SGD(model, 0.1)
+    y, _, first = model.forward(X)
+    _, _, second = model.forward(X)
+    first(y)
+    sgd.step()
+    with pytest.raises(RuntimeError, match="changed the weights after this forward"):
+        second(y)
+
+
+@given(cases())
+def test_a_failing_forward_leaves_everything_as_it_was(case: Any) -> None:
+    before = case.model.weights.copy(), case.model.bound.calls
+    with pytest.raises(ValueError, match="lengths"):
+        case.model.forward(case.x, case.state, lengths=[-1] * case.x.shape[1])
+    np.testing.assert_array_equal(case.model.weights, before[0])
+    assert case.model.bound.calls == before[1]

@@ -1,0 +1,589 @@
+"""The language model: perplexity against a slow computation, writing against search by hand, the training loop."""
+
+import math
+from collections.abc import Callable
+from itertools import count, islice, pairwise, product
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from minirnn import Adam, Linear, Sequential
+from minirnn.lm import LanguageModel
+from minirnn.sampling import distribution
+from minirnn.text import UNKNOWN, Text, TextError, Vocabulary
+from minirnn.train import Step, steps_per_epoch, train
+
+Array: TypeAlias = NDArray[Any]
+
+SENTENCE = "she sells sea shells\nby the sea shore"
+CHINESE = "天地玄黃，宇宙洪荒。日月盈昃，辰宿列張。"
+VOCAB = Vocabulary.of("abcd é天\n")
+seeds = st.integers(0, 2**32 - 1)
+
+
+def model(vocab: Vocabulary = VOCAB, seed: int = 1, *, scale: float = 2.0, **options: Any) -> LanguageModel:
+    """A small float64 model with weights large enough to have opinions."""
+    lm = LanguageModel.build(vocab, **({"hidden_size": 5} | options)).init(seed, dtype="float64")
+    lm.network.weights *= scale
+    return lm
+
+
+def log_softmax(logits: Array) -> list[float]:
+    values = [float(v) for v in logits]
+    largest = max(values)
+    total = largest + math.log(math.fsum(math.exp(v - largest) for v in values))
+    return [v - total for v in values]
+
+
+def surprises(lm: LanguageModel, indices: Array) -> list[float]:
+    """-log p of every index but the first, the network run one step at a time."""
+    state, found = None, []
+    for here, following in pairwise(indices.tolist()):
+        y, state = lm.network(np.array([[here]]), state)
+        found.append(-log_softmax(y[0, 0])[following])
+    return found
+
+
+def next_log_p(lm: LanguageModel, text: str) -> dict[str, float]:
+    """log p of every known symbol after ``text``, the unknown one ruled out."""
+    y, _ = lm.network(lm.vocab.encode(text)[:, None])
+    return dict(zip(lm.vocab.symbols[1:], log_softmax(y[-1, 0, 1:]), strict=True))
+
+
+def greedy(lm: LanguageModel, text: str, length: int) -> str:
+    written = ""
+    for _ in range(length):
+        log_p = next_log_p(lm, text + written)
+        written += max(log_p, key=lambda symbol: log_p[symbol])
+    return written
+
+
+def overfit(lm: LanguageModel, text: Text, steps: int, rows: int = 1) -> LanguageModel:
+    """Train on the whole text, ``rows`` times a step."""
+    optimizer, rng = Adam(lm.network, 0.02, clip=1.0), np.random.default_rng(0)
+    x, y = (np.repeat(part[:, None], rows, axis=1) for part in (text.indices[:-1], text.indices[1:]))
+    if lm.task == "fill":
+        x = y = np.repeat(text.indices[:, None], rows, axis=1)
+    for _ in range(steps):
+        _, _, backward = lm.forward(x, y, rng=rng)
+        backward()
+        optimizer.step()
+    return lm
+
+
+# ---------------------------------------------------------------------- perplexity
+
+
+@given(st.text("abcd ☃", min_size=2, max_size=40), st.integers(1, 50), st.sampled_from(["next", "fill"]))
+def test_with_all_weights_0_the_perplexity_is_the_size_of_the_vocabulary(text: str, rows: int, task: str) -> None:
+    lm = model(task=task, scale=0)
+    assert lm.perplexity(Text.from_string(text, VOCAB), batch_size=rows) == pytest.approx(len(VOCAB), rel=1e-12)
+
+
+@given(
+    st.integers(1, 5), st.integers(1, 12), st.sampled_from(["rnn", "gru", "lstm"]), st.integers(1, 13), st.data(), seeds
+)
+@settings(max_examples=50)
+def test_perplexity_is_the_mean_over_rows_read_one_character_at_a_time(
+    rows: int, length: int, cell: str, window: int, data: st.DataObject, seed: int
+) -> None:
+    symbols = data.draw(st.text("abcd é天\n☃", min_size=rows * length + 1, max_size=rows * length + 1))
+    lm, text = model(seed=seed, cell=cell, num_layers=2, dropout=0.5), Text.from_string(symbols, VOCAB)
+    losses = [s for b in range(rows) for s in surprises(lm, text.indices[b * length : (b + 1) * length + 1])]
+    with mock.patch("minirnn.lm.WINDOW", window):
+        found = lm.perplexity(text, batch_size=rows)
+    assert found == pytest.approx(math.exp(math.fsum(losses) / len(losses)), rel=1e-12)
+
+
+def test_rows_of_different_lengths_count_every_character_once() -> None:
+    lm, text = model(), Text.from_string("abcd é天\n", VOCAB)  # 7 predictions in 2 rows
+    splits = [surprises(lm, text.indices[: k + 1]) + surprises(lm, text.indices[k:]) for k in (3, 4)]
+    assert any(
+        lm.perplexity(text, batch_size=2) == pytest.approx(math.exp(sum(losses) / 7), rel=1e-12) for losses in splits
+    )
+
+
+def test_more_rows_than_predictions_make_as_many_rows_as_there_are() -> None:
+    lm, text = model(), Text.from_string("abca", VOCAB)
+    assert lm.perplexity(text, batch_size=100) == lm.perplexity(text, batch_size=3)
+
+
+def test_perplexity_is_in_inference_and_leaves_the_model_as_it_was() -> None:
+    lm, text = model(num_layers=2, dropout=0.5), Text.from_string(SENTENCE, VOCAB)
+    weights = lm.network.weights.copy()
+    assert lm.perplexity(text) == lm.perplexity(text)
+    assert np.array_equal(lm.network.weights, weights)
+    assert not lm.network.grads.any()
+    fill = model(task="fill")
+    assert fill.perplexity(text) == fill.perplexity(text)
+
+
+def test_a_text_perplexity_cannot_read_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be in the model's vocabulary"):
+        model().perplexity(Text.from_string("abc"))
+    with pytest.raises(TextError, match="at least 2 characters; got 1"):
+        model().perplexity(Text.from_string("a", VOCAB))
+    with pytest.raises(ValueError, match="batch_size must be"):
+        model().perplexity(Text.from_string("abc", VOCAB), batch_size=0)
+
+
+# ---------------------------------------------------------------------- learning
+
+
+@pytest.mark.parametrize(
+    ("cell", "written", "steps"),
+    [("gru", SENTENCE, 100), ("lstm", SENTENCE, 120), ("rnn", SENTENCE, 120), ("gru", CHINESE, 60)],
+)
+def test_a_sentence_is_learnt_by_heart_and_written_down_again(cell: str, written: str, steps: int) -> None:
+    text = Text.from_string(written)
+    lm = overfit(LanguageModel.build(text.vocab, cell=cell, hidden_size=32).init(), text, steps)
+    assert lm.perplexity(text, batch_size=1) < 1.05
+    assert "".join(lm.generate(written[0], len(written) - 1, temperature=0)) == written[1:]
+    assert lm.beam(written[0], len(written) - 1, width=3)[0][0] == written[1:]
+
+
+@pytest.mark.parametrize("task", ["next", "fill"])
+def test_the_loss_of_a_pass_forward_is_in_nats_a_character(task: str) -> None:
+    x = np.zeros((4, 3), int)
+    loss, _, _ = model(task=task, scale=0).forward(x, x)
+    assert loss == pytest.approx(math.log(len(VOCAB)), rel=1e-12)
+
+
+def test_training_to_fill_hides_some_characters_and_asks_for_those_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, x = model(task="fill"), np.random.default_rng(0).integers(0, len(VOCAB), (40, 50))
+    seen: list[Array] = []
+    network = lm.network
+    spy = SimpleNamespace(forward=lambda x, state: (seen.append(x), network.forward(x, state))[1])
+    monkeypatch.setattr(lm, "network", spy)
+    loss, _, backward = lm.forward(x, x, rng=np.random.default_rng(1))
+    backward()
+    hidden = seen[0] == len(VOCAB)
+    assert 0.12 < hidden.mean() < 0.18
+    assert np.array_equal(seen[0][~hidden], x[~hidden])
+    y, _ = network(seen[0])
+    losses = [-log_softmax(y[t, b])[x[t, b]] for t, b in np.argwhere(hidden)]
+    assert loss == pytest.approx(math.fsum(losses) / len(losses), rel=1e-12)
+    assert lm.forward(x[:1, :1], x[:1, :1], rng=np.random.default_rng(0))[0] > 0  # hides at least one
+
+
+def test_tied_weights_are_one_matrix_and_both_uses_are_in_its_gradient() -> None:
+    tied = model(embedding_size=5, tied=True)
+    loose = model(embedding_size=5)
+    assert set(loose.network.named_weights()) - set(tied.network.named_weights()) == {"2.W"}
+    for name, w in loose.network.named_weights().items():
+        w[...] = tied.network.named_weights()["0.W"].T if name == "2.W" else tied.network.named_weights()[name]
+    x, y = np.random.default_rng(0).integers(0, len(VOCAB), (2, 6, 3))
+    losses = []
+    for lm in (tied, loose):
+        loss, _, backward = lm.forward(x, y)
+        backward()
+        losses.append(loss)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-14)
+    expected = loose.network.named_grads()
+    assert expected["0.W"].any()
+    assert expected["2.W"].any()
+    np.testing.assert_allclose(
+        tied.network.named_grads()["0.W"], expected["0.W"] + expected["2.W"].T, rtol=1e-12, atol=1e-15
+    )
+    np.testing.assert_allclose(tied.network.named_grads()["1.0.U"], expected["1.0.U"], rtol=1e-12, atol=1e-15)
+
+
+# ---------------------------------------------------------------------- sampling
+
+
+@st.composite
+def logits_drawn(draw: st.DrawFn) -> Array:
+    rng, V = np.random.default_rng(draw(seeds)), draw(st.integers(1, 8))
+    logits: Array = rng.normal(0, draw(st.sampled_from([0.1, 1.0, 30.0])), V)
+    if V > 1 and draw(st.booleans()):
+        logits[0] = -np.inf  # as the unknown symbol's are
+    return logits
+
+
+@given(
+    logits_drawn(),
+    st.floats(1e-300, 1e6),
+    st.none() | st.integers(1, 10),
+    st.none() | st.floats(0, 1, exclude_min=True),
+)
+@example(np.array([1.0, 5.0, 2.0]), 1e-320, None, None)
+def test_a_distribution_keeps_the_likeliest_in_proportion_and_drops_the_rest(
+    logits: Array, temperature: float, top_k: int | None, top_p: float | None
+) -> None:
+    p = distribution(logits, temperature=temperature, top_k=top_k, top_p=top_p)
+    assert p.sum() == pytest.approx(1, abs=1e-12)
+    assert (p >= 0).all()
+    assert not p[~np.isfinite(logits)].any()
+    kept = p > 0
+    assert kept.sum() <= (top_k or len(p))
+    assert logits[kept].min() >= logits[~kept].max(initial=-np.inf)
+    first = int(np.argmax(logits))
+    with np.errstate(under="ignore"):
+        np.testing.assert_allclose(p[kept] / p[first], np.exp((logits - logits[first])[kept] / temperature), rtol=1e-6)
+    if top_p is None and top_k is None:
+        assert kept[np.isfinite(logits) & (logits > logits[first] - 700 * temperature)].all()
+    if top_p is not None:
+        whole = distribution(logits, temperature=temperature, top_k=top_k)
+        assert whole[kept].sum() >= top_p - 1e-12
+        assert whole[kept].sum() - whole[kept].min() <= top_p + 1e-12  # one fewer would not have been enough
+
+
+@given(logits_drawn())
+def test_temperature_0_top_k_1_and_a_tiny_top_p_all_take_the_largest(logits: Array) -> None:
+    expected = [float(k == np.argmax(logits)) for k in range(len(logits))]
+    assert distribution(logits, temperature=0).tolist() == expected
+    assert distribution(logits, top_k=1).tolist() == expected
+    assert distribution(logits, top_p=1e-9).tolist() == expected
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("logits", [[0, np.nan], [np.nan, np.nan], [np.inf, 0], [-np.inf, -np.inf]])
+def test_logits_that_are_not_finite_are_an_error_that_says_so(logits: list[float], temperature: float) -> None:
+    with pytest.raises(ArithmeticError, match="logits are not finite"):
+        distribution(np.array(logits), temperature=temperature)
+
+
+# ---------------------------------------------------------------------- generation
+
+
+@given(seeds, st.text("abcd é天\n☃", min_size=1, max_size=5))
+@settings(max_examples=20)
+def test_greedy_generation_takes_the_likeliest_known_symbol_each_time(seed: int, prefix: str) -> None:
+    lm = model(seed=seed, cell="lstm")
+    expected = greedy(lm, prefix, 6)
+    for how in ({"temperature": 0}, {"top_k": 1}, {"top_p": 1e-9}, {"temperature": 1e-9}):
+        assert "".join(lm.generate(prefix, 6, seed=seed, **how)) == expected, how  # type: ignore[arg-type]
+
+
+def test_sampling_is_reproducible_by_seed() -> None:
+    lm = model(scale=0.5)
+    texts = ["".join(lm.generate("a", 50, seed=seed)) for seed in (0, 0, 1)]
+    assert texts[0] == texts[1] != texts[2]
+    assert "".join(lm.generate("a", 50)) != "".join(lm.generate("a", 50))  # no seed: not the same
+
+
+def test_symbols_are_drawn_as_often_as_they_are_likely() -> None:
+    lm = model(hidden_size=1)
+    expected = next_log_p(lm, "a")
+    drawn = [next(lm.generate("a", 1, seed=seed)) for seed in range(2000)]
+    for symbol, log_p in expected.items():
+        p = math.exp(log_p)
+        assert abs(drawn.count(symbol) / 2000 - p) < 5 * math.sqrt(p * (1 - p) / 2000), symbol
+
+
+def test_a_character_is_computed_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = model()
+    spy = mock.Mock(side_effect=lm.network)
+    monkeypatch.setattr(lm, "network", spy)
+    writing = lm.generate("abc", 5, seed=0)
+    next(writing)
+    assert spy.call_count == 1  # the prefix, in one pass
+    for calls in (2, 3, 4, 5):
+        next(writing)
+        assert spy.call_count == calls
+    assert list(writing) == []
+    assert spy.call_count == 5  # nothing is computed that nobody reads
+
+
+def test_the_unknown_symbol_is_never_written() -> None:
+    lm, fill = model(scale=0.5), model(scale=0.5, task="fill")
+    for each in (lm, fill):
+        each.network.named_weights()["1.b"][0] = 50  # by far the likeliest
+    for how in ({}, {"temperature": 0}, {"temperature": 1e3}, {"top_k": 1}, {"top_k": 3, "top_p": 0.9}):
+        assert UNKNOWN not in "".join(lm.generate(UNKNOWN, 40, seed=0, **how)), how  # type: ignore[arg-type]
+    assert all(UNKNOWN not in text and log_p > -50 for text, log_p in lm.beam("a", 5, width=1000))
+    assert UNKNOWN not in fill.fill("__a__b")
+
+
+def test_characters_not_in_the_vocabulary_are_read_as_the_unknown_symbol() -> None:
+    lm = model()
+    assert list(lm.generate("a☃b", 20, seed=3)) == list(lm.generate(f"a{UNKNOWN}b", 20, seed=3))
+    assert lm.beam("☃", 3) == lm.beam("🙂", 3)
+    assert next_log_p(lm, "☃a") != next_log_p(lm, "aa")  # and not dropped
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"temperature": -1}, "temperature must be a number of at least 0; got -1"),
+        ({"temperature": float("nan")}, "temperature must be a number of at least 0; got nan"),
+        ({"temperature": float("inf")}, "temperature must be a number of at least 0; got inf"),
+        ({"top_k": 0}, "top_k must be at least 1; got 0"),
+        ({"top_p": 0}, "top_p must be above 0 and at most 1; got 0"),
+        ({"top_p": 1.5}, "top_p must be above 0 and at most 1; got 1.5"),
+        ({"length": 0}, "length must be at least 1; got 0"),
+        ({"prefix": ""}, "a prefix needs at least one character; got none"),
+    ],
+)
+def test_what_cannot_be_generated_is_refused_before_the_first_character(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        model().generate(**({"prefix": "a"} | options))
+
+
+def test_a_diverged_model_writes_nothing_and_says_so() -> None:
+    lm = model()
+    lm.network.named_weights()["1.W"][0, 1] = np.nan
+    for write in (lambda: next(lm.generate("a")), lambda: lm.beam("a", 3)):
+        with pytest.raises(ArithmeticError, match="diverged"):
+            write()
+
+
+# ---------------------------------------------------------------------- beam search
+
+
+def continuations(lm: LanguageModel, prefix: str, length: int) -> list[tuple[str, float]]:
+    """Every continuation with its log p, best first, by brute force."""
+    found = []
+    for symbols in product(lm.vocab.symbols[1:], repeat=length):
+        text = "".join(symbols)
+        log_p = math.fsum(next_log_p(lm, prefix + text[:k])[symbol] for k, symbol in enumerate(text))
+        found.append((text, log_p))
+    return sorted(found, key=lambda pair: -pair[1])
+
+
+@given(seeds, st.integers(1, 3), st.sampled_from(["rnn", "gru", "lstm"]))
+@settings(max_examples=15)
+def test_a_beam_wide_enough_for_everything_ranks_everything(seed: int, length: int, cell: str) -> None:
+    lm = model(Vocabulary.of("abc"), seed, cell=cell, num_layers=2)
+    expected = continuations(lm, "ab", length)
+    for width in (3**length, 1000):
+        found = lm.beam("ab", length, width=width)
+        assert [text for text, _ in found] == [text for text, _ in expected]
+        assert [p for _, p in found] == pytest.approx([p for _, p in expected], rel=1e-12)
+    assert math.fsum(math.exp(p) for _, p in found) == pytest.approx(1, rel=1e-12)
+
+
+@given(seeds, st.integers(1, 4))
+@settings(max_examples=20)
+def test_each_beam_has_the_log_p_of_its_steps_and_they_are_distinct_and_in_order(seed: int, width: int) -> None:
+    lm = model(seed=seed, cell="lstm")
+    beams = lm.beam("é☃", 6, width=width)
+    assert len({text for text, _ in beams}) == width
+    assert [p for _, p in beams] == sorted((p for _, p in beams), reverse=True)
+    for text, log_p in beams:
+        steps = [next_log_p(lm, "é☃" + text[:k])[symbol] for k, symbol in enumerate(text)]
+        assert log_p == pytest.approx(math.fsum(steps), rel=1e-12)
+    if width == 1:
+        assert beams[0][0] == greedy(lm, "é☃", 6)
+
+
+def test_beam_search_refuses_what_it_cannot_search() -> None:
+    for options, words in (({"width": 0}, "width must be at least 1; got 0"), ({"length": 0}, "length must be")):
+        with pytest.raises(ValueError, match=words):
+            model().beam("a", **options)
+    with pytest.raises(ValueError, match="a prefix needs at least one character"):
+        model().beam("")
+
+
+# ---------------------------------------------------------------------- filling
+
+
+@pytest.fixture(scope="module")
+def filler() -> LanguageModel:
+    text = Text.from_string(CHINESE)
+    return overfit(LanguageModel.build(text.vocab, task="fill", hidden_size=24).init(), text, 100, rows=8)
+
+
+def test_a_model_that_knows_a_text_restores_any_one_character_and_any_two_neighbours(filler: LanguageModel) -> None:
+    for k in range(len(CHINESE)):
+        for n in (1, 2):
+            if k + n <= len(CHINESE):
+                blanked = CHINESE[:k] + "_" * n + CHINESE[k + n :]
+                assert filler.fill(blanked) == CHINESE
+
+
+def test_filling_leaves_everything_but_the_blanks_alone(filler: LanguageModel) -> None:
+    assert filler.fill(CHINESE) == CHINESE
+    assert filler.fill("no blank 🙂☃") == "no blank 🙂☃"
+    restored = filler.fill(f"🙂天_玄黃☃{UNKNOWN}?", blank="?")
+    assert restored[:-1] == f"🙂天_玄黃☃{UNKNOWN}"
+    assert restored[-1] in CHINESE
+    assert len(filler.fill("____")) == 4
+
+
+def test_the_surest_blank_is_filled_first_and_helps_with_the_others() -> None:
+    lm, text, mask = model(task="fill", scale=3), "a__b_天_", len(VOCAB)
+    x, blanks = lm.vocab.encode(text), [k for k, c in enumerate(text) if c == "_"]
+    x[blanks] = mask
+    while blanks:
+        y, _ = lm.network(x[:, None])
+        log_p = {(k, s): v for k in blanks for s, v in enumerate(log_softmax(y[k, 0, 1:]), start=1)}
+        place, symbol = max(log_p, key=lambda pair: log_p[pair])
+        x[place] = symbol
+        blanks.remove(place)
+    assert lm.fill(text) == lm.vocab.decode(x)
+
+
+def test_filling_refuses_what_it_cannot_fill(filler: LanguageModel) -> None:
+    for blank in ("", "__"):
+        with pytest.raises(ValueError, match="blank must be one character"):
+            filler.fill("天_", blank=blank)
+    with pytest.raises(ValueError, match="a text to fill needs at least one character"):
+        filler.fill("")
+
+
+def test_each_task_refuses_the_other_ones_job() -> None:
+    fill = model(task="fill")
+    for write in (lambda: fill.generate("a", 3), lambda: fill.beam("a", 3)):
+        with pytest.raises(ValueError, match="takes a model of task next; this one has task fill: use fill"):
+            write()
+    with pytest.raises(ValueError, match="takes a model of task fill; this one has task next: use generate"):
+        model().fill("a_")
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: model(cell="transformer"), "cell must be one of rnn, gru, lstm; got 'transformer'"),
+        (lambda: model(task="guess"), "task must be one of next, fill; got 'guess'"),
+        (lambda: model(tied=True), "embedding_size 0, hidden_size 5"),
+        (lambda: model(tied=True, embedding_size=5, task="fill"), "tied weights take task next"),
+        (lambda: LanguageModel(Sequential(Linear(9, 9)), VOCAB), "takes 9 symbols and gives 9 logits"),
+        (lambda: LanguageModel(model(task="fill").network, VOCAB), "takes 9 symbols and gives 9 logits; got 10 and 9"),
+    ],
+)
+def test_networks_that_make_no_language_model_are_refused(build: Callable[[], Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        build()
+
+
+# ---------------------------------------------------------------------- the training loop
+
+CORPUS = Text.from_string(SENTENCE * 3)
+
+
+def trained(seed: int = 0, text: Text = CORPUS, **options: Any) -> tuple[LanguageModel, list[Step]]:
+    build = {name: options.pop(name) for name in ("task", "dropout", "num_layers") if name in options}
+    lm = LanguageModel.build(text.vocab, hidden_size=6, **build).init()
+    optimizer = Adam(lm.network, 0.01)
+    return lm, list(train(lm, text, optimizer, seed=seed, **({"batch_size": 3, "num_steps": 5} | options)))
+
+
+def spied(
+    sampling: str, monkeypatch: pytest.MonkeyPatch, task: str = "next"
+) -> tuple[list[Any], list[Any], list[Step]]:
+    """The states given to lm.forward, the states it returned, and the steps, over two epochs."""
+    lm = LanguageModel.build(CORPUS.vocab, hidden_size=4, cell="lstm", task=task).init()
+    given_states, returned = [], []
+    forward = lm.forward
+
+    def spy(x: Array, y: Array, state: Any = None, **options: Any) -> Any:
+        result = forward(x, y, state, **options)
+        given_states.append(state)
+        returned.append(result[1])
+        return result
+
+    monkeypatch.setattr(lm, "forward", spy)
+    options: dict[str, Any] = {"batch_size": 2, "num_steps": 7, "sampling": sampling, "epochs": 2}
+    return given_states, returned, list(train(lm, CORPUS, Adam(lm.network), **options))
+
+
+def test_sequential_training_carries_the_state_within_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    states, returned, steps = spied("sequential", monkeypatch)
+    assert {step.epoch for step in steps} == {0, 1}
+    for k, step in enumerate(steps):
+        if k == 0 or step.epoch != steps[k - 1].epoch:
+            assert states[k] is None
+        else:
+            assert states[k] is returned[k - 1]
+            assert any(array.any() for array in states[k][0])  # h and c of the LSTM
+
+
+def test_random_training_starts_every_window_from_the_initial_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    states, _, steps = spied("random", monkeypatch)
+    assert len(steps) > 10
+    assert states == [None] * len(steps)
+
+
+def test_training_stops_at_whichever_limit_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = count()  # one second a look
+    monkeypatch.setattr("minirnn.train.time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
+    assert [s.step for s in trained(steps=5)[1]] == [1, 2, 3, 4, 5]
+    assert len(trained(steps=5, epochs=100, seconds=1e9)[1]) == 5
+    assert {s.epoch for s in trained(epochs=3, steps=10**6)[1]} == {0, 1, 2}
+    timed = trained(seconds=10, epochs=100)[1]
+    assert 0 < timed[-1].seconds <= 11
+    assert len(timed) == 5  # two looks a step
+    assert trained(steps=0)[1] == trained(epochs=0)[1] == trained(seconds=0)[1] == []
+
+
+def test_each_step_reports_what_it_did() -> None:
+    lm = LanguageModel.build(CORPUS.vocab, hidden_size=6).init(dtype="float64")
+    lm.network.weights[...] = 0
+    weights = lm.network.weights.copy()
+    step = next(train(lm, CORPUS, Adam(lm.network), batch_size=3, num_steps=5, steps=2))
+    assert (step.step, step.epoch, step.tokens) == (1, 0, 15)
+    assert step.loss == pytest.approx(math.log(len(CORPUS.vocab)), rel=1e-12)
+    assert step.norm > 0
+    assert step.seconds > 0
+    assert not np.array_equal(lm.network.weights, weights)  # already updated when the step is seen
+    assert not lm.network.grads.any()
+
+
+@pytest.mark.parametrize("options", [{}, {"sampling": "random"}, {"task": "fill"}, {"num_layers": 2, "dropout": 0.3}])
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(options: dict[str, Any]) -> None:
+    first, again, other = (trained(seed, steps=12, **options)[0].network.weights for seed in (7, 7, 8))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_training_and_looking_at_the_model_in_between_do_not_disturb_each_other() -> None:
+    plain, _ = trained(num_layers=2, dropout=0.3, steps=6)
+    lm = LanguageModel.build(CORPUS.vocab, hidden_size=6, num_layers=2, dropout=0.3).init()
+    for _ in train(lm, CORPUS, Adam(lm.network, 0.01), batch_size=3, num_steps=5, steps=6):
+        lm.perplexity(CORPUS)
+        list(lm.generate("s", 3, seed=0))
+    assert np.array_equal(lm.network.weights, plain.network.weights)
+
+
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 60), st.sampled_from(["sequential", "random"]))
+@settings(max_examples=30)
+def test_an_epoch_has_at_least_the_batches_foretold_and_some_epoch_has_no_more(
+    batch_size: int, num_steps: int, extra: int, sampling: str
+) -> None:
+    text = Text(VOCAB, np.zeros(batch_size * num_steps + 1 + extra, int))
+    found = {
+        len(list(text.batches(batch_size, num_steps, sampling=sampling, seed=seed))) for seed in range(12 * num_steps)
+    }
+    assert min(found) == steps_per_epoch(text, batch_size, num_steps)
+
+
+@pytest.mark.parametrize("limit", ["epochs", "steps", "seconds"])
+@pytest.mark.parametrize("value", [-1, float("nan")])
+def test_a_limit_that_would_never_be_reached_is_refused(limit: str, value: float) -> None:
+    lm = LanguageModel.build(CORPUS.vocab, hidden_size=2).init()
+    with pytest.raises(ValueError, match=limit):
+        list(islice(train(lm, CORPUS, Adam(lm.network), batch_size=3, num_steps=5, **{limit: value}), 30))  # type: ignore[arg-type]
+
+
+def test_training_without_a_limit_is_refused_at_once() -> None:
+    lm = LanguageModel.build(CORPUS.vocab, hidden_size=2).init()
+    with pytest.raises(ValueError, match="a limit: epochs, steps or seconds; got none"):
+        train(lm, CORPUS, Adam(lm.network))
+
+
+def test_training_on_what_does_not_belong_together_is_refused() -> None:
+    lm, other = (LanguageModel.build(CORPUS.vocab, hidden_size=2).init() for _ in range(2))
+    with pytest.raises(ValueError, match="vocabulary"):  # its indices mean other characters
+        list(train(lm, Text.from_string("abc" * 90), Adam(lm.network), steps=1, batch_size=3, num_steps=5))
+    with pytest.raises(ValueError, match="optimi[sz]er"):  # noqa: RUF043 - it would move the other model's weights
+        list(train(lm, CORPUS, Adam(other.network), steps=1, batch_size=3, num_steps=5))
+
+
+def test_chinese_works_from_file_to_text(tmp_path: Path) -> None:
+    path = tmp_path / "千字文.txt"
+    path.write_text(CHINESE * 6, encoding="utf-8")
+    lm, steps = trained(text=Text.read(path), steps=30)
+    assert steps[-1].loss < steps[0].loss < 1.1 * math.log(lm.vocab.__len__())
+    writing = "".join(lm.generate("天地", 20, seed=0))
+    assert len(writing) == 20
+    assert set(writing) <= set(CHINESE)
+    assert all(set(text) <= set(CHINESE) for text, _ in lm.beam("宇宙", 4))
+    assert lm.perplexity(Text.from_string("日月盈昃", lm.vocab)) > 1
