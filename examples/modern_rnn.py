@@ -2,10 +2,11 @@
 
     python examples/modern_rnn.py time_machine.txt [--epochs 500]
 
-The text is The Time Machine as the chapter prepares it: letters only, lower case, lines joined without a space, the first
-10,000 characters.  256 hidden units, one-hot input, batches of 32 rows of 35 steps, sequential; SGD with learning rate 1
-and gradients clipped to norm 1.  The chapter's initialisation (normal, 0.01) for one layer, torch's (uniform) for the
-deep and the bidirectional network.  Perplexities are means over the last ten epochs, on the training text, as published.
+The text is The Time Machine as the chapter prepares it: letters only, lower case, lines joined without a space, the
+first 10,000 characters.  256 hidden units, one-hot input, batches of 32 rows of 35 steps, sequential; SGD with learning
+rate 1 and gradients clipped to norm 1.  The chapter's initialisation (normal, 0.01) for one layer, torch's (uniform) for
+the deep and the bidirectional network.  Perplexities are means over the last ten epochs, on the training text, as
+published.
 
 The chapter lets the bidirectional network predict the next character, which its reverse direction has already read.
 Here it learns to restore masked characters instead, and its perplexity is that of the masked ones.
@@ -46,7 +47,9 @@ NETWORKS = [
     Network("GRU", lambda: GRU(V, H, reset="before"), "normal", "1.1", "1.0"),
     Network("LSTM", lambda: LSTM(V, H), "normal", "1.3", "1.1"),
     Network("LSTM, 2 layers", lambda: LSTM(V, H, num_layers=2), "uniform", "-", "1.0 (lr 2)"),
-    Network("LSTM, bidirectional", lambda: LSTM(V + 1, H, bidirectional=True), "uniform", "-", "1.1 (has read it)", "fill"),
+    Network(
+        "LSTM, bidirectional", lambda: LSTM(V + 1, H, bidirectional=True), "uniform", "-", "1.1 (has read it)", "fill"
+    ),
 ]
 
 

@@ -18,4 +18,5 @@ for x, y in text.batches(batch_size=32, num_steps=35):
     loss, dlogits = cross_entropy(logits, y)
     backward(dlogits)
     sgd.step()  # clips by the global norm, updates, zeroes the gradients
-print(f"loss {loss:.2f}", "".join(LanguageModel(model, text.vocab).generate("The ", 80, seed=0)))
+sample = LanguageModel(model, text.vocab).generate("The ", 80, temperature=0.7, seed=0)
+print(f"loss {loss:.2f}\nThe {''.join(sample)}")

@@ -15,7 +15,7 @@ out.  Inside, only the scan (``scan.py``) has to know that a row has ended.
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self, TypeAlias
 
@@ -117,6 +117,10 @@ class Layer:
         """The layers this one is made of, by the name they have in dotted weight names."""
         return {}
 
+    def partners(self) -> tuple["Layer", ...]:
+        """Layers elsewhere in the model whose weights this one uses."""
+        return ()
+
     def config(self) -> dict[str, Any]:
         """The constructor's arguments that build this layer again."""
         return {}
@@ -141,11 +145,22 @@ class Layer:
         """
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
             raise ValueError(f"seed must be an integer from 0 to 2**64 - 1; got {seed!r}")
+        inside = list(self.walk())
+        for layer in inside:
+            for other in layer.partners():
+                if not any(other is one for one in inside):
+                    raise ValueError(f"{layer.describe()} needs {other.describe()} to be part of the same model")
         chosen = get_backend(backend)
         parameters = Parameters(self.all_specs(), chosen, get_dtype(chosen, dtype), seed)
         parameters.fill(scheme)
         self.bind(parameters)
         return self
+
+    def walk(self) -> Iterator["Layer"]:
+        """The layer and all in it, depth first."""
+        yield self
+        for child in self.children().values():
+            yield from child.walk()
 
     def all_specs(self, prefix: str = "") -> dict[str, Spec]:
         """What this layer and all in it ask for, by dotted name."""

@@ -120,8 +120,12 @@ def train_command(files: tuple[Path, ...], **options: Any) -> None:
     run = follow(steps, planned, limits["seconds"])
     if run.last is None:
         raise ValueError("training was stopped before its first step: there is nothing to save")
+    if run.error:
+        with np.errstate(over="ignore", invalid="ignore"):
+            if not np.isfinite(lm.perplexity(held_out)):
+                raise NonFiniteGradientError(f"{run.error}; the model has diverged, and nothing was saved")
     minirnn.save(lm, out)
-    console.print(f"{'stopped; ' if run.interrupted else ''}saved {out}")
+    console.print(f"{'stopped; ' if run.interrupted or run.error else ''}saved {out}", markup=False, soft_wrap=True)
     if run.error:
         raise run.error
     perplexity = lm.perplexity(held_out)
@@ -348,7 +352,14 @@ def check(max_layers: int, seed: int, as_json: bool) -> None:  # noqa: FBT001 - 
     """Check the gradients of every cell, depth and direction on this machine, and print the largest errors."""
     from minirnn.testing.selfcheck import METHODS, check_everything
 
-    table = Table("cell", "layers", "bidirectional", "lengths", *METHODS, title="largest |gradient - derivative| / max(1, |derivative|)")
+    table = Table(
+        "cell",
+        "layers",
+        "bidirectional",
+        "lengths",
+        *METHODS,
+        title="largest |gradient - derivative| / max(1, |derivative|)",
+    )
     records, failed = [], 0
     for result in check_everything(max_layers, seed):
         records.append(result.record())

@@ -22,14 +22,14 @@ class Sequential(Layer):
         timed = True
         for k, layer in enumerate(layers):
             if k and not layer.floats:
-                raise ValueError(f"layer {k}, {layer.describe()}, takes integers: it can only be the first")
+                raise ValueError(f"layer {k}, {brief(layer)}, takes integers: it can only be the first")
             if not timed and not layer.timeless:
                 raise ValueError(
-                    f"layer {k}, {layer.describe()}, needs steps, and a layer before it has reduced them to one"
+                    f"layer {k}, {brief(layer)}, needs steps, and a layer before it has reduced them to one"
                 )
             if width is not None and layer.input_size not in (None, width):
                 raise ValueError(
-                    f"layer {k}, {layer.describe()}, expects {layer.input_size} features; those before it give {width}"
+                    f"layer {k}, {brief(layer)}, expects {layer.input_size} features; those before it give {width}"
                 )
             width = layer.output_size or width
             timed = timed and layer.keeps_time
@@ -97,12 +97,10 @@ class Bidirectional(Layer):
         check_distinct("Bidirectional", (self.ahead, self.back))
         for layer in (self.ahead, self.back):
             if not layer.keeps_time:
-                raise ValueError(
-                    f"Bidirectional joins outputs step by step; {layer.describe()} reduces the steps to one"
-                )
+                raise ValueError(f"Bidirectional joins outputs step by step; {brief(layer)} reduces the steps to one")
         if forward.input_size != self.back.input_size:
             raise ValueError(
-                f"Bidirectional expects two layers of one input; got {forward.describe()} and {self.back.describe()}"
+                f"Bidirectional expects two layers of one input; got {brief(forward)} and {brief(self.back)}"
             )
         self.input_size = forward.input_size
         widths = (self.ahead.output_size, self.back.output_size)
@@ -151,9 +149,14 @@ def check_distinct(what: str, layers: tuple[Layer, ...]) -> None:
         if not isinstance(layer, Layer):
             raise TypeError(f"{what} expects layers; got {type(layer).__name__} in place {k}")
         if any(layer is other for other in layers[:k]):
-            raise ValueError(f"{what} has {layer.describe()} in two places; each place needs a layer of its own")
+            raise ValueError(f"{what} has {brief(layer)} in two places; each place needs a layer of its own")
 
 
 def indent(text: str) -> str:
     """All lines after the first moved in by two, for a description within a description."""
     return text.replace("\n", "\n  ")
+
+
+def brief(layer: Layer) -> str:
+    """A description in one line, for an error's sentence."""
+    return " ".join(layer.describe().split())

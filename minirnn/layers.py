@@ -39,6 +39,9 @@ class Linear(Layer):
             specs["b"] = Spec((self.output_size,), "bias", self.input_size)
         return specs
 
+    def partners(self) -> tuple[Layer, ...]:
+        return (self.tie,) if self.tie else ()
+
     def config(self) -> dict[str, Any]:
         return {"input_size": self.input_size, "output_size": self.output_size, "bias": self.bias, "tie": self.tie}
 

@@ -125,6 +125,8 @@ class LanguageModel:
         """
         if text.vocab != self.vocab:
             raise ValueError("the text must be in the model's vocabulary: Text.from_string(..., vocab=lm.vocab)")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1; got {batch_size}")
         if len(text) < 2:
             raise TextError(f"perplexity takes a text of at least 2 characters; got {len(text)}")
         rows = min(batch_size, len(text) - 1)

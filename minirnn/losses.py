@@ -19,7 +19,7 @@ def cross_entropy(logits: Array, targets: Any, mask: Any = None) -> tuple[Any, A
 
     The softmax is shifted by the largest logit's real part, so that neither large nor complex logits disturb it.
     """
-    xp = _namespace(logits)
+    xp = _namespace("logits", logits)
     V = logits.shape[-1]
     targets = _integers(xp, targets)
     if targets.shape != logits.shape[:-1]:
@@ -57,7 +57,7 @@ def mse(y: Array, target: Any, mask: Any = None) -> tuple[Any, Array]:
     ``target`` has y's shape.  ``mask`` (y's leading axes, booleans): True where the entries count; elsewhere the
     gradient is 0.
     """
-    xp = _namespace(y)
+    xp = _namespace("y", y)
     target = xp.asarray(target)
     if target.shape != y.shape:
         raise ValueError(f"target must have the shape of y, {y.shape}; got {target.shape}")
@@ -75,11 +75,13 @@ def mse(y: Array, target: Any, mask: Any = None) -> tuple[Any, Array]:
     return (difference * difference).sum() / N, difference * (2 / N)
 
 
-def _namespace(a: Any) -> Any:
-    """The library that ``a`` belongs to, as the array itself says."""
-    if hasattr(a, "__array_namespace__"):
-        return a.__array_namespace__()
-    raise TypeError(f"a loss expects an array; got {type(a).__name__}")
+def _namespace(what: str, a: Any) -> Any:
+    """The library that ``a``, an array of real or complex numbers, belongs to, as the array itself says."""
+    if not hasattr(a, "__array_namespace__"):
+        raise TypeError(f"{what} must be an array; got {type(a).__name__}")
+    if a.dtype.kind not in "fc":
+        raise ValueError(f"{what} must be floats; got {a.dtype}")
+    return a.__array_namespace__()
 
 
 def _integers(xp: Any, targets: Any) -> Array:

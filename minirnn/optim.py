@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from math import isfinite
+from numbers import Real
 from typing import Any, TypeAlias
 
 from minirnn.backend import Array
@@ -37,7 +38,7 @@ def clip_grad_norm(model: Layer, max_norm: float) -> float:
 
     (Pascanu, Mikolov and Bengio 2013, arXiv 1211.5063, algorithm 1.)
     """
-    norm = grad_norm(model)
+    max_norm, norm = _above_0("max_norm", max_norm), grad_norm(model)
     if norm > max_norm:
         for s in model.bound.trainable():
             model.grads[s] *= max_norm / norm
@@ -46,6 +47,7 @@ def clip_grad_norm(model: Layer, max_norm: float) -> float:
 
 def clip_grad_value(model: Layer, clip_value: float) -> None:
     """Limit every entry of the gradients to ±``clip_value``.  Raises NonFiniteGradientError as ``grad_norm`` does."""
+    clip_value = _above_0("clip_value", clip_value)
     grad_norm(model)
     for s in model.bound.trainable():
         g = model.grads[s]
@@ -60,7 +62,7 @@ def _blame(model: Layer) -> str:
             first = next(str(v) for v in g.ravel().tolist() if not isfinite(abs(v)))
             return (
                 f"the gradient of {name} is not finite: {bad} of {g.size} entries, the first {first}; "
-                f"the weights are unchanged. A smaller lr or clip may help; or the input holds NaN"
+                f"the weights are unchanged; a smaller lr or clip may help"
             )
     raise AssertionError("grad_norm found a non-finite gradient and named_grads has none")
 
@@ -88,10 +90,8 @@ class Optimizer:
         self.model = model
         self.schedule: Schedule = lr if callable(lr) else constant(_at_least_0("lr", lr))
         self.weight_decay = _at_least_0("weight_decay", weight_decay)
-        for name, limit in (("clip", clip), ("clip_value", clip_value)):
-            if limit is not None and not limit > 0:
-                raise ValueError(f"{name} must be above 0; got {limit!r}")
-        self.clip, self.clip_value = clip, clip_value
+        self.clip = None if clip is None else _above_0("clip", clip)
+        self.clip_value = None if clip_value is None else _above_0("clip_value", clip_value)
         self.steps = 0
         xp = model.bound.backend.xp
         self.state: dict[str, Array] = {name: xp.zeros_like(model.weights) for name in self.buffers}
@@ -173,7 +173,7 @@ class Adam(Optimizer):
         **options: Any,
     ) -> None:
         self.beta1, self.beta2 = _below_1("betas[0]", betas[0]), _below_1("betas[1]", betas[1])
-        self.eps = _at_least_0("eps", eps)
+        self.eps = _above_0("eps", eps)
         super().__init__(model, lr, **options)
 
     def _update(self, w: Array, g: Array, lr: float, state: dict[str, Array]) -> None:
@@ -210,7 +210,7 @@ class RMSProp(Optimizer):
     def __init__(
         self, model: Layer, lr: float | Schedule = 1e-2, *, alpha: float = 0.99, eps: float = 1e-8, **options: Any
     ) -> None:
-        self.alpha, self.eps = _below_1("alpha", alpha), _at_least_0("eps", eps)
+        self.alpha, self.eps = _below_1("alpha", alpha), _above_0("eps", eps)
         super().__init__(model, lr, **options)
 
     def _update(self, w: Array, g: Array, lr: float, state: dict[str, Array]) -> None:
@@ -223,12 +223,18 @@ class RMSProp(Optimizer):
 
 
 def _at_least_0(what: str, value: float) -> float:
-    if not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+    if not isinstance(value, Real) or not 0 <= value < float("inf"):
         raise ValueError(f"{what} must be a number of at least 0; got {value!r}")
     return float(value)
 
 
+def _above_0(what: str, value: float) -> float:
+    if not isinstance(value, Real) or not 0 < value < float("inf"):
+        raise ValueError(f"{what} must be a number above 0; got {value!r}")
+    return float(value)
+
+
 def _below_1(what: str, value: float) -> float:
-    if not isinstance(value, (int, float)) or not 0 <= value < 1:
+    if not isinstance(value, Real) or not 0 <= value < 1:
         raise ValueError(f"{what} must be a number from 0 up to, not including, 1; got {value!r}")
     return float(value)

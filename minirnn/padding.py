@@ -25,6 +25,8 @@ def pad(sequences: Sequence[Any], value: Any = 0) -> tuple[Array, Array]:
             )
     lengths = np.array([len(a) for a in arrays])
     dtype = np.result_type(*(a.dtype for a in arrays if a.size)) if any(a.size for a in arrays) else first.dtype
+    if dtype.kind in "iu" and value != int(np.nan_to_num(value)):
+        raise ValueError(f"value must fit the sequences' dtype, {dtype}; got {value!r}")
     x = np.full((int(lengths.max()), len(arrays), *first.shape[1:]), value, dtype)
     for b, a in enumerate(arrays):
         x[: len(a), b] = a

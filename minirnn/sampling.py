@@ -23,14 +23,17 @@ def distribution(
     ``temperature`` divides the logits; 0 puts everything on the largest.  ``top_k`` keeps the k likeliest symbols;
     ``top_p`` then keeps the fewest whose probabilities sum to at least p (Holtzman et al. 2020, arXiv 1904.09751).
     """
-    if not np.isfinite(logits).any() or np.isnan(logits).any():
+    logits = np.asarray(logits, np.float64)
+    largest = logits.max()
+    if not np.isfinite(largest):  # -inf elsewhere is a symbol ruled out
         raise ArithmeticError("the model's logits are not finite: its weights have diverged")
     V = logits.shape[-1]
     if temperature == 0:
         p: Array = np.zeros(V)
         p[int(np.argmax(logits))] = 1
         return p
-    log_p = log_softmax(np.asarray(logits, np.float64) / temperature)
+    with np.errstate(over="ignore"):  # near temperature 0 all but the largest become -inf, as they should
+        log_p = log_softmax((logits - largest) / temperature)
     order = np.argsort(-log_p, kind="stable")
     keep = V if top_k is None else min(top_k, V)
     p = np.zeros(V)

@@ -153,7 +153,7 @@ def pydoc_topics() -> str:
 
 def _read(path: Path) -> str:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = path.read_bytes().decode().removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")  # a byte order mark
     except UnicodeDecodeError as error:
         raise TextError(
             f"{path} must be UTF-8 text; byte {error.start} ({error.object[error.start]:#04x}) is not"

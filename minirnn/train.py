@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,9 @@ class Step:
 
 def steps_per_epoch(text: Text, batch_size: int, num_steps: int) -> int:
     """The fewest batches that one epoch has, whatever its offset; at least 1."""
-    windows = max(0, len(text) - 1 - num_steps) // (batch_size * num_steps)
-    return max(1, windows)
+    size = batch_size * num_steps
+    largest_offset = min(num_steps - 1, max(0, len(text) - 1 - size))
+    return max(1, (len(text) - 1 - largest_offset) // size)
 
 
 def train(
@@ -48,10 +50,20 @@ def train(
     """Train until the first limit given is reached; yields after each step, when all weights are consistent.
 
     Sequential sampling carries the state from batch to batch within an epoch, truncating backpropagation between them;
-    random sampling starts each window from the initial state.  Each epoch cuts the text at another offset.
+    random sampling starts each window from the initial state.  Each epoch cuts the text at another offset.  Raises
+    NonFiniteGradientError, with the weights as they were, where a step would have lost them.
     """
     if epochs is None and steps is None and seconds is None:
         raise ValueError("train takes a limit: epochs, steps or seconds; got none")
+    for name, limit in (("epochs", epochs), ("steps", steps)):
+        if limit is not None and (not isinstance(limit, Integral) or limit < 0):
+            raise ValueError(f"{name} must be an integer of at least 0; got {limit!r}")
+    if seconds is not None and not seconds >= 0:
+        raise ValueError(f"seconds must be at least 0; got {seconds!r}")
+    if text.vocab != lm.vocab:
+        raise ValueError("the text must be in the model's vocabulary: Text.from_string(..., vocab=lm.vocab)")
+    if optimizer.model is not lm.network:
+        raise ValueError("the optimizer must be that of the model trained: its model is another one")
     return _train(lm, text, optimizer, batch_size, num_steps, sampling, epochs, steps, seconds, seed)
 
 
@@ -78,8 +90,9 @@ def _train(
         for x, y in text.batches(batch_size, num_steps, sampling=sampling, seed=epoch_seed):
             if done == steps or (seconds is not None and time.perf_counter() - begun >= seconds):
                 return
-            loss, state, backward = lm.forward(x, y, state if sampling == "sequential" else None, rng=masks)
-            backward()
-            norm = optimizer.step()
+            with np.errstate(over="ignore", invalid="ignore"):  # a diverging run ends in step's error, which says more
+                loss, state, backward = lm.forward(x, y, state if sampling == "sequential" else None, rng=masks)
+                backward()
+                norm = optimizer.step()
             done += 1
             yield Step(done, epoch, float(loss), norm, x.size, time.perf_counter() - begun)

@@ -15,7 +15,7 @@ assert (package / "py.typed").is_file()
 assert (package / "kernels" / "__init__.py").is_file()
 assert not (package / "kernels").is_symlink()
 files = importlib.metadata.files("minirnn") or []
-tops = {f.parts[0] for f in files if f.parts[0] not in ("..",) and not f.parts[0].endswith(".dist-info")}
+tops = {f.parts[0] for f in files if f.parts[0] != ".." and not f.parts[0].endswith(".dist-info")}
 assert tops == {"minirnn"}, tops
 (here / "poems.txt").write_text("the quick brown fox jumps over the lazy dog.\n" * 60, encoding="utf-8")
 sys.argv = [sys.argv[1], str(here / "poems.txt")]

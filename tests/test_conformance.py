@@ -1,6 +1,6 @@
 """Every backend and dtype against the numpy backend in float64: outputs, what is saved, every gradient.
 
-The tolerance follows from the dtype and the shape: k · eps · √(T · (D + H)), for rounding errors that add up like a walk.
+The tolerance follows from dtype and shape: k · eps · √(T · (D + H)), as rounding errors add up in a random walk.
 """
 
 from collections.abc import Iterator
@@ -85,6 +85,6 @@ def test_same_seed_gives_the_same_weights_in_every_dtype(backend: str, dtype: st
     from minirnn import GRU
 
     for scheme in ("uniform", "normal", "orthogonal"):
-        exact = GRU(3, 4, 2).init(5, scheme=scheme, dtype="float64")  # type: ignore[arg-type] # a str from a tuple
-        same = GRU(3, 4, 2).init(5, scheme=scheme, backend=backend, dtype=dtype)  # type: ignore[arg-type] # as above
+        exact = GRU(3, 4, 2).init(5, scheme=scheme, dtype="float64")
+        same = GRU(3, 4, 2).init(5, scheme=scheme, backend=backend, dtype=dtype)
         np.testing.assert_array_equal(same.weights, exact.weights.astype(dtype))

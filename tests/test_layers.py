@@ -258,7 +258,7 @@ def test_dropout_scales_selects_and_changes_from_pass_to_pass() -> None:
 def test_dropout_acts_between_layers_only() -> None:
     deep = GRU(2, 3, 2, dropout=0.9).init(0, dtype="float64")
     y, _, backward = deep.forward(X)
-    assert list(n for n in backward.saved if "dropout" in n) == ["0.dropout.mask"]
+    assert [n for n in backward.saved if "dropout" in n] == ["0.dropout.mask"]
     assert y.all()
 
 
@@ -354,7 +354,7 @@ REFUSED: list[tuple[str, Any, str]] = [
         lambda: GRU(2, 3).init(dtype="f8").forward(X)[2](np.zeros((4, 3, 2))),
         "dy must have the shape of y",
     ),
-    ("no layers", lambda: Sequential(), "at least one layer"),
+    ("no layers", Sequential, "at least one layer"),
     (
         "sizes that do not meet",
         lambda: Sequential(GRU(2, 3), Linear(4, 2)),

@@ -358,16 +358,16 @@ REFUSED: list[tuple[Callable[[Layer], Any], str]] = [
     (lambda m: Adam(m, float("inf")), "lr must be a number of at least 0; got inf"),
     (lambda m: SGD(m, "0.1"), "lr must be a number of at least 0; got '0.1'"),  # type: ignore[arg-type]
     (lambda m: SGD(m, 0.1, weight_decay=-1), "weight_decay must be a number of at least 0; got -1"),
-    (lambda m: SGD(m, 0.1, clip=0), "clip must be above 0; got 0"),
-    (lambda m: SGD(m, 0.1, clip=float("nan")), "clip must be above 0; got nan"),
-    (lambda m: Adam(m, clip_value=-2), "clip_value must be above 0; got -2"),
+    (lambda m: SGD(m, 0.1, clip=0), "clip must be a number above 0; got 0"),
+    (lambda m: SGD(m, 0.1, clip=float("nan")), "clip must be a number above 0; got nan"),
+    (lambda m: Adam(m, clip_value=-2), "clip_value must be a number above 0; got -2"),
     (lambda m: SGD(m, 0.1, momentum=1), "momentum must be a number from 0 up to, not including, 1; got 1"),
     (lambda m: SGD(m, 0.1, nesterov=True), "nesterov needs a momentum above 0; got 0"),
     (lambda m: Adam(m, betas=(1.0, 0.9)), r"betas\[0\] must be a number from 0 up to, not including, 1; got 1.0"),
     (lambda m: Adam(m, betas=(0.9, -0.1)), r"betas\[1\] must be a number from 0 up to, not including, 1; got -0.1"),
     (lambda m: AdamW(m, weight_decay=-0.5), "weight_decay must be a number of at least 0; got -0.5"),
     (lambda m: RMSProp(m, alpha=2), "alpha must be a number from 0 up to, not including, 1; got 2"),
-    (lambda m: RMSProp(m, eps=-1e-8), "eps must be a number of .*; got -1e-08"),
+    (lambda m: RMSProp(m, eps=-1e-8), "eps must be a number above 0; got -1e-08"),
     (lambda m: Adam(m, eps=0), "eps must be .*; got 0"),  # 0 / 0 wherever a gradient has always been 0
     (lambda m: RMSProp(m, eps=0), "eps must be .*; got 0"),
     (lambda m: SGD(m[0], 0.1), "expects the whole model; got one of its layers"),  # type: ignore[index]

@@ -55,9 +55,9 @@ def close(actual: Array, expected: Any) -> None:
 @given(cases(dropout=False))
 def test_every_layer_agrees_with_the_oracle(case: Any) -> None:
     layer, x, B = case.model, case.x, case.x.shape[1]
-    for name, w in layer.named_weights().items():
+    for name, weight in layer.named_weights().items():
         if name.endswith("0"):
-            w += 0.3  # a trainable initial state that is not zero
+            weight[...] += 0.3  # a trainable initial state that is not zero
     features = np.eye(layer.input_size)[x] if x.dtype.kind == "i" else x
     lengths = None if case.lengths is None else case.lengths.tolist()
     y, state = layer(x, case.state, lengths=case.lengths)

@@ -149,7 +149,7 @@ def test_pending_backwards_do_not_disturb_each_other(case: Case, seed: int) -> N
     dx2, _ = second(dy)
     for x, lengths, kept, dx in ((case.x, case.lengths, one, dx1), (other, None, model.grads - one, dx2)):
         alone = model.to()
-        again, _, backward = alone.forward(x, case.state, lengths=lengths)
+        _, _, backward = alone.forward(x, case.state, lengths=lengths)
         close(backward(dy)[0], dx)
         close(kept, alone.grads)
     assert z.shape == y.shape
@@ -158,8 +158,9 @@ def test_pending_backwards_do_not_disturb_each_other(case: Case, seed: int) -> N
 @given(cases(dropout=False, indices=False), seeds)
 def test_padding_changes_nothing(case: Case, seed: int) -> None:
     """NaN past the lengths, in x and in dy, more steps of it, and neither y nor any gradient knows; y is 0 there."""
-    assume(case.lengths is not None)
     model, x, lengths = case.model, case.x, case.lengths
+    assume(lengths is not None)
+    assert lengths is not None  # for the type checker
     rng, (T, B, D) = np.random.default_rng(seed), x.shape
     past = np.arange(T)[:, None] >= lengths
     y, final, backward = model.forward(x, case.state, lengths=lengths)
@@ -187,6 +188,7 @@ def test_padding_changes_nothing(case: Case, seed: int) -> None:
 @given(cases(dropout=False), seeds)
 def test_each_row_with_a_length_is_that_row_alone(case: Case, seed: int) -> None:
     assume(case.lengths is not None)
+    assert case.lengths is not None  # for the type checker
     y, final = case.model(case.x, case.state, lengths=case.lengths)
     b = seed % case.x.shape[1]
     n = int(case.lengths[b])
@@ -214,7 +216,7 @@ def test_saturation_is_silent_and_finite(kind: Any, scale: float) -> None:
 @given(cases(dropout=False, indices=True))
 def test_an_index_is_a_one_hot_vector(case: Case) -> None:
     assume(case.x.dtype.kind == "i")
-    model, hot = case.model, np.eye(case.model.input_size)[case.x]
+    model, hot = case.model, np.eye(case.model.input_size or 1)[case.x]
     y, final, backward = model.forward(case.x, case.state, lengths=case.lengths)
     z, end, back = model.forward(hot, case.state, lengths=case.lengths)
     close(z, y)

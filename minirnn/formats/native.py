@@ -26,6 +26,7 @@ from minirnn.text import Vocabulary
 KINDS: dict[str, type[Layer]] = {c.__name__: c for c in (RNN, GRU, LSTM, Linear, Embedding, Dropout, Last)}
 DTYPES = {"F32": "float32", "F64": "float64"}
 VERSION = 1
+LARGEST = 2**40  # no size in a description may exceed it
 
 
 class ModelFileError(ValueError):
@@ -42,6 +43,8 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
 
     network = model.network if isinstance(model, LanguageModel) else model
     parameters = network.bound
+    if network.prefix:
+        raise ValueError(f"a model file holds a whole model; got its layer {network.prefix.rstrip('.')}")
     if parameters.dtype.name not in DTYPES.values():
         raise ValueError(
             f"a model file holds float32 or float64 weights; got {parameters.dtype.name}: model.to(dtype=...) first"
@@ -49,6 +52,7 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
     about: dict[str, Any] = {
         "version": VERSION,
         "network": describe(network, network),
+        "dtype": parameters.dtype.name,
         "seed": parameters.seed,
         "frozen": sorted(parameters.frozen),
     }
@@ -82,14 +86,19 @@ def load(path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = No
             shapes = {name: tuple(s.get_shape()) for name, s in slices.items()}
             dtypes = {s.get_dtype() for s in slices.values()}
             network, vocab = _build(path, about, len(shapes))
-            stored = _check(path, network, shapes, dtypes)
-            parameters = Parameters(network.all_specs(), chosen, get_dtype(chosen, dtype or stored), about["seed"])
+            _check(path, network, shapes, dtypes, about["dtype"])
+            wanted = get_dtype(chosen, about["dtype"] if dtype is None else dtype)
+            parameters = Parameters(network.all_specs(), chosen, wanted, about["seed"])
             network.bind(parameters)
             for name, view in network.named_weights().items():
                 values = file.get_tensor(name)
                 if not np.isfinite(values).all():
                     raise ModelFileError(f"{path}: weight {name} must be finite; it holds NaN or infinity")
-                view[...] = chosen.xp.asarray(values.astype(parameters.dtype))
+                with np.errstate(over="ignore"):  # found and named below
+                    cast = values.astype(parameters.dtype)
+                if not np.isfinite(cast).all():
+                    raise ModelFileError(f"{path}: weight {name} holds values too large for {parameters.dtype.name}")
+                view[...] = chosen.xp.asarray(cast)
             network.freeze(*about["frozen"])
             return network if vocab is None else LanguageModel(network, vocab, about["task"])
     except SafetensorError as error:
@@ -117,6 +126,8 @@ def describe(layer: Layer, root: Layer) -> dict[str, Any]:
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open a file for writing that takes ``path``'s name only when all of it is on the disk."""
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no directory {path.parent} to write {path.name} in")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with temporary.open("wb") as file:
@@ -140,7 +151,7 @@ def _metadata(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
     try:
         about = json.loads(metadata["minirnn"])
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path}: the description of the network must be JSON; {error}") from None
+        raise ModelFileError(f"{path}: the description of the network must be JSON; {error!s:.100}") from None
     if not isinstance(about, dict) or about.get("version") != VERSION:
         found = about.get("version") if isinstance(about, dict) else about
         raise ModelFileError(f"{path} must be of format version {VERSION}; it is of {found!r:.40}")
@@ -150,9 +161,11 @@ def _metadata(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
 def _build(path: Path, about: dict[str, Any], weights: int) -> tuple[Layer, Vocabulary | None]:
     """The network that ``about`` describes, without weights yet, and the vocabulary if there is one."""
     try:
-        network = _layer(about["network"], "", {}, weights)
+        network = _layer(about["network"], "", {}, [weights])
         if not isinstance(about["seed"], int) or not 0 <= about["seed"] < 2**64:
-            raise ValueError(f"seed {about['seed']!r}")
+            raise ValueError(f"seed {about['seed']!r:.30}")
+        if about["dtype"] not in DTYPES.values():
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES.values())}; got {about['dtype']!r:.30}")
         if not set(about["frozen"]) <= set(network.all_specs()):
             raise ValueError("frozen names no weight of the network")
         if "vocabulary" not in about:
@@ -166,35 +179,42 @@ def _build(path: Path, about: dict[str, Any], weights: int) -> tuple[Layer, Voca
         ) from None
 
 
-def _layer(about: Any, prefix: str, built: dict[str, Layer], weights: int) -> Layer:
-    """Build one layer and what it holds; ``built`` collects them by prefix, for ties."""
+def _layer(about: Any, prefix: str, built: dict[str, Layer], budget: list[int]) -> Layer:
+    """Build one layer and what it holds; ``built`` collects them by prefix, for ties.
+
+    ``budget`` counts down from the number of weights stored: a recurrent layer of n layers has at least n, and is not
+    made if there are fewer left.
+    """
     arguments = dict(about)
     kind = arguments.pop("kind")
     if kind == "Sequential":
-        layers = [_layer(child, f"{prefix}{k}.", built, weights) for k, child in enumerate(arguments["layers"])]
+        layers = [_layer(child, f"{prefix}{k}.", built, budget) for k, child in enumerate(arguments["layers"])]
         return Sequential(*layers)
     if kind == "Bidirectional":
         return Bidirectional(
-            *(_layer(arguments[name], f"{prefix}{name}.", built, weights) for name in ("forward", "reverse"))
+            *(_layer(arguments[name], f"{prefix}{name}.", built, budget) for name in ("forward", "reverse"))
         )
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r:.40}")
-    if arguments.get("num_layers", 1) > weights:  # before that many are made
-        raise ValueError(f"{arguments['num_layers']} layers described, {weights} weights stored")
+    if any(isinstance(value, int) and value > LARGEST for value in arguments.values()):
+        raise ValueError(f"a size above {LARGEST} is described")
+    if "num_layers" in arguments:
+        budget[0] -= arguments["num_layers"]
+        if not budget[0] >= 0:
+            raise ValueError("more layers are described than there are weights stored")
     if arguments.get("tie") is not None:
         arguments["tie"] = built[arguments["tie"]]
     layer = built[prefix] = KINDS[kind](**arguments)
     return layer
 
 
-def _check(path: Path, network: Layer, shapes: dict[str, tuple[int, ...]], dtypes: set[str]) -> str:
-    """The stored dtype, after names, shapes and dtypes were found to be what the network needs."""
+def _check(path: Path, network: Layer, shapes: dict[str, tuple[int, ...]], dtypes: set[str], dtype: str) -> None:
+    """Raise ModelFileError unless the names, shapes and dtypes stored are those that the network needs."""
     expected = {name: spec.shape for name, spec in network.all_specs().items()}
     for name in sorted(expected.keys() | shapes.keys()):
         if expected.get(name) != shapes.get(name):
             wanted = f"have shape {expected[name]}" if name in expected else "not be there"
             found = f"it has {shapes[name]}" if name in shapes else "it is missing"
             raise ModelFileError(f"{path}: weight {name} must {wanted}; {found}")
-    if len(dtypes) > 1 or not dtypes <= DTYPES.keys():
-        raise ModelFileError(f"{path}: weights must all be F32 or all F64; got {', '.join(sorted(dtypes))}")
-    return DTYPES[dtypes.pop()] if dtypes else "float32"
+    if any(DTYPES.get(stored) != dtype for stored in dtypes):
+        raise ModelFileError(f"{path}: weights must all be {dtype}; got {', '.join(sorted(dtypes))}")

@@ -49,8 +49,8 @@ class Result:
 def check_everything(max_layers: int = 3, seed: int = 0) -> Iterator[Result]:
     """Every cell in every depth up to ``max_layers``, in one and both directions, with and without lengths.
 
-    Every entry of every array by complex step, a dozen of each by central differences.  Dropout acts between layers, its
-    masks frozen.
+    Every entry of every array by complex step, a dozen of each by central differences.  Dropout acts between
+    layers, its masks frozen.
     """
     for cell, depth, bidirectional, with_lengths in product(
         KINDS, range(1, max_layers + 1), (False, True), (False, True)

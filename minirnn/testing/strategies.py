@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from minirnn.backend import Array
-from minirnn.base import Layer, State
+from minirnn.base import State
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell
 from minirnn.recurrent import Recurrent
 from minirnn.testing.gradients import kink_distance
@@ -38,7 +38,7 @@ KINK = 1e-3  # cases keep relu's inputs at least this far from 0
 class Case:
     """A layer with something to run it on: float64, ``lengths`` None or (B,), ``state`` None or as the layer's."""
 
-    model: Layer
+    model: Recurrent
     x: Array
     state: State
     lengths: Array | None

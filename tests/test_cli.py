@@ -1,0 +1,316 @@
+"""The command line: its jobs, its words, and one sentence with exit code 2 for what it cannot do."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from safetensors.numpy import load_file, save_file
+
+import minirnn
+from minirnn.cli import main
+from minirnn.lm import LanguageModel
+from minirnn.text import Text
+
+TEXT = "the quick brown fox jumps over the lazy dog. " * 60
+SMALL = ["--hidden-size", "16", "--embedding-size", "8", "--batch-size", "4", "--num-steps", "10"]
+
+
+def invoke(*arguments: Any) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A trained model for each task."""
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
+    made = {}
+    for task in ("next", "fill"):
+        made[task] = folder / f"{task}.safetensors"
+        options = ["--task", task, "--steps", 250, "--lr", 0.01, "--out", made[task], "--hidden-size", 32]
+        result = invoke("train", folder / "text.txt", "--batch-size", 8, "--num-steps", 12, *options)
+        assert result.exit_code == 0, result.stderr
+    return made
+
+
+# ---------------------------------------------------------------------- train
+
+
+def test_train_prints_one_json_line_and_saves_a_model(text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.safetensors"
+    result = invoke("train", text, *SMALL, "--steps", 30, "--out", out, "--json")
+    assert result.exit_code == 0, result.stderr
+    (line,) = result.stdout.splitlines()
+    record = json.loads(line)
+    assert record["steps"] == 30
+    assert record["file"] == str(out)
+    assert record["tokens_per_second"] > 0
+    assert 0 < record["seconds"] < 60
+    assert 1 < record["train_perplexity"] < 28
+    lm = minirnn.load(out)
+    assert isinstance(lm, LanguageModel)
+    held_out = Text.from_string(TEXT, lm.vocab).split()[1]
+    assert record["validation_perplexity"] == pytest.approx(lm.perplexity(held_out))
+
+
+def test_train_shows_progress_validation_and_a_sample(text: Path, tmp_path: Path) -> None:
+    result = invoke("train", text, *SMALL, "--steps", 5, "--out", tmp_path / "m.safetensors")
+    for part in (
+        "2,700 characters, 28 symbols, 270 held out",
+        "GRU(8, 16)",
+        "validation perplexity",
+        "saved",
+        "sample",
+    ):
+        assert part in result.stderr, part
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--cell", "rnn", "--optimizer", "sgd", "--lr", "0.5", "--epochs", "1"],
+        ["--cell", "lstm", "--num-layers", "2", "--dropout", "0.2", "--time", "0.3"],
+        ["--sampling", "random", "--optimizer", "rmsprop", "--embedding-size", "0", "--steps", "3"],
+        ["--task", "fill", "--dtype", "float64", "--optimizer", "adamw", "--weight-decay", "0.1", "--steps", "3"],
+        ["--clip", "0", "--schedule", "constant", "--seed", "7", "--backend", "numpy", "--steps", "3"],
+    ],
+    ids=lambda o: o[1],
+)
+def test_every_option_of_train(options: list[str], text: Path, tmp_path: Path) -> None:
+    result = invoke("train", text, *SMALL, *options, "--out", tmp_path / "m.safetensors", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["steps"] >= 1
+
+
+def test_the_same_seed_trains_the_same_weights(text: Path, tmp_path: Path) -> None:
+    files = [tmp_path / f"{k}.safetensors" for k in range(3)]
+    for seed, path in zip((1, 1, 2), files, strict=True):
+        invoke("train", text, *SMALL, "--dropout", "0.2", "--steps", 5, "--seed", seed, "--out", path)
+    a, b, c = (load_file(path) for path in files)
+    assert all(np.array_equal(a[name], b[name]) for name in a)
+    assert not np.array_equal(a["1.0.U"], c["1.0.U"])
+
+
+def test_without_files_train_learns_pythons_own_help(tmp_path: Path) -> None:
+    result = invoke("train", *SMALL, "--steps", 2, "--out", tmp_path / "m.safetensors")
+    assert result.exit_code == 0, result.stderr
+    assert "pydoc_data.topics" in result.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT as a terminal does")
+def test_ctrl_c_saves_what_there_is_and_says_where(text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m.safetensors"
+    options = ["--time", "120", "--out", str(out), "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from minirnn.cli import main; main()", "train", str(text), *SMALL, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert f"stopped; saved {out}" in re.sub(r"\n", "", stderr)
+    record = json.loads(stdout)
+    assert record["interrupted"]
+    assert record["steps"] > 0
+    assert isinstance(minirnn.load(out), LanguageModel)
+
+
+def test_a_diverging_run_stops_names_the_weight_and_leaves_no_broken_model(text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m.safetensors"
+    result = invoke(
+        "train", text, *SMALL, "--cell", "rnn", "--optimizer", "sgd", "--lr", "1e38", "--clip", 0, "--out", out
+    )
+    assert result.exit_code == 2
+    assert re.search(r"step \d+: the gradient of \S+ is not finite", result.stderr.replace("\n", " "))
+    assert "nothing was saved" in result.stderr.replace("\n", " ")
+    assert not out.exists()
+
+
+# ---------------------------------------------------------------------- using a model
+
+
+def test_generate_greedy_reproduces_what_was_learnt(models: dict[str, Path]) -> None:
+    result = invoke("generate", "the quick", "--model", models["next"], "--greedy", "--length", 30)
+    assert result.stdout == "the quick brown fox jumps over the lazy\n"
+
+
+def test_generate_by_every_method(models: dict[str, Path]) -> None:
+    for how in (["--temperature", "0.5"], ["--top-k", "3"], ["--top-p", "0.5"], ["--beam", "3"]):
+        result = invoke("generate", "the ", "--model", models["next"], "--length", 12, "--seed", 0, *how)
+        if how[0] == "--beam":
+            assert result.exit_code == 0, result.stderr
+        assert result.stdout.startswith("the ")
+        assert len(result.stdout) == 4 + 12 + 1
+
+
+def test_the_same_seed_generates_the_same_text(models: dict[str, Path]) -> None:
+    texts = [
+        invoke("generate", "the ", "--model", models["next"], "--temperature", 2, "--seed", s).stdout for s in (1, 1, 2)
+    ]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_fill_restores_missing_characters(models: dict[str, Path]) -> None:
+    assert invoke("fill", "th_ q_ick br_wn fox", "--model", models["fill"]).stdout == "the quick brown fox\n"
+    assert invoke("fill", "th? quick", "--model", models["fill"], "--blank", "?").stdout == "the quick\n"
+
+
+def test_evaluate(models: dict[str, Path], text: Path) -> None:
+    plain = invoke("evaluate", text, "--model", models["next"])
+    record = json.loads(invoke("evaluate", text, "--model", models["next"], "--json").stdout)
+    assert f"perplexity {record['perplexity']:.3f} on 2,700 characters, 0 unknown" in plain.stdout
+    assert 1 <= record["perplexity"] < 1.5
+    text.write_text(TEXT + "Ω", encoding="utf-8")
+    assert json.loads(invoke("evaluate", text, "--model", models["next"], "--json").stdout)["unknown"] == 1
+
+
+# ---------------------------------------------------------------------- check and info
+
+
+def test_check_reports_every_cell_within_its_bound() -> None:
+    result = invoke("check", "--max-layers", 1, "--json")
+    record = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert record["ok"]
+    assert {c["cell"] for c in record["checks"]} == {
+        "RNN tanh",
+        "RNN relu",
+        "GRU reset after",
+        "GRU reset before",
+        "LSTM",
+    }
+    assert len(record["checks"]) == 5 * 2 * 2
+    assert all(0 < c["complex_step"] <= 1e-10 and 0 < c["difference"] <= 1e-6 for c in record["checks"])
+    table = invoke("check", "--max-layers", 1)
+    assert "20 layers checked, 0 wrong" in table.stdout
+
+
+def test_check_fails_on_a_wrong_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = minirnn.cells.LSTMCell.unstep
+    monkeypatch.setattr(minirnn.cells.LSTMCell, "unstep", staticmethod(lambda d, s: right((d[0], d[1] * 0.5), s)))
+    result = invoke("check", "--max-layers", 1, "--json")
+    record = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert {c["cell"] for c in record["checks"] if not c["ok"]} == {"LSTM"}
+
+
+def test_info() -> None:
+    record = json.loads(invoke("info", "--json").stdout)
+    assert record["minirnn"] == minirnn.__version__
+    assert record["backends"]["numpy"] == ["float32", "float64", "complex128"]
+    assert record["cores"] >= 1
+    assert "backends" in invoke("info").stdout
+
+
+# ---------------------------------------------------------------------- one sentence, exit code 2
+
+
+def broken(kind: str, good: Path, tmp_path: Path) -> Path:
+    """A model file that is wrong in one way."""
+    path = tmp_path / f"{kind}.safetensors"
+    data = good.read_bytes()
+    if kind == "truncated":
+        path.write_bytes(data[: len(data) // 2])
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "a text":
+        path.write_text(TEXT)
+    elif kind == "foreign":
+        save_file({"weight": np.zeros(3, np.float32)}, path)
+    elif kind == "layers only":
+        minirnn.save(minirnn.GRU(2, 3).init(0), path)
+    elif kind == "nan":
+        tensors = load_file(good)
+        tensors["1.0.U"][0, 0] = np.nan
+        from safetensors import safe_open
+
+        with safe_open(good, framework="numpy") as file:
+            metadata = file.metadata()
+        save_file(tensors, path, metadata=metadata)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", "no model file at"),
+        ("truncated", "not a whole safetensors file"),
+        ("empty", "not a whole safetensors file"),
+        ("a text", "not a whole safetensors file"),
+        ("foreign", "not of minirnn"),
+        ("layers only", "must hold a language model"),
+        ("nan", "weight 1.0.U must be finite"),
+    ],
+)
+def test_a_bad_model_file(kind: str, message: str, models: dict[str, Path], text: Path, tmp_path: Path) -> None:
+    path = broken(kind, models["next"], tmp_path)
+    for command in (["generate", "a"], ["fill", "_"], ["evaluate", str(text)]):
+        result = invoke(*command, "--model", path)
+        assert result.exit_code == 2
+        assert message in result.stderr
+        assert result.stderr.count("\n") == 1
+        assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "{missing}"], "cannot be read"),
+        (["train", "{empty}"], "it is empty"),
+        (["train", "{latin}"], "must be UTF-8"),
+        (["train", "{short}"], "too short"),
+        (["train", "{text}", "--batch-size", "400"], "too short for a batch of 400 rows"),
+        (["train", "{text}", "--out", "{folder}"], "is a directory"),
+        (["train", "{text}", "--out", "{folder}/none/m.safetensors"], "does not"),
+        (["train", "{text}", "--dropout", "1"], "dropout"),
+        (["train", "{text}", "--hidden-size", "0"], "hidden-size"),
+        (["train", "{text}", "--cell", "transformer"], "cell"),
+        (["train", "{text}", "--backend", "torch"], "backend"),
+        (["train", "{text}", "--time", "1", "--schedule", "cosine"], "cosine needs"),
+        (["generate", "", "--model", "{next}"], "at least one character"),
+        (["generate", "a", "--model", "{fill}"], "use fill"),
+        (["generate", "a", "--model", "{next}", "--greedy", "--beam", "2"], "give one"),
+        (["fill", "_", "--model", "{next}"], "use generate"),
+        (["fill", "_", "--model", "{fill}", "--blank", "__"], "one character"),
+        (["evaluate", "{empty}", "--model", "{next}"], "it is empty"),
+        (["evaluate", "{missing}", "--model", "{next}"], "cannot be read"),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else None,
+)
+def test_bad_input_gets_one_sentence(
+    arguments: list[str], message: str, models: dict[str, Path], text: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.txt").write_bytes(b"")
+    (tmp_path / "latin.txt").write_bytes("café".encode("latin-1"))
+    (tmp_path / "short.txt").write_text("a")
+    names = {name: tmp_path / f"{name}.txt" for name in ("missing", "empty", "latin", "short")}
+    known = {**names, **models, "text": text, "folder": tmp_path}
+    before = sorted(tmp_path.rglob("*"))
+    words = [a.format(**known) for a in arguments]
+    if words[0] == "train" and "--out" not in words:
+        words += ["--out", str(tmp_path / "out.safetensors")]
+    result = invoke(*words)
+    assert result.exit_code == 2
+    assert message in result.stderr.replace("\n", " ")
+    assert "Traceback" not in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before  # no file, whole or half

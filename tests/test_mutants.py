@@ -1,0 +1,166 @@
+"""Tests of the tests: faults are planted in a copy of the package, one by one, and the evidence must fail on each.
+
+Every mutant runs the evidence of the equations, time, layers, losses, optimisers and the language model, without torch,
+in a process of its own, until the first failure.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import minirnn
+
+TESTS = Path(__file__).resolve().parent
+PACKAGE = Path(minirnn.__file__).resolve().parent
+EVIDENCE = [
+    "cells",
+    "layers",
+    "losses",
+    "optim",
+    "padding",
+    "text",
+    "oracle",
+    "conformance",
+    "properties",
+    "gradients",
+    "lm",
+]  # quick ones first
+
+# name: (file, (what stands there, what is planted), ...)
+MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
+    # ------------------------------------------------------------ equations
+    "tanh: derivative 1 - h": ("cells.py", (("(1 - h1 * h1)", "(1 - h1)"),)),
+    "relu: derivative 1 everywhere": ("cells.py", (("da = np.where(a.real <= 0, a.dtype.type(0), dh1)", "da = dh1"),)),
+    "relu: abs": ("cells.py", (("h1 = np.where(a.real <= 0, a.dtype.type(0), a)", "h1 = np.where(a.real <= 0, -a, a)"),)),
+    "sigmoid: too steep": ("cells.py", (("0.5 * np.tanh(0.5 * a) + 0.5", "0.5 * np.tanh(a) + 0.5"),)),
+    "gru: r and z swapped, consistently": (
+        "cells.py",
+        (
+            ("r = sigmoid(p_r + q_r)  # (1)\n        z = sigmoid(p_z + q_z)", "z = sigmoid(p_r + q_r)\n        r = sigmoid(p_z + q_z)"),
+            ("join(da_r, da_z, da_n), join(da_r, da_z, du)", "join(da_z, da_r, da_n), join(da_z, da_r, du)"),
+        ),
+    ),
+    "gru: z for 1 - z, consistently": (
+        "cells.py",
+        (
+            ("n = np.tanh(p_n + r * u)  # (4)\n        h1 = (1 - z) * n + z * h", "n = np.tanh(p_n + r * u)\n        h1 = z * n + (1 - z) * h"),
+            (
+                "r, z, n, u, h = saved\n        dn = dh1 * (1 - z)  # (5)\n        dz = dh1 * (h - n)  # (5)\n        dh = dh1 * z",
+                "r, z, n, u, h = saved\n        dn = dh1 * z\n        dz = dh1 * (n - h)\n        dh = dh1 * (1 - z)",
+            ),
+        ),
+    ),
+    "gru: sign of dz": ("cells.py", (("r, z, n, u, h = saved\n        dn = dh1 * (1 - z)  # (5)\n        dz = dh1 * (h - n)", "r, z, n, u, h = saved\n        dn = dh1 * (1 - z)\n        dz = dh1 * (n - h)"),)),
+    "gru: dq_n without r": ("cells.py", (("du = da_n * r", "du = da_n"),)),
+    "gru: dr from the state": ("cells.py", (("dr = da_n * u", "dr = da_n * h"),)),
+    "gru before: h used once": ("cells.py", (("dh = dh + da * r", "dh = da * r"),)),
+    "gru before: reset forgotten, consistently": ("cells.py", (("a = r * h  # (3)", "a = h"), ("dr = da * h  # (3)\n        dh = dh + da * r", "dr = da * 0\n        dh = dh + da"))),
+    "lstm: i and f swapped, consistently": ("cells.py", (("a_i, a_f, a_g, a_o = split", "a_f, a_i, a_g, a_o = split"), ("join(da_i, da_f, da_g, da_o)", "join(da_f, da_i, da_g, da_o)"))),
+    "lstm: dc' lost": ("cells.py", (("dc1 = dc1 + dm * (1 - m * m)", "dc1 = dm * (1 - m * m)"),)),
+    "lstm: tanh of c not differentiated": ("cells.py", (("dc1 = dc1 + dm * (1 - m * m)", "dc1 = dc1 + dm"),)),
+    "lstm: df from the new cell": ("cells.py", (("df = dc1 * c  # (5)", "df = dc1 * m"),)),
+    "lstm: direct path lost": ("cells.py", (("dc = dc1 * f  # (5)", "dc = dc1 * 0"),)),
+    "lstm: g squashed by the wrong function's derivative": ("cells.py", (("da_g = dg * (1 - g * g)", "da_g = dg * g * (1 - g)"),)),
+    # ------------------------------------------------------------ time
+    "recurrent bias dropped": ("scan.py", (("q[:, block] += v", "q[:, block] += 0 * v"),)),
+    "off by one in dy": ("scan.py", (("dstate[0] + dy[t],", "dstate[0] + dy[t - 1],"),)),
+    "off by one in p": ("scan.py", (("stage.step(P[t, :", "stage.step(P[t - 1, :"),)),
+    "dU from the state after the step": ("scan.py", (("self.A = [h[:-1],", "self.A = [h[1:],"),)),
+    "direct path dropped": ("scan.py", (("(da if direct[0] is None else da + direct[0], *direct[1:])", "(da, *direct[1:])"),)),
+    "gradient does not go back through U": ("scan.py", (("da = dq @ self.U[k].T", "da = 0 * dq @ self.U[k].T"),)),
+    "state not carried past a length": ("scan.py", (("self.xp.where(carry[t], old, new) for", "new for"),)),
+    "gradient not carried past a length": ("scan.py", (("self.xp.where(carry[t], d, new) for", "new for"),)),
+    "padding's gradient leaks": ("scan.py", (("self.xp.where(carry[t], d.dtype.type(0), d) for", "d for"),)),
+    "per-unit gradients: = for +=": ("scan.py", (("dunits[k][i] += part.sum(0)", "dunits[k][i] = part.sum(0)"),)),
+    "reverse direction does not reverse": ("scan.py", (("return a[::-1]", "return a"),)),
+    "reverse direction starts at the end of the padding": ("scan.py", (("if run.flipped is None:", "if True:"),)),
+    "reversal off by one": ("base.py", (("lengths - 1 - t)", "(lengths - t) % x.shape[0])"),)),
+    # ------------------------------------------------------------ layers
+    "weights' gradients: = for +=": ("recurrent.py", (("total += gradient", "total[...] = gradient"),)),
+    "dU: = for +=": ("recurrent.py", (("dU[:, scan.columns[k]] += A.T @ rows", "dU[:, scan.columns[k]] = A.T @ rows"),)),
+    "bias dropped for one-hot input": ("recurrent.py", (('self.weight("W")[x] + self.weight("b")', 'self.weight("W")[x]'),)),
+    "initial states of layers reversed": ("recurrent.py", (("[d for _, d in back] + dinitials", "dinitials + [d for _, d in back]"),)),
+    "final state's gradient to the first layer": ("recurrent.py", (("dfinals[layer * n + k]", "dfinals[k]"),)),
+    "lost initial-state gradient": ("recurrent.py", (("            return self._turn(dx, run), dstate\n", "            return self._turn(dx, run), tuple(d * 0 for d in dstate)\n"),)),
+    "trainable state learns from the first row only": ("recurrent.py", (('self._add(f"{name}0", d.sum(0))', 'self._add(f"{name}0", d[0])'),)),
+    "dx of only one direction": ("recurrent.py", (("sum(parts[1:], start=parts[0]) if parts", "parts[0] if parts"),)),
+    "dropout: gradient not masked": ("layers.py", (("xp.where(mask, dy * scale, zero), None", "dy * scale, None"),)),
+    "dropout: not rescaled": ("layers.py", (("scale = parameters.backend.xp, x.dtype.type(0), 1 / (1 - p)", "scale = parameters.backend.xp, x.dtype.type(0), 1.0"),)),
+    "dropout: the same mask every time": ("layers.py", (("for word in (zlib.crc32(site.encode()), call)", "for word in (zlib.crc32(site.encode()),)"),)),
+    "linear: db: = for +=": ("layers.py", (("db += drows.sum(0)", "db[...] = drows.sum(0)"),)),
+    "linear: tied gradient lost": ("layers.py", (('dW = self.tie.grad("W").T if self.tie', 'dW = self.tie.grad("W").T.copy() if self.tie'),)),
+    "embedding: repeated index counted once": ("backend.py", (("out[ordered[starts]] += self.xp.add.reduceat(rows[order], starts, axis=0)", "out[ordered[starts]] += rows[order][starts]"),)),
+    "last: one step early": ("layers.py", (("xp.maximum(lengths - 1, 0)", "xp.maximum(lengths - 2, 0)"),)),
+    "sequential: layers back in the order forward": ("compose.py", (("zip(reversed(pulls), reversed(dstate), strict=True)", "zip(pulls, reversed(dstate), strict=True)"),)),
+    "bidirectional: halves swapped": ("compose.py", (("concatenate([ahead.y, flip(back.y, run)]", "concatenate([flip(back.y, run), ahead.y]"),)),
+    "padding of dy is used": ("base.py", (("dy = blank(dy, past)", "dy = dy"),)),
+    # ------------------------------------------------------------ losses, optimisers, language model
+    "cross entropy: gradient of the sum": ("losses.py", (("dlogits /= N", "dlogits /= 1"),)),
+    "cross entropy: mask not in the mean": ("losses.py", (("N = targets.size if counts is None else int(counts.sum())", "N = targets.size"),)),
+    "cross entropy: no shift": ("losses.py", (("flat - flat.real.max(axis=1, keepdims=True)", "flat - 0"),)),
+    "mse: half the gradient": ("losses.py", (("difference * (2 / N)", "difference * (1 / N)"),)),
+    "clipping by each weight alone": ("optim.py", (("largest * squares**0.5", "largest * squares"),)),
+    "frozen weights are trained": ("parameters.py", (("if name in self.frozen:", "if False:"),)),
+    "sgd: uphill": ("optim.py", (("        w -= lr * g\n", "        w += lr * g\n"),)),
+    "adam: bias not corrected": ("optim.py", (("(v / (1 - self.beta2**self.steps)) ** 0.5", "v ** 0.5"),)),
+    "gradients not zeroed": ("optim.py", (("        model.zero_grads()\n", ""),)),
+    "batches: y is x": ("text.py", (("yield self.indices[window], self.indices[window + 1]", "yield self.indices[window], self.indices[window]"),)),
+    "generation forgets its state": ("lm.py", (("y, state = self.network(np.array([[symbol]]), state)", "y, state = self.network(np.array([[symbol]]))"),)),
+    "beam keeps the wrong states": ("lm.py", (("take_rows(state, rows)", "state"),)),
+}  # fmt: skip
+
+
+def run_evidence(folder: Path) -> subprocess.CompletedProcess[str]:
+    """The evidence over the package in ``folder``, until the first failure."""
+    return subprocess.run(
+        [
+            sys.executable,
+            *("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"),
+            *("-c", str(TESTS.parent / "pyproject.toml"), "--rootdir", str(TESTS.parent)),
+            *(str(TESTS / f"test_{name}.py") for name in EVIDENCE),
+        ],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(folder), "HYPOTHESIS_PROFILE": "mutants", "OMP_NUM_THREADS": "1"},
+        cwd=folder,
+        check=False,
+    )  # fmt: skip
+
+
+def copy_package(folder: Path) -> Path:
+    return Path(shutil.copytree(PACKAGE, folder / "minirnn", ignore=shutil.ignore_patterns("kernels", "__pycache__")))
+
+
+def test_the_evidence_passes_on_an_unchanged_copy_and_tests_that_copy(tmp_path: Path) -> None:
+    copied = copy_package(tmp_path)
+    where = subprocess.run(
+        [sys.executable, "-c", "import minirnn; print(minirnn.__file__)"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        check=True,
+        cwd=tmp_path,
+    )
+    assert Path(where.stdout.strip()) == copied / "__init__.py"
+    done = run_evidence(tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_planted_fault_is_caught(name: str, tmp_path: Path) -> None:
+    file, changes = MUTANTS[name]
+    path = copy_package(tmp_path) / file
+    source = path.read_text(encoding="utf-8")
+    for old, new in changes:
+        assert source.count(old) == 1, f"{file} has {source.count(old)} places like {old!r}"
+        source = source.replace(old, new)
+    path.write_text(source, encoding="utf-8")
+    done = run_evidence(tmp_path)
+    assert done.returncode == 1, (
+        f"{name}: not caught, exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-500:]}"
+    )
+    assert " failed" in done.stdout
