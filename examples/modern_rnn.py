@@ -4,8 +4,8 @@
 
 The text is The Time Machine as the chapter prepares it: letters only, lower case, lines joined without a space, the
 first 10,000 characters.  256 hidden units, one-hot input, batches of 32 rows of 35 steps, sequential; SGD with learning
-rate 1 and gradients clipped to norm 1.  The chapter's initialisation (normal, 0.01) for one layer, torch's (uniform) for
-the deep and the bidirectional network.  Perplexities are means over the last ten epochs, on the training text, as
+rate 1 and gradients clipped to norm 1.  The chapter's initialisation (normal, 0.01) for one layer, torch's (uniform)
+for the deep and the bidirectional network.  Perplexities are means over the last ten epochs, on the training text, as
 published.
 
 The chapter lets the bidirectional network predict the next character, which its reverse direction has already read.

@@ -92,7 +92,7 @@ class LanguageModel:
     # ------------------------------------------------------------------ learning
 
     def forward(
-        self, x: Array, y: Array, state: Any = None, *, rng: np.random.Generator | None = None
+        self, x: Array, y: Array, state: Any = None, *, rng: "np.random.Generator | None" = None
     ) -> tuple[Any, Any, Callable[[], None]]:
         """One training pass over a batch (T, B): the mean loss in nats, the final state, a function that runs backward.
 
@@ -110,7 +110,7 @@ class LanguageModel:
 
         return loss, state, run_backward
 
-    def _mask(self, x: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    def _mask(self, x: Array, rng: "np.random.Generator") -> tuple[Array, Array, Array]:
         mask = rng.random(x.shape) < MASK_RATE
         if not mask.any():
             mask[rng.integers(len(x)), rng.integers(x.shape[1])] = True
@@ -176,7 +176,7 @@ class LanguageModel:
         temperature: float,
         top_k: int | None,
         top_p: float | None,
-        rng: np.random.Generator,
+        rng: "np.random.Generator",
     ) -> Iterator[str]:
         for left in reversed(range(length)):
             p = distribution(logits, temperature=temperature, top_k=top_k, top_p=top_p)

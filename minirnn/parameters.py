@@ -131,7 +131,7 @@ class Parameters:
             self.view(self.weights, name)[...] = self.backend.xp.asarray(values)
 
 
-def initial(rng: np.random.Generator, spec: Spec, scheme: Scheme) -> Array:
+def initial(rng: "np.random.Generator", spec: Spec, scheme: Scheme) -> Array:
     """Initial values for one weight, float64.
 
     uniform     torch's: uniform in ±1/√fan for all of a layer's weights and biases; embeddings normal with deviation 1.

@@ -136,7 +136,7 @@ class Text:
         for t in range(0, L - T + 1, T):
             yield x[t : t + T], y[t : t + T]
 
-    def _random(self, B: int, T: int, offset: int, rng: np.random.Generator) -> Iterator[tuple[Array, Array]]:
+    def _random(self, B: int, T: int, offset: int, rng: "np.random.Generator") -> Iterator[tuple[Array, Array]]:
         starts = offset + T * rng.permutation((len(self) - 1 - offset) // T)
         steps = np.arange(T)[:, None]
         for k in range(0, len(starts) - B + 1, B):

@@ -1,0 +1,27 @@
+"""Draw ``training.svg``: what ``minirnn train`` shows in a terminal, recorded from a real run.
+
+python docs/record_training.py
+"""
+
+import io
+import re
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.terminal_theme import MONOKAI
+
+from minirnn import cli
+
+HERE = Path(__file__).resolve().parent
+
+if __name__ == "__main__":
+    # not a terminal: the progress bar is printed once, as it ends
+    cli.console = Console(record=True, width=96, file=io.StringIO(), highlight=False)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / cli.OUT
+        cli.main(["train", "--out", str(out)], standalone_mode=False)
+    svg = cli.console.export_svg(title="minirnn train", theme=MONOKAI)
+    svg = re.sub(r"@font-face\s*{.*?}", "", svg, flags=re.S)  # no request to anywhere: the reader's own monospace
+    svg = svg.replace("Fira Code", "ui-monospace, Menlo, Consolas, DejaVu Sans Mono").replace(f"{folder}/", "")
+    (HERE / "training.svg").write_text(svg, encoding="utf-8")
