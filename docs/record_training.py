@@ -22,6 +22,6 @@ if __name__ == "__main__":
         out = Path(folder) / cli.OUT
         cli.main(["train", "--out", str(out)], standalone_mode=False)
     svg = cli.console.export_svg(title="minirnn train", theme=MONOKAI)
-    svg = re.sub(r"@font-face\s*{.*?}", "", svg, flags=re.S)  # no request to anywhere: the reader's own monospace
+    svg = re.sub(r"@font-face\s*{.*?}", "", svg, flags=re.DOTALL)  # no request to anywhere: the reader's own monospace
     svg = svg.replace("Fira Code", "ui-monospace, Menlo, Consolas, DejaVu Sans Mono").replace(f"{folder}/", "")
     (HERE / "training.svg").write_text(svg, encoding="utf-8")

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Self, TypeAlias
 import numpy as np
 
 from minirnn.backend import Array, get_backend, get_dtype
+from minirnn.padding import check_lengths
 from minirnn.parameters import Parameters, Scheme, Spec
 
 State: TypeAlias = Any  # an array, a tuple of arrays, None, or a tuple of those: each layer documents its own
@@ -256,7 +257,10 @@ class Layer:
             if values.imag.any():
                 raise ValueError(f"weights with imaginary parts do not fit {new.dtype.name}")
             values = values.real
-        new.weights[...] = values.astype(new.dtype)
+        with old.backend.xp.errstate(over="ignore"):  # looked for below
+            new.weights[...] = values.astype(new.dtype)
+        if bool(chosen.xp.isinf(new.weights).any()) > bool(chosen.xp.isinf(values).any()):
+            raise ValueError(f"a weight is too large for {new.dtype.name}")
         new.frozen, new.calls = set(old.frozen), old.calls
         model = copy.deepcopy(self, {id(old): None})
         model.bind(new)
@@ -311,7 +315,7 @@ class Layer:
         if lengths is not None:
             if x.ndim < 3 and self.timeless:
                 raise ValueError(f"lengths need x of shape (T, B, features); got shape {x.shape}")
-            lengths = check_lengths(lengths, x.shape)
+            lengths = check_lengths(lengths, *x.shape[:2])
             xp = parameters.backend.xp
             t = xp.arange(x.shape[0])[:, None]
             past = t >= lengths
@@ -368,9 +372,15 @@ class Layer:
 
     def describe(self) -> str:
         """The layer as its constructor call, arguments at their defaults left out."""
+
+        def word(value: Any) -> str:
+            if isinstance(value, Layer):
+                return value.describe()
+            return value.__name__ if isinstance(value, type) else repr(value)
+
         defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
         words = [
-            repr(value) if defaults[name] is inspect.Parameter.empty else f"{name}={value!r}"
+            word(value) if defaults[name] is inspect.Parameter.empty else f"{name}={word(value)}"
             for name, value in self.config().items()
             if value != defaults[name]
         ]
@@ -398,20 +408,6 @@ def blank(a: Array, past: Array) -> Array:
     marks = past.reshape(past.shape + (1,) * (a.ndim - 2))
     out: Array = np.where(marks, a.dtype.type(0), a)
     return out
-
-
-def check_lengths(lengths: Any, shape: tuple[int, ...]) -> Array:
-    """``lengths`` as an integer array (B,) with 0 <= lengths <= T, for x of ``shape`` (T, B, ...)."""
-    T, B = shape[:2]
-    array = np.asarray(lengths)
-    if array.size == 0 and B == 0:
-        array = array.astype(np.int64)
-    if array.dtype.kind not in "iu" or array.shape != (B,):
-        raise ValueError(f"lengths must be {B} integers, one a row; got {array.dtype} of shape {array.shape}")
-    if array.size and (array.min() < 0 or array.max() > T):
-        wrong = int(array.min() if array.min() < 0 else array.max())
-        raise ValueError(f"lengths must be from 0 to {T}, the number of steps; got {wrong}")
-    return array.astype(np.int64)
 
 
 def check_size(what: str, size: int) -> int:

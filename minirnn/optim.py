@@ -5,6 +5,8 @@ from math import isfinite
 from numbers import Real
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from minirnn.backend import Array
 from minirnn.base import Layer
 from minirnn.schedules import constant
@@ -13,7 +15,7 @@ Schedule: TypeAlias = Callable[[int], float]
 
 
 class NonFiniteGradientError(ArithmeticError):
-    """A gradient is infinite or not a number; the message names the weight.  Nothing has been changed."""
+    """A gradient is infinite or not a number; the message names the weight.  The step has changed nothing."""
 
 
 def grad_norm(model: Layer) -> float:
@@ -62,7 +64,7 @@ def _blame(model: Layer) -> str:
             first = next(str(v) for v in g.ravel().tolist() if not isfinite(abs(v)))
             return (
                 f"the gradient of {name} is not finite: {bad} of {g.size} entries, the first {first}; "
-                f"the weights are unchanged; a smaller lr or clip may help"
+                f"this step has changed nothing; a smaller lr or clip may help"
             )
     raise AssertionError("grad_norm found a non-finite gradient and named_grads has none")
 
@@ -99,7 +101,7 @@ class Optimizer:
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
-        return self.schedule(self.steps)
+        return _at_least_0("lr", self.schedule(self.steps))
 
     def step(self) -> float:
         """Clip, update the weights, zero the gradients; returns the gradients' norm before clipping by norm.
@@ -172,8 +174,9 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         **options: Any,
     ) -> None:
-        self.beta1, self.beta2 = _below_1("betas[0]", betas[0]), _below_1("betas[1]", betas[1])
-        self.eps = _above_0("eps", eps)
+        beta1, beta2 = betas
+        self.beta1, self.beta2 = _below_1("betas[0]", beta1), _below_1("betas[1]", beta2)
+        self.eps = _check_eps(model, eps)
         super().__init__(model, lr, **options)
 
     def _update(self, w: Array, g: Array, lr: float, state: dict[str, Array]) -> None:
@@ -210,7 +213,7 @@ class RMSProp(Optimizer):
     def __init__(
         self, model: Layer, lr: float | Schedule = 1e-2, *, alpha: float = 0.99, eps: float = 1e-8, **options: Any
     ) -> None:
-        self.alpha, self.eps = _below_1("alpha", alpha), _above_0("eps", eps)
+        self.alpha, self.eps = _below_1("alpha", alpha), _check_eps(model, eps)
         super().__init__(model, lr, **options)
 
     def _update(self, w: Array, g: Array, lr: float, state: dict[str, Array]) -> None:
@@ -232,6 +235,14 @@ def _above_0(what: str, value: float) -> float:
     if not isinstance(value, Real) or not 0 < value < float("inf"):
         raise ValueError(f"{what} must be a number above 0; got {value!r}")
     return float(value)
+
+
+def _check_eps(model: Layer, eps: float) -> float:
+    """``eps`` above 0 in the model's dtype too: it keeps 0 / 0 from weights whose gradient has always been 0."""
+    smallest = float(np.finfo(model.bound.dtype).tiny)
+    if _above_0("eps", eps) < smallest:
+        raise ValueError(f"eps must be a number above {smallest:.1e} in {model.bound.dtype.name}; got {eps!r}")
+    return float(eps)
 
 
 def _below_1(what: str, value: float) -> float:

@@ -25,8 +25,10 @@ def pad(sequences: Sequence[Any], value: Any = 0) -> tuple[Array, Array]:
             )
     lengths = np.array([len(a) for a in arrays])
     dtype = np.result_type(*(a.dtype for a in arrays if a.size)) if any(a.size for a in arrays) else first.dtype
-    if dtype.kind in "iu" and value != int(np.nan_to_num(value)):
-        raise ValueError(f"value must fit the sequences' dtype, {dtype}; got {value!r}")
+    with np.errstate(invalid="ignore"):  # NaN to an integer, which is found to differ
+        fits = np.ndim(value) == 0 and (dtype.kind not in "iub" or np.asarray(value).astype(dtype) == value)
+    if not fits:
+        raise ValueError(f"value must be one number that fits the sequences' dtype, {dtype}; got {value!r}")
     x = np.full((int(lengths.max()), len(arrays), *first.shape[1:]), value, dtype)
     for b, a in enumerate(arrays):
         x[: len(a), b] = a
@@ -35,5 +37,18 @@ def pad(sequences: Sequence[Any], value: Any = 0) -> tuple[Array, Array]:
 
 def length_mask(lengths: Any, num_steps: int) -> Array:
     """(T, B) booleans, True where t < lengths[b]: the mask of a loss over rows of several lengths."""
-    mask: Array = np.arange(num_steps)[:, None] < np.asarray(lengths)
+    mask: Array = np.arange(num_steps)[:, None] < check_lengths(lengths, num_steps, np.size(lengths))
     return mask
+
+
+def check_lengths(lengths: Any, T: int, B: int) -> Array:
+    """``lengths`` as an integer array (B,) with 0 <= lengths <= T."""
+    array = np.asarray(lengths)
+    if array.size == 0 and B == 0:
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu" or array.shape != (B,):
+        raise ValueError(f"lengths must be {B} integers, one a row; got {array.dtype} of shape {array.shape}")
+    if array.size and (array.min() < 0 or array.max() > T):
+        wrong = int(array.min() if array.min() < 0 else array.max())
+        raise ValueError(f"lengths must be from 0 to {T}, the number of steps; got {wrong}")
+    return array.astype(np.int64)

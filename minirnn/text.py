@@ -56,8 +56,11 @@ class Vocabulary:
         found = self._order[np.minimum(place, len(self) - 1)]
         return np.where(self._codes[found] == codes, found, 0)
 
-    def decode(self, indices: Iterable[int]) -> str:
+    def decode(self, indices: Sequence[int] | Array) -> str:
         """The characters at ``indices``."""
+        wrong = [k for k in indices if not 0 <= k < len(self)]
+        if wrong:
+            raise ValueError(f"indices must be from 0 to {len(self) - 1}; got {wrong[0]}")
         return "".join(self.symbols[k] for k in indices)
 
 

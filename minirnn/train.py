@@ -51,7 +51,7 @@ def train(
 
     Sequential sampling carries the state from batch to batch within an epoch, truncating backpropagation between them;
     random sampling starts each window from the initial state.  Each epoch cuts the text at another offset.  Raises
-    NonFiniteGradientError, with the weights as they were, where a step would have lost them.
+    NonFiniteGradientError at the first step whose gradient is not finite, before that step changes anything.
     """
     if epochs is None and steps is None and seconds is None:
         raise ValueError("train takes a limit: epochs, steps or seconds; got none")

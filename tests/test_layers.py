@@ -23,6 +23,7 @@ from minirnn import (
     Sequential,
     cross_entropy,
 )
+from minirnn.cells import GRUCell
 from minirnn.layers import kept
 from minirnn.testing.strategies import cases
 
@@ -159,6 +160,10 @@ def test_to_another_dtype_and_back() -> None:
     model = lm()
     assert model.to(dtype="float32").weights.dtype == np.float32
     np.testing.assert_array_equal(model.to(dtype="complex128").to(dtype="float64").weights, model.weights)
+    huge = model.to()
+    huge.weights[0] = 1e300
+    with pytest.raises(ValueError, match="too large for float32"):
+        huge.to(dtype="float32")
     strange = model.to(dtype="complex128")
     strange.weights[0] += 1j
     with pytest.raises(ValueError, match="imaginary"):
@@ -290,6 +295,8 @@ def test_repr_shows_layers_shapes_and_counts() -> None:
     assert f"{lm().bound.count:,} parameters" in text
     assert repr(Bidirectional(RNN(2, 3, nonlinearity="relu"))).count("nonlinearity='relu'") == 2
     assert repr(Linear(2, 3)) == "Linear(2, 3)"
+    assert repr(Linear(2, 3, tie=Embedding(3, 2).init())) == "Linear(2, 3, tie=Embedding(3, 2))"
+    assert repr(Recurrent(GRUCell, 2, 3, dropout=0.5)) == "Recurrent(GRUCell, 2, 3, dropout=0.5)"
 
 
 # ---------------------------------------------------------------------- what is refused

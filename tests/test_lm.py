@@ -101,6 +101,25 @@ def test_perplexity_is_the_mean_over_rows_read_one_character_at_a_time(
     assert found == pytest.approx(math.exp(math.fsum(losses) / len(losses)), rel=1e-12)
 
 
+@given(st.text("abcd é天\n", min_size=30, max_size=60), st.integers(1, 7), st.integers(1, 20), seeds)
+def test_perplexity_of_filling_reads_each_row_and_window_by_itself(
+    text: str, rows: int, window: int, seed: int
+) -> None:
+    lm = model(seed=seed, task="fill")
+    hide = mock.Mock(side_effect=lm._mask)
+    with mock.patch("minirnn.lm.WINDOW", window), mock.patch.object(lm, "_mask", hide):
+        found = lm.perplexity(Text.from_string(text, VOCAB), batch_size=rows)
+    plain = hide.call_args.args[0]
+    masked, _, hidden = model(seed=seed, task="fill")._mask(plain, np.random.default_rng(0))
+    losses = []
+    for b, length in enumerate((plain != 0).sum(0)):  # 0 is padding here: every symbol is known
+        for start in range(0, length, window):
+            part = slice(start, min(start + window, length))
+            y, _ = lm.network(masked[part, b, None])
+            losses += [-log_softmax(y[t, 0])[plain[start + t, b]] for t in np.flatnonzero(hidden[part, b])]
+    assert found == pytest.approx(math.exp(math.fsum(losses) / len(losses)), rel=1e-12)
+
+
 def test_rows_of_different_lengths_count_every_character_once() -> None:
     lm, text = model(), Text.from_string("abcd é天\n", VOCAB)  # 7 predictions in 2 rows
     splits = [surprises(lm, text.indices[: k + 1]) + surprises(lm, text.indices[k:]) for k in (3, 4)]

@@ -368,6 +368,9 @@ REFUSED: list[tuple[Callable[[Layer], Any], str]] = [
     (lambda m: AdamW(m, weight_decay=-0.5), "weight_decay must be a number of at least 0; got -0.5"),
     (lambda m: RMSProp(m, alpha=2), "alpha must be a number from 0 up to, not including, 1; got 2"),
     (lambda m: RMSProp(m, eps=-1e-8), "eps must be a number above 0; got -1e-08"),
+    (lambda m: Adam(m.to(dtype="float32"), eps=1e-60), "eps must be a number above 1.2e-38 in float32; got 1e-60"),
+    (lambda m: Adam(m, betas=(0.9,)), "not enough values"),  # type: ignore[arg-type] # the point
+    (lambda m: SGD(m, lambda _: float("nan")).step(), "lr must be a number of at least 0; got nan"),
     (lambda m: Adam(m, eps=0), "eps must be .*; got 0"),  # 0 / 0 wherever a gradient has always been 0
     (lambda m: RMSProp(m, eps=0), "eps must be .*; got 0"),
     (lambda m: SGD(m[0], 0.1), "expects the whole model; got one of its layers"),  # type: ignore[index]

@@ -58,8 +58,28 @@ def test_a_padding_value_that_the_dtype_cannot_hold_is_refused(value: float) -> 
         pad([[1, 2], [3]], value=value)
 
 
+@pytest.mark.parametrize(
+    ("sequences", "value"),
+    [
+        ([[[1, 2]], [[3, 4], [5, 6]]], [7, 8]),
+        ([np.zeros(1, "u1"), np.zeros(2, "u1")], 300),
+        ([[True], [False, True]], 0.5),
+    ],
+)
+def test_a_value_that_is_no_number_of_the_dtype_is_refused(sequences: Any, value: Any) -> None:
+    with pytest.raises(ValueError, match="value must be one number that fits"):
+        pad(sequences, value=value)
+
+
+@pytest.mark.parametrize("lengths", [[5, 9], [1.5], [-1]])
+def test_a_mask_of_impossible_lengths_is_refused(lengths: Any) -> None:
+    with pytest.raises(ValueError, match="lengths must be"):
+        length_mask(lengths, 3)
+
+
 @given(lengths_drawn, st.integers(0, 7))
-def test_the_mask_is_true_within_each_row_only(lengths: list[int], num_steps: int) -> None:
+def test_the_mask_is_true_within_each_row_only(lengths: list[int], more: int) -> None:
+    num_steps = max(lengths) + more
     mask = length_mask(np.array(lengths), num_steps)
     assert mask.dtype == bool
     assert mask.tolist() == [[t < n for n in lengths] for t in range(num_steps)]

@@ -138,11 +138,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # so that the new name survives a power cut too
-    finally:
-        os.close(folder)
+    if hasattr(os, "O_DIRECTORY"):  # so that the new name survives a power cut too; Windows has no such call
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def _metadata(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
@@ -203,6 +204,8 @@ def _layer(about: Any, prefix: str, built: dict[str, Layer], budget: list[int]) 
         if not budget[0] >= 0:
             raise ValueError("more layers are described than there are weights stored")
     if arguments.get("tie") is not None:
+        if arguments["tie"] not in built:
+            raise ValueError(f"tie {arguments['tie']!r:.30} names no layer before it")
         arguments["tie"] = built[arguments["tie"]]
     layer = built[prefix] = KINDS[kind](**arguments)
     return layer
