@@ -1,6 +1,6 @@
 """The five networks of *Dive into Deep Learning*'s chapter on modern recurrent networks, on its text.
 
-    python examples/modern_rnn.py time_machine.txt [--epochs 500]
+    python examples/modern_rnn.py time_machine.txt [--epochs 500] [--seed 0]
 
 The text is The Time Machine as the chapter prepares it: letters only, lower case, lines joined without a space, the
 first 10,000 characters.  256 hidden units, one-hot input, batches of 32 rows of 35 steps, sequential; SGD with learning
@@ -60,13 +60,13 @@ def prepare(path: Path) -> Text:
     return Text.from_string(corpus[:10_000], Vocabulary.of(corpus))
 
 
-def learn(network: Network, text: Text, epochs: int) -> tuple[float, float]:
+def learn(network: Network, text: Text, epochs: int, seed: int) -> tuple[float, float]:
     """Train one network; its perplexity over the last ten epochs, and characters a second."""
     recurrent = network.recurrent()
     model = Sequential(recurrent, Linear(recurrent.output_size or 0, V))
-    lm = LanguageModel(model, text.vocab, network.task).init(0, scheme=network.scheme)
+    lm = LanguageModel(model, text.vocab, network.task).init(seed, scheme=network.scheme)
     sgd = SGD(model, lr=1.0, clip=1.0)
-    steps = list(train(lm, text, sgd, batch_size=32, num_steps=35, epochs=epochs))
+    steps = list(train(lm, text, sgd, batch_size=32, num_steps=35, epochs=epochs, seed=seed))
     by_epoch = [np.exp(np.mean([s.loss for s in part])) for _, part in groupby(steps, lambda s: s.epoch)]
     return float(np.mean(by_epoch[-10:])), sum(s.tokens for s in steps) / steps[-1].seconds
 
@@ -75,6 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The chapter's five networks on The Time Machine.")
     parser.add_argument("path", type=Path, help="The Time Machine, plain text")
     parser.add_argument("--epochs", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     text = prepare(arguments.path)
     row = "| {:19} | {:>10} | {:>12} | {:>17} | {:>8} |".format
@@ -82,7 +83,7 @@ def main() -> None:
     print(row("perplexity", "minirnn", "from scratch", "torch's layer", "tokens/s"))
     print(row("-" * 19, "-" * 10, "-" * 12, "-" * 17, "-" * 8))
     for network in NETWORKS:
-        perplexity, rate = learn(network, text, arguments.epochs)
+        perplexity, rate = learn(network, text, arguments.epochs, arguments.seed)
         print(row(network.name, f"{perplexity:.3f}", network.from_scratch, network.concise, f"{rate:,.0f}"), flush=True)
 
 

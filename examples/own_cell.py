@@ -56,7 +56,7 @@ class PeepholeLSTM:
         g = np.tanh(a_g)  # (3)
         c1 = f * c + i * g  # (4)
         o = sigmoid(a_o + w_o * c1)  # (5)
-        m = np.tanh(c1)
+        m = np.tanh(c1)  # (6)
         return (o * m, c1), (i, f, g, o, c, c1, m)  # (6)
 
     @staticmethod

@@ -35,6 +35,12 @@ class Backend:
         start = -raw.ctypes.data % ALIGNMENT // dtype.itemsize
         return raw[start : start + size]
 
+    def locked(self, a: Array) -> Array:
+        """A view of ``a`` that cannot be written, where the library has such views."""
+        view = a[...]
+        view.flags.writeable = False
+        return view
+
     def add_rows(self, out: Array, index: Array, rows: Array) -> None:
         """``out[index[k]] += rows[k]`` for every k, repeated indices adding up, in an order that is always the same.
 

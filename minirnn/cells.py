@@ -24,55 +24,15 @@ and ``c1`` in code), ``σ`` the logistic sigmoid, products of equals are element
 All of it is holomorphic away from relu's kink: no ``abs``, no ``conj``, branches on the real part.  So the equations
 run on complex numbers as they stand, and a derivative is the imaginary part of one evaluation (``minirnn.testing``).
 
-Write your own cell as these are written; ``Stage`` and ``Cell`` say what is read from it, and nothing needs to be
+Write your own cell as these are written; ``minirnn.protocol`` says what is read from it, and nothing needs to be
 imported or registered.  ``examples/own_cell.py`` derives and proves one.
 """
 
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array: TypeAlias = NDArray[Any]
-Arrays: TypeAlias = tuple[Array, ...]
-
-
-class Stage(Protocol):
-    """One product ``q = a U + v`` followed by one row-wise pair ``step``/``unstep``.
-
-    ``a`` is the first entry of ``state``: for the first stage of a cell that is ``h``, for a later stage it is
-    whatever the stage before put first.  Stages follow one another within a step as steps do in time.
-
-    Two more attributes are read where they exist:
-
-    ``recurrent_bias``  names of the gates whose ``q`` gets a bias of its own, a weight ``b<gate>`` of shape (H,).
-    ``units``           names of per-unit weights of shape (H,), peepholes for example.  They are handed to
-                        ``step(p, q, state, *units)`` and ``unstep(dstate, saved, *units)``, and ``unstep`` returns a
-                        gradient of shape (B, H) for each after ``dstate``: ``dp, dq, dstate, *dunits``.
-    """
-
-    gates: tuple[str, ...]  # the blocks of p and q, each H wide: columns of W, U and b in this order
-    saves: tuple[str, ...]  # names of what step leaves for unstep, in the order of the tuple `saved`
-
-    def step(self, p: Array, q: Array, state: Arrays, /, *units: Array) -> tuple[Arrays, Arrays]:
-        """Return the next state and ``saved``."""
-
-    def unstep(self, dstate: Arrays, saved: Arrays, /, *units: Array) -> tuple[Any, ...]:
-        """Return ``dp, dq, dstate, *dunits``; the first entry of ``dstate`` may be None.
-
-        Where ``dp`` and ``dq`` are equal, returning one array twice spares the sums over time half their work.
-        """
-
-
-class Cell(Protocol):
-    """What ``Recurrent`` needs to know: names of the states, and either one stage's attributes or ``stages``.
-
-    A cell with one stage is that stage: it has ``gates``, ``saves``, ``step``, ``unstep`` itself.  A cell with more has
-    ``stages`` instead, a tuple of them.  ``chapter_gates`` is optional: the letters that *Dive into Deep Learning*
-    gives to the gates, under which the per-gate views of the weights are named (``W_xz``, ``W_hz``, ``b_z``).
-    """
-
-    state: tuple[str, ...]  # "h" first: it is what the next layer sees and what U multiplies
+from minirnn.protocol import Array, Arrays
 
 
 def sigmoid(a: Array) -> Array:
@@ -138,6 +98,7 @@ class ReluCell:
     state = ("h",)
     gates = ("h",)
     saves = ("a",)
+    kinks = ("a",)
 
     @staticmethod
     def step(p: Array, q: Array, state: Arrays) -> tuple[Arrays, Arrays]:
@@ -187,7 +148,7 @@ class GRUCell:
     def step(p: Array, q: Array, state: Arrays) -> tuple[Arrays, Arrays]:
         (h,) = state
         p_r, p_z, p_n = split(p, 3)
-        q_r, q_z, u = split(q, 3)  # (3)
+        q_r, q_z, u = split(q, 3)  # (3): the third is q_n
         r = sigmoid(p_r + q_r)  # (1)
         z = sigmoid(p_z + q_z)  # (2)
         n = np.tanh(p_n + r * u)  # (4)
@@ -319,7 +280,7 @@ class LSTMCell:
     @staticmethod
     def step(p: Array, q: Array, state: Arrays) -> tuple[Arrays, Arrays]:
         _, c = state
-        a_i, a_f, a_g, a_o = split(p + q, 4)
+        a_i, a_f, a_g, a_o = split(p + q, 4)  # the arguments of (1) to (4)
         i = sigmoid(a_i)  # (1)
         f = sigmoid(a_f)  # (2)
         g = np.tanh(a_g)  # (3)
@@ -344,48 +305,5 @@ class LSTMCell:
         da_g = dg * (1 - g * g)  # (3)
         da_f = df * f * (1 - f)  # (2)
         da_i = di * i * (1 - i)  # (1)
-        da = join(da_i, da_f, da_g, da_o)
+        da = join(da_i, da_f, da_g, da_o)  # dp = dq: p and q enter only as their sum
         return da, da, (None, dc)
-
-
-# ---------------------------------------------------------------------- reading a cell
-
-
-def stages_of(cell: Any) -> tuple[Stage, ...]:
-    """The cell's stages: its ``stages``, or the cell itself where it has only one."""
-    stages: tuple[Stage, ...] = getattr(cell, "stages", (cell,))
-    return stages
-
-
-def recurrent_bias_of(stage: Any) -> tuple[str, ...]:
-    """Gates whose recurrent product has a bias of its own."""
-    gates: tuple[str, ...] = getattr(stage, "recurrent_bias", ())
-    return gates
-
-
-def units_of(stage: Any) -> tuple[str, ...]:
-    """Names of the stage's per-unit weights."""
-    names: tuple[str, ...] = getattr(stage, "units", ())
-    return names
-
-
-def block_of(stage: Stage, gate: str, hidden_size: int) -> slice:
-    """The columns of a gate within its stage."""
-    k = stage.gates.index(gate)
-    return slice(k * hidden_size, (k + 1) * hidden_size)
-
-
-def check_cell(cell: Any) -> None:
-    """Raise TypeError unless ``cell`` follows the protocol of ``minirnn.cells``."""
-    name = getattr(cell, "__name__", type(cell).__name__)
-    if not getattr(cell, "state", None):
-        raise TypeError(f"cell {name} must name its states: state = ('h',)")
-    for stage in stages_of(cell):
-        missing = [a for a in ("gates", "saves", "step", "unstep") if not hasattr(stage, a)]
-        if missing:
-            raise TypeError(f"cell {name} must have gates, saves, step and unstep; missing: {', '.join(missing)}")
-        for gate in recurrent_bias_of(stage):
-            if gate not in stage.gates:
-                raise TypeError(
-                    f"cell {name}: recurrent_bias names {gate!r}, which is not one of the gates {stage.gates}"
-                )

@@ -6,7 +6,6 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any
 import click
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 import minirnn
@@ -23,15 +21,16 @@ from minirnn.backend import BACKENDS
 from minirnn.lm import CELLS, TASKS, LanguageModel
 from minirnn.optim import SGD, Adam, AdamW, NonFiniteGradientError, Optimizer, RMSProp
 from minirnn.schedules import constant, cosine
-from minirnn.text import Text, pydoc_topics
-from minirnn.train import Step, steps_per_epoch, train
+from minirnn.terminal import follow, say, show_samples
+from minirnn.text import Text, TextError, pydoc_topics
+from minirnn.train import count_steps, train
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSProp}
 DEFAULT_LR = {"sgd": 1.0, "adam": 6e-3, "adamw": 6e-3, "rmsprop": 2e-3}
+LR_HELP = "; ".join(f"{lr:g} for {name}" for name, lr in DEFAULT_LR.items())
+INTERRUPTED = 130  # the exit code that shells give a program ended by Ctrl-C
 DEFAULT_STEPS = 1600  # about 45 s on two cores
 OUT = "minirnn.safetensors"
-
-console = Console(stderr=True, highlight=False)  # progress and tables are for a person; stdout is for results
 
 
 def one_sentence(command: Callable[..., None]) -> Callable[..., None]:
@@ -41,8 +40,13 @@ def one_sentence(command: Callable[..., None]) -> Callable[..., None]:
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
+        except BrokenPipeError:
+            raise  # click ends quietly when whoever reads the output has gone
+        except MemoryError as error:
+            say((f"minirnn: not enough memory: {error}", "bold red"))
+            sys.exit(2)
         except (ValueError, ArithmeticError, OSError, ImportError) as error:
-            console.print(f"minirnn: {error}", style="bold red", markup=False, soft_wrap=True)
+            say((f"minirnn: {error}", "bold red"))
             sys.exit(2)
 
     return wrapped
@@ -69,7 +73,11 @@ def main() -> None:
 @click.option("--num-steps", type=click.IntRange(1), default=35, show_default=True, help="Characters a row and step.")
 @click.option("--sampling", type=click.Choice(["sequential", "random"]), help="[default: sequential; random for fill]")
 @click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="adam", show_default=True)
-@click.option("--lr", type=click.FloatRange(0, min_open=True), help=f"[default: {DEFAULT_LR}]")
+@click.option(
+    "--lr",
+    type=click.FloatRange(0, min_open=True),
+    help=f"[default: {LR_HELP}]",
+)
 @click.option("--schedule", type=click.Choice(["cosine", "constant"]), help="[default: cosine; constant with --time]")
 @click.option("--weight-decay", type=click.FloatRange(0), default=0.0, show_default=True)
 @click.option("--clip", type=click.FloatRange(0), default=1.0, show_default=True, help="Gradient norm; 0: no clipping.")
@@ -90,7 +98,7 @@ def train_command(files: tuple[Path, ...], **options: Any) -> None:
     Either way the model is saved.
     """
     out: Path = options["out"]
-    check_writable(out)
+    check_writable(out, files)
     text = Text.read(files) if files else Text.from_string(pydoc_topics())
     learn, held_out = text.split(options["held_out"])
     lm = LanguageModel.build(
@@ -100,13 +108,15 @@ def train_command(files: tuple[Path, ...], **options: Any) -> None:
     limits = {k: options[k] for k in ("epochs", "steps", "seconds")}
     if not any(limits.values()):
         limits["steps"] = DEFAULT_STEPS
-    planned = planned_steps(limits, learn, options["batch_size"], options["num_steps"])
+    if len(held_out) < 2:
+        raise TextError(f"a text of {len(text)} characters is too short to hold out {options['held_out']:.0%} of it")
+    planned = planned_steps(limits, learn, options)
     optimizer = make_optimizer(lm, options, planned)
     sampling = options["sampling"] or ("random" if options["task"] == "fill" else "sequential")
 
     source = ", ".join(str(f) for f in files) or "pydoc_data.topics"
-    console.print(f"{source}: {len(text):,} characters, {len(text.vocab) - 1} symbols, {len(held_out):,} held out")
-    console.print(str(lm.network), markup=False)
+    say(f"{source}: {len(text):,} characters, {len(text.vocab) - 1} symbols, {len(held_out):,} held out")
+    say(str(lm.network))
     steps = train(
         lm,
         learn,
@@ -119,18 +129,21 @@ def train_command(files: tuple[Path, ...], **options: Any) -> None:
     )
     run = follow(steps, planned, limits["seconds"])
     if run.last is None:
-        raise ValueError("training was stopped before its first step: there is nothing to save")
-    if run.error:
-        with np.errstate(over="ignore", invalid="ignore"):
-            if not np.isfinite(lm.perplexity(held_out)):
-                raise NonFiniteGradientError(f"{run.error}; the model has diverged, and nothing was saved")
+        say("stopped before the first step: there is nothing to save")
+        sys.exit(INTERRUPTED)
+    if run.error and not usable(lm, held_out):
+        raise NonFiniteGradientError(f"{run.error}; the model has diverged, and nothing was saved")
     minirnn.save(lm, out)
-    console.print(f"{'stopped; ' if run.interrupted or run.error else ''}saved {out}", markup=False, soft_wrap=True)
+    say(f"{'stopped; ' if run.interrupted or run.error else ''}saved {out}")
     if run.error:
         raise run.error
-    perplexity = lm.perplexity(held_out)
-    console.print(f"validation perplexity [bold]{perplexity:.3f}[/] on {len(held_out):,} characters held out")
-    show_samples(lm, held_out, options["seed"])
+    perplexity = None
+    try:
+        perplexity = lm.perplexity(held_out)
+        say("validation perplexity ", (f"{perplexity:.3f}", "bold"), f" on {len(held_out):,} characters held out")
+        show_samples(lm, held_out, options["seed"])
+    except KeyboardInterrupt:
+        run.interrupted = True
     if options["as_json"]:
         record = {
             "steps": run.last.step,
@@ -141,15 +154,28 @@ def train_command(files: tuple[Path, ...], **options: Any) -> None:
             "file": str(out),
             "interrupted": run.interrupted,
         }
-        click.echo(json.dumps(record))
+        click.echo(as_json_line(record))
     if run.interrupted:
-        sys.exit(130)  # as a shell reports a program that Ctrl-C ended
+        sys.exit(INTERRUPTED)
 
 
-def planned_steps(limits: dict[str, Any], text: Text, batch_size: int, num_steps: int) -> int | None:
+def as_json_line(record: dict[str, Any]) -> str:
+    """One line of JSON; numbers that are not finite, which JSON does not have, become null."""
+    return json.dumps({k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in record.items()})
+
+
+def usable(lm: LanguageModel, text: Text) -> bool:
+    """Whether a model that diverged still says something finite about ``text``."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(lm.perplexity(text)))
+
+
+def planned_steps(limits: dict[str, Any], text: Text, options: dict[str, Any]) -> int | None:
     """How many steps training will take, if a number of steps or epochs says so."""
-    by_epochs = limits["epochs"] and limits["epochs"] * steps_per_epoch(text, batch_size, num_steps)
-    known = [n for n in (limits["steps"], by_epochs) if n]
+    known = [limits["steps"]] if limits["steps"] else []
+    if limits["epochs"]:
+        sizes = options["batch_size"], options["num_steps"]
+        known.append(count_steps(text, *sizes, limits["epochs"], options["seed"]))
     return min(known, default=None)
 
 
@@ -164,98 +190,22 @@ def make_optimizer(lm: LanguageModel, options: dict[str, Any], planned: int | No
     return OPTIMIZERS[name](lm.network, schedule, clip=options["clip"] or None, weight_decay=options["weight_decay"])
 
 
-@dataclass
-class Run:
-    """What training came to: the last step, the characters read, the running perplexity, and how it ended."""
-
-    last: Step | None = None
-    tokens: int = 0
-    loss: float = float("nan")  # running mean, decaying over about 50 steps
-    interrupted: bool = False
-    error: NonFiniteGradientError | None = None
-
-    @property
-    def perplexity(self) -> float:
-        return float(np.exp(self.loss))
-
-    def add(self, step: Step) -> None:
-        """Count a step in."""
-        weight = max(0.02, 1 / step.step)
-        self.loss = step.loss if self.last is None else (1 - weight) * self.loss + weight * step.loss
-        self.last, self.tokens = step, self.tokens + step.tokens
-
-
-def follow(steps: Any, planned: int | None, seconds: float | None) -> Run:
-    """Run the training under a progress bar until it ends, is interrupted, or diverges."""
-    run = Run()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TextColumn(
-            "loss {task.fields[loss]:.3f}  perplexity {task.fields[perplexity]:.2f}  {task.fields[rate]:,.0f} tokens/s"
-        ),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, refresh_per_second=5) as progress:
-        nan = float("nan")
-        bar = progress.add_task("training", total=1.0, loss=nan, perplexity=nan, rate=0.0)
-        try:
-            for step in steps:
-                run.add(step)
-                done = max(
-                    step.step / planned if planned else 0.0,
-                    step.seconds / seconds if seconds else 0.0,
-                )
-                rate = run.tokens / step.seconds
-                progress.update(
-                    bar,
-                    completed=min(1.0, done),
-                    description=f"step {step.step}" + (f"/{planned}" if planned else ""),
-                    loss=run.loss,
-                    perplexity=run.perplexity,
-                    rate=rate,
-                )
-            progress.update(bar, completed=1.0)
-        except KeyboardInterrupt:
-            run.interrupted = True
-        except NonFiniteGradientError as error:
-            if run.last is None:
-                raise
-            run.error = NonFiniteGradientError(f"step {run.last.step + 1}: {error}")
-    return run
-
-
-def show_samples(lm: LanguageModel, held_out: Text, seed: int) -> None:
-    """What the model can do now: a continuation, or a restored stretch of the held-out text."""
-    start = str(held_out)[:200]
-    if lm.task == "next":
-        prefix = start.partition("\n")[0][:40] or start[:1]
-        sample = "".join(lm.generate(prefix, 200, temperature=0.7, seed=seed))
-        console.print("sample at temperature 0.7:", style="dim")
-        console.print(f"[bold]{_escape(prefix)}[/]{_escape(sample)}")
-        return
-    blank = next(c for c in "_•■▢" if c not in start)
-    holes = np.random.default_rng(seed).random(len(start)) < 0.15
-    holed = "".join(blank if h and not c.isspace() else c for c, h in zip(start, holes, strict=True))
-    console.print("restored from the held-out text:", style="dim")
-    console.print(holed, markup=False)
-    console.print("→", style="dim")
-    console.print(lm.fill(holed, blank=blank), markup=False)
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
-
-
-def check_writable(path: Path) -> None:
-    """Find out before the work, not after it, that the result could not be written."""
-    if path.is_dir():
+def check_writable(path: Path, files: tuple[Path, ...] = ()) -> None:
+    """Find out before the work that the result could not be written, or would replace what it must not."""
+    real = Path(os.path.realpath(path))
+    if real.is_dir():
         raise IsADirectoryError(f"--out must be a file; {path} is a directory")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"--out must be in a directory that exists; {path.parent} does not")
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"--out must be in a directory that can be written; {path.parent} cannot")
+    if real.exists() and not real.is_file():
+        raise OSError(f"--out must be a file that can be replaced; {path} is not one")
+    if not real.parent.is_dir():
+        raise FileNotFoundError(f"--out must be in a directory that exists; {real.parent} does not")
+    if any(file.exists() and real.exists() and file.samefile(real) for file in files):
+        raise ValueError(f"--out must not be a text to learn; {path} is among the FILES")
+    if not os.access(real.parent, os.W_OK):
+        raise PermissionError(f"--out must be in a directory that can be written; {real.parent} cannot")
+    if not real.exists():  # a name the file system refuses, too long for example, is refused now
+        real.touch()
+        real.unlink()
 
 
 # ---------------------------------------------------------------------- using a model
@@ -281,7 +231,7 @@ backend_option = click.option("--backend", type=click.Choice(["auto", *BACKENDS]
 @backend_option
 @click.option("--length", type=click.IntRange(1), default=200, show_default=True, help="Characters to write.")
 @click.option("--greedy", is_flag=True, help="Always the likeliest character.")
-@click.option("--temperature", type=click.FloatRange(0), default=1.0, show_default=True)
+@click.option("--temperature", type=click.FloatRange(0), help="[default: 1.0]")
 @click.option("--top-k", type=click.IntRange(1))
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True))
 @click.option("--beam", type=click.IntRange(1), help="Beam search of this width.")
@@ -290,13 +240,15 @@ backend_option = click.option("--backend", type=click.Choice(["auto", *BACKENDS]
 def generate(prefix: str, model: Path, backend: str, length: int, greedy: bool, beam: int | None, **how: Any) -> None:  # noqa: FBT001 - click passes options by name
     """Go on from PREFIX."""
     lm = load_lm(model, backend)
-    if greedy and beam:
-        raise ValueError("--greedy and --beam are two ways of choosing; give one")
+    chosen = [f"--{k.replace('_', '-')}" for k, value in how.items() if value is not None and k != "seed"]
+    if greedy + bool(beam) + bool(chosen) > 1:
+        given = ["--greedy"] * greedy + ["--beam"] * bool(beam) + chosen
+        raise ValueError(f"--greedy, --beam and sampling exclude each other; got {', '.join(given)}")
     if beam:
         click.echo(prefix + lm.beam(prefix, length, width=beam)[0][0])
         return
-    if greedy:
-        how["temperature"] = 0
+    if how["temperature"] is None:
+        how["temperature"] = 0.0 if greedy else 1.0
     characters = lm.generate(prefix, length, **how)
     click.echo(prefix, nl=False)
     for character in characters:
@@ -333,7 +285,7 @@ def evaluate(files: tuple[Path, ...], model: Path, backend: str, as_json: bool) 
         "seconds": round(time.perf_counter() - begun, 3),
     }
     if as_json:
-        click.echo(json.dumps(record))
+        click.echo(as_json_line(record))
         return
     click.echo(
         f"perplexity {record['perplexity']:.3f} on {len(text):,} characters, {record['unknown']} unknown to the model"
@@ -396,7 +348,7 @@ def info(as_json: bool) -> None:  # noqa: FBT001 - click passes options by name
         click.echo(json.dumps(record))
         return
     for name, value in record.items():
-        click.echo(f"{name:12} {_words(value) or '-'}")
+        click.echo(f"{name:12} {_words(value) or 'as many as the BLAS library chooses'}")
 
 
 def _words(value: Any) -> str:

@@ -6,6 +6,7 @@ from minirnn.backend import Array
 from minirnn.base import Layer, Pull, Reader, Result, Run, State
 from minirnn.cells import split
 from minirnn.scan import flip
+from minirnn.weighted import brief
 
 
 class Sequential(Layer):
@@ -34,9 +35,10 @@ class Sequential(Layer):
             width = layer.output_size or width
             timed = timed and layer.keeps_time
         self.layers = layers
-        first = layers[0]
-        self.input_size, self.output_size = first.input_size, width
-        self.integers, self.floats = first.integers, first.floats
+        # layers that take any width hand it on, so the first that does not says what x must have
+        self.input_size = next((layer.input_size for layer in layers if layer.input_size), None)
+        self.output_size = width
+        self.integers, self.floats = layers[0].integers, layers[0].floats
         self.keeps_time, self.timeless = timed, all(layer.timeless for layer in layers)
 
     def __getitem__(self, k: int) -> Layer:
@@ -52,7 +54,7 @@ class Sequential(Layer):
         lines = [f"  ({k}): {indent(layer.describe())}" for k, layer in enumerate(self.layers)]
         return "\n".join(["Sequential(", *lines, ")"])
 
-    def check_state(self, state: State, batch: int) -> State:
+    def check_state(self, state: State, batch: int, *, cotangent: bool = False) -> State:
         if state is None:
             state = (None,) * len(self.layers)
         if not isinstance(state, (tuple, list)) or len(state) != len(self.layers):
@@ -60,7 +62,9 @@ class Sequential(Layer):
                 f"a Sequential's state is a tuple with one entry a layer, here {len(self.layers)}; "
                 f"got {type(state).__name__}{f' of {len(state)}' if isinstance(state, (tuple, list)) else ''}"
             )
-        return tuple(layer.check_state(s, batch) for layer, s in zip(self.layers, state, strict=True))
+        return tuple(
+            layer.check_state(s, batch, cotangent=cotangent) for layer, s in zip(self.layers, state, strict=True)
+        )
 
     def apply(self, x: Array, state: State, run: Run) -> Result:
         pulls: list[Pull] = []
@@ -109,7 +113,12 @@ class Bidirectional(Layer):
                 f"Bidirectional expects two layers with outputs of one width; got {widths[0]} and {widths[1]}"
             )
         self.output_size = 2 * (widths[0] or 0)
-        self.integers, self.floats = forward.integers, forward.floats
+        self.integers = forward.integers and self.back.integers
+        self.floats = forward.floats and self.back.floats
+        if not self.integers and not self.floats:
+            raise ValueError(
+                f"Bidirectional expects two layers of one input; {brief(forward)} and {brief(self.back)} share none"
+            )
 
     def children(self) -> dict[str, Layer]:
         return {"forward": self.ahead, "reverse": self.back}
@@ -118,11 +127,15 @@ class Bidirectional(Layer):
         lines = [f"  {name}: {indent(layer.describe())}" for name, layer in self.children().items()]
         return "\n".join(["Bidirectional(", *lines, ")"])
 
-    def check_state(self, state: State, batch: int) -> State:
+    def check_state(self, state: State, batch: int, *, cotangent: bool = False) -> State:
         pair = (None, None) if state is None else state
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise ValueError(f"a Bidirectional's state is a pair (forward's, reverse's); got {type(state).__name__}")
-        return self.ahead.check_state(pair[0], batch), self.back.check_state(pair[1], batch)
+        ahead, back = (
+            layer.check_state(part, batch, cotangent=cotangent)
+            for layer, part in zip((self.ahead, self.back), pair, strict=True)
+        )
+        return ahead, back
 
     def apply(self, x: Array, state: State, run: Run) -> Result:
         ahead = self.ahead.apply(x, state[0], run)
@@ -155,8 +168,3 @@ def check_distinct(what: str, layers: tuple[Layer, ...]) -> None:
 def indent(text: str) -> str:
     """All lines after the first moved in by two, for a description within a description."""
     return text.replace("\n", "\n  ")
-
-
-def brief(layer: Layer) -> str:
-    """A description in one line, for an error's sentence."""
-    return " ".join(layer.describe().split())

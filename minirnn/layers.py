@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -202,6 +203,6 @@ def _mix(z: Array) -> Array:
 
 def check_probability(what: str, p: float) -> float:
     """``p`` as a float with 0 <= p < 1."""
-    if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 <= p < 1:
+    if isinstance(p, bool) or not isinstance(p, Real) or not 0 <= p < 1:
         raise ValueError(f"{what} must be a number from 0 up to, not including, 1; got {p!r}")
     return float(p)

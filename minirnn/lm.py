@@ -7,6 +7,7 @@ fill    a network that reads in both directions restores masked characters.  (On
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -38,6 +39,8 @@ class LanguageModel:
     def __init__(self, network: Layer, vocab: Vocabulary, task: str = "next") -> None:
         if task not in TASKS:
             raise ValueError(f"task must be one of {', '.join(TASKS)}; got {task!r}")
+        if len(vocab) < 2:
+            raise ValueError("a language model needs at least one symbol beside the unknown one; got none")
         inputs = len(vocab) + (task == "fill")
         if not network.integers or (network.input_size, network.output_size) != (inputs, len(vocab)):
             raise ValueError(
@@ -96,11 +99,13 @@ class LanguageModel:
     ) -> tuple[Any, Any, Callable[[], None]]:
         """One training pass over a batch (T, B): the mean loss in nats, the final state, a function that runs backward.
 
-        For task fill, characters of ``x`` are masked at random by ``rng``, and the loss counts those.
+        For task fill, characters of ``x`` are masked at random by ``rng``, which it takes, and the loss counts those.
         """
         mask = None
         if self.task == "fill":
-            x, y, mask = self._mask(x, rng or np.random.default_rng())
+            if rng is None:
+                raise ValueError("task fill takes rng, a numpy.random.Generator that chooses what to mask; got None")
+            x, y, mask = self._mask(x, rng)
             state = None  # a reverse direction has no state to carry on from
         logits, state, backward = self.network.forward(x, state)
         loss, dlogits = cross_entropy(logits, y, mask)
@@ -165,8 +170,8 @@ class LanguageModel:
         ``temperature=0`` is greedy; see ``minirnn.sampling.distribution``.  The unknown symbol is never chosen.
         """
         check_sampling(temperature, top_k, top_p)
-        log_p, state = self._read_prefix(prefix, length)
-        return self._generate(log_p, state, length, temperature, top_k, top_p, np.random.default_rng(seed))
+        logits, state = self._read_prefix(prefix, length)
+        return self._generate(logits, state, length, temperature, top_k, top_p, np.random.default_rng(seed))
 
     def _generate(
         self,
@@ -210,15 +215,15 @@ class LanguageModel:
             raise ValueError(f"generation takes a model of task next; this one has task {self.task}: use fill")
         if not prefix:
             raise ValueError("a prefix needs at least one character; got none")
-        if length < 1:
-            raise ValueError(f"length must be at least 1; got {length}")
+        if not isinstance(length, Integral) or length < 1:
+            raise ValueError(f"length must be an integer of at least 1; got {length!r}")
         y, state = self.network(self.vocab.encode(prefix)[:, None])
         return self._known(y[-1])[0], state
 
     def _known(self, logits: Array) -> Array:
         """Logits (B, V) with the unknown symbol ruled out."""
         logits = np.array(logits)
-        if np.isnan(logits).any():
+        if not np.isfinite(logits).all():
             raise ArithmeticError("the model's logits are not finite: its weights have diverged")
         logits[:, 0] = -np.inf
         return logits

@@ -61,6 +61,8 @@ def mse(y: Array, target: Any, mask: Any = None) -> tuple[Any, Array]:
     target = xp.asarray(target)
     if target.shape != y.shape:
         raise ValueError(f"target must have the shape of y, {y.shape}; got {target.shape}")
+    if not np.can_cast(target.dtype, y.dtype, "same_kind"):
+        raise ValueError(f"target must be real numbers, as y is; got {target.dtype}")
     difference = (y - target).astype(y.dtype, copy=False)
     N = y.size
     if mask is not None:

@@ -23,6 +23,7 @@ def grad_norm(model: Layer) -> float:
 
     Raises NonFiniteGradientError where it is not finite.  Scaled by the largest entry, so that no square overflows.
     """
+    model.check_whole("the gradients' norm")
     parts = [model.grads[s] for s in model.bound.trainable()]
     xp = model.bound.backend.xp
     peaks = [float(xp.abs(g).max()) for g in parts]
@@ -128,9 +129,12 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """w ← w - lr (g + weight_decay w), with momentum v ← momentum v + g in place of g (torch's convention).
+    """Stochastic gradient descent, with momentum and weight decay as torch has them.
 
-    ``nesterov=True`` steps along g + momentum v (Sutskever et al. 2013).
+    g ← g + weight_decay w
+    v ← momentum v + g                    if momentum is above 0, and then
+    g ← v, or g + momentum v with ``nesterov=True`` (Sutskever et al. 2013)
+    w ← w - lr g
     """
 
     def __init__(

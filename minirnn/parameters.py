@@ -1,6 +1,6 @@
 """One flat vector of weights, one of gradients, and a name for every piece of both."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal, get_args
@@ -44,13 +44,18 @@ class Slot:
     def extent(self) -> slice:
         return slice(self.offset, self.offset + self.size)
 
+    @property
+    def end(self) -> int:
+        """Where the next weight starts: at a multiple of GRAIN."""
+        return self.offset + -(-self.size // GRAIN) * GRAIN
+
 
 def lay_out(specs: dict[str, Spec]) -> dict[str, Slot]:
     """Place each weight after the one before it, aligned to GRAIN entries."""
     slots, offset = {}, 0
     for name, spec in specs.items():
-        slots[name] = slot = Slot(offset, spec)
-        offset += -(-slot.size // GRAIN) * GRAIN
+        slots[name] = Slot(offset, spec)
+        offset = slots[name].end
     return slots
 
 
@@ -60,18 +65,30 @@ class Parameters:
     ``weights`` and ``grads`` are flat vectors that never move: optimisers, loading and users write in place.  Views are
     cut from them when asked for, so that copies and pickles of a model keep weights and views together.
 
-    ``calls`` counts the training forwards that drew dropout masks, ``updates`` the optimiser's steps.
+    ``seed`` and ``calls``, the number of training forwards so far, determine dropout's masks; ``updates`` counts how
+    often an optimiser or ``fill`` changed the weights; ``frozen`` names what optimisers leave alone.
     """
 
-    def __init__(self, specs: dict[str, Spec], backend: Backend, dtype: np.dtype[Any], seed: int) -> None:
-        self.backend, self.dtype, self.seed = backend, dtype, seed
+    def __init__(self, specs: dict[str, Spec], backend: Backend, dtype: np.dtype[Any]) -> None:
+        self.backend, self.dtype = backend, dtype
         self.slots = lay_out(specs)
-        size = max((s.offset + -(-s.size // GRAIN) * GRAIN for s in self.slots.values()), default=0)
+        size = max((slot.end for slot in self.slots.values()), default=0)
         self.weights = backend.zeros(size, dtype)
         self.grads = backend.zeros(size, dtype)
         self.frozen: set[str] = set()
-        self.calls = 0
-        self.updates = 0
+        self.seed = self.calls = self.updates = 0
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy or an unpickled model has aligned vectors too."""
+        self.__dict__ = dict(state)
+        for name in ("weights", "grads"):
+            vector = self.backend.zeros(len(state[name]), self.dtype)
+            vector[...] = state[name]
+            setattr(self, name, vector)
+
+    def fits(self, specs: dict[str, Spec], backend: Backend, dtype: np.dtype[Any]) -> bool:
+        """Whether these vectors are laid out for ``specs``, there and in that dtype."""
+        return (self.slots, self.backend, self.dtype) == (lay_out(specs), backend, dtype)
 
     @property
     def count(self) -> int:
@@ -83,31 +100,25 @@ class Parameters:
         slot = self.slots[name]
         return flat[slot.extent].reshape(slot.spec.shape)
 
-    def named(self, flat: Array, prefix: str, *, gates: bool) -> dict[str, Array]:
-        """Views of ``flat`` for the names under ``prefix``, which is cut off; fused weights gate by gate if asked."""
+    def clear_gaps(self) -> None:
+        """Set what lies between the weights to 0, in both vectors."""
+        for slot in self.slots.values():
+            gap = slice(slot.extent.stop, slot.end)
+            self.weights[gap] = self.grads[gap] = 0
+
+    def named(self, flat: Array, names: Iterable[str], prefix: str, *, gates: bool) -> dict[str, Array]:
+        """Views of ``flat`` for ``names``, which stand under ``prefix``; fused weights gate by gate if asked."""
         views = {}
-        for name, slot in self.slots.items():
-            if not name.startswith(prefix):
-                continue
-            whole, short = self.view(flat, name), name[len(prefix) :]
-            if gates and slot.spec.gates:
-                width = slot.spec.shape[-1] // len(slot.spec.gates)
-                for k, gate in enumerate(slot.spec.gates):
-                    path = short.rpartition(".")
+        for name in names:
+            whole, spec = self.view(flat, prefix + name), self.slots[prefix + name].spec
+            if gates and spec.gates:
+                width = spec.shape[-1] // len(spec.gates)
+                path = name.rpartition(".")
+                for k, gate in enumerate(spec.gates):
                     views[f"{path[0]}{path[1]}{gate}"] = whole[..., k * width : (k + 1) * width]
             else:
-                views[short] = whole
+                views[name] = whole
         return views
-
-    def freeze(self, names: Sequence[str], *, frozen: bool) -> None:
-        """Freeze or unfreeze weights, each named in full or by the layer that holds it (``"1"``, ``"1.0.U"``)."""
-        chosen = []
-        for name in names:
-            found = [known for known in self.slots if known == name or known.startswith(f"{name}.")]
-            if not found:
-                raise KeyError(f"no weight or layer is called {name!r}; the weights are {', '.join(self.slots)}")
-            chosen += found
-        self.frozen = self.frozen | set(chosen) if frozen else self.frozen - set(chosen)
 
     def trainable(self) -> Iterator[slice]:
         """The stretches of the flat vectors that training changes: everything that is not frozen, gaps included."""
@@ -116,16 +127,18 @@ class Parameters:
             if name in self.frozen:
                 if start < end:
                     yield slice(start, end)
-                start = slot.offset + -(-slot.size // GRAIN) * GRAIN
-            end = slot.offset + -(-slot.size // GRAIN) * GRAIN
+                start = slot.end
+            end = slot.end
         if start < end:
             yield slice(start, end)
 
-    def fill(self, scheme: Scheme) -> None:
-        """Draw every weight anew from ``seed``, in float64, whatever the dtype."""
+    def fill(self, seed: int, scheme: Scheme) -> None:
+        """Draw every weight anew from ``seed``, in float64, whatever the dtype; gradients become 0."""
         if scheme not in get_args(Scheme):
             raise ValueError(f"scheme must be one of {', '.join(get_args(Scheme))}; got {scheme!r}")
-        rng = np.random.default_rng(self.seed)
+        self.seed, self.calls, self.updates = seed, 0, self.updates + 1
+        self.grads[...] = 0
+        rng = np.random.default_rng(seed)
         for name, slot in self.slots.items():
             values = initial(rng, slot.spec, scheme).astype(self.dtype)
             self.view(self.weights, name)[...] = self.backend.xp.asarray(values)
@@ -139,8 +152,7 @@ def initial(rng: "np.random.Generator", spec: Spec, scheme: Scheme) -> Array:
     orthogonal  each gate's block of U orthogonal (Saxe et al. 2014, arXiv 1312.6120), each block of W uniform in
                 ±√(6 / (fan in + fan out)) (Glorot and Bengio 2010, equation 16), biases 0; embeddings as in torch.
 
-    Trainable initial states and per-unit weights of a cell start as uniform has them under that scheme, else at 0;
-    initial states always at 0.
+    Per-unit weights of a cell are treated as its biases; trainable initial states start at 0 under every scheme.
     """
     if spec.role == "state":
         return np.zeros(spec.shape)

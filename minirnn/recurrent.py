@@ -4,22 +4,10 @@ from typing import Any
 
 from minirnn.backend import Array
 from minirnn.base import Layer, Pull, Reader, Result, Run, State, check_size
-from minirnn.cells import (
-    Arrays,
-    GRUBeforeCell,
-    GRUCell,
-    LSTMCell,
-    ReluCell,
-    TanhCell,
-    block_of,
-    check_cell,
-    recurrent_bias_of,
-    split,
-    stages_of,
-    units_of,
-)
+from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell, split
 from minirnn.layers import check_probability, drop
 from minirnn.parameters import Spec
+from minirnn.protocol import Arrays, block_of, check_cell, recurrent_bias_of, stages_of, units_of
 from minirnn.scan import Scan, flip
 
 
@@ -92,7 +80,8 @@ class Direction(Layer):
             dx = (rows @ self.weight("W").T).reshape(T, B, D)
             return self._turn(dx, run), dstate
 
-        return Result(self._turn(h[1:], run), final, pull, scan.named())
+        y = p.backend.locked(h[1:]) if run.training else h[1:]
+        return Result(self._turn(y, run), final, pull, scan.named())
 
     def _accumulate(self, scan: Scan, dQ: list[Array], dunits: list[list[Array]]) -> None:
         """The gradients of what stands inside the scan."""
@@ -140,10 +129,10 @@ class Recurrent(Layer):
         dropout: float = 0.0,
         trainable_state: bool = False,
     ) -> None:
-        check_cell(cell)
-        self.cell = cell
         self.input_size = check_size("input_size", input_size)
         self.hidden_size = check_size("hidden_size", hidden_size)
+        check_cell(cell, self.hidden_size)
+        self.cell = cell
         self.num_layers = check_size("num_layers", num_layers)
         self.bidirectional, self.trainable_state = bool(bidirectional), bool(trainable_state)
         self.dropout = check_probability("dropout", dropout)
@@ -178,7 +167,7 @@ class Recurrent(Layer):
             "trainable_state": self.trainable_state,
         }
 
-    def check_state(self, state: State, batch: int) -> State:
+    def check_state(self, state: State, batch: int, *, cotangent: bool = False) -> State:
         if state is None:
             return None
         names = self.cell.state
@@ -190,7 +179,7 @@ class Recurrent(Layer):
             raise ValueError(f"{type(self).__name__}'s state must be a tuple ({', '.join(names)}); got {_name(state)}")
         shape, admitted = (len(self.directions), batch, self.hidden_size), []
         for name, value in zip(names, arrays, strict=True):
-            if value is None and len(names) > 1:  # a cotangent that is not there
+            if value is None and cotangent:
                 array = self.bound.backend.xp.zeros(shape, self.bound.dtype)
             else:
                 array = self._admit_floats(f"state {name}", value)

@@ -24,7 +24,7 @@ from typing import Any
 
 from minirnn.backend import Array
 from minirnn.base import Reader, Run
-from minirnn.cells import Arrays, block_of, recurrent_bias_of, stages_of, units_of
+from minirnn.protocol import Arrays, block_of, recurrent_bias_of, stages_of, units_of
 
 
 class Scan:
@@ -82,6 +82,7 @@ class Scan:
         T, B, H = self.A[0].shape
         dP = self.xp.empty((T, B, sum(len(stage.gates) for stage in self.stages) * H), dstate[0].dtype)
         dQ = [dP[:, :, columns] for columns in self.columns]
+        apart = [False for _ in self.stages]
         dunits = [[self.xp.zeros_like(unit) for unit in units] for units in self.units]
         for t in reversed(range(T)):
             if dy is not None:
@@ -91,11 +92,11 @@ class Scan:
                 flow = tuple(self.xp.where(carry[t], d.dtype.type(0), d) for d in flow)
             for k, stage in reversed(list(enumerate(self.stages))):
                 dp, dq, direct, *dw = stage.unstep(flow, self.saved[k][t], *self.units[k])
-                if dq is not dp:
-                    if t == T - 1:
-                        dQ[k] = self.xp.empty((T, B, dq.shape[1]), dq.dtype)
-                    dQ[k][t] = dq
                 dP[t, :, self.columns[k]] = dp
+                if dq is not dp and not apart[k]:  # so far they were equal: from here on they are kept apart
+                    dQ[k], apart[k] = dQ[k].copy(), True
+                if apart[k]:
+                    dQ[k][t] = dq
                 da = dq @ self.U[k].T
                 flow = (da if direct[0] is None else da + direct[0], *direct[1:])
                 for i, part in enumerate(dw):

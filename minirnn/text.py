@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Self
 
@@ -69,7 +70,12 @@ class Text:
     """A corpus: its vocabulary and its characters as ``indices`` (N,)."""
 
     vocab: Vocabulary
-    indices: Array
+    indices: Array  # cannot be written, and neither can the batches, which are views of it
+
+    def __post_init__(self) -> None:
+        indices = np.asarray(self.indices)[...]
+        indices.flags.writeable = False
+        object.__setattr__(self, "indices", indices)
 
     @classmethod
     def read(cls, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Self:
@@ -115,23 +121,29 @@ class Text:
         ``"random"``: windows in random order, so it may not.  With a ``seed``, the first character is drawn from the
         first ``num_steps``, so that epochs with different seeds cut the text differently; and it orders random windows.
         """
-        if batch_size < 1 or num_steps < 1:
-            raise ValueError(f"batch_size and num_steps must be at least 1; got {batch_size} and {num_steps}")
+        offset = self._offset(batch_size, num_steps, seed)
         if sampling not in ("sequential", "random"):
             raise ValueError(f"sampling must be sequential or random; got {sampling!r}")
+        if sampling == "sequential":
+            return self._sequential(batch_size, num_steps, offset)
+        return self._random(batch_size, num_steps, offset, np.random.default_rng(None if seed is None else [seed, 1]))
+
+    def num_batches(self, batch_size: int, num_steps: int, *, seed: int | None = None) -> int:
+        """How many batches ``batches`` yields for this seed, by either way of sampling."""
+        return (len(self) - 1 - self._offset(batch_size, num_steps, seed)) // (batch_size * num_steps)
+
+    def _offset(self, batch_size: int, num_steps: int, seed: int | None) -> int:
+        """Where an epoch's first character stands, after a check that there is room for a batch."""
+        for name, value in (("batch_size", batch_size), ("num_steps", num_steps)):
+            if not isinstance(value, Integral) or value < 1:
+                raise ValueError(f"{name} must be an integer of at least 1; got {value!r}")
         if len(self) <= batch_size * num_steps:
             raise TextError(
                 f"a text of {len(self)} characters is too short for a batch of {batch_size} rows of {num_steps} steps "
                 f"and the character after: that takes {batch_size * num_steps + 1}; lower batch_size or num_steps"
             )
-        rng = np.random.default_rng(seed)
         room = len(self) - 1 - batch_size * num_steps
-        offset = 0 if seed is None else int(rng.integers(min(num_steps, room + 1)))
-        return (
-            self._sequential(batch_size, num_steps, offset)
-            if sampling == "sequential"
-            else self._random(batch_size, num_steps, offset, rng)
-        )
+        return 0 if seed is None else int(np.random.default_rng(seed).integers(min(num_steps, room + 1)))
 
     def _sequential(self, B: int, T: int, offset: int) -> Iterator[tuple[Array, Array]]:
         L = (len(self) - 1 - offset) // B

@@ -27,11 +27,14 @@ class Step:
     seconds: float
 
 
-def steps_per_epoch(text: Text, batch_size: int, num_steps: int) -> int:
-    """The fewest batches that one epoch has, whatever its offset; at least 1."""
-    size = batch_size * num_steps
-    largest_offset = min(num_steps - 1, max(0, len(text) - 1 - size))
-    return max(1, (len(text) - 1 - largest_offset) // size)
+def epoch_seed(seed: int, epoch: int) -> int:
+    """The seed of one epoch's batches."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+def count_steps(text: Text, batch_size: int, num_steps: int, epochs: int, seed: int = 0) -> int:
+    """How many steps ``train`` takes for so many epochs."""
+    return sum(text.num_batches(batch_size, num_steps, seed=epoch_seed(seed, epoch)) for epoch in range(epochs))
 
 
 def train(
@@ -86,8 +89,7 @@ def _train(
         if epoch == epochs:
             return
         state: Any = None
-        epoch_seed = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-        for x, y in text.batches(batch_size, num_steps, sampling=sampling, seed=epoch_seed):
+        for x, y in text.batches(batch_size, num_steps, sampling=sampling, seed=epoch_seed(seed, epoch)):
             if done == steps or (seconds is not None and time.perf_counter() - begun >= seconds):
                 return
             with np.errstate(over="ignore", invalid="ignore"):  # a diverging run ends in step's error, which says more

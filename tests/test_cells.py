@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minirnn.backend import Array
-from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell, join, sigmoid, split, stages_of
+from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell, join, sigmoid, split
+from minirnn.protocol import stages_of
 
 EPS = 1e-30
 B, H = 2, 3

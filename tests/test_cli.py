@@ -18,7 +18,9 @@ from safetensors.numpy import load_file, save_file
 import minirnn
 from minirnn.cli import main
 from minirnn.lm import LanguageModel
+from minirnn.optim import AdamW
 from minirnn.text import Text
+from minirnn.train import train
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 60
 SMALL = ["--hidden-size", "16", "--embedding-size", "8", "--batch-size", "4", "--num-steps", "10"]
@@ -78,7 +80,7 @@ def test_train_shows_progress_validation_and_a_sample(text: Path, tmp_path: Path
         "saved",
         "sample",
     ):
-        assert part in result.stderr, part
+        assert part in result.stderr, part  # lines are not wrapped
     assert result.stdout == ""
 
 
@@ -97,6 +99,120 @@ def test_every_option_of_train(options: list[str], text: Path, tmp_path: Path) -
     result = invoke("train", text, *SMALL, *options, "--out", tmp_path / "m.safetensors", "--json")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["steps"] >= 1
+
+
+def test_options_of_train_reach_what_they_name(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def spy(lm: Any, learn: Any, optimizer: Any, **options: Any) -> Any:
+        seen.update(options, optimizer=optimizer, lm=lm, learn=len(learn))
+        return train(lm, learn, optimizer, **options)
+
+    monkeypatch.setattr("minirnn.cli.train", spy)
+    options = "--task fill --cell lstm --hidden-size 5 --num-layers 2 --embedding-size 3 --dropout 0.3 --batch-size 4"
+    options += " --num-steps 6 --sampling sequential --optimizer adamw --lr 0.25 --schedule constant --weight-decay 0.5"
+    options += " --clip 0.75 --epochs 7 --steps 2 --time 50 --held-out 0.25 --seed 9 --dtype float64"
+    assert invoke("train", text, *options.split(), "--out", tmp_path / "m.safetensors").exit_code == 0
+    limits = {"epochs": 7, "steps": 2, "seconds": 50.0}
+    expected = {"batch_size": 4, "num_steps": 6, "sampling": "sequential", "seed": 9, **limits}
+    assert {name: seen[name] for name in expected} == expected
+    optimizer, network = seen["optimizer"], seen["lm"].network
+    assert type(optimizer) is AdamW
+    assert (optimizer.clip, optimizer.weight_decay, optimizer.lr, optimizer.schedule(99)) == (0.75, 0.5, 0.25, 0.25)
+    assert seen["learn"] == len(TEXT) * 3 // 4
+    assert network.bound.seed == 9
+    assert network.bound.dtype == np.float64
+    layers = [layer.describe() for layer in network.layers]
+    assert layers[:3] == [
+        "Embedding(30, 3)",
+        "LSTM(3, 5, num_layers=2, bidirectional=True, dropout=0.3)",
+        "Dropout(p=0.3)",
+    ]
+
+
+def test_the_cosine_ends_where_training_ends(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def spy(lm: Any, learn: Any, optimizer: Any, **options: Any) -> Any:
+        seen["optimizer"] = optimizer
+        return train(lm, learn, optimizer, **options)
+
+    monkeypatch.setattr("minirnn.cli.train", spy)
+    text.write_text(TEXT[:99], encoding="utf-8")
+    sizes = ["--batch-size", 4, "--num-steps", 10, "--hidden-size", 4]
+    result = invoke("train", text, *sizes, "--epochs", 30, "--out", tmp_path / "m.safetensors", "--json")
+    steps = json.loads(result.stdout)["steps"]
+    optimizer = seen["optimizer"]
+    assert optimizer.steps == steps
+    assert optimizer.schedule(steps) == 0 < optimizer.schedule(steps - 1)
+
+
+def test_options_of_generate_reach_the_model(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def spy(_: Any, *arguments: Any, **options: Any) -> Any:
+        seen.append((arguments, options))
+        return iter("x")
+
+    monkeypatch.setattr(LanguageModel, "generate", spy)
+    words = ["--length", "9", "--temperature", "0.5", "--top-k", "3", "--top-p", "0.25", "--seed", "4"]
+    assert invoke("generate", "the", "--model", models["next"], *words).stdout == "thex\n"
+    invoke("generate", "the", "--model", models["next"])
+    invoke("generate", "the", "--model", models["next"], "--greedy")
+    none = {"top_k": None, "top_p": None, "seed": None}
+    assert seen == [
+        (("the", 9), {"temperature": 0.5, "top_k": 3, "top_p": 0.25, "seed": 4}),
+        (("the", 200), {"temperature": 1.0, **none}),
+        (("the", 200), {"temperature": 0.0, **none}),
+    ]
+
+
+def test_text_that_looks_like_markup_is_shown_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a[red]b[" / "x].txt"  # a folder and a file
+    path.parent.mkdir()
+    path.write_text(r"regex \[a-z] [/b] \[/b] [bold]x[/bold] " * 40, encoding="utf-8")
+    result = invoke("train", path, *SMALL, "--steps", 2, "--out", tmp_path / "m.safetensors")
+    assert result.exit_code == 0, result.stderr
+    assert "a[red]b[/x].txt: " in result.stderr
+    shown = path.read_text(encoding="utf-8")
+    assert shown[len(shown) - len(shown) // 10 :][:40] in result.stderr
+
+
+def test_a_model_replaces_neither_its_text_nor_what_is_no_file(text: Path, tmp_path: Path) -> None:
+    result = invoke("train", text, *SMALL, "--steps", 1, "--out", text)
+    assert result.exit_code == 2
+    assert "is among the FILES" in result.stderr
+    assert text.read_text(encoding="utf-8") == TEXT
+    os.mkfifo(tmp_path / "pipe")
+    for out, words in (("pipe", "a file that can be replaced"), ("n" * 300, "File name too long")):
+        result = invoke("train", text, *SMALL, "--steps", 1, "--out", tmp_path / out)
+        assert result.exit_code == 2
+        assert words in result.stderr
+    (tmp_path / "link").symlink_to(tmp_path / "real.safetensors")
+    assert invoke("train", text, *SMALL, "--steps", 1, "--out", tmp_path / "link").exit_code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert isinstance(minirnn.load(tmp_path / "real.safetensors"), LanguageModel)
+
+
+def test_ctrl_c_before_the_first_step_and_during_the_evaluation(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "m.safetensors"
+
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LanguageModel, "forward", interrupted)
+        result = invoke("train", text, *SMALL, "--steps", 3, "--out", out)
+        assert result.exit_code == 130
+        assert "nothing to save" in result.stderr
+        assert not out.exists()
+    monkeypatch.setattr(LanguageModel, "perplexity", interrupted)
+    result = invoke("train", text, *SMALL, "--steps", 3, "--out", out, "--json")
+    assert result.exit_code == 130
+    assert json.loads(result.stdout)["validation_perplexity"] is None
+    assert isinstance(minirnn.load(out), LanguageModel)
 
 
 def test_the_same_seed_trains_the_same_weights(text: Path, tmp_path: Path) -> None:
@@ -157,8 +273,7 @@ def test_generate_greedy_reproduces_what_was_learnt(models: dict[str, Path]) -> 
 def test_generate_by_every_method(models: dict[str, Path]) -> None:
     for how in (["--temperature", "0.5"], ["--top-k", "3"], ["--top-p", "0.5"], ["--beam", "3"]):
         result = invoke("generate", "the ", "--model", models["next"], "--length", 12, "--seed", 0, *how)
-        if how[0] == "--beam":
-            assert result.exit_code == 0, result.stderr
+        assert result.exit_code == 0, result.stderr
         assert result.stdout.startswith("the ")
         assert len(result.stdout) == 4 + 12 + 1
 
@@ -282,6 +397,8 @@ def test_a_bad_model_file(kind: str, message: str, models: dict[str, Path], text
         (["train", "{text}", "--batch-size", "400"], "too short for a batch of 400 rows"),
         (["train", "{text}", "--out", "{folder}"], "is a directory"),
         (["train", "{text}", "--out", "{folder}/none/m.safetensors"], "does not"),
+        (["train", "{text}", "--held-out", "0.0001", "--batch-size", "2"], "too short to hold out"),
+        (["train", "{text}", "--hidden-size", "10000000"], "not enough memory"),
         (["train", "{text}", "--dropout", "1"], "dropout"),
         (["train", "{text}", "--hidden-size", "0"], "hidden-size"),
         (["train", "{text}", "--cell", "transformer"], "cell"),
@@ -289,7 +406,8 @@ def test_a_bad_model_file(kind: str, message: str, models: dict[str, Path], text
         (["train", "{text}", "--time", "1", "--schedule", "cosine"], "cosine needs"),
         (["generate", "", "--model", "{next}"], "at least one character"),
         (["generate", "a", "--model", "{fill}"], "use fill"),
-        (["generate", "a", "--model", "{next}", "--greedy", "--beam", "2"], "give one"),
+        (["generate", "a", "--model", "{next}", "--greedy", "--beam", "2"], "exclude each other; got --greedy, --beam"),
+        (["generate", "a", "--model", "{next}", "--greedy", "--top-k", "2"], "got --greedy, --top-k"),
         (["fill", "_", "--model", "{next}"], "use generate"),
         (["fill", "_", "--model", "{fill}", "--blank", "__"], "one character"),
         (["evaluate", "{empty}", "--model", "{next}"], "it is empty"),

@@ -22,7 +22,7 @@ from minirnn import (
 )
 from minirnn.backend import Array
 from minirnn.base import Layer
-from minirnn.cells import LSTMCell
+from minirnn.cells import LSTMCell, TanhCell
 from minirnn.testing import GradientError, check_adjoint, check_gradients, hessian_vector_product
 from minirnn.testing.strategies import Case, cases
 
@@ -118,6 +118,22 @@ def test_hessian_is_symmetric_to_rounding() -> None:
     np.testing.assert_allclose(u @ Hv, v @ Hu, rtol=1e-12)
     with pytest.raises(ValueError, match="vector must have the shape"):
         hessian_vector_product(model, FLOATS, u[:-1], loss)
+
+
+class Wavering(TanhCell):
+    """A right cell that returns dp and dq as one array or as two, by turns."""
+
+    calls = 0
+
+    @staticmethod
+    def unstep(dstate: tuple[Array, ...], saved: tuple[Array, ...]) -> tuple[Any, ...]:
+        Wavering.calls += 1
+        dp, _, rest = TanhCell.unstep(dstate, saved)
+        return dp, dp.copy() if Wavering.calls % 3 else dp, rest
+
+
+def test_a_cell_may_return_one_array_for_dp_and_dq_or_two() -> None:
+    check_gradients(Recurrent(Wavering, 2, 3).init(0), FLOATS)
 
 
 class Forgetful(LSTMCell):

@@ -23,7 +23,7 @@ from minirnn import (
     Sequential,
     cross_entropy,
 )
-from minirnn.cells import GRUCell
+from minirnn.cells import GRUCell, TanhCell
 from minirnn.layers import kept
 from minirnn.testing.strategies import cases
 
@@ -69,9 +69,10 @@ def test_one_step_one_unit_and_no_rows(kind: Any) -> None:
     assert model(np.zeros((3, 0), int))[0].shape == (3, 0, 2)
 
 
-def test_y_is_a_view_of_the_states() -> None:
-    y, _ = GRU(2, 3).init(dtype="float64")(X)
-    assert y.base is not None
+def test_what_backward_needs_of_y_cannot_be_written() -> None:
+    y, _, _ = GRU(2, 3).init(dtype="float64").forward(X)
+    with pytest.raises(ValueError, match="read-only"):
+        y *= 0
 
 
 def test_what_forward_saved_is_read_by_name_until_backward_releases_it() -> None:
@@ -141,6 +142,50 @@ def test_a_layer_of_a_model_has_its_part_of_the_vectors() -> None:
     assert model.named_weights()["2.W"].all()
 
 
+def test_parts_and_directions_have_their_own_names_only() -> None:
+    layer = GRU(2, 3, bidirectional=True).init(0, dtype="float64")
+    ahead, back = layer.directions
+    assert list(ahead.named_weights()) == list(back.named_weights()) == ["W", "U", "b", "bn"]
+    ahead.weights[...] = 0
+    assert not layer.named_weights()["0.W"].any()
+    assert layer.named_weights()["0.reverse.W"].all()
+    back.zero_grads()
+
+
+def test_a_second_init_draws_into_the_same_vectors() -> None:
+    model = lm()
+    views, before = model.named_weights(), model.weights.copy()
+    y, _, backward = model.forward(np.zeros((4, 3), int))
+    model.init(1, dtype="float64")
+    assert not np.array_equal(model.weights, before)
+    np.testing.assert_array_equal(views["2.b"], model.named_weights()["2.b"])
+    with pytest.raises(RuntimeError, match="weights have changed"):
+        backward(y)
+    model.init(0, dtype="float64")
+    np.testing.assert_array_equal(model.weights, before)
+
+
+def test_a_layer_belongs_to_one_model() -> None:
+    encoder = GRU(3, 4)
+    first = Sequential(encoder, Linear(4, 2)).init(0)
+    with pytest.raises(ValueError, match=r"GRU\(3, 4\) is part of another model already"):
+        Sequential(encoder, Linear(4, 7)).init(0)
+    with pytest.raises(ValueError, match="part of a larger one"):
+        first[1].init(5)
+    part = Linear(3, 3)
+    with pytest.raises(ValueError, match="in two places"):
+        Sequential(Sequential(part), part).init(0)
+    alone = GRU(3, 4).init(0)
+    assert Sequential(alone, Linear(4, 2)).init(1)[0].prefix == "0."  # a whole model may become part of another
+
+
+def test_gaps_stay_zero_when_the_flat_vectors_are_assigned() -> None:
+    model = lm()
+    model.weights = np.ones(model.weights.shape)
+    model.grads = np.ones(model.weights.shape)
+    assert model.weights.sum() == model.grads.sum() == model.bound.count
+
+
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)), lambda m: m.to()])  # noqa: S301 - our own bytes
 def test_a_copy_is_whole_and_apart(clone: Any) -> None:
     model = lm().freeze("0")
@@ -150,6 +195,7 @@ def test_a_copy_is_whole_and_apart(clone: Any) -> None:
     twin.named_weights()["2.b"][...] += 1
     assert not np.array_equal(twin(x)[0], model(x)[0])
     assert twin.bound.frozen == {"0.W"}
+    assert all(w.ctypes.data % 64 == 0 for w in twin.named_weights().values())
     y, _, backward = twin.forward(x)
     backward(y)
     assert twin.grads.any()
@@ -190,9 +236,10 @@ def test_schemes() -> None:
 def test_frozen_weights_stay_and_an_unknown_name_is_refused() -> None:
     model = lm().freeze("1", "0.W")
     assert len(model.bound.frozen) == 9
+    assert not Sequential(GRU(2, 3), Linear(3, 2)).init(0).freeze().unfreeze("1").bound.frozen & {"1.W", "1.b"}
     model.unfreeze("1.0")
     assert model.bound.frozen == {"0.W", *(f"1.1.{name}" for name in ("W", "U", "b", "bn"))}
-    with pytest.raises(KeyError, match=r"no weight or layer is called '1\.2'"):
+    with pytest.raises(ValueError, match=r"no weight or layer is called '1\.2'"):
         model.freeze("1.2")
 
 
@@ -312,6 +359,18 @@ class NoUnstep:
         return (p + q,), ()
 
 
+class Unbound:
+    state = ("h",)
+    gates = ("h",)
+    saves = ("h1",)
+
+    def step(self, p: Any, q: Any, state: Any) -> Any:
+        return (p + q,), (p,)
+
+    def unstep(self, dstate: Any, saved: Any) -> Any:
+        return dstate[0], dstate[0], (None,)
+
+
 REFUSED: list[tuple[str, Any, str]] = [
     ("forward before init", lambda: GRU(2, 3).forward(X), "call init"),
     ("size 0", lambda: GRU(0, 3), "input_size must be an integer of at least 1; got 0"),
@@ -361,6 +420,25 @@ REFUSED: list[tuple[str, Any, str]] = [
         lambda: GRU(2, 3).init(dtype="f8").forward(X)[2](np.zeros((4, 3, 2))),
         "dy must have the shape of y",
     ),
+    (
+        "features through a width-keeping layer",
+        lambda: Sequential(Dropout(0.1), GRU(3, 4)).init(dtype="f8")(X),
+        r"\(T, B, 3\)",
+    ),
+    (
+        "one direction of indices",
+        lambda: Bidirectional(GRU(3, 4), Linear(3, 4)).init()(np.zeros((2, 3), int)),
+        "x must be float32",
+    ),
+    ("directions of other inputs", lambda: Bidirectional(Embedding(3, 4), Linear(3, 4)), "share none"),
+    (
+        "half a state",
+        lambda: LSTM(2, 3).init(dtype="f8").forward(X, (None, np.zeros((1, 3, 3)))),
+        "state h must be float64",
+    ),
+    ("a cell of instance methods", lambda: Recurrent(Unbound, 2, 3), "write step and unstep as static methods"),
+    ("a unit called W", lambda: Recurrent(type("C", (TanhCell,), {"units": ("W",)}), 2, 3), "may not be called W"),
+    ("a cell that loses a state", lambda: Recurrent(type("C", (TanhCell,), {"state": ("h", "c")}), 2, 3), "2 states"),
     ("no layers", Sequential, "at least one layer"),
     (
         "sizes that do not meet",
@@ -386,6 +464,30 @@ def test_bad_input_is_refused_in_one_sentence(make: Any, message: str) -> None:
     assert "\n" not in str(raised.value).replace("nested lists", "")[:200]
 
 
+def test_lists_of_numbers_are_taken_in_the_models_dtype() -> None:
+    model = GRU(2, 3).init(0)
+    y, _, backward = model.forward([[[0.5, 1.5]], [[1, 2]]])
+    dx, _ = backward([[[1, 1, 1]], [[0, 0, 0]]])  # type: ignore[arg-type] # lists are arrays to be
+    assert y.dtype == np.float32
+    assert dx is not None
+    np.testing.assert_array_equal(y, model(np.array([[[0.5, 1.5]], [[1, 2]]], "f4"))[0])
+    assert model([[1, 0], [0, 1]])[0].shape == (2, 2, 3)  # a list of two axes is indices, as an array is
+
+
+def test_a_cell_given_as_an_instance_runs() -> None:
+    y, _ = Recurrent(Unbound(), 2, 3).init(0, dtype="float64")(X)
+    assert y.shape == (4, 3, 3)
+
+
+def test_a_cotangent_may_leave_out_part_of_a_state() -> None:
+    model = LSTM(2, 3).init(0, dtype="float64")
+    _, (h, c), backward = model.forward(X)
+    both, _ = backward(None, (h, c), keep=True)
+    parts = [backward(None, d, keep=True)[0] for d in ((h, None), (None, c))]
+    assert both is not None
+    np.testing.assert_allclose(both, parts[0] + parts[1], rtol=1e-12)  # type: ignore[operator] # x is floats
+
+
 def test_one_layer_object_in_two_places_is_refused() -> None:
     layer = RNN(2, 2)
     with pytest.raises(ValueError, match="in two places"):
@@ -401,7 +503,7 @@ def test_backward_after_the_optimiser_moved_the_weights_is_refused() -> None:
     _, _, second = model.forward(X)
     first(y)
     sgd.step()
-    with pytest.raises(RuntimeError, match="changed the weights after this forward"):
+    with pytest.raises(RuntimeError, match="weights have changed since this forward"):
         second(y)
 
 

@@ -18,7 +18,7 @@ from minirnn import Adam, Linear, NonFiniteGradientError, Sequential
 from minirnn.lm import LanguageModel
 from minirnn.sampling import distribution
 from minirnn.text import UNKNOWN, Text, TextError, Vocabulary
-from minirnn.train import Step, steps_per_epoch, train
+from minirnn.train import Step, count_steps, train
 
 Array: TypeAlias = NDArray[Any]
 
@@ -173,7 +173,7 @@ def test_a_sentence_is_learnt_by_heart_and_written_down_again(cell: str, written
 @pytest.mark.parametrize("task", ["next", "fill"])
 def test_the_loss_of_a_pass_forward_is_in_nats_a_character(task: str) -> None:
     x = np.zeros((4, 3), int)
-    loss, _, _ = model(task=task, scale=0).forward(x, x)
+    loss, _, _ = model(task=task, scale=0).forward(x, x, rng=np.random.default_rng(0))
     assert loss == pytest.approx(math.log(len(VOCAB)), rel=1e-12)
 
 
@@ -340,10 +340,10 @@ def test_characters_not_in_the_vocabulary_are_read_as_the_unknown_symbol() -> No
         ({"temperature": -1}, "temperature must be a number of at least 0; got -1"),
         ({"temperature": float("nan")}, "temperature must be a number of at least 0; got nan"),
         ({"temperature": float("inf")}, "temperature must be a number of at least 0; got inf"),
-        ({"top_k": 0}, "top_k must be at least 1; got 0"),
+        ({"top_k": 0}, "top_k must be an integer of at least 1; got 0"),
         ({"top_p": 0}, "top_p must be above 0 and at most 1; got 0"),
         ({"top_p": 1.5}, "top_p must be above 0 and at most 1; got 1.5"),
-        ({"length": 0}, "length must be at least 1; got 0"),
+        ({"length": 0}, "length must be an integer of at least 1; got 0"),
         ({"prefix": ""}, "a prefix needs at least one character; got none"),
     ],
 )
@@ -577,15 +577,28 @@ def test_training_and_looking_at_the_model_in_between_do_not_disturb_each_other(
     assert np.array_equal(lm.network.weights, plain.network.weights)
 
 
-@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 60), st.sampled_from(["sequential", "random"]))
-def test_an_epoch_has_at_least_the_batches_foretold_and_some_epoch_has_no_more(
-    batch_size: int, num_steps: int, extra: int, sampling: str
-) -> None:
-    text = Text(VOCAB, np.zeros(batch_size * num_steps + 1 + extra, int))
-    found = {
-        len(list(text.batches(batch_size, num_steps, sampling=sampling, seed=seed))) for seed in range(12 * num_steps)
-    }
-    assert min(found) == steps_per_epoch(text, batch_size, num_steps)
+@pytest.mark.parametrize("sampling", ["sequential", "random"])
+def test_the_steps_of_some_epochs_are_known_beforehand(sampling: str) -> None:
+    _, steps = trained(seed=3, epochs=4, sampling=sampling)
+    assert len(steps) == count_steps(CORPUS, 3, 5, 4, seed=3)
+
+
+def test_infinite_logits_are_refused_by_every_way_of_writing() -> None:
+    for task, jobs in (("next", ("generate", "beam")), ("fill", ("fill",))):
+        lm = LanguageModel.build(VOCAB, task=task, hidden_size=2).init()
+        lm.network.named_weights()["1.b"][1] = np.inf
+        for job in jobs:
+            with pytest.raises(ArithmeticError, match="logits are not finite"):
+                list(getattr(lm, job)("ab_"))
+
+
+def test_a_vocabulary_without_symbols_and_masks_without_a_generator_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one symbol beside the unknown one"):
+        LanguageModel.build(Vocabulary.of(UNKNOWN))
+    with pytest.raises(ValueError, match="task fill takes rng"):
+        LanguageModel.build(VOCAB, task="fill", hidden_size=2).init().forward(
+            np.ones((2, 1), int), np.ones((2, 1), int)
+        )
 
 
 @pytest.mark.parametrize("limit", [{"epochs": -1}, {"steps": -1}, {"steps": 1.5}, {"seconds": float("nan")}])

@@ -412,7 +412,9 @@ def test_backward_after_a_step_is_an_error_until_forward_ran_again() -> None:
     _, _, late = model.forward(x)
     early(dy)
     optimizer.step()
-    with pytest.raises(RuntimeError, match="changed the weights after this forward: call backward before step"):
+    with pytest.raises(
+        RuntimeError, match="weights have changed since this forward: call backward before the optimiser's step"
+    ):
         late(dy)
     assert not model.grads.any()
     model.forward(x)[2](dy)

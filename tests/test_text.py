@@ -230,9 +230,27 @@ def test_a_text_too_short_for_one_batch_is_refused_at_once_with_the_length_it_ta
         distinct(12).batches(3, 4, sampling=sampling)
 
 
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 60), st.none() | st.integers(0, 99))
+def test_the_number_of_batches_is_known_beforehand(
+    batch_size: int, num_steps: int, more: int, seed: int | None
+) -> None:
+    text = distinct(batch_size * num_steps + 1 + more)
+    for sampling in ("sequential", "random"):
+        batches = list(text.batches(batch_size, num_steps, sampling=sampling, seed=seed))
+        assert len(batches) == text.num_batches(batch_size, num_steps, seed=seed)
+
+
+def test_neither_the_text_nor_its_batches_can_be_written() -> None:
+    text = distinct(50)
+    x, _ = next(text.batches(2, 5))
+    for array in (x, text.indices):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+
+
 def test_arguments_that_make_no_batches_are_refused_at_once() -> None:
     with pytest.raises(ValueError, match="sampling must be sequential or random; got 'shuffled'"):
         distinct(50).batches(2, 3, sampling="shuffled")
     for batch_size, num_steps in ((0, 3), (2, 0), (-1, 3)):
-        with pytest.raises(ValueError, match=f"at least 1; got {batch_size} and {num_steps}"):
+        with pytest.raises(ValueError, match=r"must be an integer of at least 1; got (0|-1)"):
             distinct(50).batches(batch_size, num_steps)

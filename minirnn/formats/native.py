@@ -7,6 +7,7 @@ and only where they agree are values read.
 
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from minirnn.lm import LanguageModel
 from minirnn.parameters import Parameters
 from minirnn.recurrent import GRU, LSTM, RNN
 from minirnn.text import Vocabulary
+from minirnn.weighted import cast
 
 KINDS: dict[str, type[Layer]] = {c.__name__: c for c in (RNN, GRU, LSTM, Linear, Embedding, Dropout, Last)}
 DTYPES = {"F32": "float32", "F64": "float64"}
@@ -43,17 +45,17 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
 
     network = model.network if isinstance(model, LanguageModel) else model
     parameters = network.bound
-    if network.prefix:
-        raise ValueError(f"a model file holds a whole model; got its layer {network.prefix.rstrip('.')}")
+    network.check_whole("save")
     if parameters.dtype.name not in DTYPES.values():
         raise ValueError(
             f"a model file holds float32 or float64 weights; got {parameters.dtype.name}: model.to(dtype=...) first"
         )
     about: dict[str, Any] = {
         "version": VERSION,
-        "network": describe(network, network),
+        "network": describe(network),
         "dtype": parameters.dtype.name,
         "seed": parameters.seed,
+        "calls": parameters.calls,
         "frozen": sorted(parameters.frozen),
     }
     if isinstance(model, LanguageModel):
@@ -88,18 +90,18 @@ def load(path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = No
             network, vocab = _build(path, about, len(shapes))
             _check(path, network, shapes, dtypes, about["dtype"])
             wanted = get_dtype(chosen, about["dtype"] if dtype is None else dtype)
-            parameters = Parameters(network.all_specs(), chosen, wanted, about["seed"])
+            parameters = Parameters(network.all_specs(), chosen, wanted)
+            parameters.seed, parameters.calls = about["seed"], about["calls"]
             network.bind(parameters)
             for name, view in network.named_weights().items():
                 values = file.get_tensor(name)
                 if not np.isfinite(values).all():
                     raise ModelFileError(f"{path}: weight {name} must be finite; it holds NaN or infinity")
-                with np.errstate(over="ignore"):  # found and named below
-                    cast = values.astype(parameters.dtype)
-                if not np.isfinite(cast).all():
-                    raise ModelFileError(f"{path}: weight {name} holds values too large for {parameters.dtype.name}")
-                view[...] = chosen.xp.asarray(cast)
-            network.freeze(*about["frozen"])
+                try:
+                    view[...] = chosen.xp.asarray(cast(values, parameters.dtype))
+                except ValueError as error:
+                    raise ModelFileError(f"{path}, {name}: {error}") from None
+            parameters.frozen = set(about["frozen"])
             return network if vocab is None else LanguageModel(network, vocab, about["task"])
     except SafetensorError as error:
         raise ModelFileError(f"{path} is not a whole safetensors file: {error}") from None
@@ -107,13 +109,13 @@ def load(path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = No
         raise ModelFileError(f"{path} cannot be read: {error}") from None
 
 
-def describe(layer: Layer, root: Layer) -> dict[str, Any]:
+def describe(layer: Layer) -> dict[str, Any]:
     """A layer as JSON: its kind and arguments, or the layers it is made of."""
     kind = type(layer).__name__
     if type(layer) is Sequential:
-        return {"kind": kind, "layers": [describe(child, root) for child in layer.layers]}
+        return {"kind": kind, "layers": [describe(child) for child in layer.layers]}
     if type(layer) is Bidirectional:
-        return {"kind": kind, **{name: describe(child, root) for name, child in layer.children().items()}}
+        return {"kind": kind, **{name: describe(child) for name, child in layer.children().items()}}
     if KINDS.get(kind) is not type(layer):
         raise ValueError(f"a model file cannot describe {layer.describe()}: its kind is not one of minirnn's own")
     config = layer.config()
@@ -125,10 +127,12 @@ def describe(layer: Layer, root: Layer) -> dict[str, Any]:
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open a file for writing that takes ``path``'s name only when all of it is on the disk."""
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # through a link, to what it names
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is not a file that can be replaced")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no directory {path.parent} to write {path.name} in")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with temporary.open("wb") as file:
             yield file
@@ -163,8 +167,9 @@ def _build(path: Path, about: dict[str, Any], weights: int) -> tuple[Layer, Voca
     """The network that ``about`` describes, without weights yet, and the vocabulary if there is one."""
     try:
         network = _layer(about["network"], "", {}, [weights])
-        if not isinstance(about["seed"], int) or not 0 <= about["seed"] < 2**64:
-            raise ValueError(f"seed {about['seed']!r:.30}")
+        for name in ("seed", "calls"):
+            if not isinstance(about[name], int) or not 0 <= about[name] < 2**64:
+                raise ValueError(f"{name} must be an integer from 0 to 2**64 - 1; got {about[name]!r:.30}")
         if about["dtype"] not in DTYPES.values():
             raise ValueError(f"dtype must be one of {', '.join(DTYPES.values())}; got {about['dtype']!r:.30}")
         if not set(about["frozen"]) <= set(network.all_specs()):

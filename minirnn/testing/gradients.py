@@ -17,6 +17,7 @@ import numpy as np
 
 from minirnn.backend import Array
 from minirnn.base import Backward, Layer, State
+from minirnn.protocol import stages_of
 
 STEP = 1e-30  # of the complex step: no subtraction, so as small as the products of it allow
 WORST = 3  # arrays, and entries of each, that a failing report spells out
@@ -108,11 +109,8 @@ def check_gradients(
     cotangents: dict[str, tuple[Array | None, State]] = {"y": (dy, None)}
     if list(_leaves(final, "")):
         cotangents |= {"y + state": (dy, dfinal), "state": (None, dfinal)}
-    starts = [_map(lambda a: rng.normal(0, 0.5, a.shape), final) if state is None else state]
-    if state is None and any(slot.spec.role == "state" for slot in model.bound.slots.values()):
-        starts.append(None)
     rows: list[Row] = []
-    for start in starts:
+    for start in _starts(model, x, state, lengths, rng):
         given = _map(lambda a: np.array(a, np.float64), start)
         setting = _Setting(real, call, x, given, lengths, cotangents)
         rows += _check(setting, entries, rng, {method: wanted[method] for method in methods})
@@ -219,22 +217,32 @@ def check_adjoint(
     """⟨u, J v⟩ = ⟨Jᵀ u, v⟩ for random u and v: the whole pass backward in one number, at any size.
 
     J is the derivative of (y, final state) with respect to (weights, x, initial state); J v is one complex step along
-    v, Jᵀ u the pass backward.  Returns the difference relative to |J v| |u|; raises GradientError if it exceeds
+    v, Jᵀ u the pass backward.  ``state`` None draws one, as in ``check_gradients``, and goes without one too where
+    initial states are trainable.  Returns the difference relative to |J v| |u|; raises GradientError if it exceeds
     ``tolerance``.
     """
-    real = model.to(dtype="float64")
-    rng = np.random.default_rng(seed)
+    rng, x = np.random.default_rng(seed), np.asarray(x)
+    worst = 0.0
+    for start in _starts(model, x, state, lengths, rng):
+        left, right, size = _adjoint(model, x, start, lengths, rng)
+        off = abs(left - right) / size if size else abs(left - right)
+        if not off <= tolerance:
+            raise GradientError(f"<u, J v> = {left:.15e} and <J' u, v> = {right:.15e} differ by {off:.1e} of |u| |J v|")
+        worst = max(worst, off)
+    return float(worst)
+
+
+def _adjoint(
+    model: Layer, x: Array, start: State, lengths: Any, rng: np.random.Generator
+) -> tuple[float, float, float]:
+    """⟨u, J v⟩, ⟨Jᵀ u, v⟩ and |u| |J v|."""
     call = model.bound.calls
-    x = np.asarray(x)
-    y, final, backward = real.forward(x, state, lengths=lengths)
-    start = _map(lambda a: rng.normal(0, 0.5, a.shape), final) if state is None else state
-    real.bound.calls = call
+    real = model.to(dtype="float64")
     y, final, backward = real.forward(x, start, lengths=lengths)
     u, ustate = rng.normal(size=y.shape), _map(lambda a: rng.normal(size=a.shape), final)
     dx, dstate = backward(u, ustate)
 
-    twin = real.to(dtype="complex128")
-    right = 0.0
+    twin, right = real.to(dtype="complex128"), 0.0
     for name, weight in twin.named_weights().items():
         v = rng.normal(size=weight.shape)
         right += _pair(v, real.named_grads()[name])
@@ -246,17 +254,24 @@ def check_adjoint(
         moved = x + 1j * STEP * v
     directions = _map(lambda a: rng.normal(size=a.shape), start)
     right += _pair_states(directions, dstate)
-    pushed = _zip_map(lambda a, v: a + 1j * STEP * v, start, directions)
     twin.bound.calls = call
-    y, final, _ = twin.forward(moved, pushed, lengths=lengths)
+    y, final, _ = twin.forward(moved, _zip_map(lambda a, v: a + 1j * STEP * v, start, directions), lengths=lengths)
     Jv = [y.imag / STEP, *(a.imag / STEP for _, a in _leaves(final, ""))]
     us = [u, *(a for _, a in _leaves(ustate, ""))]
     left = sum(_pair(a, b) for a, b in zip(us, Jv, strict=True))
     size = (sum(_pair(a, a) for a in us) * sum(_pair(a, a) for a in Jv)) ** 0.5
-    off = abs(left - right) / max(size, 1e-300)
-    if not off <= tolerance and not size == 0 == abs(left - right):
-        raise GradientError(f"<u, J v> = {left:.15e} and <J' u, v> = {right:.15e} differ by {off:.1e} of |u| |J v|")
-    return float(off)
+    return left, right, size
+
+
+def _starts(model: Layer, x: Array, state: State, lengths: Any, rng: np.random.Generator) -> list[State]:
+    """The initial states to check from: the given one, or a random one, and none where they are trainable."""
+    if state is not None:
+        return [state]
+    _, final = model.to(dtype="float64")(x, lengths=lengths)
+    starts: list[State] = [_map(lambda a: rng.normal(0, 0.5, a.shape), final)]
+    if any(slot.spec.role == "state" for slot in model.bound.slots.values()):
+        starts.append(None)
+    return starts
 
 
 def hessian_vector_product(
@@ -287,12 +302,21 @@ def hessian_vector_product(
 
 
 def kink_distance(model: Layer, x: Any, state: State = None, *, lengths: Any = None) -> float:
-    """The smallest |a| that any relu of the model sees; a difference across its kink at 0 is not a derivative."""
+    """The smallest distance from a kink (relu's, at 0) in one pass; a difference across one is not a derivative."""
+    kinks = {
+        f"{layer.prefix}{name}"
+        for layer in model.walk()
+        for stage in stages_of(getattr(layer, "cell", layer))
+        for name in getattr(stage, "kinks", ())
+    }
+    if not kinks:
+        return float("inf")
     call = model.bound.calls
     _, _, backward = model.forward(x, state, lengths=lengths)
     model.bound.calls = call
-    distances = [np.abs(a).min() for name, a in backward.saved.items() if name.rpartition(".")[2] == "a" and a.size]
-    return float(min(distances, default=np.inf))
+    return min(
+        (float(np.abs(a).min()) for name, a in backward.saved.items() if name in kinks and a.size), default=np.inf
+    )
 
 
 # ---------------------------------------------------------------------- states of any structure

@@ -1,0 +1,102 @@
+"""What a person sees while a model trains: lines, a progress bar, a sample of what it learnt."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text as Line
+
+from minirnn.lm import MASK_RATE, LanguageModel
+from minirnn.optim import NonFiniteGradientError
+from minirnn.text import Text
+from minirnn.train import Step
+
+console = Console(stderr=True, highlight=False)  # progress and tables are for a person; stdout is for results
+
+
+def say(*parts: str | tuple[str, str]) -> None:
+    """Print a line for a person: strings as they stand, whatever they hold, or pairs of a string and its style."""
+    console.print(Line.assemble(*parts), soft_wrap=True)
+
+
+@dataclass
+class Run:
+    """What training came to: the last step, the characters read, the running perplexity, and how it ended."""
+
+    last: Step | None = None
+    tokens: int = 0
+    loss: float = float("nan")  # running mean, decaying over about 50 steps
+    interrupted: bool = False
+    error: NonFiniteGradientError | None = None
+
+    @property
+    def perplexity(self) -> float:
+        return float(np.exp(self.loss))
+
+    def add(self, step: Step) -> None:
+        """Count a step in."""
+        weight = max(0.02, 1 / step.step)
+        self.loss = step.loss if self.last is None else (1 - weight) * self.loss + weight * step.loss
+        self.last, self.tokens = step, self.tokens + step.tokens
+
+
+def follow(steps: Iterable[Step], planned: int | None, seconds: float | None) -> Run:
+    """Run the training under a progress bar until it ends, is interrupted, or diverges."""
+    run = Run()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn(
+            "loss {task.fields[loss]:.3f}  perplexity {task.fields[perplexity]:.2f}  {task.fields[rate]:,.0f} tokens/s"
+        ),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, refresh_per_second=5) as progress:
+        nan = float("nan")
+        bar = progress.add_task("training", total=1.0, loss=nan, perplexity=nan, rate=0.0)
+        try:
+            for step in steps:
+                run.add(step)
+                done = max(
+                    step.step / planned if planned else 0.0,
+                    step.seconds / seconds if seconds else 0.0,
+                )
+                rate = run.tokens / step.seconds
+                progress.update(
+                    bar,
+                    completed=min(1.0, done),
+                    description=f"step {step.step}" + (f"/{planned}" if planned else ""),
+                    loss=run.loss,
+                    perplexity=run.perplexity,
+                    rate=rate,
+                )
+            progress.update(bar, completed=1.0)
+        except KeyboardInterrupt:
+            run.interrupted = True
+        except NonFiniteGradientError as error:
+            if run.last is None:
+                raise
+            run.error = NonFiniteGradientError(f"step {run.last.step + 1}: {error}")
+    return run
+
+
+def show_samples(lm: LanguageModel, held_out: Text, seed: int) -> None:
+    """What the model can do now: a continuation, or a restored stretch of the held-out text."""
+    start = str(held_out)[:200]
+    if lm.task == "next":
+        first, *lines = start.splitlines() or [start]  # the first may be the end of one
+        prefix = next((line for line in lines if line.strip()), first)[:40] or start[:1]
+        sample = "".join(lm.generate(prefix, 200, temperature=0.7, seed=seed))
+        say(("sample at temperature 0.7:", "dim"))
+        say((prefix, "bold"), sample)
+        return
+    blank = next(c for c in "_•■▢" if c not in start)
+    holes = np.random.default_rng(seed).random(len(start)) < MASK_RATE
+    holed = "".join(blank if h and not c.isspace() else c for c, h in zip(start, holes, strict=True))
+    say(("held-out text with characters missing:", "dim"))
+    say(holed)
+    say(("restored:", "dim"))
+    say(lm.fill(holed, blank=blank))

@@ -1,0 +1,240 @@
+"""The half of a layer that owns weights: how they are laid out, named, copied, frozen and shown."""
+
+import copy
+import inspect
+from collections.abc import Iterator
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+
+from minirnn.backend import Array, get_backend, get_dtype
+from minirnn.parameters import Parameters, Scheme, Spec
+
+
+class Weighted:
+    """Something with weights of its own and of the parts it is made of, all in the flat vectors of one ``Parameters``.
+
+    ``prefix`` is where this part stands in the model, ``""`` for the model itself; names are relative to it.
+    """
+
+    parameters: Parameters | None = None
+    prefix: str = ""
+
+    # ------------------------------------------------------------------ what a layer of its own kind defines
+
+    def specs(self) -> dict[str, Spec]:
+        """The layer's own weights by local name."""
+        return {}
+
+    def children(self) -> "dict[str, Any]":
+        """The layers this one is made of, by the name they have in dotted weight names."""
+        return {}
+
+    def partners(self) -> "tuple[Weighted, ...]":
+        """Layers elsewhere in the model whose weights this one uses."""
+        return ()
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments that build this layer again."""
+        return {}
+
+    # ------------------------------------------------------------------ allocation
+
+    def init(self, seed: int = 0, *, scheme: Scheme = "uniform", backend: str = "auto", dtype: Any = "float32") -> Self:
+        """Allocate the weights of this layer and all in it, draw them from ``seed``, and return the layer.
+
+        ``scheme`` is ``"uniform"`` (torch's), ``"normal"`` (the chapter's: deviation 0.01, biases 0) or
+        ``"orthogonal"``; see ``minirnn.parameters.initial``.  The same seed gives the same weights in every dtype, to
+        rounding, and on every backend.  A second ``init`` draws anew, into the same vectors where backend and dtype
+        are the same.
+        """
+        if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**64:
+            raise ValueError(f"seed must be an integer from 0 to 2**64 - 1; got {seed!r}")
+        self.check_whole("init")
+        chosen = get_backend(backend)
+        wanted = get_dtype(chosen, dtype)
+        parameters, specs = self.parameters, self.all_specs()
+        if parameters is None or not parameters.fits(specs, chosen, wanted):
+            parameters = Parameters(specs, chosen, wanted)
+        parameters.fill(int(seed), scheme)
+        self.bind(parameters)
+        return self
+
+    def check_whole(self, what: str) -> None:
+        """Raise ValueError unless this is a whole model: no part of another, and with all the layers it needs."""
+        if self.prefix:
+            raise ValueError(f"{what} takes a whole model; {self.describe()} is part of a larger one")
+        inside = list(self.walk())
+        if len({id(layer) for layer in inside}) < len(inside):
+            raise ValueError(f"{brief(self)} has one layer in two places; each place needs a layer of its own")
+        whole: list[Parameters | None] = [self.parameters]  # of models that this one has taken in whole
+        for layer in inside:
+            if not layer.prefix:
+                whole.append(layer.parameters)
+            elif not any(layer.parameters is known for known in whole):
+                raise ValueError(f"{brief(layer)} is part of another model already; each model needs layers of its own")
+            for other in layer.partners():
+                if not any(other is one for one in inside):
+                    raise ValueError(f"{brief(layer)} needs {brief(other)} to be part of the same model")
+
+    def walk(self) -> "Iterator[Weighted]":
+        """The layer and all in it, depth first."""
+        yield self
+        for child in self.children().values():
+            yield from child.walk()
+
+    def all_specs(self, prefix: str = "") -> dict[str, Spec]:
+        """What this layer and all in it ask for, by dotted name."""
+        specs = {prefix + name: spec for name, spec in self.specs().items()}
+        for name, child in self.children().items():
+            specs |= child.all_specs(f"{prefix}{name}.")
+        return specs
+
+    def bind(self, parameters: Parameters, prefix: str = "") -> None:
+        """Give this layer, and all in it, the parameters laid out for it."""
+        self.parameters, self.prefix = parameters, prefix
+        for name, child in self.children().items():
+            child.bind(parameters, f"{prefix}{name}.")
+
+    @property
+    def bound(self) -> Parameters:
+        """The parameters, or an error that says how to get some."""
+        if self.parameters is None:
+            raise RuntimeError(f"{type(self).__name__} has no weights yet: call init() on the whole model first")
+        return self.parameters
+
+    # ------------------------------------------------------------------ weights and gradients
+
+    def weight(self, name: str) -> Array:
+        """The layer's own weight of this local name."""
+        return self.bound.view(self.bound.weights, self.prefix + name)
+
+    def grad(self, name: str) -> Array:
+        """Its gradient."""
+        return self.bound.view(self.bound.grads, self.prefix + name)
+
+    def _extent(self) -> slice:
+        """The layer's stretch of the flat vectors; a layer's names stand side by side."""
+        own = [self.bound.slots[name] for name in self.all_specs(self.prefix)]
+        return slice(own[0].offset, own[-1].end) if own else slice(0, 0)
+
+    @property
+    def weights(self) -> Array:
+        """All weights as one flat vector, written in place: ``model.weights[...] = vector``."""
+        return self.bound.weights[self._extent()] if self.prefix else self.bound.weights
+
+    @weights.setter
+    def weights(self, value: Array) -> None:
+        self.weights[...] = value
+        self.bound.clear_gaps()
+
+    @property
+    def grads(self) -> Array:
+        """All gradients as one flat vector, laid out as ``weights``."""
+        return self.bound.grads[self._extent()] if self.prefix else self.bound.grads
+
+    @grads.setter
+    def grads(self, value: Array) -> None:
+        self.grads[...] = value
+        self.bound.clear_gaps()
+
+    def named_weights(self, *, gates: bool = False) -> dict[str, Array]:
+        """Views of ``weights`` by dotted name: ``"1.0.W"``.
+
+        With ``gates=True`` fused weights come gate by gate under the chapter's names: ``"1.0.W_xz"``, ``"1.0.W_hz"``,
+        ``"1.0.b_z"``.  Writing into a view writes the weight: ``model.named_weights()["1.0.b"][...] = 0``.
+        """
+        return self.bound.named(self.bound.weights, self.all_specs(), self.prefix, gates=gates)
+
+    def named_grads(self, *, gates: bool = False) -> dict[str, Array]:
+        """Views of ``grads`` under the names of ``named_weights``."""
+        return self.bound.named(self.bound.grads, self.all_specs(), self.prefix, gates=gates)
+
+    def zero_grads(self) -> None:
+        """Set all gradients to 0."""
+        self.grads[...] = 0
+
+    def freeze(self, *names: str) -> Self:
+        """Take weights out of training: of the clipping norm, weight decay and updates.
+
+        Each name is a weight (``"1.0.bn"``) or a layer (``"1"``: all of its weights); no names: everything here.
+        """
+        self.bound.frozen |= self._chosen(names)
+        return self
+
+    def unfreeze(self, *names: str) -> Self:
+        """Undo ``freeze``."""
+        self.bound.frozen -= self._chosen(names)
+        return self
+
+    def _chosen(self, names: tuple[str, ...]) -> set[str]:
+        own, chosen = list(self.all_specs()), set()
+        for name in names or ("",):
+            found = [known for known in own if not name or known == name or known.startswith(f"{name}.")]
+            if not found and name:
+                raise ValueError(f"no weight or layer is called {name!r}; the weights are {', '.join(own)}")
+            chosen |= {self.prefix + known for known in found}
+        return chosen
+
+    # ------------------------------------------------------------------ copies
+
+    def to(self, *, backend: str | None = None, dtype: Any = None) -> Self:
+        """A copy of the model, weights included and gradients zero, on another backend or in another dtype."""
+        old = self.bound
+        self.check_whole("to")
+        chosen = get_backend(backend or old.backend.name)
+        wanted = get_dtype(chosen, old.dtype if dtype is None else dtype)
+        new = Parameters({name: slot.spec for name, slot in old.slots.items()}, chosen, wanted)
+        new.weights[...] = cast(old.weights, wanted)
+        new.seed, new.calls, new.frozen = old.seed, old.calls, set(old.frozen)
+        model = copy.deepcopy(self, {id(old): None})
+        model.bind(new)
+        return model
+
+    # ------------------------------------------------------------------ what a reader sees
+
+    def describe(self) -> str:
+        """The layer as its constructor call, arguments at their defaults left out."""
+
+        def word(value: Any) -> str:
+            if isinstance(value, Weighted):
+                return value.describe()
+            return value.__name__ if isinstance(value, type) else repr(value)
+
+        defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
+        words = [
+            word(value) if defaults[name] is inspect.Parameter.empty else f"{name}={word(value)}"
+            for name, value in self.config().items()
+            if value != defaults[name]
+        ]
+        return f"{type(self).__name__}({', '.join(words)})"
+
+    def __repr__(self) -> str:
+        """The constructor call, and below it each weight's name, shape and size once there are any."""
+        if self.parameters is None:
+            return self.describe()
+        p, named = self.parameters, self.named_weights()
+        rows = [(name, str(w.shape), f"{w.size:,}") for name, w in named.items()]
+        widths = [max((len(row[k]) for row in rows), default=0) for k in range(3)]
+        table = [f"  {n:{widths[0]}}  {shape:{widths[1]}}  {size:>{widths[2]}}" for n, shape, size in rows]
+        count = sum(w.size for w in named.values())
+        return "\n".join([self.describe(), *table, f"  {count:,} parameters, {p.dtype.name}, backend {p.backend.name}"])
+
+
+def cast(values: Array, dtype: np.dtype[Any]) -> Array:
+    """``values`` in ``dtype``, or ValueError where that would lose more than digits: imaginary parts, finite size."""
+    if values.dtype.kind == "c" and dtype.kind != "c":
+        if values.imag.any():
+            raise ValueError(f"weights with imaginary parts do not fit {dtype.name}")
+        values = values.real
+    with np.errstate(over="ignore"):  # looked for below
+        found: Array = values.astype(dtype)
+    if bool(np.isinf(found).any()) > bool(np.isinf(values).any()):
+        raise ValueError(f"a weight is too large for {dtype.name}")
+    return found
+
+
+def brief(layer: Weighted) -> str:
+    """A description in one line, for an error's sentence."""
+    return " ".join(layer.describe().split())
