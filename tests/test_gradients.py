@@ -22,7 +22,7 @@ from minirnn import (
 )
 from minirnn.backend import Array
 from minirnn.base import Layer
-from minirnn.cells import LSTMCell, TanhCell
+from minirnn.cells import LSTMCell, TanhCell, sigmoid
 from minirnn.testing import GradientError, check_adjoint, check_gradients, hessian_vector_product
 from minirnn.testing.strategies import Case, cases
 
@@ -78,6 +78,12 @@ def test_every_composition(name: str, lengths: Any) -> None:
     model = make().init(3, dtype="float64")
     report = check_gradients(model, x, lengths=lengths)
     assert report.error("complex step") < 1e-13
+    y, _, backward = model.forward(x, lengths=lengths)
+    backward(np.ones_like(y), keep=True)
+    once = {name: g.copy() for name, g in model.named_grads().items()}
+    backward(np.ones_like(y))
+    for name, g in model.named_grads().items():  # gradients add up
+        np.testing.assert_allclose(g, 2 * once[name], rtol=1e-14, err_msg=name)
     check_adjoint(model, x, lengths=lengths, tolerance=1e-13)
 
 
@@ -118,6 +124,64 @@ def test_hessian_is_symmetric_to_rounding() -> None:
     np.testing.assert_allclose(u @ Hv, v @ Hu, rtol=1e-12)
     with pytest.raises(ValueError, match="vector must have the shape"):
         hessian_vector_product(model, FLOATS, u[:-1], loss)
+
+
+class _Reset:
+    """First stage of ``Peeping``: r = σ(p + q + bias inside q + w h), a = r h."""
+
+    gates = ("r",)
+    recurrent_bias = ("r",)
+    units = ("w",)
+    saves = ("r", "h")
+
+    @staticmethod
+    def step(p: Array, q: Array, state: tuple[Array, ...], w: Array) -> Any:
+        (h,) = state
+        r = sigmoid(p + q + w * h)
+        return (r * h, h), (r, h)
+
+    @staticmethod
+    def unstep(dstate: tuple[Array, ...], saved: tuple[Array, ...], w: Array) -> Any:
+        da, dh = dstate
+        r, h = saved
+        d = da * h * r * (1 - r)
+        return d, d, (dh + da * r + d * w,), d * h
+
+
+class _Mix:
+    """Second stage: h' = tanh(p + q) + v (1 - u) h, with two per-unit weights and a bias inside q."""
+
+    gates = ("n",)
+    recurrent_bias = ("n",)
+    units = ("v", "u")
+    saves = ("n", "h")
+
+    @staticmethod
+    def step(p: Array, q: Array, state: tuple[Array, ...], v: Array, u: Array) -> Any:
+        _, h = state
+        n = np.tanh(p + q)
+        return (n + v * (1 - u) * h,), (n, h)
+
+    @staticmethod
+    def unstep(dstate: tuple[Array, ...], saved: tuple[Array, ...], v: Array, u: Array) -> Any:
+        (dh1,) = dstate
+        n, h = saved
+        da = dh1 * (1 - n * n)
+        return da, da, (None, dh1 * v * (1 - u)), dh1 * (1 - u) * h, -dh1 * v * h
+
+
+class Peeping:
+    """A cell with all that the protocol allows: two stages, per-unit weights and recurrent biases in both."""
+
+    state = ("h",)
+    stages = (_Reset, _Mix)
+
+
+@given(cases([Peeping]))
+def test_a_cell_with_stages_units_and_recurrent_biases(case: Case) -> None:
+    names = set(case.model.named_weights())
+    assert {"0.br", "0.bn", "0.w", "0.v", "0.u"} <= names
+    check_gradients(case.model, case.x, case.state, lengths=case.lengths, methods=("complex step",))
 
 
 class Wavering(TanhCell):
