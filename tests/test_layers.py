@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,27 @@ def test_what_forward_saved_is_read_by_name_until_backward_releases_it() -> None
         _ = backward.saved
     with pytest.raises(RuntimeError, match="keep=True"):
         backward(y)
+
+
+def test_memory_is_released_by_backward_and_never_taken_by_inference() -> None:
+    model = LSTM(8, 64).init(0)
+    x = np.zeros((50, 16, 8), "f4")
+    needed = 50 * 16 * 64 * 4 * 6  # six saved quantities of every step
+    tracemalloc.start()
+    try:
+        y, _, backward = model.forward(x)
+        held = tracemalloc.get_traced_memory()[0]
+        backward(y)
+        released = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        model(x)
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert held > needed
+    assert released < needed / 4
+    assert peak < needed
 
 
 def test_inference_equals_training_without_dropout_and_draws_no_mask() -> None:

@@ -6,7 +6,9 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import minirnn
@@ -36,6 +38,7 @@ def test_importing_minirnn_imports_nothing_heavy() -> None:
     loaded = python("import sys, minirnn; print(' '.join(sys.modules))").split()
     assert "minirnn.recurrent" in loaded
     assert not {name for name in loaded if name.partition(".")[0] in LAZY}
+    assert "numpy.random" not in loaded  # a third of the time that the rest takes, until something is drawn
     assert "minirnn.kernels" not in loaded
 
 
@@ -58,14 +61,22 @@ def test_every_module_ships_in_a_declared_package() -> None:
     assert folders | {f"minirnn.{k}" for k in kernels} == set(declared)
 
 
-def test_readme_shows_the_quickstart_as_it_runs() -> None:
+def test_readme_shows_the_quickstart_and_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (block,) = blocks(ROOT / "README.md", "python")
-    source = (ROOT / "examples/quickstart.py").read_text(encoding="utf-8")
-    body = source.partition("sgd, state")
-    shown = block.replace('Text.read("poems.txt")', "Text.read(sys.argv[1:])")
-    for line in shown.splitlines():
-        assert line in source.splitlines(), line
-    assert body[1]
+    source = (ROOT / "examples/quickstart.py").read_text(encoding="utf-8").splitlines()
+    for line in block.replace('Text.read("poems.txt")', "Text.read(sys.argv[1:])").splitlines():
+        assert line in source, line
+    monkeypatch.chdir(tmp_path)
+    Path("poems.txt").write_text("the light of the lamp fell upon the garden\n" * 60, encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(block, names)  # noqa: S102 - our own README
+    assert names["loss"] < np.log(names["text"].vocab_size)
+
+
+def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec("\n".join(blocks(ROOT / "docs/guide.md", "python")), {})  # noqa: S102 - our own guide
+    assert (tmp_path / "fox.safetensors").is_file()
 
 
 @pytest.mark.parametrize("path", sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]), ids=lambda p: p.name)

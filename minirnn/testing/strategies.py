@@ -49,6 +49,11 @@ def sizes(largest: int = 4) -> st.SearchStrategy[int]:
     return st.integers(1, largest)
 
 
+def shapes(largest: int = 4) -> st.SearchStrategy[tuple[int, int]]:
+    """(T, B): steps, up to one more than ``largest``, and rows."""
+    return st.tuples(sizes(largest + 1), sizes(largest))
+
+
 @st.composite
 def arrays(draw: st.DrawFn, shape: tuple[int, ...], scales: Sequence[float] = (1.0, 0.1, 3.0)) -> Array:
     """A float64 array of ``shape``: normal, from a drawn seed, times a drawn scale."""
@@ -114,7 +119,7 @@ def cases(
 ) -> Case:
     """A layer, x (features, or one-hot indices if ``indices``), an initial state or None, and lengths or None."""
     layer = draw(layers(cells, largest=largest, num_layers=num_layers, bidirectional=bidirectional, dropout=dropout))
-    T, B, D = draw(sizes(largest + 1)), draw(sizes(largest)), layer.input_size or 1
+    (T, B), D = draw(shapes(largest)), layer.input_size or 1
     valid = draw(st.none() | lengths(T, B))
     state = draw(st.none() | states(layer, B))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
