@@ -21,7 +21,7 @@ from minirnn.backend import BACKENDS
 from minirnn.lm import CELLS, TASKS, LanguageModel
 from minirnn.optim import SGD, Adam, AdamW, NonFiniteGradientError, Optimizer, RMSProp
 from minirnn.schedules import constant, cosine
-from minirnn.terminal import follow, say, show_samples
+from minirnn.terminal import console, follow, say, show_samples
 from minirnn.text import Text, TextError, pydoc_topics
 from minirnn.train import count_steps, train
 
@@ -73,11 +73,7 @@ def main() -> None:
 @click.option("--num-steps", type=click.IntRange(1), default=35, show_default=True, help="Characters a row and step.")
 @click.option("--sampling", type=click.Choice(["sequential", "random"]), help="[default: sequential; random for fill]")
 @click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="adam", show_default=True)
-@click.option(
-    "--lr",
-    type=click.FloatRange(0, min_open=True),
-    help=f"[default: {LR_HELP}]",
-)
+@click.option("--lr", type=click.FloatRange(0, min_open=True), help=f"[default: {LR_HELP}]")
 @click.option("--schedule", type=click.Choice(["cosine", "constant"]), help="[default: cosine; constant with --time]")
 @click.option("--weight-decay", type=click.FloatRange(0), default=0.0, show_default=True)
 @click.option("--clip", type=click.FloatRange(0), default=1.0, show_default=True, help="Gradient norm; 0: no clipping.")
@@ -313,10 +309,11 @@ def check(max_layers: int, seed: int, as_json: bool) -> None:  # noqa: FBT001 - 
         title="largest |gradient - derivative| / max(1, |derivative|)",
     )
     records, failed = [], 0
-    for result in check_everything(max_layers, seed):
-        records.append(result.record())
-        failed += not result.ok
-        table.add_row(*result.words(), style=None if result.ok else "bold red")
+    with console.status("checking"):
+        for result in check_everything(max_layers, seed):
+            records.append(result.record())
+            failed += not result.ok
+            table.add_row(*result.words(), style=None if result.ok else "bold red")
     if as_json:
         click.echo(json.dumps({"ok": not failed, "checks": records}))
     else:

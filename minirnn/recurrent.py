@@ -113,7 +113,7 @@ class Recurrent(Layer):
 
     Weights of layer k are named ``k.W``, ``k.U``, ``k.b`` ..., of its reverse direction ``k.reverse.W`` ...
 
-    ``cell`` follows the protocol in ``minirnn.cells``.
+    ``cell`` is one of ``minirnn.cells`` or follows ``minirnn.protocol`` as they do.
     """
 
     integers = True
@@ -137,7 +137,7 @@ class Recurrent(Layer):
         self.bidirectional, self.trainable_state = bool(bidirectional), bool(trainable_state)
         self.dropout = check_probability("dropout", dropout)
         self.num_directions = 2 if bidirectional else 1
-        self.output_size = hidden_size * self.num_directions
+        self.output_size = self.hidden_size * self.num_directions
         self.directions = [
             Direction(
                 cell,
