@@ -130,7 +130,8 @@ class Layer(Weighted):
         trainable initial state) or what an earlier pass returned.  ``lengths`` (B,) says how many steps of each row are
         valid, in any order of rows, 0 allowed; what is past them is never used.
 
-        ``backward`` reads ``x`` again: leave it as it is until then.  A ``y`` that backward needs cannot be written.
+        ``backward`` reads ``x`` and ``state`` again: leave them as they are until then.  A ``y`` that backward needs cannot
+        be written.
         """
         x, state, run = self._admit(x, state, lengths, training=True)
         y, final, pull, saved = self.apply(x, state, run)
