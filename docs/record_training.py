@@ -27,7 +27,7 @@ class Folding(Console):
 
 if __name__ == "__main__":
     # not a terminal: the progress bar is printed once, as it ends
-    terminal.console = Folding(record=True, width=96, file=io.StringIO(), highlight=False)
+    terminal.console = cli.output = Folding(record=True, width=96, file=io.StringIO(), highlight=False)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / cli.OUT
         cli.main(["train", "--out", str(out)], standalone_mode=False)

@@ -9,10 +9,12 @@ from minirnn.base import Backward, Layer
 from minirnn.compose import Bidirectional, Sequential
 from minirnn.formats.native import ModelFileError, load, save
 from minirnn.layers import Dropout, Embedding, Last, Linear
+from minirnn.lm import LanguageModel
 from minirnn.losses import cross_entropy, mse
 from minirnn.optim import SGD, Adam, AdamW, NonFiniteGradientError, RMSProp, clip_grad_norm, clip_grad_value, grad_norm
 from minirnn.padding import length_mask, pad
 from minirnn.recurrent import GRU, LSTM, RNN, Recurrent
+from minirnn.text import Text
 
 __version__ = "0.1.0"
 
@@ -28,6 +30,7 @@ __all__ = [
     "Bidirectional",
     "Dropout",
     "Embedding",
+    "LanguageModel",
     "Last",
     "Layer",
     "Linear",
@@ -36,6 +39,7 @@ __all__ = [
     "RMSProp",
     "Recurrent",
     "Sequential",
+    "Text",
     "clip_grad_norm",
     "clip_grad_value",
     "cross_entropy",

@@ -57,7 +57,8 @@ class Backward:
     ``dy`` has y's shape, ``dstate`` the final state's structure; either may be None where the loss does not depend on
     it.  ``dx`` is None for integer input.  Gradients of weights are added to ``model.grads``.  What forward saved is
     released on return; a second call is an error unless the first said ``keep=True``, and then adds a second time.
-    The weights must still be those of the forward; after an optimiser's step or ``init`` a call is an error.
+    The weights must still be those of the forward; after an optimiser's step or ``init`` a call is an error.  A weight
+    written by hand is not noticed.
     """
 
     def __init__(self, pull: Pull, saved: Saved, parameters: Parameters) -> None:
@@ -130,8 +131,7 @@ class Layer(Weighted):
         trainable initial state) or what an earlier pass returned.  ``lengths`` (B,) says how many steps of each row are
         valid, in any order of rows, 0 allowed; what is past them is never used.
 
-        ``backward`` reads ``x`` and ``state`` again: leave them as they are until then.  A ``y`` that backward needs cannot
-        be written.
+        ``backward`` reads ``x`` again: leave it as it is until then.  A ``y`` that backward needs cannot be written.
         """
         x, state, run = self._admit(x, state, lengths, training=True)
         y, final, pull, saved = self.apply(x, state, run)
@@ -150,11 +150,11 @@ class Layer(Weighted):
                 dx = xp.zeros(x.shape, x.dtype)
             if dx is not None and past is not None:
                 dx = blank(dx, past)
-            return dx, dstate
+            return (dx.copy() if dx is dy and dx is not None else dx), dstate
 
         if past is not None and self.keeps_time:
             y = blank(y, past)
-        return y, final, Backward(edge, saved, self.bound)
+        return (y.copy() if y is x else y), final, Backward(edge, saved, self.bound)
 
     def __call__(self, x: Any, state: State = None, *, lengths: Any = None) -> tuple[Array, State]:
         """Inference: ``y`` and the final state.  Dropout is off and nothing is saved; arguments as in ``forward``."""
@@ -162,7 +162,7 @@ class Layer(Weighted):
         y, final, _, _ = self.apply(x, state, run)
         if run.past is not None and self.keeps_time:
             y = blank(y, run.past)
-        return y, final
+        return (y.copy() if y is x else y), final
 
     def _admit(self, x: Any, state: State, lengths: Any, *, training: bool) -> tuple[Array, State, Run]:
         parameters = self.bound

@@ -5,7 +5,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any
 
 import click
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 import minirnn
@@ -21,7 +21,7 @@ from minirnn.backend import BACKENDS
 from minirnn.lm import CELLS, TASKS, LanguageModel
 from minirnn.optim import SGD, Adam, AdamW, NonFiniteGradientError, Optimizer, RMSProp
 from minirnn.schedules import constant, cosine
-from minirnn.terminal import console, follow, say, show_samples
+from minirnn.terminal import console, follow, output, say, show_samples
 from minirnn.text import Text, TextError, pydoc_topics
 from minirnn.train import count_steps, train
 
@@ -52,7 +52,29 @@ def one_sentence(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class OneSentence(click.Group):
+    """A group whose usage errors are one sentence too: without the usage that click prints above it."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with plain_usage_errors():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with plain_usage_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def plain_usage_errors() -> Iterator[None]:
+    """Take the context from a usage error, and with it what click would print of it."""
+    try:
+        yield
+    except click.UsageError as error:
+        error.ctx = None
+        raise
+
+
+@click.group(cls=OneSentence, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(minirnn.__version__, package_name="minirnn")
 def main() -> None:
     """Recurrent networks whose every gradient is derived by hand."""
@@ -75,7 +97,7 @@ def main() -> None:
 @click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="adam", show_default=True)
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help=f"[default: {LR_HELP}]")
 @click.option("--schedule", type=click.Choice(["cosine", "constant"]), help="[default: cosine; constant with --time]")
-@click.option("--weight-decay", type=click.FloatRange(0), default=0.0, show_default=True)
+@click.option("--weight-decay", type=click.FloatRange(0), help="[default: the optimizer's]")
 @click.option("--clip", type=click.FloatRange(0), default=1.0, show_default=True, help="Gradient norm; 0: no clipping.")
 @click.option("--epochs", type=click.IntRange(1))
 @click.option("--steps", type=click.IntRange(1), help=f"[default: {DEFAULT_STEPS}]")
@@ -85,7 +107,7 @@ def main() -> None:
 @click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True)
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON line at the end, and nothing else on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line at the end, and nothing else, on stdout.")
 @one_sentence
 def train_command(files: tuple[Path, ...], **options: Any) -> None:
     """Learn FILES character by character, UTF-8; without FILES, the help texts that every Python carries.
@@ -94,9 +116,15 @@ def train_command(files: tuple[Path, ...], **options: Any) -> None:
     Either way the model is saved.
     """
     out: Path = options["out"]
+    for name in ("lr", "clip", "seconds", "weight_decay"):
+        if options[name] is not None and not np.isfinite(options[name]):
+            raise ValueError(f"--{'time' if name == 'seconds' else name.replace('_', '-')} must be a finite number")
     check_writable(out, files)
     text = Text.read(files) if files else Text.from_string(pydoc_topics())
     learn, held_out = text.split(options["held_out"])
+    if len(held_out) < 2:
+        raise TextError(f"a text of {len(text)} characters is too short to hold out {options['held_out']:.0%} of it")
+    learn.num_batches(options["batch_size"], options["num_steps"])  # says so if there is none
     lm = LanguageModel.build(
         text.vocab,
         **{k: options[k] for k in ("task", "cell", "hidden_size", "num_layers", "embedding_size", "dropout")},
@@ -104,8 +132,6 @@ def train_command(files: tuple[Path, ...], **options: Any) -> None:
     limits = {k: options[k] for k in ("epochs", "steps", "seconds")}
     if not any(limits.values()):
         limits["steps"] = DEFAULT_STEPS
-    if len(held_out) < 2:
-        raise TextError(f"a text of {len(text)} characters is too short to hold out {options['held_out']:.0%} of it")
     planned = planned_steps(limits, learn, options)
     optimizer = make_optimizer(lm, options, planned)
     sampling = options["sampling"] or ("random" if options["task"] == "fill" else "sequential")
@@ -130,14 +156,16 @@ def train_command(files: tuple[Path, ...], **options: Any) -> None:
     if run.error and not usable(lm, held_out):
         raise NonFiniteGradientError(f"{run.error}; the model has diverged, and nothing was saved")
     minirnn.save(lm, out)
-    say(f"{'stopped; ' if run.interrupted or run.error else ''}saved {out}")
+    results = console if options["as_json"] else output
+    say(f"{'stopped; ' if run.interrupted or run.error else ''}saved {out}", to=results)
     if run.error:
         raise run.error
     perplexity = None
     try:
         perplexity = lm.perplexity(held_out)
-        say("validation perplexity ", (f"{perplexity:.3f}", "bold"), f" on {len(held_out):,} characters held out")
-        show_samples(lm, held_out, options["seed"])
+        words = "validation perplexity ", (f"{perplexity:.3f}", "bold"), f" on {len(held_out):,} characters held out"
+        say(*words, to=results)
+        show_samples(lm, held_out, options["seed"], results)
     except KeyboardInterrupt:
         run.interrupted = True
     if options["as_json"]:
@@ -183,7 +211,8 @@ def make_optimizer(lm: LanguageModel, options: dict[str, Any], planned: int | No
     if kind == "cosine" and not planned:
         raise ValueError("--schedule cosine needs --steps or --epochs: it ends at a known step")
     schedule = cosine(lr, planned, warmup=min(50, planned // 10)) if kind == "cosine" and planned else constant(lr)
-    return OPTIMIZERS[name](lm.network, schedule, clip=options["clip"] or None, weight_decay=options["weight_decay"])
+    decay = {} if options["weight_decay"] is None else {"weight_decay": options["weight_decay"]}
+    return OPTIMIZERS[name](lm.network, schedule, clip=options["clip"] or None, **decay)
 
 
 def check_writable(path: Path, files: tuple[Path, ...] = ()) -> None:
@@ -317,7 +346,7 @@ def check(max_layers: int, seed: int, as_json: bool) -> None:  # noqa: FBT001 - 
     if as_json:
         click.echo(json.dumps({"ok": not failed, "checks": records}))
     else:
-        Console().print(table)
+        output.print(table)
         click.echo(f"{len(records)} layers checked, {failed} wrong")
     if failed:
         sys.exit(1)

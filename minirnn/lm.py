@@ -14,14 +14,15 @@ import numpy as np
 
 from minirnn.backend import Array
 from minirnn.base import Layer
-from minirnn.compose import Sequential
+from minirnn.compose import Bidirectional, Sequential
 from minirnn.layers import Dropout, Embedding, Linear
 from minirnn.losses import cross_entropy
 from minirnn.padding import length_mask, pad
 from minirnn.parameters import Scheme
-from minirnn.recurrent import GRU, LSTM, RNN
+from minirnn.recurrent import GRU, LSTM, RNN, Direction
 from minirnn.sampling import check_sampling, distribution, log_softmax, take_rows
-from minirnn.text import Text, TextError, Vocabulary
+from minirnn.text import Text, TextError, Vocabulary, check_string
+from minirnn.weighted import Weighted
 
 CELLS: dict[str, type[RNN] | type[GRU] | type[LSTM]] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
 TASKS = ("next", "fill")
@@ -39,6 +40,8 @@ class LanguageModel:
     def __init__(self, network: Layer, vocab: Vocabulary, task: str = "next") -> None:
         if task not in TASKS:
             raise ValueError(f"task must be one of {', '.join(TASKS)}; got {task!r}")
+        if not isinstance(vocab, Vocabulary):
+            raise TypeError(f"vocab must be a Vocabulary (text.vocab); got {type(vocab).__name__}")
         if len(vocab) < 2:
             raise ValueError("a language model needs at least one symbol beside the unknown one; got none")
         inputs = len(vocab) + (task == "fill")
@@ -47,6 +50,10 @@ class LanguageModel:
                 f"a network for task {task} takes {inputs} symbols and gives {len(vocab)} logits; "
                 f"got {network.input_size} and {network.output_size}"
             )
+        if not network.keeps_time:
+            raise ValueError("a language model says something at every step; this network ends in one answer a row")
+        if task == "next" and any(reads_ahead(layer) for layer in network.walk()):
+            raise ValueError("task next takes a network that reads forward; this one has seen the answer: task='fill'")
         self.network, self.vocab, self.task = network, vocab, task
 
     @classmethod
@@ -74,6 +81,8 @@ class LanguageModel:
                 f"tied weights take task next and embedding_size = hidden_size; got task {task}, "
                 f"embedding_size {embedding_size}, hidden_size {hidden_size}"
             )
+        if not isinstance(vocab, Vocabulary):
+            raise TypeError(f"vocab must be a Vocabulary (text.vocab); got {type(vocab).__name__}")
         inputs = len(vocab) + (task == "fill")
         embedding = Embedding(inputs, embedding_size) if embedding_size else None
         recurrent = CELLS[cell](
@@ -128,6 +137,8 @@ class LanguageModel:
                 each from the zero state.
         fill    characters masked at random (always the same ones), given the rest of their window.
         """
+        if not isinstance(text, Text):
+            raise TypeError(f"perplexity takes a Text; got {type(text).__name__}")
         if text.vocab != self.vocab:
             raise ValueError("the text must be in the model's vocabulary: Text.from_string(..., vocab=lm.vocab)")
         if batch_size < 1:
@@ -144,14 +155,15 @@ class LanguageModel:
             x, y, chosen = self._mask(x, np.random.default_rng(0))
             counts &= chosen
         total, state = 0.0, None
-        for t in range(0, len(x), WINDOW):
-            part = slice(t, t + WINDOW)
-            state = None if self.task == "fill" else state
-            logits, state = self.network(x[part], state, lengths=np.clip(lengths - t, 0, len(x[part])))
-            if counts[part].any():
-                loss, _ = cross_entropy(logits, y[part], counts[part])
-                total += float(loss) * int(counts[part].sum())
-        return float(np.exp(total / max(1, counts.sum())))
+        with np.errstate(over="ignore", invalid="ignore"):  # a diverged model has perplexity inf or NaN
+            for t in range(0, len(x), WINDOW):
+                part = slice(t, t + WINDOW)
+                state = None if self.task == "fill" else state
+                logits, state = self.network(x[part], state, lengths=np.clip(lengths - t, 0, len(x[part])))
+                if counts[part].any():
+                    loss, _ = cross_entropy(logits, y[part], counts[part])
+                    total += float(loss) * int(counts[part].sum())
+            return float(np.exp(total / max(1, counts.sum())))
 
     # ------------------------------------------------------------------ writing
 
@@ -213,6 +225,7 @@ class LanguageModel:
         """Logits (V,) of the character after ``prefix``, and the state there."""
         if self.task != "next":
             raise ValueError(f"generation takes a model of task next; this one has task {self.task}: use fill")
+        check_string("a prefix", prefix)
         if not prefix:
             raise ValueError("a prefix needs at least one character; got none")
         if not isinstance(length, Integral) or length < 1:
@@ -232,6 +245,7 @@ class LanguageModel:
         """``text`` with every ``blank`` replaced by what fits best; the surest first, to help with the others."""
         if self.task != "fill":
             raise ValueError(f"filling takes a model of task fill; this one has task {self.task}: use generate")
+        check_string("a text to fill", text)
         if len(blank) != 1:
             raise ValueError(f"blank must be one character; got {blank!r}")
         if not text:
@@ -247,3 +261,8 @@ class LanguageModel:
             x[place], holes[place] = int(np.argmax(log_p[place])), False
         restored = self.vocab.decode(x)
         return "".join(c if c != blank else r for c, r in zip(text, restored, strict=True))
+
+
+def reads_ahead(layer: Weighted) -> bool:
+    """Whether a layer's output at one step depends on later ones."""
+    return isinstance(layer, Bidirectional) or (isinstance(layer, Direction) and layer.reverse)

@@ -37,7 +37,8 @@ def cross_entropy(logits: Array, targets: Any, mask: Any = None) -> tuple[Any, A
     if counts is not None:  # what does not count may be NaN
         flat = xp.where(counts.reshape(-1, 1), flat, flat.dtype.type(0))
     place = (xp.arange(len(flat)), targets.reshape(-1))
-    shifted = flat - flat.real.max(axis=1, keepdims=True)
+    with xp.errstate(over="ignore"):  # further apart than the dtype reaches: -inf, whose exp is 0
+        shifted = flat - flat.real.max(axis=1, keepdims=True)
     dlogits = xp.exp(shifted)
     total = dlogits.sum(axis=1, keepdims=True)
     losses = xp.log(total[:, 0]) - shifted[place]  # (1)
@@ -87,7 +88,10 @@ def _namespace(what: str, a: Any) -> Any:
 
 
 def _integers(xp: Any, targets: Any) -> Array:
-    array: Array = xp.asarray(targets)
+    try:
+        array: Array = xp.asarray(targets)
+    except ValueError:
+        raise ValueError("targets must be one rectangular array of integers; got ragged nested lists") from None
     if array.dtype.kind not in "iu":
         raise ValueError(f"targets must be integers; got {array.dtype}")
     return array
@@ -97,6 +101,8 @@ def _mask(xp: Any, mask: Any, shape: tuple[int, ...]) -> Array | None:
     if mask is None:
         return None
     array: Array = xp.asarray(mask)
+    if array.dtype.kind in "iuf" and bool(((array == 0) | (array == 1)).all()):
+        array = array.astype(bool)
     if array.dtype.kind != "b" or array.shape != shape:
-        raise ValueError(f"mask must be booleans of shape {shape}; got {array.dtype} of shape {array.shape}")
+        raise ValueError(f"mask must be booleans, or 0 and 1, of shape {shape}; got {array.dtype} of {array.shape}")
     return array

@@ -88,8 +88,10 @@ class Optimizer:
         clip: float | None = None,
         clip_value: float | None = None,
     ) -> None:
-        if model.prefix:
-            raise ValueError("an optimiser expects the whole model; got one of its layers")
+        if not isinstance(model, Layer):
+            hint = " (a LanguageModel's is lm.network)" if hasattr(model, "network") else ""
+            raise TypeError(f"an optimiser takes a model made of layers; got {type(model).__name__}{hint}")
+        model.check_whole("an optimiser")
         self.model = model
         self.schedule: Schedule = lr if callable(lr) else constant(_at_least_0("lr", lr))
         self.weight_decay = _at_least_0("weight_decay", weight_decay)
@@ -180,8 +182,8 @@ class Adam(Optimizer):
     ) -> None:
         beta1, beta2 = betas
         self.beta1, self.beta2 = _below_1("betas[0]", beta1), _below_1("betas[1]", beta2)
-        self.eps = _check_eps(model, eps)
         super().__init__(model, lr, **options)
+        self.eps = _check_eps(model, eps)
 
     def _update(self, w: Array, g: Array, lr: float, state: dict[str, Array]) -> None:
         m, v = state["m"], state["v"]
@@ -217,8 +219,8 @@ class RMSProp(Optimizer):
     def __init__(
         self, model: Layer, lr: float | Schedule = 1e-2, *, alpha: float = 0.99, eps: float = 1e-8, **options: Any
     ) -> None:
-        self.alpha, self.eps = _below_1("alpha", alpha), _check_eps(model, eps)
         super().__init__(model, lr, **options)
+        self.alpha, self.eps = _below_1("alpha", alpha), _check_eps(model, eps)
 
     def _update(self, w: Array, g: Array, lr: float, state: dict[str, Array]) -> None:
         if self.weight_decay:

@@ -59,6 +59,25 @@ def lay_out(specs: dict[str, Spec]) -> dict[str, Slot]:
     return slots
 
 
+class Views(dict[str, Array]):
+    """Views by name; assigning to a name writes into the view.
+
+    A gate's part of a fused weight is there too under the chapter's name, though not listed: ``views["0.W_xz"]``.
+    """
+
+    def __init__(self, views: dict[str, Array], parts: dict[str, Array]) -> None:
+        super().__init__(views)
+        self._parts = parts
+
+    def __missing__(self, name: str) -> Array:
+        if name not in self._parts:
+            raise KeyError(f"{name} is not one of {', '.join([*self, *self._parts])}")
+        return self._parts[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self[name][...] = value
+
+
 class Parameters:
     """The weights and gradients of a whole model.
 
@@ -106,19 +125,22 @@ class Parameters:
             gap = slice(slot.extent.stop, slot.end)
             self.weights[gap] = self.grads[gap] = 0
 
-    def named(self, flat: Array, names: Iterable[str], prefix: str, *, gates: bool) -> dict[str, Array]:
+    def named(self, flat: Array, names: Iterable[str], prefix: str, *, gates: bool) -> Views:
         """Views of ``flat`` for ``names``, which stand under ``prefix``; fused weights gate by gate if asked."""
-        views = {}
+        views: dict[str, Array] = {}
+        parts: dict[str, Array] = {}
         for name in names:
             whole, spec = self.view(flat, prefix + name), self.slots[prefix + name].spec
-            if gates and spec.gates:
-                width = spec.shape[-1] // len(spec.gates)
-                path = name.rpartition(".")
-                for k, gate in enumerate(spec.gates):
-                    views[f"{path[0]}{path[1]}{gate}"] = whole[..., k * width : (k + 1) * width]
+            path, width = name.rpartition("."), spec.shape[-1] // max(1, len(spec.gates))
+            split = {
+                f"{path[0]}{path[1]}{g}": whole[..., k * width : (k + 1) * width] for k, g in enumerate(spec.gates)
+            }
+            if gates and split:
+                views |= split
             else:
                 views[name] = whole
-        return views
+                parts |= split
+        return Views(views, parts)
 
     def trainable(self) -> Iterator[slice]:
         """The stretches of the flat vectors that training changes: everything that is not frozen, gaps included."""

@@ -81,7 +81,12 @@ class Direction(Layer):
             return self._turn(dx, run), dstate
 
         y = p.backend.locked(h[1:]) if run.training else h[1:]
-        return Result(self._turn(y, run), final, pull, scan.named())
+        saved = {name: self._reader(read, run) for name, read in scan.named().items()}
+        return Result(self._turn(y, run), final, pull, saved)
+
+    def _reader(self, read: Reader, run: Run) -> Reader:
+        """A saved quantity in the order of x's steps, whatever the direction."""
+        return lambda: self._turn(read(), run)
 
     def _accumulate(self, scan: Scan, dQ: list[Array], dunits: list[list[Array]]) -> None:
         """The gradients of what stands inside the scan."""

@@ -54,6 +54,7 @@ class Scan:
         T, B, H = len(P), *state[0].shape
         h = self.xp.empty((T + 1, B, H), P.dtype)
         h[0] = state[0]
+        state = tuple(s.copy() for s in state) if save else state  # the caller may write to the given ones
         self.saved: list[list[Arrays]] = [[] for _ in self.stages]
         # what each stage's U multiplies: for the first, h itself
         self.A = [h[:-1], *(self.xp.empty((T, B, H), P.dtype) for _ in self.stages[1:] if save)]

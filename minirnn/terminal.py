@@ -13,12 +13,13 @@ from minirnn.optim import NonFiniteGradientError
 from minirnn.text import Text
 from minirnn.train import Step
 
-console = Console(stderr=True, highlight=False)  # progress and tables are for a person; stdout is for results
+console = Console(stderr=True, highlight=False)  # what goes on
+output = Console(highlight=False)  # what comes out of it
 
 
-def say(*parts: str | tuple[str, str]) -> None:
-    """Print a line for a person: strings as they stand, whatever they hold, or pairs of a string and its style."""
-    console.print(Line.assemble(*parts), soft_wrap=True)
+def say(*parts: str | tuple[str, str], to: Console | None = None) -> None:
+    """Print a line: strings as they stand, whatever they hold, or pairs of a string and its style."""
+    (to or console).print(Line.assemble(*parts), soft_wrap=True)
 
 
 @dataclass
@@ -33,7 +34,8 @@ class Run:
 
     @property
     def perplexity(self) -> float:
-        return float(np.exp(self.loss))
+        with np.errstate(over="ignore"):
+            return float(np.exp(self.loss))
 
     def add(self, step: Step) -> None:
         """Count a step in."""
@@ -49,14 +51,11 @@ def follow(steps: Iterable[Step], planned: int | None, seconds: float | None) ->
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f}%"),
-        TextColumn(
-            "loss {task.fields[loss]:.3f}  perplexity {task.fields[perplexity]:.2f}  {task.fields[rate]:,.0f} tokens/s"
-        ),
+        TextColumn("{task.fields[words]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, refresh_per_second=5) as progress:
-        nan = float("nan")
-        bar = progress.add_task("training", total=1.0, loss=nan, perplexity=nan, rate=0.0)
+        bar = progress.add_task("training", total=1.0, words="")
         try:
             for step in steps:
                 run.add(step)
@@ -69,9 +68,7 @@ def follow(steps: Iterable[Step], planned: int | None, seconds: float | None) ->
                     bar,
                     completed=min(1.0, done),
                     description=f"step {step.step}" + (f"/{planned}" if planned else ""),
-                    loss=run.loss,
-                    perplexity=run.perplexity,
-                    rate=rate,
+                    words=f"loss {run.loss:.3f}  perplexity {run.perplexity:.2f}  {rate:,.0f} tokens/s",
                 )
             progress.update(bar, completed=1.0)
         except KeyboardInterrupt:
@@ -83,20 +80,20 @@ def follow(steps: Iterable[Step], planned: int | None, seconds: float | None) ->
     return run
 
 
-def show_samples(lm: LanguageModel, held_out: Text, seed: int) -> None:
+def show_samples(lm: LanguageModel, held_out: Text, seed: int, to: Console) -> None:
     """What the model can do now: a continuation, or a restored stretch of the held-out text."""
     start = str(held_out)[:200]
     if lm.task == "next":
         first, *lines = start.splitlines() or [start]  # the first may be the end of one
         prefix = next((line for line in lines if line.strip()), first)[:40] or start[:1]
         sample = "".join(lm.generate(prefix, 200, temperature=0.7, seed=seed))
-        say(("sample at temperature 0.7:", "dim"))
-        say((prefix, "bold"), sample)
+        say(("sample at temperature 0.7:", "dim"), to=to)
+        say((prefix, "bold"), sample, to=to)
         return
     blank = next(c for c in "_•■▢" if c not in start)
     holes = np.random.default_rng(seed).random(len(start)) < MASK_RATE
     holed = "".join(blank if h and not c.isspace() else c for c, h in zip(start, holes, strict=True))
-    say(("held-out text with characters missing:", "dim"))
-    say(holed)
-    say(("restored:", "dim"))
-    say(lm.fill(holed, blank=blank))
+    say(("held-out text with characters missing:", "dim"), to=to)
+    say(holed, to=to)
+    say(("restored:", "dim"), to=to)
+    say(lm.fill(holed, blank=blank), to=to)

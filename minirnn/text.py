@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -40,6 +40,9 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.symbols)
+
+    def __repr__(self) -> str:
+        return f"Vocabulary of {len(self) - 1} symbols and the unknown one"
 
     def __contains__(self, symbol: str) -> bool:
         return symbol in self.symbols
@@ -82,11 +85,14 @@ class Text:
         """One or more UTF-8 files, joined by blank lines where there are several."""
         if isinstance(paths, (str, os.PathLike)):
             paths = [paths]
+        if not isinstance(paths, Iterable):
+            raise TypeError(f"paths must be a path or a list of paths; got {type(paths).__name__}")
         return cls.from_string("\n\n".join([_read(Path(path)) for path in paths]))
 
     @classmethod
     def from_string(cls, text: str, vocab: Vocabulary | None = None) -> Self:
         """``text`` in its own vocabulary, or in a given one."""
+        check_string("a text", text)
         if not text:
             raise TextError("a text needs at least one character; got none")
         vocab = vocab or Vocabulary.of(text)
@@ -157,6 +163,12 @@ class Text:
         for k in range(0, len(starts) - B + 1, B):
             window = starts[k : k + B] + steps
             yield self.indices[window], self.indices[window + 1]
+
+
+def check_string(what: str, text: Any) -> None:
+    """Raise TypeError unless ``text`` is a string."""
+    if not isinstance(text, str):
+        raise TypeError(f"{what} must be a string; got {type(text).__name__}")
 
 
 def pydoc_topics() -> str:

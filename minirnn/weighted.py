@@ -3,13 +3,14 @@
 import copy
 import inspect
 from collections.abc import Iterator
+from math import prod
 from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 
 from minirnn.backend import Array, get_backend, get_dtype
-from minirnn.parameters import Parameters, Scheme, Spec
+from minirnn.parameters import Parameters, Scheme, Spec, Views
 
 
 class Weighted:
@@ -139,15 +140,16 @@ class Weighted:
         self.grads[...] = value
         self.bound.clear_gaps()
 
-    def named_weights(self, *, gates: bool = False) -> dict[str, Array]:
+    def named_weights(self, *, gates: bool = False) -> Views:
         """Views of ``weights`` by dotted name: ``"1.0.W"``.
 
-        With ``gates=True`` fused weights come gate by gate under the chapter's names: ``"1.0.W_xz"``, ``"1.0.W_hz"``,
-        ``"1.0.b_z"``.  Writing into a view writes the weight: ``model.named_weights()["1.0.b"][...] = 0``.
+        Assigning to a name, or writing into its view, writes the weight: ``model.named_weights()["1.0.b"] = 0``.
+        Single gates are found under the chapter's names, ``"1.0.W_xz"``, ``"1.0.W_hz"``, ``"1.0.b_z"``, and with
+        ``gates=True`` they are listed in place of the fused weights.
         """
         return self.bound.named(self.bound.weights, self.all_specs(), self.prefix, gates=gates)
 
-    def named_grads(self, *, gates: bool = False) -> dict[str, Array]:
+    def named_grads(self, *, gates: bool = False) -> Views:
         """Views of ``grads`` under the names of ``named_weights``."""
         return self.bound.named(self.bound.grads, self.all_specs(), self.prefix, gates=gates)
 
@@ -211,15 +213,13 @@ class Weighted:
         return f"{type(self).__name__}({', '.join(words)})"
 
     def __repr__(self) -> str:
-        """The constructor call, and below it each weight's name, shape and size once there are any."""
-        if self.parameters is None:
-            return self.describe()
-        p, named = self.parameters, self.named_weights()
-        rows = [(name, str(w.shape), f"{w.size:,}") for name, w in named.items()]
+        """The constructor call, and below it each weight's name, shape and size, and where they are."""
+        p, shapes = self.parameters, {name: spec.shape for name, spec in self.all_specs().items()}
+        rows = [(name, str(shape), f"{prod(shape):,}") for name, shape in shapes.items()]
         widths = [max((len(row[k]) for row in rows), default=0) for k in range(3)]
         table = [f"  {n:{widths[0]}}  {shape:{widths[1]}}  {size:>{widths[2]}}" for n, shape, size in rows]
-        count = sum(w.size for w in named.values())
-        return "\n".join([self.describe(), *table, f"  {count:,} parameters, {p.dtype.name}, backend {p.backend.name}"])
+        where = f"{p.dtype.name}, backend {p.backend.name}" if p else "not allocated yet: init()"
+        return "\n".join([self.describe(), *table, f"  {sum(map(prod, shapes.values())):,} parameters, {where}"])
 
 
 def cast(values: Array, dtype: np.dtype[Any]) -> Array:

@@ -111,6 +111,35 @@ def test_memory_is_released_by_backward_and_never_taken_by_inference() -> None:
     assert peak < needed
 
 
+def test_what_is_saved_of_a_reverse_direction_is_in_the_order_of_x() -> None:
+    model = GRU(2, 3, bidirectional=True).init(0, dtype="float64")
+    y, _, backward = model.forward(X, lengths=[4, 2, 3])
+    z, n, h = (backward.saved[f"0.reverse.{name}"] for name in "znh")
+    state = (1 - z) * n + z * h  # equation (5), at each step of x
+    for b, length in enumerate([4, 2, 3]):
+        np.testing.assert_allclose(state[:length, b], y[:length, b, 3:], rtol=1e-14)
+
+
+def test_the_callers_arrays_are_apart_from_what_a_pass_returns_and_keeps() -> None:
+    for training in (True, False):
+        dropout, x = Dropout(0.0).init(dtype="float64"), X.copy()
+        y = dropout.forward(x)[0] if training else dropout(x)[0]
+        y[...] = 0
+        np.testing.assert_array_equal(x, X)
+    y, _, backward = dropout.forward(x)
+    dy = np.ones_like(y)
+    dx, _ = backward(dy)
+    assert dx is not None
+    dx[...] = 5
+    assert (dy == 1).all()
+    lstm, state = LSTM(2, 3).init(0, dtype="float64"), (np.full((1, 3, 3), 0.3), np.full((1, 3, 3), 0.4))
+    y, _, backward = lstm.forward(X, state)
+    expected = backward(np.ones_like(y), keep=True)[0]
+    for part in state:
+        part[...] = 9
+    np.testing.assert_array_equal(backward(np.ones_like(y))[0], expected)
+
+
 def test_inference_equals_training_without_dropout_and_draws_no_mask() -> None:
     model = lm()
     x = RNG.integers(0, 5, (4, 3))
@@ -150,6 +179,12 @@ def test_gates_are_views_under_the_chapters_names() -> None:
     assert "0.0.W" not in gates
     gates["0.0.b_z"][...] = 7
     np.testing.assert_array_equal(model.named_weights()["0.0.b"][3:6], 7)
+    model.named_weights()["0.0.b_z"] = 8  # found though not listed, and assigned in place
+    model.named_weights()["1.0.b"] = np.arange(12)
+    np.testing.assert_array_equal(gates["0.0.b_z"], 8)
+    np.testing.assert_array_equal(gates["1.0.b_c"], [6, 7, 8])
+    with pytest.raises(KeyError, match=r"0\.0\.b_q is not one of 0\.0\.W"):
+        model.named_weights()["0.0.b_q"] = 1
     assert gates.keys() == model.named_grads(gates=True).keys()
     assert sum(w.size for w in gates.values()) == model.bound.count
 
@@ -363,9 +398,14 @@ def test_repr_shows_layers_shapes_and_counts() -> None:
         assert part in text
     assert f"{lm().bound.count:,} parameters" in text
     assert repr(Bidirectional(RNN(2, 3, nonlinearity="relu"))).count("nonlinearity='relu'") == 2
-    assert repr(Linear(2, 3)) == "Linear(2, 3)"
-    assert repr(Linear(2, 3, tie=Embedding(3, 2).init())) == "Linear(2, 3, tie=Embedding(3, 2))"
-    assert repr(Recurrent(GRUCell, 2, 3, dropout=0.5)) == "Recurrent(GRUCell, 2, 3, dropout=0.5)"
+    assert repr(Linear(2, 3)).splitlines() == [
+        "Linear(2, 3)",
+        "  W  (2, 3)  6",
+        "  b  (3,)    3",
+        "  9 parameters, not allocated yet: init()",
+    ]
+    assert Linear(2, 3, tie=Embedding(3, 2).init()).describe() == "Linear(2, 3, tie=Embedding(3, 2))"
+    assert Recurrent(GRUCell, 2, 3, dropout=0.5).describe() == "Recurrent(GRUCell, 2, 3, dropout=0.5)"
 
 
 # ---------------------------------------------------------------------- what is refused

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from minirnn import Adam, Linear, NonFiniteGradientError, Sequential
+from minirnn import GRU, LSTM, Adam, Bidirectional, Last, Linear, NonFiniteGradientError, Sequential, save
 from minirnn.lm import LanguageModel
 from minirnn.sampling import distribution
 from minirnn.text import UNKNOWN, Text, TextError, Vocabulary
@@ -590,6 +590,34 @@ def test_infinite_logits_are_refused_by_every_way_of_writing() -> None:
         for job in jobs:
             with pytest.raises(ArithmeticError, match="logits are not finite"):
                 list(getattr(lm, job)("ab_"))
+
+
+def test_a_network_that_has_seen_the_answer_or_gives_only_one_is_refused() -> None:
+    V = len(VOCAB)
+    for recurrent in (
+        GRU(V, 3, bidirectional=True),
+        Bidirectional(GRU(V, 3)),
+        Sequential(LSTM(V, 3, bidirectional=True)),
+    ):
+        with pytest.raises(ValueError, match="has seen the answer: task='fill'"):
+            LanguageModel(Sequential(recurrent, Linear(6, V)), VOCAB)
+    with pytest.raises(ValueError, match="one answer a row"):
+        LanguageModel(Sequential(GRU(V, 3), Last(), Linear(3, V)), VOCAB)
+
+
+def test_what_is_no_text_or_vocabulary_is_refused() -> None:
+    lm = model()
+    for make, words in (
+        (lambda: LanguageModel.build(CORPUS), "vocab must be a Vocabulary"),  # type: ignore[arg-type] # the point
+        (lambda: lm.perplexity("text"), "takes a Text; got str"),  # type: ignore[arg-type] # the point
+        (lambda: lm.generate(5), "a prefix must be a string; got int"),  # type: ignore[arg-type] # the point
+        (lambda: Text.from_string(b"abc"), "a text must be a string; got bytes"),  # type: ignore[arg-type] # the point
+        (lambda: Text.read(None), "a path or a list of paths; got NoneType"),  # type: ignore[arg-type] # the point
+        (lambda: Adam(lm), "takes a model made of layers; got LanguageModel"),  # type: ignore[arg-type] # the point
+        (lambda: save({}, "m"), "save takes a model made of layers"),  # type: ignore[arg-type] # the point
+    ):
+        with pytest.raises(TypeError, match=words):
+            make()
 
 
 def test_a_vocabulary_without_symbols_and_masks_without_a_generator_are_refused() -> None:

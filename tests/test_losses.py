@@ -100,8 +100,8 @@ def test_masked_positions_may_hold_anything_and_get_no_gradient() -> None:
         ([True, False], None, "targets must be integers; got bool"),
         ([0, 1, 2], None, r"targets must have shape \(2,\).* got \(3,\)"),
         ([[1, 0, 0], [0, 1, 0]], None, r"targets must have shape \(2,\).* got \(2, 3\)"),
-        ([0, 1], [1, 0], r"mask must be booleans of shape \(2,\); got int64"),
-        ([0, 1], [True], r"mask must be booleans of shape \(2,\); got bool of shape \(1,\)"),
+        ([0, 1], [2, 0], r"mask must be booleans, or 0 and 1, of shape \(2,\); got int64"),
+        ([0, 1], [True], r"mask must be booleans, or 0 and 1, of shape \(2,\); got bool of \(1,\)"),
         ([0, 1], [False, False], "at least one position that counts; got none"),
     ],
 )
@@ -149,8 +149,8 @@ def test_mse_does_not_look_at_masked_entries() -> None:
     [
         (np.zeros(2), None, r"target must have the shape of y, \(3, 2\); got \(2,\)"),  # would broadcast
         (np.zeros((3, 1)), None, r"target must have the shape of y"),
-        (np.zeros((3, 2)), np.ones(3), r"mask must be booleans of shape \(3,\); got float64"),
-        (np.zeros((3, 2)), np.ones(2, bool), r"mask must be booleans of shape \(3,\); got bool of shape \(2,\)"),
+        (np.zeros((3, 2)), np.full(3, 0.5), r"mask must be booleans, or 0 and 1, of shape \(3,\); got float64"),
+        (np.zeros((3, 2)), np.ones(2, bool), r"mask must be booleans, or 0 and 1, of shape \(3,\); got bool of \(2,\)"),
         (np.zeros((3, 2)), np.zeros(3, bool), "at least one entry that counts; got none"),
     ],
 )
@@ -165,6 +165,13 @@ def test_mse_does_not_round_differences_to_integers() -> None:
     except (TypeError, ValueError):
         return  # refusing integers is as good
     assert loss == 0.125
+
+
+def test_a_mask_may_be_zeros_and_ones() -> None:
+    logits, targets = np.random.default_rng(0).normal(size=(3, 4)), [0, 1, 2]
+    for mask in ([1, 0, 1], [1.0, 0.0, 1.0]):
+        assert cross_entropy(logits, targets, mask)[0] == cross_entropy(logits, targets, [True, False, True])[0]
+        assert mse(logits, logits + 1, mask)[0] == pytest.approx(1)
 
 
 # ---------------------------------------------------------------------- both

@@ -44,6 +44,8 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
     from safetensors.numpy import save as to_bytes  # 10 ms that most programs do not need
 
     network = model.network if isinstance(model, LanguageModel) else model
+    if not isinstance(network, Layer):
+        raise TypeError(f"save takes a model made of layers or a LanguageModel; got {type(network).__name__}")
     parameters = network.bound
     network.check_whole("save")
     if parameters.dtype.name not in DTYPES.values():
@@ -80,7 +82,7 @@ def load(path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = No
     path = Path(path)
     chosen = get_backend(backend)
     if not path.is_file():
-        raise FileNotFoundError(f"no model file at {path}")
+        raise FileNotFoundError(f"no model file at {path}{': it is a directory' if path.is_dir() else ''}")
     try:
         with safe_open(path, framework="numpy") as file:
             about = _metadata(path, file.metadata())
@@ -157,7 +159,7 @@ def _metadata(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
         about = json.loads(metadata["minirnn"])
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path}: the description of the network must be JSON; {error!s:.100}") from None
-    if not isinstance(about, dict) or about.get("version") != VERSION:
+    if not isinstance(about, dict) or (about.get("version") != VERSION or about["version"] is True):
         found = about.get("version") if isinstance(about, dict) else about
         raise ModelFileError(f"{path} must be of format version {VERSION}; it is of {found!r:.40}")
     return about
@@ -172,6 +174,8 @@ def _build(path: Path, about: dict[str, Any], weights: int) -> tuple[Layer, Voca
                 raise ValueError(f"{name} must be an integer from 0 to 2**64 - 1; got {about[name]!r:.30}")
         if about["dtype"] not in DTYPES.values():
             raise ValueError(f"dtype must be one of {', '.join(DTYPES.values())}; got {about['dtype']!r:.30}")
+        if not isinstance(about["frozen"], list):
+            raise ValueError(f"frozen must be a list of names; got {about['frozen']!r:.30}")
         if not set(about["frozen"]) <= set(network.all_specs()):
             raise ValueError("frozen names no weight of the network")
         if "vocabulary" not in about:
@@ -204,6 +208,9 @@ def _layer(about: Any, prefix: str, built: dict[str, Layer], budget: list[int]) 
         raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r:.40}")
     if any(isinstance(value, int) and value > LARGEST for value in arguments.values()):
         raise ValueError(f"a size above {LARGEST} is described")
+    for name in ("bidirectional", "bias", "trainable_state"):
+        if not isinstance(arguments.get(name, False), bool):
+            raise ValueError(f"{name} must be true or false; got {arguments[name]!r:.30}")
     if "num_layers" in arguments:
         budget[0] -= arguments["num_layers"]
         if not budget[0] >= 0:

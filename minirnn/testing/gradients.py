@@ -141,7 +141,7 @@ class _Setting:
 
     def point(self) -> dict[str, Array]:
         """The arrays that derivatives are taken with respect to, by name; all of them writable in place."""
-        arrays = self.model.named_weights()
+        arrays: dict[str, Array] = dict(self.model.named_weights())
         if self.x.dtype.kind not in "iu":
             arrays["x"] = self.x
         return arrays | dict(_leaves(self.state, "state"))
@@ -179,7 +179,8 @@ def _check(
                 d = derivatives[:, i] if picked.size else np.zeros(0)
                 g = gradients[i][name].ravel()[picked]
                 off = np.abs(g - d)
-                order = np.argsort(-np.nan_to_num(off, nan=np.inf))[:WORST]
+                scale = float(np.abs(d).max(initial=0.0))
+                order = [k for k in np.argsort(-np.nan_to_num(off, nan=np.inf))[:WORST] if not off[k] <= tolerance]
                 index = [tuple(int(n) for n in np.unravel_index(picked[k], array.shape)) for k in order]
                 yield Row(
                     name=name,
@@ -187,7 +188,7 @@ def _check(
                     cotangents=through,
                     method=method,
                     error=float(off.max(initial=0.0)),
-                    scale=float(np.abs(d).max(initial=0.0)),
+                    scale=scale,
                     tolerance=tolerance,
                     worst=tuple((at, float(g[k]), float(d[k])) for at, k in zip(index, order, strict=True)),
                 )
