@@ -22,29 +22,29 @@ class Linear(Layer):
 
     timeless = True
 
-    def __init__(self, input_size: int, output_size: int, *, bias: bool = True, tie: "Embedding | None" = None) -> None:
-        self.input_size = check_size("input_size", input_size)
-        self.output_size = check_size("output_size", output_size)
-        if tie is not None and (tie.num_embeddings, tie.embedding_dim) != (output_size, input_size):
+    def __init__(
+        self, in_features: int, out_features: int, *, bias: bool = True, tie: "Embedding | None" = None
+    ) -> None:
+        self.in_features = self.input_size = check_size("in_features", in_features)
+        self.out_features = self.output_size = check_size("out_features", out_features)
+        if tie is not None and (tie.num_embeddings, tie.embedding_dim) != (out_features, in_features):
             raise ValueError(
-                f"Linear({input_size}, {output_size}) can be tied to Embedding({output_size}, {input_size}); "
+                f"Linear({in_features}, {out_features}) can be tied to Embedding({out_features}, {in_features}); "
                 f"got {tie.describe()}"
             )
         self.bias, self.tie = bias, tie
 
     def specs(self) -> dict[str, Spec]:
-        assert self.input_size  # for the type checker: __init__ set both
-        assert self.output_size
-        specs = {} if self.tie else {"W": Spec((self.input_size, self.output_size), "input", self.input_size)}
+        specs = {} if self.tie else {"W": Spec((self.in_features, self.out_features), "input", self.in_features)}
         if self.bias:
-            specs["b"] = Spec((self.output_size,), "bias", self.input_size)
+            specs["b"] = Spec((self.out_features,), "bias", self.in_features)
         return specs
 
     def partners(self) -> tuple[Layer, ...]:
         return (self.tie,) if self.tie else ()
 
     def config(self) -> dict[str, Any]:
-        return {"input_size": self.input_size, "output_size": self.output_size, "bias": self.bias, "tie": self.tie}
+        return {"in_features": self.in_features, "out_features": self.out_features, "bias": self.bias, "tie": self.tie}
 
     def apply(self, x: Array, state: State, run: Run) -> Result:
         W = self.tie.weight("W").T if self.tie else self.weight("W")

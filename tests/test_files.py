@@ -505,7 +505,7 @@ ABSURD: dict[str, Callable[[dict[str, Any]], Any]] = {
     "hidden size whose multiple has 4301": network(GRU_3_4 | {"hidden_size": 9 * 10**4299}),
     "negative size": at("network", "layers", 1, "hidden_size", to=-4),
     "embedding of 10**12": at("network", "layers", 0, "num_embeddings", to=10**12),
-    "linear of 10**15": at("network", "layers", 3, "output_size", to=10**15),
+    "linear of 10**15": at("network", "layers", 3, "out_features", to=10**15),
     "string for a number": at("network", "layers", 1, "hidden_size", to="4"),
     "string for layers": at("network", "layers", 1, "num_layers", to="2"),
     "true for a number": at("network", "layers", 1, "num_layers", to=True),
