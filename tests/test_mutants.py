@@ -19,6 +19,7 @@ PACKAGE = Path(minirnn.__file__).resolve().parent
 EVIDENCE = [
     "cells",
     "layers",
+    "refusals",
     "oracle",
     "gradients",
     "properties",
@@ -28,6 +29,7 @@ EVIDENCE = [
     "padding",
     "text",
     "lm",
+    "train",
 ]
 # where a fault in this file shows first; files and the command line have evidence of their own
 FIRST = {
@@ -42,6 +44,7 @@ FIRST = {
     "parameters.py": ["optim"],
     "text.py": ["text"],
     "lm.py": ["lm"],
+    "train.py": ["train"],
     "cli.py": ["cli"],
     "formats/native.py": ["files"],
 }
@@ -127,6 +130,8 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "batches: y is x": ("text.py", (("yield self.indices[window], self.indices[window + 1]", "yield self.indices[window], self.indices[window]"),)),
     "generation forgets its state": ("lm.py", (("y, state = self.network(np.array([[symbol]]), state)", "y, state = self.network(np.array([[symbol]]))"),)),
     "beam keeps the wrong states": ("lm.py", (("take_rows(state, rows)", "state"),)),
+    "training drops the state": ("train.py", (('state if sampling == "sequential" else None, rng=masks', "None, rng=masks"),)),
+    "training repeats its batches": ("train.py", (("seed=epoch_seed(seed, epoch)):", "seed=epoch_seed(seed, 0)):"),)),
     # ------------------------------------------------------------ files and the command line
     "load: NaN accepted": ("formats/native.py", (("                if not np.isfinite(values).all():\n", "                if False:\n"),)),
     "load: shapes not compared": ("formats/native.py", (("if expected.get(name) != shapes.get(name):", "if (name in expected) != (name in shapes):"),)),
