@@ -83,7 +83,7 @@ class Backward:
 
     @property
     def saved(self) -> dict[str, Array]:
-        """What forward saved, by name (``"1.0.z"``), each for all steps: (T, B, ...)."""
+        """What forward saved, by name (``"1.0.z"``), each for all steps of x: (T, B, ...)."""
         self._live()
         return {name: read() for name, read in self._saved.items()}
 

@@ -5,7 +5,7 @@ import copy
 from minirnn.backend import Array
 from minirnn.base import Layer, Pull, Reader, Result, Run, State
 from minirnn.cells import split
-from minirnn.scan import flip
+from minirnn.scan import flip, turned
 from minirnn.weighted import brief
 
 
@@ -142,7 +142,7 @@ class Bidirectional(Layer):
         back = self.back.apply(flip(x, run), state[1], run)
         y = run.parameters.backend.xp.concatenate([ahead.y, flip(back.y, run)], axis=-1)
         saved = {f"forward.{key}": read for key, read in ahead.saved.items()}
-        saved |= {f"reverse.{key}": read for key, read in back.saved.items()}
+        saved |= {f"reverse.{key}": turned(read, run) for key, read in back.saved.items()}
 
         def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
             dahead, dback = (None, None) if dy is None else split(dy, 2)

@@ -40,8 +40,7 @@ class LanguageModel:
     def __init__(self, network: Layer, vocab: Vocabulary, task: str = "next") -> None:
         if task not in TASKS:
             raise ValueError(f"task must be one of {', '.join(TASKS)}; got {task!r}")
-        if not isinstance(vocab, Vocabulary):
-            raise TypeError(f"vocab must be a Vocabulary (text.vocab); got {type(vocab).__name__}")
+        check_vocab(vocab)
         if len(vocab) < 2:
             raise ValueError("a language model needs at least one symbol beside the unknown one; got none")
         inputs = len(vocab) + (task == "fill")
@@ -81,8 +80,7 @@ class LanguageModel:
                 f"tied weights take task next and embedding_size = hidden_size; got task {task}, "
                 f"embedding_size {embedding_size}, hidden_size {hidden_size}"
             )
-        if not isinstance(vocab, Vocabulary):
-            raise TypeError(f"vocab must be a Vocabulary (text.vocab); got {type(vocab).__name__}")
+        check_vocab(vocab)
         inputs = len(vocab) + (task == "fill")
         embedding = Embedding(inputs, embedding_size) if embedding_size else None
         recurrent = CELLS[cell](
@@ -153,6 +151,8 @@ class LanguageModel:
         counts = length_mask(lengths, len(x))
         if self.task == "fill":
             x, y, chosen = self._mask(x, np.random.default_rng(0))
+            if not (counts & chosen).any():  # a text so short that only padding was masked
+                chosen[0, 0], x[0, 0] = True, len(self.vocab)
             counts &= chosen
         total, state = 0.0, None
         with np.errstate(over="ignore", invalid="ignore"):  # a diverged model has perplexity inf or NaN
@@ -163,7 +163,7 @@ class LanguageModel:
                 if counts[part].any():
                     loss, _ = cross_entropy(logits, y[part], counts[part])
                     total += float(loss) * int(counts[part].sum())
-            return float(np.exp(total / max(1, counts.sum())))
+            return float(np.exp(total / int(counts.sum())))
 
     # ------------------------------------------------------------------ writing
 
@@ -261,6 +261,12 @@ class LanguageModel:
             x[place], holes[place] = int(np.argmax(log_p[place])), False
         restored = self.vocab.decode(x)
         return "".join(c if c != blank else r for c, r in zip(text, restored, strict=True))
+
+
+def check_vocab(vocab: Any) -> None:
+    """Raise TypeError unless ``vocab`` is a Vocabulary: a Text has a length too."""
+    if not isinstance(vocab, Vocabulary):
+        raise TypeError(f"vocab must be a Vocabulary (text.vocab); got {type(vocab).__name__}")
 
 
 def reads_ahead(layer: Weighted) -> bool:

@@ -85,7 +85,7 @@ class Parameters:
     cut from them when asked for, so that copies and pickles of a model keep weights and views together.
 
     ``seed`` and ``calls``, the number of training forwards so far, determine dropout's masks; ``updates`` counts how
-    often an optimiser or ``fill`` changed the weights; ``frozen`` names what optimisers leave alone.
+    often an optimiser or ``init`` changed the weights; ``frozen`` names what optimisers leave alone.
     """
 
     def __init__(self, specs: dict[str, Spec], backend: Backend, dtype: np.dtype[Any]) -> None:

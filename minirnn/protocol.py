@@ -77,6 +77,7 @@ def check_cell(cell: Any, hidden_size: int) -> None:
     name = getattr(cell, "__name__", type(cell).__name__)
     if not getattr(cell, "state", None):
         raise TypeError(f"cell {name} must name its states: state = ('h',)")
+    taken = {"W", "U", "b", *(f"{s}0" for s in cell.state)}
     for stage in stages_of(cell):
         missing = [a for a in ("gates", "saves", "step", "unstep") if not hasattr(stage, a)]
         if missing:
@@ -84,9 +85,10 @@ def check_cell(cell: Any, hidden_size: int) -> None:
         for gate in recurrent_bias_of(stage):
             if gate not in stage.gates:
                 raise TypeError(f"cell {name}: recurrent_bias names {gate!r}, not one of the gates {stage.gates}")
-        taken = {"W", "U", "b", *(f"{s}0" for s in cell.state)} & set(units_of(stage))
-        if taken:
-            raise TypeError(f"cell {name}: units may not be called {', '.join(sorted(taken))}, as other weights are")
+        for weight in [*(f"b{gate}" for gate in recurrent_bias_of(stage)), *units_of(stage)]:
+            if weight in taken:
+                raise TypeError(f"cell {name}: a weight may not be called {weight}, as another one is")
+            taken.add(weight)
     try:
         with np.errstate(all="ignore"):
             _try(cell, min(hidden_size, 4))

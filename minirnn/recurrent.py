@@ -8,7 +8,7 @@ from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell, 
 from minirnn.layers import check_probability, drop
 from minirnn.parameters import Spec
 from minirnn.protocol import Arrays, block_of, check_cell, recurrent_bias_of, stages_of, units_of
-from minirnn.scan import Scan, flip
+from minirnn.scan import Scan, flip, turned
 
 
 class Direction(Layer):
@@ -81,12 +81,10 @@ class Direction(Layer):
             return self._turn(dx, run), dstate
 
         y = p.backend.locked(h[1:]) if run.training else h[1:]
-        saved = {name: self._reader(read, run) for name, read in scan.named().items()}
+        saved = scan.named()
+        if self.reverse:
+            saved = {name: turned(read, run) for name, read in saved.items()}
         return Result(self._turn(y, run), final, pull, saved)
-
-    def _reader(self, read: Reader, run: Run) -> Reader:
-        """A saved quantity in the order of x's steps, whatever the direction."""
-        return lambda: self._turn(read(), run)
 
     def _accumulate(self, scan: Scan, dQ: list[Array], dunits: list[list[Array]]) -> None:
         """The gradients of what stands inside the scan."""

@@ -117,6 +117,11 @@ class Scan:
         return {name: reader(k, i) for k, stage in enumerate(self.stages) for i, name in enumerate(stage.saves)}
 
 
+def turned(read: Reader, run: Run) -> Reader:
+    """What a reverse direction saved, in the order of x's steps."""
+    return lambda: flip(read(), run)
+
+
 def flip(a: Array, run: Run) -> Array:
     """``a`` (T, B, ...) with each row's steps reversed within its length."""
     if run.flipped is None:

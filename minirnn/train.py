@@ -17,7 +17,7 @@ from minirnn.text import Text
 @dataclass(frozen=True)
 class Step:
     """One training step: its number (from 1) and epoch (from 0), the loss in nats a character, the gradients' norm
-    before clipping, the characters it counted, and the seconds since training began."""
+    before clipping, the characters it read, and the seconds since training began."""
 
     step: int
     epoch: int
@@ -83,8 +83,7 @@ def _train(
     seed: int,
 ) -> Iterator[Step]:
     begun, done = time.perf_counter(), 0
-    seeds = np.random.SeedSequence(seed)
-    masks = np.random.default_rng(seeds.spawn(1)[0])
+    masks = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
     for epoch in count():
         if epoch == epochs:
             return

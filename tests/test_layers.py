@@ -118,6 +118,14 @@ def test_what_is_saved_of_a_reverse_direction_is_in_the_order_of_x() -> None:
         np.testing.assert_allclose(state[:length, b], y[:length, b, 3:], rtol=1e-14)
 
 
+def test_the_bidirectional_combinator_saves_in_the_order_of_x_too() -> None:
+    pair = Bidirectional(GRU(2, 3)).init(0, dtype="float64")
+    y, _, backward = pair.forward(X, lengths=[4, 2, 3])
+    z, n, h = (backward.saved[f"reverse.0.{name}"] for name in "znh")
+    for b, length in enumerate([4, 2, 3]):
+        np.testing.assert_allclose(((1 - z) * n + z * h)[:length, b], y[:length, b, 3:], rtol=1e-14)
+
+
 def test_the_callers_arrays_are_apart_from_what_a_pass_returns_and_keeps() -> None:
     for training in (True, False):
         dropout, x = Dropout(0.0).init(dtype="float64"), X.copy()
@@ -218,6 +226,10 @@ def test_a_second_init_draws_into_the_same_vectors() -> None:
         backward(y)
     model.init(0, dtype="float64")
     np.testing.assert_array_equal(model.weights, before)
+    y, _, backward = model.forward(np.zeros((4, 3), int))
+    model.init(0, dtype="float32")  # other vectors: what is pending on the old ones is an error too
+    with pytest.raises(RuntimeError, match="weights have changed"):
+        backward(y)
 
 
 def test_a_layer_belongs_to_one_model() -> None:

@@ -141,6 +141,12 @@ def test_perplexity_is_in_inference_and_leaves_the_model_as_it_was() -> None:
     assert fill.perplexity(text) == fill.perplexity(text)
 
 
+@pytest.mark.parametrize("length", range(2, 12))
+def test_the_perplexity_of_filling_asks_for_something_however_short_the_text(length: int) -> None:
+    lm = model(task="fill", scale=0)
+    assert lm.perplexity(Text.from_string("abcd" * 3, VOCAB).split(1 - length / 12)[0]) == pytest.approx(len(VOCAB))
+
+
 def test_a_text_perplexity_cannot_read_is_refused() -> None:
     with pytest.raises(ValueError, match="must be in the model's vocabulary"):
         model().perplexity(Text.from_string("abc"))

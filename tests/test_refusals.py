@@ -118,7 +118,11 @@ REFUSED: list[tuple[str, Any, str]] = [
         "state h must be float64",
     ),
     ("a cell of instance methods", lambda: Recurrent(Unbound, 2, 3), "write step and unstep as static methods"),
-    ("a unit called W", lambda: Recurrent(type("C", (TanhCell,), {"units": ("W",)}), 2, 3), "may not be called W"),
+    (
+        "a unit called W",
+        lambda: Recurrent(type("C", (TanhCell,), {"units": ("W",)}), 2, 3),
+        "may not be called W, as another one is",
+    ),
     ("a cell that loses a state", lambda: Recurrent(type("C", (TanhCell,), {"state": ("h", "c")}), 2, 3), "2 states"),
     ("no layers", Sequential, "at least one layer"),
     (

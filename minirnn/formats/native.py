@@ -159,8 +159,8 @@ def _metadata(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
         about = json.loads(metadata["minirnn"])
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path}: the description of the network must be JSON; {error!s:.100}") from None
-    if not isinstance(about, dict) or (about.get("version") != VERSION or about["version"] is True):
-        found = about.get("version") if isinstance(about, dict) else about
+    found = about.get("version") if isinstance(about, dict) else about
+    if not isinstance(about, dict) or type(found) is not int or found != VERSION:
         raise ModelFileError(f"{path} must be of format version {VERSION}; it is of {found!r:.40}")
     return about
 
@@ -184,9 +184,8 @@ def _build(path: Path, about: dict[str, Any], weights: int) -> tuple[Layer, Voca
         LanguageModel(network, vocab, about["task"])  # for its checks
         return network, vocab
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise ModelFileError(
-            f"{path}: the description of the network is not valid: {type(error).__name__}: {error}"
-        ) from None
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ModelFileError(f"{path}: the description of the network is not valid: {words:.300}") from None
 
 
 def _layer(about: Any, prefix: str, built: dict[str, Layer], budget: list[int]) -> Layer:

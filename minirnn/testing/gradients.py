@@ -180,7 +180,8 @@ def _check(
                 g = gradients[i][name].ravel()[picked]
                 off = np.abs(g - d)
                 scale = float(np.abs(d).max(initial=0.0))
-                order = [k for k in np.argsort(-np.nan_to_num(off, nan=np.inf))[:WORST] if not off[k] <= tolerance]
+                bound = tolerance * max(1.0, scale)
+                order = [k for k in np.argsort(-np.nan_to_num(off, nan=np.inf))[:WORST] if not off[k] <= bound]
                 index = [tuple(int(n) for n in np.unravel_index(picked[k], array.shape)) for k in order]
                 yield Row(
                     name=name,
