@@ -8,6 +8,7 @@ from minirnn.backend import Backend
 from minirnn.base import Backward, Layer
 from minirnn.compose import Bidirectional, Sequential
 from minirnn.formats.native import ModelFileError, load, save
+from minirnn.kernels.cpu.threads import get_num_threads, set_num_threads
 from minirnn.layers import Dropout, Embedding, Last, Linear
 from minirnn.lm import LanguageModel
 from minirnn.losses import cross_entropy, mse
@@ -43,10 +44,12 @@ __all__ = [
     "clip_grad_norm",
     "clip_grad_value",
     "cross_entropy",
+    "get_num_threads",
     "grad_norm",
     "length_mask",
     "load",
     "mse",
     "pad",
     "save",
+    "set_num_threads",
 ]

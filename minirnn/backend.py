@@ -1,11 +1,16 @@
 """Where a model's numbers live and what computes them: a frozen value, chosen once, in ``model.init``."""
 
+import os
 from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from minirnn import cells
 
 Array: TypeAlias = NDArray[Any]
 
@@ -41,6 +46,19 @@ class Backend:
         view.flags.writeable = False
         return view
 
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """An array with no values yet."""
+        a: Array = self.xp.empty(shape, dtype)
+        return a
+
+    def fused(self, name: str) -> Any:
+        """The compiled twin of a function of the layers, losses or optimisers, or None: the plain lines are to run."""
+        return None
+
+    def scans(self, cell: Any) -> Any:
+        """What runs this cell faster than the plain scan, or None."""
+        return None
+
     def add_rows(self, out: Array, index: Array, rows: Array) -> None:
         """``out[index[k]] += rows[k]`` for every k, repeated indices adding up, in an order that is always the same.
 
@@ -49,36 +67,83 @@ class Backend:
         """
         if index.size == 0:
             return
+        add_rows = self.fused("add_rows")
+        if add_rows:
+            add_rows(out, index, rows)
+            return
         order = self.xp.argsort(index, kind="stable")
         ordered = index[order]
         starts = self.xp.flatnonzero(self.xp.concatenate(([True], ordered[1:] != ordered[:-1])))
         out[ordered[starts]] += self.xp.add.reduceat(rows[order], starts, axis=0)
 
 
+class NumbaBackend(Backend):
+    """NumPy arrays, and compiled kernels (``minirnn.kernels.cpu``) for the cells that have some."""
+
+    @cached_property
+    def _runtime(self) -> Any:
+        try:
+            from minirnn.kernels.cpu import runtime
+        except ImportError as error:
+            raise ImportError(f"backend numba needs Numba: pip install 'minirnn[fast]' ({error})") from error
+        return runtime
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        a: Array = self._runtime.LEASES.empty(shape, dtype)
+        return a
+
+    def fused(self, name: str) -> Any:
+        return getattr(self._runtime, name)
+
+    def scans(self, cell: Any) -> Any:
+        known = getattr(cells, getattr(cell, "__name__", ""), None) is cell and self._runtime.has(cell.__name__)
+        return self._runtime if known else None
+
+
 NUMPY = Backend("numpy", np, ("float32", "float64", "complex128"))
+NUMBA = NumbaBackend("numba", np, ("float32", "float64"))
 
-BACKENDS = {"numpy": NUMPY}
+BACKENDS = {"numpy": NUMPY, "numba": NUMBA}
 
 
-def get_backend(name: str) -> Backend:
-    """The backend called ``name``; ``"auto"`` is the fastest that this installation has.
+def get_backend(name: str, dtype: Any = None) -> Backend:
+    """The backend called ``name``.
 
-    A backend asked for by name is that backend or an error: nothing falls back silently.
+    ``"auto"`` is what the environment variable ``MINIRNN_BACKEND`` names, else the fastest that this installation has
+    and that computes in ``dtype``.  A backend asked for by name is that backend or an error: nothing falls back
+    silently.
     """
     if name == "auto":
-        return NUMPY
+        name = os.environ.get("MINIRNN_BACKEND", name)
+    if name == "auto":
+        unfit = _name(dtype) in NUMPY.dtypes and _name(dtype) not in NUMBA.dtypes
+        return NUMBA if find_spec("numba") and not unfit else NUMPY
     if name not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(['auto', *BACKENDS])}; got {name!r}")
+    if name == "numba" and not find_spec("numba"):
+        raise ImportError("backend numba needs Numba, which is not installed: pip install 'minirnn[fast]'")
     return BACKENDS[name]
+
+
+def maker(a: Array) -> Backend:
+    """The backend that lent an array its memory, as the array itself says; numpy for any other."""
+    base: Any = a
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return BACKENDS.get(getattr(base, "backend", ""), NUMPY)
 
 
 def get_dtype(backend: Backend, dtype: Any) -> np.dtype[Any]:
     """``dtype`` (a name, a type or a dtype) as a dtype that ``backend`` computes in."""
-    chosen: np.dtype[Any] | None
-    try:
-        chosen = np.dtype(dtype)
-    except TypeError:
-        chosen = None
-    if chosen is None or chosen.name not in backend.dtypes:
+    name = _name(dtype)
+    if name not in backend.dtypes:
         raise ValueError(f"dtype on backend {backend.name} must be one of {', '.join(backend.dtypes)}; got {dtype!r}")
-    return chosen
+    return np.dtype(name)
+
+
+def _name(dtype: Any) -> str:
+    """The name of a dtype, or "" for what is none."""
+    try:
+        return np.dtype(dtype).name
+    except TypeError:
+        return ""

@@ -83,7 +83,7 @@ class Backward:
 
     @property
     def saved(self) -> dict[str, Array]:
-        """What forward saved, by name (``"1.0.z"``), each for all steps of x: (T, B, ...)."""
+        """What forward saved, by name (``"1.0.z"``), each for all steps of x: (T, B, ...), 0 past a row's end."""
         self._live()
         return {name: read() for name, read in self._saved.items()}
 
@@ -152,8 +152,9 @@ class Layer(Weighted):
                 dx = blank(dx, past)
             return (dx.copy() if dx is dy and dx is not None else dx), dstate
 
-        if past is not None and self.keeps_time:
-            y = blank(y, past)
+        if past is not None:
+            y = blank(y, past) if self.keeps_time else y
+            saved = {name: _blanked(read, past) for name, read in saved.items()}
         return (y.copy() if y is x else y), final, Backward(edge, saved, self.bound)
 
     def __call__(self, x: Any, state: State = None, *, lengths: Any = None) -> tuple[Array, State]:
@@ -248,6 +249,16 @@ def blank(a: Array, past: Array) -> Array:
     marks = past.reshape(past.shape + (1,) * (a.ndim - 2))
     out: Array = np.where(marks, a.dtype.type(0), a)
     return out
+
+
+def _blanked(read: Reader, past: Array) -> Reader:
+    """A reader of what is saved for every step, 0 past the rows' ends."""
+
+    def blanked() -> Array:
+        a = read()
+        return blank(a, past) if a.shape[:2] == past.shape else a
+
+    return blanked
 
 
 def check_size(what: str, size: int) -> int:

@@ -323,9 +323,10 @@ def evaluate(files: tuple[Path, ...], model: Path, backend: str, as_json: bool) 
 @main.command()
 @click.option("--max-layers", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@backend_option
 @click.option("--json", "as_json", is_flag=True)
 @one_sentence
-def check(max_layers: int, seed: int, as_json: bool) -> None:  # noqa: FBT001 - click passes options by name
+def check(max_layers: int, seed: int, backend: str, as_json: bool) -> None:  # noqa: FBT001 - click passes options by name
     """Check the gradients of every cell, depth and direction on this machine, and print the largest errors."""
     from minirnn.testing.selfcheck import METHODS, check_everything
 
@@ -339,7 +340,7 @@ def check(max_layers: int, seed: int, as_json: bool) -> None:  # noqa: FBT001 - 
     )
     records, failed = [], 0
     with console.status("checking"):
-        for result in check_everything(max_layers, seed):
+        for result in check_everything(max_layers, seed, backend):
             records.append(result.record())
             failed += not result.ok
             table.add_row(*result.words(), style=None if result.ok else "bold red")

@@ -48,18 +48,26 @@ class Linear(Layer):
 
     def apply(self, x: Array, state: State, run: Run) -> Result:
         W = self.tie.weight("W").T if self.tie else self.weight("W")
-        y = x @ W
-        if self.bias:
-            y += self.weight("b")
+        b, backend = self.weight("b") if self.bias else None, run.parameters.backend
+        linear = backend.fused("linear")
+        if linear:
+            y = linear(x, W, b)
+        else:
+            y = x @ W
+            if b is not None:
+                y += b
 
         def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
             if dy is None:
                 return None, None
-            rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
             dW = self.tie.grad("W").T if self.tie else self.grad("W")
+            db = self.grad("b") if self.bias else None
+            linear_backward = backend.fused("linear_backward")
+            if linear_backward:
+                return linear_backward(x, W, dy, dW, db), None
+            rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
             dW += rows.T @ drows
-            if self.bias:
-                db = self.grad("b")
+            if db is not None:
                 db += drows.sum(0)
             return dy @ W.T, None
 

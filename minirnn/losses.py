@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array
+from minirnn.backend import Array, maker
 
 
 def cross_entropy(logits: Array, targets: Any, mask: Any = None) -> tuple[Any, Array]:
@@ -34,6 +34,10 @@ def cross_entropy(logits: Array, targets: Any, mask: Any = None) -> tuple[Any, A
     if low < 0 or high >= V:
         raise ValueError(f"targets must be from 0 to {V - 1}; got {low if low < 0 else high}")
     flat = logits.reshape(-1, V)
+    fused = maker(logits).fused("cross_entropy") if counts is None and flat.flags.c_contiguous else None
+    if fused:
+        losses, dlogits = fused(flat, xp.ascontiguousarray(targets.reshape(-1), xp.int64), 1 / N)
+        return losses.sum() / N, dlogits.reshape(logits.shape)
     if counts is not None:  # what does not count may be NaN
         flat = xp.where(counts.reshape(-1, 1), flat, flat.dtype.type(0))
     place = (xp.arange(len(flat)), targets.reshape(-1))

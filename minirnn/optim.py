@@ -25,7 +25,11 @@ def grad_norm(model: Layer) -> float:
     """
     model.check_whole("the gradients' norm")
     parts = [model.grads[s] for s in model.bound.trainable()]
-    xp = model.bound.backend.xp
+    xp, fused = model.bound.backend.xp, model.bound.backend.fused("norm")
+    if fused:
+        norms = [fused(g) for g in parts]
+        if None not in norms:
+            return float(sum(norm**2 for norm in norms) ** 0.5)
     peaks = [float(xp.abs(g).max()) for g in parts]
     if not all(isfinite(peak) for peak in peaks):
         raise NonFiniteGradientError(_blame(model))
@@ -116,18 +120,23 @@ class Optimizer:
         if self.clip_value is not None:
             clip_grad_value(model, self.clip_value)
             norm = grad_norm(model)
-        if self.clip is not None and norm > self.clip:
-            for s in model.bound.trainable():
-                model.grads[s] *= self.clip / norm
+        scale = self.clip / norm if self.clip is not None and norm > self.clip else 1.0
         self.steps += 1
         for s in model.bound.trainable():
-            self._update(model.weights[s], model.grads[s], lr, {name: a[s] for name, a in self.state.items()})
+            w, g, state = model.weights[s], model.grads[s], {name: a[s] for name, a in self.state.items()}
+            if not self._fused_update(w, g, lr, scale, state):
+                g *= scale
+                self._update(w, g, lr, state)
         model.zero_grads()
         model.bound.updates += 1
         return norm
 
     def _update(self, w: Array, g: Array, lr: float, state: dict[str, Array]) -> None:
         raise NotImplementedError(f"{type(self).__name__} does not define _update")
+
+    def _fused_update(self, w: Array, g: Array, lr: float, scale: float, state: dict[str, Array]) -> bool:
+        """``_update`` with ``scale`` times ``g``, by a compiled twin; False where there is none."""
+        return False
 
 
 class SGD(Optimizer):
@@ -157,6 +166,12 @@ class SGD(Optimizer):
             v += g
             g = g + self.momentum * v if self.nesterov else v
         w -= lr * g
+
+    def _fused_update(self, w: Array, g: Array, lr: float, scale: float, state: dict[str, Array]) -> bool:
+        descend = None if self.momentum or self.weight_decay else self.model.bound.backend.fused("descend")
+        if descend:
+            descend(w, g, lr * scale)
+        return bool(descend)
 
 
 class Adam(Optimizer):
@@ -198,6 +213,14 @@ class Adam(Optimizer):
         root = (v / (1 - self.beta2**self.steps)) ** 0.5
         root += self.eps
         w -= (lr / (1 - self.beta1**self.steps)) * m / root
+
+    def _fused_update(self, w: Array, g: Array, lr: float, scale: float, state: dict[str, Array]) -> bool:
+        adam = self.model.bound.backend.fused("adam")
+        if adam:
+            decay, shrink = (0.0, 1 - lr * self.weight_decay) if self.decoupled else (self.weight_decay, 1.0)
+            rate, correction = lr / (1 - self.beta1**self.steps), 1 / (1 - self.beta2**self.steps)
+            adam(w, g, state["m"], state["v"], scale, decay, shrink, self.beta1, self.beta2, rate, correction, self.eps)
+        return bool(adam)
 
 
 class AdamW(Adam):

@@ -53,7 +53,7 @@ class Weighted:
         if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**64:
             raise ValueError(f"seed must be an integer from 0 to 2**64 - 1; got {seed!r}")
         self.check_whole("init")
-        chosen = get_backend(backend)
+        chosen = get_backend(backend, dtype)
         wanted = get_dtype(chosen, dtype)
         parameters, specs = self.parameters, self.all_specs()
         if parameters is None or not parameters.fits(specs, chosen, wanted):

@@ -228,7 +228,7 @@ def test_weights_are_converted_when_another_dtype_is_asked_for(tmp_path: Path) -
         assert loaded.weights.dtype == dtype
         for name, w in model.named_weights().items():
             assert np.array_equal(loaded.named_weights()[name], w.astype(dtype)), name
-    with pytest.raises(ValueError, match=r"dtype on backend numpy must be one of .*; got 'float16'"):
+    with pytest.raises(ValueError, match=r"dtype on backend \w+ must be one of .*; got 'float16'"):
         load(tmp_path / "m.safetensors", dtype="float16")
     with pytest.raises(ValueError, match=r"backend must be one of .*; got 'abacus'"):
         load(tmp_path / "m.safetensors", backend="abacus")

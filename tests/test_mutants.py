@@ -35,6 +35,7 @@ EVIDENCE = [
 FIRST = {
     "cells.py": ["cells", "oracle"],
     "scan.py": ["oracle", "gradients", "properties"],
+    "direction.py": ["oracle", "gradients", "properties"],
     "recurrent.py": ["oracle", "gradients", "properties"],
     "compose.py": ["oracle", "gradients"],
     "backend.py": ["gradients"],
@@ -99,14 +100,14 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "reverse direction starts at the end of the padding": ("scan.py", (("if run.flipped is None:", "if True:"),)),
     "reversal off by one": ("base.py", (("lengths - 1 - t)", "(lengths - t) % x.shape[0])"),)),
     # ------------------------------------------------------------ layers
-    "weights' gradients: = for +=": ("recurrent.py", (("total += gradient", "total[...] = gradient"),)),
-    "dU: = for +=": ("recurrent.py", (("dU[:, scan.columns[k]] += A.T @ rows", "dU[:, scan.columns[k]] = A.T @ rows"),)),
-    "bias dropped for one-hot input": ("recurrent.py", (('self.weight("W")[x] + self.weight("b")', 'self.weight("W")[x]'),)),
+    "weights' gradients: = for +=": ("direction.py", (("total += gradient", "total[...] = gradient"),)),
+    "dU: = for +=": ("direction.py", (("dU[:, scan.columns[k]] += A.T @ rows", "dU[:, scan.columns[k]] = A.T @ rows"),)),
+    "bias dropped for one-hot input": ("direction.py", (('layer.weight("W")[x] + layer.weight("b")', 'layer.weight("W")[x]'),)),
     "initial states of layers reversed": ("recurrent.py", (("[d for _, d in back] + dinitials", "dinitials + [d for _, d in back]"),)),
     "final state's gradient to the first layer": ("recurrent.py", (("dfinals[layer * n + k]", "dfinals[k]"),)),
-    "lost initial-state gradient": ("recurrent.py", (("            return self._turn(dx, run), dstate\n", "            return self._turn(dx, run), tuple(d * 0 for d in dstate)\n"),)),
-    "trainable state learns from the first row only": ("recurrent.py", (('self._add(f"{name}0", d.sum(0))', 'self._add(f"{name}0", d[0])'),)),
-    "dx of only one direction": ("recurrent.py", (("sum(parts[1:], start=parts[0]) if parts", "parts[0] if parts"),)),
+    "lost initial-state gradient": ("direction.py", (("        return layer.turn(dx, self.run), dstate\n", "        return layer.turn(dx, self.run), tuple(d * 0 for d in dstate)\n"),)),
+    "trainable state learns from the first row only": ("direction.py", (('self.add(f"{name}0", d.sum(0))', 'self.add(f"{name}0", d[0])'),)),
+    "dx of only one direction": ("recurrent.py", (("                    dy += part\n", "                    dy += 0 * part\n"),)),
     "dropout: gradient not masked": ("layers.py", (("xp.where(mask, dy * scale, zero), None", "dy * scale, None"),)),
     "dropout: not rescaled": ("layers.py", (("scale = parameters.backend.xp, x.dtype.type(0), 1 / (1 - p)", "scale = parameters.backend.xp, x.dtype.type(0), 1.0"),)),
     "dropout: the same mask every time": ("layers.py", (("for word in (zlib.crc32(site.encode()), call)", "for word in (zlib.crc32(site.encode()),)"),)),
@@ -145,7 +146,7 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
 }  # fmt: skip
 
 
-def run_evidence(folder: Path, evidence: list[str]) -> subprocess.CompletedProcess[str]:
+def run_evidence(folder: Path, evidence: list[str], backend: str = "numpy") -> subprocess.CompletedProcess[str]:
     """Run this evidence over the package in ``folder``, until the first failure."""
     return subprocess.run(
         [
@@ -156,14 +157,15 @@ def run_evidence(folder: Path, evidence: list[str]) -> subprocess.CompletedProce
         ],
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(folder), "HYPOTHESIS_PROFILE": "mutants", "OMP_NUM_THREADS": "1"},
+        env=os.environ
+        | {"PYTHONPATH": str(folder), "HYPOTHESIS_PROFILE": "mutants", "OMP_NUM_THREADS": "1", "MINIRNN_BACKEND": backend},
         cwd=folder,
         check=False,
     )  # fmt: skip
 
 
 def copy_package(folder: Path) -> Path:
-    return Path(shutil.copytree(PACKAGE, folder / "minirnn", ignore=shutil.ignore_patterns("kernels", "__pycache__")))
+    return Path(shutil.copytree(PACKAGE, folder / "minirnn", ignore=shutil.ignore_patterns("__pycache__")))
 
 
 def test_the_evidence_passes_on_an_unchanged_copy_and_tests_that_copy(tmp_path: Path) -> None:

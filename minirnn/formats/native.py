@@ -80,7 +80,7 @@ def load(path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = No
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    chosen = get_backend(backend)
+    get_backend(backend)  # refused before the file is read
     if not path.is_file():
         raise FileNotFoundError(f"no model file at {path}{': it is a directory' if path.is_dir() else ''}")
     try:
@@ -91,7 +91,9 @@ def load(path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = No
             dtypes = {s.get_dtype() for s in slices.values()}
             network, vocab = _build(path, about, len(shapes))
             _check(path, network, shapes, dtypes, about["dtype"])
-            wanted = get_dtype(chosen, about["dtype"] if dtype is None else dtype)
+            dtype = about["dtype"] if dtype is None else dtype
+            chosen = get_backend(backend, dtype)
+            wanted = get_dtype(chosen, dtype)
             parameters = Parameters(network.all_specs(), chosen, wanted)
             parameters.seed, parameters.calls = about["seed"], about["calls"]
             network.bind(parameters)

@@ -46,18 +46,18 @@ class Result:
         return (self.cell, str(self.num_layers), *flags, *errors)
 
 
-def check_everything(max_layers: int = 3, seed: int = 0) -> Iterator[Result]:
+def check_everything(max_layers: int = 3, seed: int = 0, backend: str = "auto") -> Iterator[Result]:
     """Every cell in every depth up to ``max_layers``, in one and both directions, with and without lengths.
 
-    Every entry of every array by complex step, a dozen of each by central differences.  Dropout acts between
-    layers, its masks frozen.
+    The pass backward of ``backend`` against every entry of every array by complex step, through the plain equations,
+    and a dozen of each by central differences of its own pass forward.  Dropout acts between layers, its masks frozen.
     """
     for cell, depth, bidirectional, with_lengths in product(
         KINDS, range(1, max_layers + 1), (False, True), (False, True)
     ):
         kind, options = KINDS[cell]
         layer = kind(D, H, depth, bidirectional=bidirectional, dropout=0.3 if depth > 1 else 0.0, **options)
-        layer.init(seed, dtype="float64")
+        layer.init(seed, backend=backend, dtype="float64")
         yield check_layer(cell, layer, np.array([2, T, 0]) if with_lengths else None, seed)
 
 

@@ -1,0 +1,112 @@
+"""minirnn: its fast kernels, its plain equations, and the plain equations in float64 as everyone's reference."""
+
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+
+import minirnn
+from benchmarks.cases import Case
+from benchmarks.inputs import LOSSES, STREAM, Arrays
+from benchmarks.peers import PLAIN, REFERENCE, SUBJECT, Job
+from minirnn import SGD, Embedding, Linear, Sequential, cross_entropy
+
+FORMS = {SUBJECT: ("numba", "float32"), PLAIN: ("numpy", "float32"), REFERENCE: ("numpy", "float64")}
+LAYERS: dict[str, Any] = {"rnn": minirnn.RNN, "gru": minirnn.GRU, "lstm": minirnn.LSTM}
+
+
+class Own:
+    """minirnn on one backend and dtype."""
+
+    def __init__(self, backend: str, dtype: str, threads: int) -> None:
+        self.backend, self.dtype = backend, dtype
+        if hasattr(minirnn, "set_num_threads"):
+            minirnn.set_num_threads(threads)
+        minirnn.RNN(1, 1).init(backend=backend, dtype=dtype)  # an error now, where there is no such backend
+        self.info: dict[str, str | float] = {"minirnn": minirnn.__version__, "numpy": np.__version__}
+
+    def prepare(self, case: Case, arrays: Arrays) -> Job:
+        arrays = {name: a.astype(self.dtype) if a.dtype.kind == "f" else a for name, a in arrays.items()}
+        jobs = {"training": self._training, "inference": self._inference, "stream": self._stream}
+        return jobs.get(case.kind, self._chapter)(case, arrays)
+
+    def _layer(self, case: Case, arrays: Arrays) -> Any:
+        model = LAYERS[case.cell](case.D, case.H, case.layers, bidirectional=case.bidirectional)
+        model.init(backend=self.backend, dtype=self.dtype)
+        write(model, {name: arrays[name] for name in model.named_weights()})
+        return model
+
+    def _training(self, case: Case, arrays: Arrays) -> Job:
+        model, x, dy = self._layer(case, arrays), arrays["x"], arrays["dy"]
+
+        def call() -> tuple[Any, Any, Any]:
+            model.zero_grads()
+            y, state, backward = model.forward(x)
+            dx, _ = backward(dy)
+            return y, state, dx
+
+        def outputs() -> Arrays:
+            y, state, dx = call()
+            grads = {f"d{name}": gradient for name, gradient in model.named_grads().items()}
+            return {"y": y, "dx": dx} | by_name(state) | grads
+
+        return Job(call, outputs)
+
+    def _inference(self, case: Case, arrays: Arrays) -> Job:
+        model, x = self._layer(case, arrays), arrays["x"]
+
+        def outputs() -> Arrays:
+            y, state = model(x)
+            return {"y": y} | by_name(state)
+
+        return Job(lambda: model(x), outputs)
+
+    def _stream(self, case: Case, arrays: Arrays) -> Job:
+        model, xs, state = self._layer(case, arrays), cycle(arrays["x"]), None
+
+        def call() -> Any:
+            nonlocal state
+            y, state = model(next(xs), state)
+            return y
+
+        def outputs() -> Arrays:
+            y = np.concatenate([call() for _ in range(STREAM)])
+            return {"y": y} | by_name(state)
+
+        return Job(call, outputs)
+
+    def _chapter(self, case: Case, arrays: Arrays) -> Job:
+        V, recurrent = case.vocab or 0, LAYERS[case.cell](case.D, case.H)
+        layers = [Embedding(V, case.embedding)] if case.embedding else []
+        names = ["embedding."] if case.embedding else []
+        model = Sequential(*layers, recurrent, Linear(case.H, V)).init(backend=self.backend, dtype=self.dtype)
+        for layer, prefix in zip(model.layers, [*names, "", "linear."], strict=True):
+            write(layer, {name: arrays[prefix + name] for name in layer.named_weights()})
+        sgd, batches = SGD(model, lr=1.0, clip=1.0), cycle(zip(arrays["x"], arrays["targets"], strict=True))
+
+        def call() -> float:
+            x, targets = next(batches)
+            logits, _, backward = model.forward(x)
+            loss, dlogits = cross_entropy(logits, targets)
+            backward(dlogits)
+            sgd.step()
+            return float(loss)
+
+        return Job(call, lambda: {"losses": np.array([call() for _ in range(LOSSES)])})
+
+
+def write(model: Any, weights: Arrays) -> None:
+    """Give ``model`` these weights, in place."""
+    views = model.named_weights()
+    for name, value in weights.items():
+        views[name] = value
+
+
+def by_name(state: Any) -> Arrays:
+    """A recurrent layer's state as ``h``, and ``c`` where it has one."""
+    return dict(zip("hc", state if isinstance(state, tuple) else (state,), strict=False))
+
+
+def build(name: str, threads: int) -> Own:
+    """The form of minirnn called ``name``."""
+    return Own(*FORMS[name], threads)

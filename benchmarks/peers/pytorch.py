@@ -1,0 +1,152 @@
+"""PyTorch: ``torch.nn``'s recurrent layers as they come."""
+
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.cases import GATES, Case
+from benchmarks.inputs import LOSSES, STREAM, Arrays, directions
+from benchmarks.peers import Job
+
+
+class Torch:
+    """torch on the CPU."""
+
+    def __init__(self, threads: int) -> None:
+        torch.set_num_threads(threads)
+        torch.set_num_interop_threads(1)
+        self.info: dict[str, str | float] = {"torch": str(torch.__version__)}
+
+    def prepare(self, case: Case, arrays: Arrays) -> Job:
+        jobs = {"training": training, "inference": inference, "stream": stream, "chapter": chapter}
+        return jobs[case.kind](case, arrays)
+
+
+def layer_of(case: Case, arrays: Arrays) -> Any:
+    """The recurrent layer.  torch has two biases where one is enough: minirnn's b is the input's, bn stands in the
+    other's block n, and the rest of that is 0.
+    """
+    kind: Any = getattr(torch.nn, case.cell.upper())
+    module = kind(case.D, case.H, case.layers, bidirectional=case.bidirectional)
+    with torch.no_grad():
+        for prefix, _ in directions(case):
+            recurrent_bias = np.zeros(GATES[case.cell] * case.H, np.float32)
+            if case.cell == "gru":
+                recurrent_bias[2 * case.H :] = arrays[f"{prefix}.bn"]
+            suffix = f"l{prefix.replace('.', '_')}"
+            for name, value in [
+                ("weight_ih", arrays[f"{prefix}.W"].T),
+                ("weight_hh", arrays[f"{prefix}.U"].T),
+                ("bias_ih", arrays[f"{prefix}.b"]),
+                ("bias_hh", recurrent_bias),
+            ]:
+                getattr(module, f"{name}_{suffix}").copy_(torch.from_numpy(np.ascontiguousarray(value)))
+    return module
+
+
+def training(case: Case, arrays: Arrays) -> Job:
+    """Forward and backward by autograd; gradients are None before, as after an optimiser's ``zero_grad``."""
+    module = layer_of(case, arrays)
+    x, dy = torch.from_numpy(arrays["x"]).requires_grad_(), torch.from_numpy(arrays["dy"])
+
+    def call() -> tuple[Any, Any]:
+        module.zero_grad(set_to_none=True)
+        x.grad = None
+        y, state = module(x)
+        y.backward(dy)
+        return y, state
+
+    def outputs() -> Arrays:
+        y, state = call()
+        assert x.grad is not None
+        found = {"y": y.detach().numpy(), "dx": x.grad.numpy()} | by_name(state)
+        for prefix, _ in directions(case):
+            suffix = f"l{prefix.replace('.', '_')}"
+            found[f"d{prefix}.W"] = getattr(module, f"weight_ih_{suffix}").grad.numpy().T
+            found[f"d{prefix}.U"] = getattr(module, f"weight_hh_{suffix}").grad.numpy().T
+            found[f"d{prefix}.b"] = getattr(module, f"bias_ih_{suffix}").grad.numpy()
+            if case.cell == "gru":
+                found[f"d{prefix}.bn"] = getattr(module, f"bias_hh_{suffix}").grad.numpy()[2 * case.H :]
+        return found
+
+    return Job(call, outputs)
+
+
+def inference(case: Case, arrays: Arrays) -> Job:
+    """Forward in inference mode."""
+    module, x = layer_of(case, arrays).eval(), torch.from_numpy(arrays["x"])
+
+    def call() -> tuple[Any, Any]:
+        with torch.inference_mode():
+            y, state = module(x)
+        return y, state
+
+    def outputs() -> Arrays:
+        y, state = call()
+        return {"y": y.numpy()} | by_name(state)
+
+    return Job(call, outputs)
+
+
+def stream(case: Case, arrays: Arrays) -> Job:
+    """One step in inference mode, the state carried on."""
+    module, xs, state = layer_of(case, arrays).eval(), cycle(torch.from_numpy(arrays["x"])), None
+
+    def call() -> Any:
+        nonlocal state
+        with torch.inference_mode():
+            y, state = module(next(xs), state)
+        return y
+
+    def outputs() -> Arrays:
+        y = np.concatenate([call().numpy() for _ in range(STREAM)])
+        return {"y": y} | by_name(state)
+
+    return Job(call, outputs)
+
+
+def chapter(case: Case, arrays: Arrays) -> Job:
+    """A training step as the chapter's concise implementation has it."""
+    V, E, H = case.vocab or 0, case.embedding, case.H
+    recurrent, linear = layer_of(case, arrays), torch.nn.Linear(H, V)
+    embedding = torch.nn.Embedding(V, E) if E else None
+    with torch.no_grad():
+        linear.weight.copy_(torch.from_numpy(np.ascontiguousarray(arrays["linear.W"].T)))
+        linear.bias.copy_(torch.from_numpy(arrays["linear.b"]))
+        if embedding is not None:
+            embedding.weight.copy_(torch.from_numpy(arrays["embedding.W"]))
+    modules = [m for m in (embedding, recurrent, linear) if m is not None]
+    parameters = [p for m in modules for p in m.parameters()]
+    sgd = torch.optim.SGD(parameters, lr=1.0)
+    batches = cycle(zip(torch.from_numpy(arrays["x"]), torch.from_numpy(arrays["targets"]), strict=True))
+
+    def step(*, one_bias: bool) -> float:
+        tokens, targets = next(batches)
+        x = torch.nn.functional.one_hot(tokens, V).float() if embedding is None else embedding(tokens)
+        y, _ = recurrent(x)
+        loss: Any = torch.nn.functional.cross_entropy(linear(y).reshape(-1, V), targets.reshape(-1))
+        sgd.zero_grad()
+        loss.backward()
+        if one_bias:
+            surplus = recurrent.bias_hh_l0.grad
+            surplus[: 2 * H if case.cell == "gru" else None] = 0
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        sgd.step()
+        return float(loss.detach())
+
+    # trained, torch's second bias takes part in the norm and doubles the update: so it is in what is timed, as users
+    # have it, and it is held still where losses are compared with those of a network that has one bias
+    return Job(lambda: step(one_bias=False), lambda: {"losses": np.array([step(one_bias=True) for _ in range(LOSSES)])})
+
+
+def by_name(state: Any) -> Arrays:
+    """A recurrent layer's state as ``h``, and ``c`` where it has one."""
+    parts = state if isinstance(state, tuple) else (state,)
+    return {name: part.detach().numpy() for name, part in zip("hc", parts, strict=False)}
+
+
+def build(name: str, threads: int) -> Torch:
+    """torch with ``threads`` threads."""
+    return Torch(threads)

@@ -1,0 +1,80 @@
+"""Taking turns: everyone agrees first, then each is timed once a round, in an order that moves on by one."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from benchmarks.agreement import bound, compare
+from benchmarks.cases import Case
+from benchmarks.channel import Contestant, FailedError
+from benchmarks.inputs import Arrays
+from benchmarks.peers import UnsupportedError
+from benchmarks.results import Row, Standing
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long and how often to measure."""
+
+    rounds: int = 7
+    sample: float = 0.035  # seconds that a contestant's calls in one round shall take together
+    pause: float = 0.03  # seconds between two contestants: idle threads spin for a while before they sleep
+
+
+def race(
+    case: Case,
+    threads: int,
+    contestants: Sequence[Contestant],
+    reference: Arrays,
+    pace: Pace,
+    peak: Callable[[], float] | None = None,
+) -> Row:
+    """Compare everyone's results with ``reference``, then time those that agree.
+
+    ``peak`` measures the machine's FMA peak in FLOP/s; it takes its turn before each round and after the last.
+    """
+    row = Row(case, threads, bound(case), {})
+    runners: list[Contestant] = []
+    for contestant in contestants:
+        standing = row.standings[contestant.name] = admit(contestant, case, reference, row.bound, pace)
+        if standing.status == "timed":
+            runners.append(contestant)
+    for number in range(pace.rounds if runners else 0):
+        measure_peak(row, peak, pace)
+        first = number % len(runners)
+        for runner in runners[first:] + runners[:first]:
+            standing = row.standings[runner.name]
+            if standing.status != "timed":  # it failed in an earlier round
+                continue
+            time.sleep(pace.pause)
+            try:
+                standing.samples.append(runner.sample(standing.repeats))
+            except FailedError as error:
+                row.standings[runner.name] = Standing("failed", str(error), standing.error, standing.where)
+    if runners:
+        measure_peak(row, peak, pace)
+    return row
+
+
+def admit(contestant: Contestant, case: Case, reference: Arrays, limit: float, pace: Pace) -> Standing:
+    """Prepare ``case`` and compare; the standing is ``timed``, without samples yet, where the two agree."""
+    try:
+        contestant.prepare(case)
+        error, where = compare(contestant.check(), reference)
+        if not error <= limit:
+            reason = f"{where} is off by {error:.1e}, bound {limit:.1e}"
+            return Standing("wrong", reason, error, where)
+        return Standing("timed", "", error, where, contestant.calibrate(pace.sample))
+    except UnsupportedError as unsupported:
+        return Standing("unsupported", str(unsupported))
+    except FailedError as failed:
+        return Standing("failed", str(failed))
+
+
+def measure_peak(row: Row, peak: Callable[[], float] | None, pace: Pace) -> None:
+    """One sample of the machine's peak, if it can be had."""
+    if peak is not None:
+        time.sleep(pace.pause)
+        with suppress(FailedError):  # a share that is not known spoils no time
+            row.peak.append(peak())

@@ -1,0 +1,136 @@
+"""The tables: a row for each case, a column for each contestant, and what it comes to."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from benchmarks.peers import PEAK, PLAIN, SUBJECT, TORCH
+from benchmarks.results import Ratio, Results, Row, Standing, mean
+
+NONE = "–"
+WORDS = {"training": "ms", "inference": "µs", "stream": "µs a step", "chapter": "tokens/s"}
+UNITS = {"training": 1e3, "inference": 1e6, "stream": 1e6}  # of a second
+
+
+def show(results: Results, console: Console) -> int:
+    """Print everything; the exit code: 1 where someone disagreed or failed."""
+    machine, info = results.machine, results.info.values()
+    versions = sorted({f"{name} {value}" for said in info for name, value in said.items() if isinstance(value, str)})
+    line(console, f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}; {', '.join(versions)}")
+    for (kind, threads), rows in results.groups().items():
+        console.print(table(kind, threads, rows, results.options["contestants"]))
+    for threads in dict.fromkeys(row.threads for row in results.rows):
+        samples = [sample for row in results.rows if row.threads == threads for sample in row.peak]
+        if samples:
+            count, bits = f"{threads} thread{'s' * (threads > 1)}", results.info.get(PEAK, {}).get("bits", "?")
+            line(console, f"FMA peak, {count}: {max(samples) / 1e9:.0f} GFLOP/s (vectors of {bits} bits)")
+    if means := mean_table(results):
+        console.print(means)
+    remarks(results, console)
+    return 0 if results.agreed else 1
+
+
+def table(kind: str, threads: int, rows: Sequence[Row], names: Sequence[str]) -> Table:
+    """The cases of one kind."""
+    found = Table(title=f"{kind}, {threads} thread{'s' * (threads > 1)}, median {WORDS[kind]}", title_justify="left")
+    found.add_column("case", no_wrap=True)
+    taking_part = {name for row in rows for name, s in row.standings.items() if s.status != "unsupported"}
+    shown = [name for name in names if name in taking_part]
+    for name in shown:
+        found.add_column(name, justify="right", no_wrap=True)
+    found.add_column("fastest peer / minirnn", no_wrap=True)
+    found.add_column("torch / minirnn", no_wrap=True)
+    found.add_column("% of peak", justify="right", no_wrap=True)
+    weighed = any(row.memory for row in rows)
+    if weighed:
+        found.add_column("grows by MiB", no_wrap=True)
+    for row in rows:
+        cells = [cell(kind, row, row.standings.get(name)) for name in shown]
+        ratios = [ratio(row.fastest, name=True), ratio(row.against(TORCH))]
+        found.add_row(row.label, *cells, *ratios, percent(row.fraction), *([memory(row)] if weighed else []))
+    return found
+
+
+def cell(kind: str, row: Row, standing: Standing | None) -> Text:
+    """A contestant's median, or why there is none in one word."""
+    if standing is None or standing.status == "unsupported":
+        return Text(NONE, style="dim")
+    if standing.status != "timed":
+        return Text(standing.status.upper(), style="bold red")
+    if kind == "chapter":
+        return Text(f"{row.case.tokens / standing.median:,.0f}")
+    return Text(digits(standing.median * UNITS[kind]))
+
+
+def ratio(found: Ratio | None, *, name: bool = False) -> Text:
+    """Least, median and greatest of the rounds' ratios."""
+    if found is None:
+        return Text(NONE, style="dim")
+    style = "green" if found.median >= 1 else "red"
+    middle = (f"{found.median:.2f}", style)
+    return Text.assemble(f"{found.low:.2f} ", middle, f" {found.high:.2f}", (f" {found.peer}" * name, "dim"))
+
+
+def percent(fraction: float | None) -> str:
+    """Two digits."""
+    if fraction is None:
+        return NONE
+    return f"{100 * fraction:.0f}" if fraction >= 0.1 else f"{100 * fraction:.1f}"
+
+
+def memory(row: Row) -> str:
+    """The subject's growth and torch's."""
+    parts = [f"{name} {NONE if grown is None else f'{grown:.1f}'}" for name, grown in row.memory.items()]
+    return ", ".join(parts) or NONE
+
+
+def mean_table(results: Results) -> Table | None:
+    """Geometric means of the medians of the ratios; None where there are no ratios."""
+    found = Table(title="geometric means of peer / minirnn", title_justify="left")
+    for heading in ("kind", "threads", "fastest peer", "torch", "cases"):
+        found.add_column(heading, justify="left" if heading == "kind" else "right")
+    for (kind, threads), rows in results.groups().items():
+        ratios = [row.fastest for row in rows if row.fastest is not None]
+        if ratios:
+            values = [mean(ratios), mean(row.against(TORCH) for row in rows)]
+            cells = [NONE if value is None else f"{value:.2f}" for value in values]
+            found.add_row(kind, f"{threads}", *cells, f"{len(ratios)}")
+    return found if found.rows else None
+
+
+def remarks(results: Results, console: Console) -> None:
+    """Who is absent, who takes no part in some cases, who was wrong; and whose ratios these are."""
+    for name, reason in results.absent.items():
+        line(console, f"absent: {name}: {reason}", "yellow")
+    if any(row.subject == PLAIN for row in results.rows):
+        line(console, f"{SUBJECT} was not timed in every case; there, ratios and % of peak are {PLAIN}'s", "yellow")
+    if disturbed := [row.others for row in results.rows if row.others is not None and row.disturbed]:
+        text = f"* other processes kept up to {max(disturbed):.1f} cores busy meanwhile: nothing to be quoted"
+        line(console, text, "yellow")
+    declined: dict[tuple[str, str], int] = {}
+    for row in results.rows:
+        for name, s in row.standings.items():
+            if s.status == "unsupported":
+                declined[name, s.reason] = declined.get((name, s.reason), 0) + 1
+            elif s.status != "timed":
+                text = f"{s.status.upper()}: {name}, {row.case.name}, threads {row.threads}: {s.reason}"
+                line(console, text, "bold red")
+    for (name, reason), count in declined.items():
+        line(console, f"{NONE} {name} took no part in {count} of {len(results.rows)}: {reason}", "dim")
+    if any(row.timed for row in results.rows):
+        worst = max((s.error or 0.0 for row in results.rows for s in row.timed.values()), default=0.0)
+        share = max(((s.error or 0.0) / row.bound for row in results.rows for s in row.timed.values()), default=0.0)
+        said = f"those timed agree with the float64 reference to {worst:.1e}, at most {100 * share:.0f}% of the bound"
+        line(console, said)
+
+
+def digits(value: float) -> str:
+    """Three digits, or all before the point if there are more."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def line(console: Console, text: str, style: str = "") -> None:
+    """A line as it stands, whatever is in it."""
+    console.print(Text(text, style=style), soft_wrap=True)

@@ -1,0 +1,179 @@
+"""What a run came to: samples, who disagreed, ratios, and their means."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from math import isfinite
+from statistics import geometric_mean, median
+from typing import Any, Literal, NamedTuple
+
+from benchmarks.cases import Case
+from benchmarks.peers import PLAIN, SUBJECT, TORCH
+
+QUIET = 0.1  # cores: what others may use before it is pointed out
+
+Status = Literal["timed", "wrong", "failed", "unsupported"]
+
+
+@dataclass
+class Standing:
+    """One contestant in one case.
+
+    ``error`` is its largest relative error, found in the array ``where``; ``samples`` are seconds a call, one for each
+    round, each the mean of ``repeats`` calls.  ``reason`` says why there are none.
+    """
+
+    status: Status
+    reason: str = ""
+    error: float | None = None
+    where: str = ""
+    repeats: int = 0
+    samples: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        """Seconds a call."""
+        return median(self.samples)
+
+
+class Ratio(NamedTuple):
+    """A contestant's time over the subject's, round by round: above 1 the subject is faster."""
+
+    peer: str
+    low: float
+    median: float
+    high: float
+
+
+@dataclass
+class Row:
+    """One case with one number of threads.
+
+    ``peak`` has samples of the machine's FMA peak in FLOP/s, ``memory`` the growth in MiB of those that were asked,
+    ``others`` is the mean number of cores that processes outside the benchmark kept busy meanwhile.
+    """
+
+    case: Case
+    threads: int
+    bound: float
+    standings: dict[str, Standing]
+    peak: list[float] = field(default_factory=list)
+    memory: dict[str, float | None] = field(default_factory=dict)
+    others: float | None = None
+
+    @property
+    def label(self) -> str:
+        """The case among others of its kind, with a star where others disturbed it."""
+        return f"{self.case.label}{' *' * self.disturbed}"
+
+    @property
+    def timed(self) -> dict[str, Standing]:
+        return {name: s for name, s in self.standings.items() if s.status == "timed"}
+
+    @property
+    def agreed(self) -> bool:
+        return not any(s.status in ("wrong", "failed") for s in self.standings.values())
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether others had a share of the processor that may be seen in the times."""
+        return self.others is not None and self.others > QUIET
+
+    @property
+    def subject(self) -> str | None:
+        """Whose ratios are reported: minirnn, or its plain equations where minirnn takes no part."""
+        return next((name for name in (SUBJECT, PLAIN) if name in self.timed), None)
+
+    @property
+    def fastest(self) -> Ratio | None:
+        """Against the fastest, by its median, of the other libraries."""
+        others = {name: s.median for name, s in self.timed.items() if name not in (SUBJECT, PLAIN)}
+        return self.against(min(others, key=others.__getitem__)) if others else None
+
+    @property
+    def fraction(self) -> float | None:
+        """The share of the machine's FMA peak that the subject's matrix products alone come to."""
+        if self.subject is None or not self.peak:
+            return None
+        return self.case.flops / self.timed[self.subject].median / max(self.peak)
+
+    def against(self, peer: str) -> Ratio | None:
+        """``peer`` over the subject, paired by rounds; None where one of them was not timed."""
+        if self.subject is None or peer not in self.timed:
+            return None
+        pairs = zip(self.timed[peer].samples, self.timed[self.subject].samples, strict=True)
+        ratios = [theirs / ours for theirs, ours in pairs]
+        return Ratio(peer, min(ratios), median(ratios), max(ratios))
+
+
+@dataclass
+class Results:
+    """A whole run.  ``info`` is what each contestant says of itself, ``absent`` why one is not there."""
+
+    date: str
+    machine: dict[str, Any]
+    options: dict[str, Any]
+    info: dict[str, dict[str, Any]] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def agreed(self) -> bool:
+        """Whether everyone who took part computed the right thing."""
+        return all(row.agreed for row in self.rows)
+
+    def groups(self) -> dict[tuple[str, int], list[Row]]:
+        """The rows by kind and number of threads."""
+        found: dict[tuple[str, int], list[Row]] = {}
+        for row in self.rows:
+            found.setdefault((row.case.kind, row.threads), []).append(row)
+        return dict(sorted(found.items(), key=lambda item: item[0][1]))
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, in values that JSON has."""
+        return {
+            "date": self.date,
+            "machine": self.machine,
+            "options": self.options,
+            "info": self.info,
+            "absent": self.absent,
+            "agreed": self.agreed,
+            "rows": [row_as_json(row) for row in self.rows],
+            "geometric_means": [
+                {"kind": kind, "threads": threads, "cases": len(rows)}
+                | {"fastest": mean(row.fastest for row in rows), "torch": mean(row.against(TORCH) for row in rows)}
+                for (kind, threads), rows in self.groups().items()
+            ],
+        }
+
+
+def mean(ratios: Iterable[Ratio | None]) -> float | None:
+    """The geometric mean of the medians of those that there are."""
+    known = [ratio.median for ratio in ratios if ratio is not None]
+    return geometric_mean(known) if known else None
+
+
+def row_as_json(row: Row) -> dict[str, Any]:
+    """A row with what follows from it."""
+    torch = row.against(TORCH)
+    return {
+        "name": row.case.name,
+        "case": asdict(row.case),
+        "flops": row.case.flops,
+        "threads": row.threads,
+        "bound": row.bound,
+        "subject": row.subject,
+        "fastest": None if row.fastest is None else row.fastest._asdict(),
+        "torch": None if torch is None else torch._asdict(),
+        "peak": row.peak,
+        "peak_fraction": row.fraction,
+        "memory": row.memory,
+        "others": row.others,
+        "contestants": {
+            name: asdict(s)
+            | {
+                "error": s.error if s.error is not None and isfinite(s.error) else None,
+                "median": s.median if s.samples else None,
+            }
+            for name, s in row.standings.items()
+        },
+    }

@@ -1,0 +1,103 @@
+"""Case after case: starting the contestants' processes, racing them, weighing them, ending them."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.cases import Case
+from benchmarks.channel import AbsentError, FailedError, Remote
+from benchmarks.machine import available, others
+from benchmarks.peers import PEAK, REFERENCE, TORCH
+from benchmarks.race import Pace, race
+from benchmarks.results import Results, Row
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run."""
+
+    cases: Sequence[Case]
+    contestants: Sequence[str]
+    threads: Sequence[int]
+    pace: Pace
+
+
+def run(plan: Plan, results: Results, progress: Callable[[str], None]) -> None:
+    """Add a row to ``results`` for each number of threads and case.
+
+    ``progress`` is called before each with what is next.  Where the run is interrupted, the rows so far are there.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        missing: dict[str, str] = {}
+        with present([REFERENCE], len(available()), folder, missing) as references:
+            if missing:
+                raise AbsentError(f"minirnn's plain equations cannot be built: {missing[REFERENCE]}")
+            (reference,) = references
+            for threads in plan.threads:
+                with present([*plan.contestants, PEAK], threads, folder, results.absent) as remotes:
+                    results.info |= {remote.name: remote.info for remote in remotes}
+                    for case in plan.cases:
+                        progress(f"{case.name}, {threads} thread{'s' * (threads > 1)}")
+                        results.rows.append(one_row(plan, case, threads, remotes, reference))
+                        if case.kind == "training" and threads == max(plan.threads):
+                            weigh(results.rows[-1], folder)
+
+
+def one_row(plan: Plan, case: Case, threads: int, remotes: Sequence[Remote], reference: Remote) -> Row:
+    """Race everyone who is there; the peak's meter is one of ``remotes``, if it is there."""
+    reference.prepare(case)
+    arrays = reference.check()
+    meter = next((remote for remote in remotes if remote.name == PEAK), None)
+    runners = [remote for remote in remotes if remote is not meter]
+    with others(remote.process.pid for remote in remotes) as disturbance:
+        peak = peak_of(meter, case, plan.pace)
+        row = race(case, threads, runners, arrays, plan.pace, peak)
+    row.others = disturbance.cores
+    return row
+
+
+def peak_of(meter: Remote | None, case: Case, pace: Pace) -> Callable[[], float] | None:
+    """What measures the machine's FMA peak, in FLOP/s; None where nothing does."""
+    if meter is None:
+        return None
+    try:
+        meter.prepare(case)
+        repeats = meter.calibrate(pace.sample)
+    except FailedError:
+        return None
+    return lambda: float(meter.info["flops"]) / meter.sample(repeats)
+
+
+def weigh(row: Row, folder: Path) -> None:
+    """Ask fresh processes of the subject and of torch how much they grow; of those that were timed."""
+    for name in dict.fromkeys([row.subject, TORCH]):
+        if name is not None and name in row.timed:
+            with present([name], row.threads, folder, {}) as remotes:
+                for remote in remotes:
+                    try:
+                        row.memory[name] = remote.memory(row.case)
+                    except FailedError:
+                        row.memory[name] = None
+
+
+@contextmanager
+def present(names: Sequence[str], threads: int, folder: Path, absent: dict[str, str]) -> Iterator[list[Remote]]:
+    """Those of the contestants that can be built; ``absent`` gets the others' reasons.  They start side by side."""
+    started: list[Remote] = []
+    try:
+        for name in names:
+            started.append(Remote(name, threads, folder))  # noqa: PERF401 - those that have started must be closed
+        there = []
+        for remote in started:
+            try:
+                remote.greet()
+                there.append(remote)
+            except AbsentError as error:
+                absent[remote.name] = str(error)
+        yield there
+    finally:
+        for remote in started:
+            remote.close()

@@ -1,0 +1,132 @@
+"""How kernels are compiled: three decorators, and where compiled kernels are kept.
+
+``inline`` is for the small functions that kernels are made of, ``part`` for the long ones, ``kernel`` for what Python
+calls.  All leave Python's lock alone, divide as NumPy does, and may fuse a multiplication with an addition; nothing
+else about floats is given up, so that a diverged model shows its NaN.
+
+A compiled kernel is kept on disk under a name that depends on the text of *every* file in this folder, on the versions of
+Python, Numba and llvmlite, on the processor and on the argument types: an edit anywhere makes a new name, and nothing
+stale is ever found.  (``cache=True`` of Numba's looks at the file of the kernel alone.)  A file is read only if its
+checksum is right and written whole or not at all; where none can be read or written, kernels are compiled anew.
+"""
+
+import hashlib
+import os
+import pickle
+import secrets
+import sys
+from functools import cache
+from pathlib import Path
+
+import llvmlite
+import numba
+from numba import njit
+from numba.core.caching import _Cache
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
+
+OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
+
+
+def inline(function):
+    """Compile into the caller."""
+    return njit(forceinline=True, no_cpython_wrapper=True, **OPTIONS)(function)
+
+
+def part(function):
+    """Compile once, to be called by kernels: for what is long and called from several places."""
+    return njit(no_cpython_wrapper=True, **OPTIONS)(function)
+
+
+def kernel(name):
+    """Compile for Python to call, and keep the result on disk under ``name``."""
+
+    def decorate(function):
+        dispatcher = njit(**OPTIONS)(function)
+        dispatcher._cache = KernelCache(name)
+        return dispatcher
+
+    return decorate
+
+
+@cache
+def sources():
+    """A digest of everything that compiled code depends on, processor and argument types apart."""
+    digest = hashlib.sha256(repr((sys.version, numba.__version__, llvmlite.__version__)).encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def cache_folder():
+    """Where compiled kernels are kept: ``MINIRNN_CACHE_DIR``, or the user's folder for such files."""
+    chosen = os.environ.get("MINIRNN_CACHE_DIR")
+    if chosen:
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA", "~/AppData/Local")
+    elif sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.path.expanduser(base)) / "minirnn"  # noqa: PTH111 - Path.expanduser raises where there is no home
+
+
+class KernelCache(_Cache):
+    """The files of one kernel: what a dispatcher of Numba's asks for compiled code, and gives it to."""
+
+    def __init__(self, name):
+        self.name, self.hits = name, 0
+
+    @property
+    def cache_path(self):
+        return str(cache_folder())
+
+    def enable(self):
+        """Nothing to do: whether a file can be used is found out when it is needed."""
+
+    def disable(self):
+        """Nothing to do."""
+
+    def flush(self):
+        """Nothing to do: there is no index."""
+
+    def file(self, sig, codegen):
+        """The file for one signature and processor."""
+        key = hashlib.sha256(repr((sources(), self.name, sig, codegen.magic_tuple())).encode()).hexdigest()
+        return cache_folder() / f"{self.name}-{key[:32]}.kernel"
+
+    def load_overload(self, sig, target_context):
+        target_context.refresh()
+        try:
+            checksum, data = split(self.file(sig, target_context.codegen()).read_bytes())
+        except OSError:
+            return None
+        if hashlib.sha256(data).digest() != checksum:
+            return None
+        found = CompileResult._rebuild(target_context, *pickle.loads(data))  # noqa: S301 - this program wrote it
+        self.hits += 1
+        return found
+
+    def save_overload(self, sig, data):
+        file, content = self.file(sig, data.codegen), dumps(data._reduce())
+        temporary = file.with_name(f".{secrets.token_hex(8)}.part")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(hashlib.sha256(content).digest() + content)
+            temporary.replace(file)
+        except OSError:  # a full disk, a home that cannot be written: the next process compiles again
+            try_to_remove(temporary)
+
+
+def split(content):
+    """A file's checksum and the rest."""
+    return content[:32], content[32:]
+
+
+def try_to_remove(path):
+    """Remove what was left half-written, where that is allowed."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return

@@ -1,0 +1,55 @@
+"""What a pass is told, as sizes and addresses: no array, so that one compiled kernel serves every layout."""
+
+from typing import NamedTuple
+
+
+class Pass(NamedTuple):
+    """Where one pass finds its numbers: sizes, and addresses of C-contiguous arrays (0: there is none).
+
+    Arrays are (T, B, ...) in the order of x's steps.  Where nothing is saved, ``slots`` is 1 and u, c and m hold one
+    step, and G holds ``chunk`` steps; else both hold all T.
+    """
+
+    T: int
+    B: int
+    D: int
+    H: int
+    reverse: int
+    slots: int
+    chunk: int  # steps whose P is computed at once
+    x: int  # (T, B, D), or
+    index: int  # (T, B) int64, the place of a one-hot vector's one
+    lengths: int  # (B) int64
+    W: int  # (D, N), N = gates · H
+    U: int  # (H, N)
+    b: int  # (N)
+    v: int  # (H), the bias of a product that is kept apart
+    h0: int  # (B, H)
+    c0: int  # (B, H)
+    y: int  # (T, B, Y) from the first of h's columns on
+    Y: int
+    G: int  # (T or chunk, B, stride): P, then the gates
+    stride: int
+    u: int  # (slots, B, H), the product kept apart
+    c: int  # (slots, B, H)
+    m: int  # (slots, B, H)
+    work: int  # for packed weights
+    sync: int  # one int64, 0: the barrier's counter
+
+
+class Back(NamedTuple):
+    """What the pass backward finds beside."""
+
+    dy: int  # (T, B, Z) from the first of h's columns on; with 0 steps, one (B, H) of zeros
+    Z: int
+    dy_steps: int
+    dh: int  # (B, H): the final state's gradient; on return, the initial state's
+    dc: int
+    dP: int  # (T, B, N); for a cell whose last product is apart (T, B, N + H): gates n, r, z, then du
+    dx: int  # (T, B, D)
+    dW: int
+    dU: int
+    db: int
+    dv: int
+    work: int
+    share: int  # entries of work for each thread alone, after the packed weights

@@ -1,0 +1,82 @@
+"""The twin of ``minirnn.layers.Linear``: y = x W + b and its transpose, on the tiles of the recurrent layers."""
+
+from typing import NamedTuple
+
+from minirnn.kernels.cpu.compiling import kernel
+from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of
+from minirnn.kernels.cpu.tiles import (
+    add_transposed_product,
+    pack,
+    pack_transposed,
+    packed_size,
+    panel_width,
+    product,
+)
+from minirnn.kernels.cpu.vectors import at, barrier, integers, numbers
+
+
+class Product(NamedTuple):
+    """Sizes, and addresses of C-contiguous arrays (0: there is none)."""
+
+    rows: int
+    K: int
+    N: int
+    turned: int  # W is stored as its transpose, (N, K): the weight of an Embedding
+    x: int  # (rows, K)
+    W: int  # (K, N)
+    b: int  # (N)
+    y: int  # (rows, N) to fill; in the pass backward, its gradient
+    dx: int  # (rows, K) to fill
+    dW: int  # as W, to be added to
+    db: int
+    work: int  # for packed weights, then ``share`` entries for each thread
+    share: int
+    sync: int
+
+
+@kernel("linear-forward")
+def forward(like, a, part, parts):
+    """y = x W + b."""
+    x, W, y, packed = numbers(a.x, like), numbers(a.W, like), numbers(a.y, like), numbers(a.work, like)
+    K, N, width = a.K, a.N, panel_width(x)
+    line, apart = width, K * width
+    if a.rows <= 4 and N % width == 0 and not a.turned:  # too few rows to be worth packing
+        packed, line, apart = W, N, width
+    elif a.turned:
+        pack_transposed(W, K, K, N, packed, K, part, parts)
+    else:
+        pack(W, N, K, N, packed, part, parts)
+    barrier(integers(a.sync), 0, parts)
+    low, high = begin(a.rows, part, parts), begin(a.rows, part + 1, parts)
+    start = numbers(a.b, like)
+    if a.b == 0:
+        start = at(numbers(a.work, like), packed_size(x, K, N) + part * a.share)
+        clear_row(start, N)
+    product(at(x, low * K), K, packed, line, apart, K, N, start, 0, at(y, low * N), N, high - low)
+
+
+@kernel("linear-backward")
+def backward(like, a, part, parts):
+    """dx = dy Wᵀ;  dW += xᵀ dy;  db += Σ dy."""
+    x, W, dy, packed = numbers(a.x, like), numbers(a.W, like), numbers(a.y, like), numbers(a.work, like)
+    dx, dW, db = numbers(a.dx, like), numbers(a.dW, like), numbers(a.db, like)
+    K, N, width = a.K, a.N, panel_width(x)
+    own = at(packed, packed_size(x, N, K) + part * a.share)
+    if a.turned:
+        pack(W, K, N, K, packed, part, parts)
+    else:
+        pack_transposed(W, N, N, K, packed, N, part, parts)
+    barrier(integers(a.sync), 0, parts)
+    low, high = begin(a.rows, part, parts), begin(a.rows, part + 1, parts)
+    clear_row(own, K)
+    product(at(dy, low * N), N, packed, width, N * width, N, K, own, 0, at(dx, low * K), K, high - low)
+    if a.turned:
+        low, high = columns_of(x, K, part, parts)
+        add_transposed_product(dy, N, N, x, K, low, high, a.rows, dW, K, own)
+    else:
+        low, high = columns_of(x, N, part, parts)
+        add_transposed_product(x, K, K, dy, N, low, high, a.rows, dW, N, own)
+    if a.db:
+        low, high = columns_of(x, N, part, parts)
+        for r in range(a.rows):
+            add_row(at(dy, r * N + low), at(db, low), high - low)

@@ -1,0 +1,48 @@
+"""Rows of numbers, and how threads share rows and columns."""
+
+from minirnn.kernels.cpu.compiling import inline
+from minirnn.kernels.cpu.tiles import panel_width
+from minirnn.kernels.cpu.vectors import get, lanes, load, put, store, zero
+
+
+@inline
+def begin(n, part, parts):
+    """Where a thread's share of ``n`` things begins; the next thread's beginning is its end."""
+    return n * part // parts
+
+
+@inline
+def copy_row(source, target, n):
+    """target = source."""
+    width = lanes(source)
+    whole = n // width * width
+    for j in range(0, whole, width):
+        store(load(source, j, None), target, j, None)
+    for j in range(whole, n):
+        put(get(source, j), target, j)
+
+
+@inline
+def add_row(source, target, n):
+    """target += source."""
+    width = lanes(source)
+    whole = n // width * width
+    for j in range(0, whole, width):
+        store(load(target, j, None) + load(source, j, None), target, j, None)
+    for j in range(whole, n):
+        put(get(target, j) + get(source, j), target, j)
+
+
+@inline
+def clear_row(target, n):
+    """target = 0."""
+    for j in range(n):
+        put(zero(target), target, j)
+
+
+@inline
+def columns_of(pointer, n, part, parts):
+    """A thread's columns of ``n``, from and to: whole panels."""
+    width = panel_width(pointer)
+    panels = (n + width - 1) // width
+    return begin(panels, part, parts) * width, min(n, begin(panels, part + 1, parts) * width)

@@ -1,0 +1,216 @@
+"""The twins of ``minirnn.scan`` and of the products around it: one layer in one direction, forward and backward.
+
+Threads run the same kernel, each with its number ``part`` of ``parts``, and meet at a few barriers.  None of them
+stands inside the loop over time, since every thread takes rows of the batch through the steps by itself.
+
+    forward    pack W and U
+               for each chunk of steps:
+                   P = X W + b, into G                                        | a barrier before and after
+                   for each step, this thread's rows: G += h U, then the cell's equations in place
+
+    backward   pack Wᵀ and Uᵀ                                                 | a barrier after
+               for each step in reverse, this thread's rows: the transposed equations, dh += dQ Uᵀ
+               dX = dP Wᵀ, this thread's rows;  dW, dU, db, this thread's columns   | a barrier before
+
+Each number is one chain of operations in an order that does not depend on ``parts``: the same bits for any number of
+threads.  ``reverse`` reads the steps of x last to first.  Rows that have ended (``lengths``) keep their state, and their
+gradient passes straight through.
+"""
+
+from minirnn.kernels.cpu import steps
+from minirnn.kernels.cpu.compiling import inline, kernel
+from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of, copy_row
+from minirnn.kernels.cpu.tiles import (
+    add_transposed_product,
+    pack,
+    pack_transposed,
+    packed_size,
+    panel_width,
+    product,
+)
+from minirnn.kernels.cpu.vectors import at, barrier, get, integers, lanes, numbers
+
+
+@inline
+def ended(lengths, row, t):
+    """Whether a row's length is at most t; 0 is the address of no lengths."""
+    return lengths != 0 and t >= get(integers(lengths), row)
+
+
+def make_forward(cell, step, gates, apart):
+    """The forward kernel of a cell with so many gates; ``apart``: the last gate's product with U is kept apart."""
+
+    @kernel(f"forward-{cell}")
+    def forward(like, a, part, parts):
+        T, B, D, H, Y, stride = a.T, a.B, a.D, a.H, a.Y, a.stride
+        N, sync, phase = gates * H, integers(a.sync), 0
+        x, W, U, G = numbers(a.x, like), numbers(a.W, like), numbers(a.U, like), numbers(a.G, like)
+        b, y = numbers(a.b, like), numbers(a.y, like)
+        width = panel_width(x)
+        joint = N - H if apart else N
+        # weights that are used only a few times are read as they are, if their columns are whole panels
+        panels = joint % width == 0 and (H % width == 0 or not apart)
+        packed_W, line_W, next_W = numbers(a.work, like), width, D * width
+        packed_U, line_U, next_U = at(packed_W, 0 if a.index else packed_size(x, D, N)), width, H * width
+        packed_V, V = at(packed_U, packed_size(x, H, joint)), at(U, joint)
+        if panels and T * B <= 8:
+            packed_W, line_W, next_W = W, N, width
+        elif not a.index:
+            pack(W, N, D, N, packed_W, part, parts)
+        if panels and T <= 4:
+            packed_U, line_U, next_U, packed_V = U, N, width, V
+        else:
+            pack(U, N, H, joint, packed_U, part, parts)
+            if apart:
+                pack(V, N, H, H, packed_V, part, parts)
+        first = begin(B, part, parts)
+        rows = begin(B, part + 1, parts) - first
+        for t0 in range(0, T, a.chunk):
+            phase = barrier(sync, phase, parts)
+            many = min(a.chunk, T - t0)
+            low, high = begin(many * B, part, parts), begin(many * B, part + 1, parts)
+            start = (T - t0 - many if a.reverse else t0) * B  # the chunk's first row in x
+            target = at(G, ((start if a.slots == T else 0) + low) * stride)
+            if a.index:
+                for k in range(low, high):
+                    copy_row(b, target, N)
+                    add_row(at(W, get(integers(a.index), start + k) * N), target, N)
+                    target = at(target, stride)
+            else:
+                product(
+                    at(x, (start + low) * D), D, packed_W, line_W, next_W, D, N, b, 0, target, stride, high - low
+                )
+            phase = barrier(sync, phase, parts)
+            if rows == 0:
+                continue
+            for t in range(t0, t0 + many):
+                now = T - 1 - t if a.reverse else t
+                before = now + 1 if a.reverse else now - 1
+                slot, kept, old = now if a.slots == T else now - start // B, now % a.slots, before % a.slots
+                h, ldh = (at(y, (before * B + first) * Y), Y) if t else (at(numbers(a.h0, like), first * H), H)
+                c = at(numbers(a.c, like), (old * B + first) * H) if t else at(numbers(a.c0, like), first * H)
+                g, u = at(G, (slot * B + first) * stride), at(numbers(a.u, like), (kept * B + first) * H)
+                product(h, ldh, packed_U, line_U, next_U, H, joint, g, stride, g, stride, rows)
+                if apart:
+                    product(h, ldh, packed_V, line_U, next_U, H, H, numbers(a.v, like), 0, u, H, rows)
+                h1 = at(y, (now * B + first) * Y)
+                c1 = at(numbers(a.c, like), (kept * B + first) * H)
+                m = at(numbers(a.m, like), (kept * B + first) * H)
+                for r in range(rows):
+                    if not ended(a.lengths, first + r, t):
+                        run(step, at(g, r * stride), at(u, r * H), at(h, r * ldh), at(c, r * H), at(h1, r * Y), at(c1, r * H), at(m, r * H), H)
+                    else:
+                        copy_row(at(h, r * ldh), at(h1, r * Y), H)
+                        if a.c:
+                            copy_row(at(c, r * H), at(c1, r * H), H)
+
+    @inline
+    def run(step, G, u, h, c, h1, c1, m, H):
+        width = lanes(G)
+        whole = H // width * width
+        for j in range(0, whole, width):
+            step(G, u, h, c, h1, c1, m, H, j, None)
+        if whole < H:
+            step(G, u, h, c, h1, c1, m, H, whole, H - whole)
+
+    return forward
+
+
+def make_backward(cell, unstep, gates, apart):
+    """The backward kernel of a cell; arguments as in ``make_forward``."""
+
+    @kernel(f"backward-{cell}")
+    def backward(like, a, d, part, parts):
+        T, B, D, H, Y, stride = a.T, a.B, a.D, a.H, a.Y, a.stride
+        N, sync, phase = gates * H, integers(a.sync), 0
+        wide = N + H if apart else N
+        x, W, U, G = numbers(a.x, like), numbers(a.W, like), numbers(a.U, like), numbers(a.G, like)
+        y, dy, dh, dc, dP = numbers(a.y, like), numbers(d.dy, like), numbers(d.dh, like), numbers(d.dc, like), numbers(d.dP, like)
+        dW, dU, db = numbers(d.dW, like), numbers(d.dU, like), numbers(d.db, like)
+        width = panel_width(x)
+        packed_U = numbers(d.work, like)
+        packed_W = at(packed_U, packed_size(x, N, H))
+        own = at(packed_W, packed_size(x, N, D) * (d.dx != 0) + part * d.share)
+        pack_transposed(U, N, N, H, packed_U, N, part, parts)
+        if d.dx and apart:
+            pack_transposed(at(W, N - H), N, H, D, packed_W, N, part, parts)
+            pack_transposed(W, N, N - H, D, at(packed_W, H * width), N, part, parts)
+        elif d.dx:
+            pack_transposed(W, N, N, D, packed_W, N, part, parts)
+        phase = barrier(sync, phase, parts)
+        first = begin(B, part, parts)
+        rows = begin(B, part + 1, parts) - first
+        q = H if apart else 0  # where dQ begins in dP
+        for t in range(T - 1 if rows else -1, -1, -1):
+            now = T - 1 - t if a.reverse else t
+            before = now + 1 if a.reverse else now - 1
+            h, ldh = (at(y, (before * B + first) * Y), Y) if t else (at(numbers(a.h0, like), first * H), H)
+            c = at(numbers(a.c, like), (before * B + first) * H) if t else at(numbers(a.c0, like), first * H)
+            g, h1, here = at(G, (now * B + first) * stride), at(y, (now * B + first) * Y), (now * B + first) * H
+            u, m = at(numbers(a.u, like), here), at(numbers(a.m, like), here)
+            above = at(dy, (now * B + first) * d.Z if d.dy_steps else first * H)
+            dp, below = at(dP, (now * B + first) * wide), at(dh, first * H)
+            for r in range(rows):
+                dpr, dhr, dyr = at(dp, r * wide), at(below, r * H), at(above, r * d.Z)
+                if ended(a.lengths, first + r, t):
+                    add_row(dyr, dhr, H)
+                    clear_row(dpr, wide)
+                else:
+                    run(unstep, at(g, r * stride), at(u, r * H), at(h, r * ldh), at(h1, r * Y), at(c, r * H), at(m, r * H), dyr, dhr, at(dc, (first + r) * H), dpr, H)
+            product(at(dp, q), wide, packed_U, width, N * width, N, H, below, H, below, H, rows)
+        phase = barrier(sync, phase, parts)
+        count = T * B
+        if d.dx:
+            low, high = begin(count, part, parts), begin(count, part + 1, parts)
+            clear_row(own, D)
+            product(at(dP, low * wide), wide, packed_W, width, N * width, N, D, own, 0, at(numbers(d.dx, like), low * D), D, high - low)
+        if apart:
+            add_columns(x, a, dP, wide, 0, N - H, H, dW, db, N, own, part, parts)
+            add_columns(x, a, dP, wide, H, 0, N - H, dW, db, N, own, part, parts)
+            low, high = begin(H, part, parts), begin(H, part + 1, parts)
+            for k in range(count):
+                add_row(at(dP, k * wide + N + low), at(numbers(d.dv, like), low), high - low)
+        else:
+            add_columns(x, a, dP, wide, 0, 0, N, dW, db, N, own, part, parts)
+        # dU = Σ h[t-1]ᵀ dQ[t]; before the first step stands h0
+        low, high = columns_of(x, N, part, parts)
+        edge = (T - 1) * B if a.reverse else 0  # the first step's rows
+        later, earlier = (0, B) if a.reverse else (B, 0)  # the other steps' rows, and those of the h before them
+        add_transposed_product(numbers(a.h0, like), H, H, at(dP, edge * wide + q), wide, low, high, B, dU, N, own)
+        add_transposed_product(at(y, earlier * Y), Y, H, at(dP, later * wide + q), wide, low, high, count - B, dU, N, own)
+
+    @inline
+    def run(unstep, G, u, h, h1, c, m, dy, dh, dc, dP, H):
+        width = lanes(G)
+        whole = H // width * width
+        for j in range(0, whole, width):
+            unstep(G, u, h, h1, c, m, dy, dh, dc, dP, H, j, None)
+        if whole < H:
+            unstep(G, u, h, h1, c, m, dy, dh, dc, dP, H, whole, H - whole)
+
+    return backward
+
+
+@inline
+def add_columns(x, a, dP, wide, source, target, n, dW, db, N, work, part, parts):
+    """dW and db from ``n`` columns of dP, which begin at ``source``, to those from ``target`` on: this thread's."""
+    low, high = columns_of(x, n, part, parts)
+    count = a.T * a.B
+    for k in range(count):
+        add_row(at(dP, k * wide + source + low), at(db, target + low), high - low)
+    if a.index:
+        for k in range(count):
+            place = get(integers(a.index), k) * N + target + low
+            add_row(at(dP, k * wide + source + low), at(dW, place), high - low)
+    else:
+        add_transposed_product(x, a.D, a.D, at(dP, source), wide, low, high, count, at(dW, target), N, work)
+
+
+CELLS = {
+    "TanhCell": (steps.tanh_step, steps.tanh_unstep, 1, False),
+    "ReluCell": (steps.relu_step, steps.relu_unstep, 1, False),
+    "GRUCell": (steps.gru_step, steps.gru_unstep, 3, True),
+    "LSTMCell": (steps.lstm_step, steps.lstm_unstep, 4, False),
+}
+FORWARD = {name: make_forward(name, step, gates, apart) for name, (step, _, gates, apart) in CELLS.items()}
+BACKWARD = {name: make_backward(name, unstep, gates, apart) for name, (_, unstep, gates, apart) in CELLS.items()}

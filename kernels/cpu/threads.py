@@ -1,0 +1,78 @@
+"""One pool of threads for all kernels."""
+
+import os
+import threading
+from numbers import Integral
+from queue import SimpleQueue
+
+
+class Pool:
+    """Threads that run one kernel at a time together with the thread that asks for it."""
+
+    def __init__(self) -> None:
+        self.size = chosen_size()
+        self._forget()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        """No threads yet; a forked child has none of its parent's."""
+        self._tasks = []
+        self._busy = threading.Lock()
+
+    def run(self, task, parts):
+        """``task(part, parts)`` for every part at once, ``parts`` or fewer; all are done on return.
+
+        While another thread has the pool, the caller works alone: kernels give the same bits for any number of parts.
+        """
+        parts = min(parts, self.size)
+        if parts < 2 or not self._busy.acquire(blocking=False):
+            task(0, 1)
+            return
+        try:
+            while len(self._tasks) < parts - 1:
+                tasks = SimpleQueue()
+                threading.Thread(target=_work, args=(tasks,), daemon=True, name="minirnn").start()
+                self._tasks.append(tasks)
+            done = threading.Semaphore(0)
+            for part in range(1, parts):
+                self._tasks[part - 1].put((task, part, parts, done))
+            task(0, parts)
+            for _ in range(1, parts):
+                done.acquire()
+        finally:
+            self._busy.release()
+
+
+def _work(tasks):
+    while True:
+        task, part, parts, done = tasks.get()
+        task(part, parts)
+        done.release()
+
+
+def chosen_size():
+    """Threads that the environment asks for, by the first of these names that it has, else one a processor."""
+    for name in ("MINIRNN_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
+        if os.environ.get(name, "").isdecimal() and int(os.environ[name]) > 0:
+            return int(os.environ[name])
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+POOL = Pool()
+
+
+def set_num_threads(n: int) -> None:
+    """Let kernels use up to ``n`` threads, 1 or more; results are the same, bit for bit, whatever ``n`` is.
+
+    At first it is ``MINIRNN_NUM_THREADS``, ``NUMBA_NUM_THREADS`` or ``OMP_NUM_THREADS``, the first that is set, or the
+    number of processors that this process may use.  NumPy's own threads are its library's affair.
+    """
+    if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
+        raise ValueError(f"the number of threads must be an integer of at least 1; got {n!r}")
+    POOL.size = int(n)
+
+
+def get_num_threads() -> int:
+    """How many threads kernels may use."""
+    return POOL.size

@@ -1,0 +1,299 @@
+"""Matrix products on register tiles, with the right-hand matrix packed once.
+
+A tile keeps ``rows`` x ``2 · panels`` vectors of the result in registers and runs over k: per k it loads 2 vectors of
+b a panel, and one number of a row, spread over a vector (Goto and van de Geijn 2008, "Anatomy of high-performance
+matrix multiplication").  A panel is two vectors wide.  ``pack`` lays a matrix out panel by panel, each a contiguous
+(K, 2 · lanes) block, the last one filled up with zeros, so that a scan over time does it once and not at every step, as
+a call of BLAS at every step must.
+
+Every entry of a result is one chain of fused multiply-adds over k, from its initial value on, in the same order
+whatever tile it falls into.  So a row of the result depends on that row of ``a`` alone, to the bit, and any split of
+the rows or columns between threads gives the same numbers.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from minirnn.kernels.cpu.compiling import inline, part
+from minirnn.kernels.cpu.vectors import (
+    CONTRACT,
+    REGISTERS,
+    Vector,
+    at,
+    get,
+    lanes,
+    load,
+    load_vector,
+    put,
+    scalar_type,
+    splat,
+    store,
+    store_vector,
+    vector_type,
+    zero,
+)
+
+UNROLL = 4  # steps of k in one round of a tile's loop
+HIGH = 8 if REGISTERS == 32 else 6  # rows of the largest tile: it keeps 2 · HIGH sums
+MIDDLE, WIDE = (2, 4) if REGISTERS == 32 else (1, 2)  # panels of the tiles for three or four rows, and for fewer
+
+
+def make_tile(rows, panels):
+    """The tile for so many rows and panels.
+
+    ``tile(a, row, step, b, line, panel, k, start, stride, c, ldc)``: c[m, :] = start[m, :] + Σₖ a[m, k] b[k, :], where
+    a[m, k] is ``a[m · row + k · step]``, panel p of b begins at ``b[p · panel]`` and each of its lines ``line`` entries
+    after the one before; rows of ``start`` are ``stride`` apart (0: one row for all), those of ``c`` ``ldc``.
+    """
+
+    @intrinsic
+    def tile(typingctx, a, row, step, b, line, panel, k, start, stride, c, ldc):
+        kind, i = Vector(a.dtype), types.intp
+        unit = isinstance(step, types.NoneType)  # a's numbers of one row are neighbours
+
+        def codegen(context, builder, sig, args):
+            a, row, step, b, line, panel, k_end, start, stride, c, ldc = args
+            vec, i64 = vector_type(kind.dtype), ir.IntType(64)
+            number = lambda n: ir.Constant(i64, n)
+            at = lambda p, n: builder.gep(p, [n])
+            name = f"llvm.fmuladd.v{vec.count}f{kind.dtype.bitwidth}"
+            fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vec, [vec] * 3), name)
+            a_rows = [at(a, builder.mul(row, number(m))) for m in range(rows)]
+            columns = [
+                (builder.mul(panel, number(p)), p, v) for p in range(panels) for v in range(2)
+            ]
+            grid = [(m, n) for m in range(rows) for n in range(2 * panels)]
+            place = lambda base, ld, m, n: at(base, builder.add(builder.mul(ld, number(m)), number(n * vec.count)))
+            initial = [load_vector(builder, place(start, stride, m, n), vec) for m, n in grid]
+
+            def step_of_k(k, sums):
+                line_k = builder.mul(k, line)
+                bs = [
+                    load_vector(builder, at(at(b, builder.add(line_k, shift)), number(v * vec.count)), vec)
+                    for shift, _, v in columns
+                ]
+                k_a = k if unit else builder.mul(k, step)
+                out = []
+                for m in range(rows):
+                    x = splat(builder, builder.load(at(a_rows[m], k_a), typ=scalar_type(kind.dtype)), vec)
+                    out += [builder.call(fma, [x, bs[n], sums[m * 2 * panels + n]], fastmath=CONTRACT) for n in range(2 * panels)]
+                return out
+
+            def loop(first, last, stride, sums):
+                """k = first, first + stride ... < last; the sums are carried in registers."""
+                before, body, done = builder.block, builder.append_basic_block("k"), builder.append_basic_block("done")
+                builder.cbranch(builder.icmp_signed("<", first, last), body, done)
+                builder.position_at_end(body)
+                k = builder.phi(i64)
+                phis = [builder.phi(vec) for _ in sums]
+                k.add_incoming(first, before)
+                for phi, value in zip(phis, sums, strict=True):
+                    phi.add_incoming(value, before)
+                new = list(phis)
+                for u in range(stride):
+                    if u:
+                        builder.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], side_effect=True)
+                    new = step_of_k(builder.add(k, number(u)), new)
+                k_next = builder.add(k, number(stride))
+                k.add_incoming(k_next, builder.block)
+                for phi, value in zip(phis, new, strict=True):
+                    phi.add_incoming(value, builder.block)
+                inside = builder.block
+                builder.cbranch(builder.icmp_signed("<", k_next, last), body, done)
+                builder.position_at_end(done)
+                results = []
+                for old, value in zip(sums, new, strict=True):
+                    phi = builder.phi(vec)
+                    phi.add_incoming(old, before)
+                    phi.add_incoming(value, inside)
+                    results.append(phi)
+                return results
+
+            whole = builder.and_(k_end, number(-UNROLL))
+            sums = loop(number(0), whole, UNROLL, initial)
+            sums = loop(whole, k_end, 1, sums)
+            for (m, n), value in zip(grid, sums, strict=True):
+                store_vector(builder, value, place(c, ldc, m, n))
+            return context.get_dummy_value()
+
+        step = step if unit else i
+        return types.void(a, i, step, b, i, i, i, start, i, c, i), codegen
+
+    return tile
+
+
+high, four, three, two, one = (make_tile(rows, 1) for rows in (HIGH, 4, 3, 2, 1))
+wide_four, wide_three, wide_two, wide_one = (
+    make_tile(rows, panels) for rows, panels in ((4, MIDDLE), (3, MIDDLE), (2, WIDE), (1, WIDE))
+)
+
+
+@intrinsic
+def room(typingctx, pointer):
+    """Memory for one tile's results, on the stack."""
+
+    def codegen(context, builder, sig, args):
+        size = HIGH * 2 * Vector(pointer.dtype).lanes
+        return cgutils.alloca_once(builder, scalar_type(pointer.dtype), size=size)
+
+    return pointer(pointer), codegen
+
+
+@inline
+def panel_width(pointer):
+    """Columns of one panel."""
+    return 2 * lanes(pointer)
+
+
+@inline
+def packed_size(pointer, k, n):
+    """Entries of a packed (k, n) matrix."""
+    width = panel_width(pointer)
+    return (n + width - 1) // width * width * k
+
+
+@inline
+def height(m):
+    """Rows of the next tile when ``m`` are left."""
+    if m >= HIGH:
+        return HIGH
+    if m >= 7 or m == 4:
+        return 4
+    return 3 if m >= 5 or m == 3 else m  # 5 = 3 + 2, 6 = 3 + 3
+
+
+@inline
+def one_tile(rows, a, row, b, line, k, start, stride, c, ldc):
+    """``rows`` of one panel."""
+    if rows == HIGH:
+        high(a, row, None, b, line, 0, k, start, stride, c, ldc)
+    elif rows == 4:
+        four(a, row, None, b, line, 0, k, start, stride, c, ldc)
+    elif rows == 3:
+        three(a, row, None, b, line, 0, k, start, stride, c, ldc)
+    elif rows == 2:
+        two(a, row, None, b, line, 0, k, start, stride, c, ldc)
+    else:
+        one(a, row, None, b, line, 0, k, start, stride, c, ldc)
+
+
+@part
+def product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m):
+    """c (m, n) = start + a (m, k) @ b (k, n); rows of ``a``, ``start`` and ``c`` are lda, stride and ldc apart.
+
+    Panel p of ``b`` begins at ``b[p · apart]``, each of its lines ``line`` entries after the one before.  Packed, that is
+    k · panel_width and panel_width; a plain matrix whose columns are whole panels is read with panel_width and n.
+    """
+    width = panel_width(a)
+    whole, p = n // width, 0
+    if m <= 4:  # tiles of few rows take several panels at once, to have sums enough under way
+        many = WIDE if m <= 2 else MIDDLE
+        while p + many <= whole:
+            bp, sp, cp = at(b, p * apart), at(start, p * width), at(c, p * width)
+            if m == 1:
+                wide_one(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc)
+            elif m == 2:
+                wide_two(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc)
+            elif m == 3:
+                wide_three(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc)
+            elif m == 4:
+                wide_four(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc)
+            p += many
+    while p < whole:
+        bp, i = at(b, p * apart), 0
+        while i < m:
+            rows = height(m - i)
+            s, r = at(start, i * stride + p * width), at(c, i * ldc + p * width)
+            one_tile(rows, at(a, i * lda), lda, bp, line, k, s, stride, r, ldc)
+            i += rows
+        p += 1
+    rest = n - whole * width
+    if rest:
+        bp, i, tile = at(b, p * apart), 0, room(a)
+        while i < m:
+            rows = height(m - i)
+            move(rows, rest, at(start, i * stride + p * width), stride, tile, width)
+            one_tile(rows, at(a, i * lda), lda, bp, line, k, tile, width, tile, width)
+            move(rows, rest, tile, width, at(c, i * ldc + p * width), ldc)
+            i += rows
+
+
+@inline
+def move(rows, columns, source, lds, target, ldt):
+    """Copy a (rows, columns) block."""
+    for i in range(rows):
+        for j in range(columns):
+            put(get(source, i * lds + j), target, i * ldt + j)
+
+
+@part
+def pack(b, ldb, k, n, packed, first, step):
+    """Lay out b (k, n), rows ``ldb`` apart, in panels: those numbered first, first + step ..., one thread's."""
+    width = panel_width(b)
+    half = width // 2
+    for p in range(first, (n + width - 1) // width, step):
+        source, target = at(b, p * width), at(packed, p * k * width)
+        columns = n - p * width
+        if columns >= width:
+            for i in range(k):
+                store(load(source, i * ldb, None), target, i * width, None)
+                store(load(source, i * ldb + half, None), target, i * width + half, None)
+        else:
+            for i in range(k):
+                left = min(columns, half)
+                store(load(source, i * ldb, left), target, i * width, None)
+                store(load(source, i * ldb + half, columns - left), target, i * width + half, None)
+
+
+@part
+def pack_transposed(b, ldb, k, n, packed, depth, first, step):
+    """Lay out bᵀ (k, n), where b is (n, k) with rows ``ldb`` apart, in panels that are ``depth`` lines each."""
+    width = panel_width(b)
+    for p in range(first, (n + width - 1) // width, step):
+        target = at(packed, p * depth * width)
+        for j in range(width):
+            if p * width + j < n:
+                source = at(b, (p * width + j) * ldb)
+                for i in range(k):
+                    put(get(source, i), target, i * width + j)
+            else:
+                for i in range(k):
+                    put(zero(b), target, i * width + j)
+
+
+BLOCK = 256  # steps of k between two visits to the same sums: a panel of so many lines stays in the first cache
+
+
+@part
+def add_transposed_product(a, lda, m, b, ldb, first, last, k, c, ldc, work):
+    """c[:, first:last] += aᵀ @ b[:, first:last] for a (k, m) and b (k, n): a weight's gradient, columns of one thread.
+
+    ``work`` has room for ``BLOCK · (m rounded up to HIGH + panel_width)`` entries: both sides are packed, block by block
+    of k, since a tile walks through k and would otherwise jump a row at each step.
+    """
+    width = panel_width(a)
+    panels = (m + HIGH - 1) // HIGH
+    panel_b, tile = at(work, panels * HIGH * BLOCK), room(a)
+    for k0 in range(0, k, BLOCK):
+        depth = min(BLOCK, k - k0)
+        for i in range(depth):
+            source = at(a, (k0 + i) * lda)
+            for q in range(panels):
+                target = at(work, q * HIGH * BLOCK + i * HIGH)
+                for j in range(HIGH):
+                    put(get(source, min(q * HIGH + j, m - 1)), target, j)
+        p = first
+        while p < last:
+            columns = min(width, last - p)
+            pack(at(b, k0 * ldb + p), ldb, depth, columns, panel_b, 0, 1)
+            for q in range(panels):
+                rows, aq, cq = min(HIGH, m - q * HIGH), at(work, q * HIGH * BLOCK), at(c, q * HIGH * ldc + p)
+                if rows == HIGH and columns == width:
+                    high(aq, 1, HIGH, panel_b, width, 0, depth, cq, ldc, cq, ldc)
+                else:
+                    move(rows, columns, cq, ldc, tile, width)
+                    high(aq, 1, HIGH, panel_b, width, 0, depth, tile, width, tile, width)
+                    move(rows, columns, tile, width, cq, ldc)
+            p += columns

@@ -1,0 +1,413 @@
+"""Vectors as wide as the machine's registers, for Numba code: a type, arithmetic, loads and stores.
+
+Numba leaves it to LLVM to find vectors in scalar loops, which it does for some loops and not for others.  Here a
+kernel says what it means: ``load`` takes as many neighbouring numbers as fit into one register, ``+ - * /`` work on
+all of them, and constants and numbers mix with vectors as scalars do with arrays in NumPy.  The code that is written
+on top is the same for float32 and float64 and for every width.
+
+The width is what LLVM says of the processor that the code is compiled for (AVX-512, AVX2, NEON, SSE); no processor is
+named.  ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` choose another one, as they do for Numba itself.
+"""
+
+import operator
+import os
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+from numba.core.typeconv import Conversion
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
+
+
+def _features():
+    """The vector extensions of the processor that Numba compiles for."""
+    if config.CPU_FEATURES is not None:
+        return {word[1:] for word in config.CPU_FEATURES.split(",") if word.startswith("+")}
+    return {name for name, there in llvm.get_host_cpu_features().items() if there}
+
+
+FEATURES = _features()
+AARCH64 = llvm.get_process_triple().startswith(("aarch64", "arm64"))
+VECTOR_BYTES = 64 if "avx512f" in FEATURES else 32 if "avx2" in FEATURES else 16
+REGISTERS = 32 if VECTOR_BYTES == 64 or AARCH64 else 16
+SPINS = 2000  # looks at a barrier's counter before the processor is offered to others
+CONTRACT = ("contract",)  # a * b + c may be one rounding; nothing else about floats is given up, NaN least of all
+
+
+class Vector(types.Type):
+    """``lanes`` numbers of one dtype in a register."""
+
+    def __init__(self, dtype):
+        self.dtype, self.lanes = dtype, VECTOR_BYTES * 8 // dtype.bitwidth
+        super().__init__(name=f"Vector({dtype}, {self.lanes})")
+
+    def can_convert_from(self, typingctx, other):
+        return Conversion.safe if isinstance(other, types.Number) else None
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, fe_type):
+        super().__init__(manager, fe_type, vector_type(fe_type.dtype))
+
+
+def scalar_type(dtype):
+    """LLVM's type of one number."""
+    return ir.FloatType() if dtype.bitwidth == 32 else ir.DoubleType()
+
+
+def vector_type(dtype):
+    """LLVM's type of one vector."""
+    return ir.VectorType(scalar_type(dtype), VECTOR_BYTES * 8 // dtype.bitwidth)
+
+
+def splat(builder, value, vec):
+    """A vector of equal numbers."""
+    one = builder.insert_element(ir.Constant(vec, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), vec.count), [0] * vec.count)
+    return builder.shuffle_vector(one, ir.Constant(vec, ir.Undefined), zeros)
+
+
+def constant(vec, value):
+    """The same constant in every lane."""
+    return ir.Constant(vec, [value] * vec.count)
+
+
+@lower_cast(types.Number, Vector)
+def _number_to_vector(context, builder, fromty, toty, value):
+    return splat(builder, context.cast(builder, value, fromty, toty.dtype), vector_type(toty.dtype))
+
+
+# ---------------------------------------------------------------------- arithmetic
+
+
+def _define(function, instruction):
+    @infer_global(function)
+    class _Typing(AbstractTemplate):
+        def generic(self, args, kws):
+            found = [a for a in args if isinstance(a, Vector)]
+            return signature(found[0], found[0], found[0]) if found and len(args) == 2 else None
+
+    @lower_builtin(function, Vector, Vector)
+    def _lowering(context, builder, sig, args):
+        return getattr(builder, instruction)(*args, flags=CONTRACT)
+
+
+for _function, _instruction in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
+    _define(_function, _instruction)
+
+
+def _vector(*args):
+    """The vector type among the types of an intrinsic's arguments; the others are converted to it."""
+    return next(a for a in args if isinstance(a, Vector))
+
+
+@intrinsic
+def at_most(typingctx, a, limit):
+    """min(a, limit); NaN where ``a`` is NaN."""
+    kind = _vector(a, limit)
+
+    def codegen(context, builder, sig, args):
+        a, limit = args
+        return builder.select(builder.fcmp_ordered("<", limit, a), limit, a)
+
+    return kind(kind, kind), codegen
+
+
+@intrinsic
+def at_least(typingctx, a, limit):
+    """max(a, limit); NaN where ``a`` is NaN."""
+    kind = _vector(a, limit)
+
+    def codegen(context, builder, sig, args):
+        a, limit = args
+        return builder.select(builder.fcmp_ordered("<", a, limit), limit, a)
+
+    return kind(kind, kind), codegen
+
+
+def _larger(builder, a, b):
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+@intrinsic
+def larger(typingctx, a, b):
+    """max(a, b), lane by lane; either where one is NaN."""
+
+    def codegen(context, builder, sig, args):
+        return _larger(builder, *args)
+
+    return a(a, a), codegen
+
+
+@intrinsic
+def square_root(typingctx, a):
+    """√a."""
+
+    def codegen(context, builder, sig, args):
+        vec = args[0].type
+        name = f"llvm.sqrt.v{vec.count}f{a.dtype.bitwidth}"
+        return builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(vec, [vec]), name), args)
+
+    return a(a), codegen
+
+
+@intrinsic
+def where_positive(typingctx, a, yes):
+    """``yes`` where a > 0 or a is NaN, else 0: relu's derivative, which does not hide a NaN."""
+    kind = _vector(a, yes)
+
+    def codegen(context, builder, sig, args):
+        a, yes = args
+        zero = constant(a.type, 0.0)
+        return builder.select(builder.fcmp_ordered("<=", a, zero), zero, yes)
+
+    return kind(kind, kind), codegen
+
+
+@intrinsic
+def round_and_power(typingctx, a):
+    """(n, 2**n) for n, the integer nearest to ``a``, which must lie well within the range of exponents.
+
+    Adding 1.5 · 2**23 (2**52 in float64) pushes the fraction of ``a`` out of the mantissa and leaves n in its lowest
+    bits; moved to where the exponent stands, and 1.0 added, they are 2**n.
+    """
+    mantissa, integer = (23, 32) if a.dtype.bitwidth == 32 else (52, 64)
+
+    def codegen(context, builder, sig, args):
+        vec = args[0].type
+        bits = ir.VectorType(ir.IntType(integer), vec.count)
+        magic = constant(vec, 1.5 * 2.0**mantissa)
+        moved = builder.fadd(args[0], magic)  # no flags: the order of these two is the point
+        n = builder.fsub(moved, magic)
+        raised = builder.shl(builder.bitcast(moved, bits), constant(bits, mantissa))
+        one = builder.bitcast(constant(vec, 1.0), bits)
+        return context.make_tuple(builder, sig.return_type, (n, builder.bitcast(builder.add(raised, one), vec)))
+
+    return types.UniTuple(a, 2)(a), codegen
+
+
+@intrinsic
+def is_single(typingctx, a):
+    """Whether a vector or pointer is of float32; known when compiling."""
+    single = a.dtype.bitwidth == 32
+
+    def codegen(context, builder, sig, args):
+        return cgutils.bool_t(single)
+
+    return types.boolean(a), codegen
+
+
+def _fold(name, instruction):
+    """An intrinsic that folds a vector to one number, halving it until one lane is left: a fixed order."""
+
+    @intrinsic
+    def fold(typingctx, a):
+        def codegen(context, builder, sig, args):
+            value = args[0]
+            while value.type.count > 1:
+                half = value.type.count // 2
+                undef, i32 = ir.Constant(value.type, ir.Undefined), ir.IntType(32)
+                parts = [
+                    builder.shuffle_vector(value, undef, ir.Constant(ir.VectorType(i32, half), list(lanes)))
+                    for lanes in (range(half), range(half, 2 * half))
+                ]
+                value = instruction(builder, *parts)
+            return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+        return a.dtype(a), codegen
+
+    fold.__name__ = name
+    return fold
+
+
+total = _fold("total", lambda builder, a, b: builder.fadd(a, b))
+highest = _fold("highest", _larger)
+
+# ---------------------------------------------------------------------- memory
+
+
+@intrinsic
+def numbers(typingctx, address, like):
+    """Pointer to numbers of the dtype of ``like``, from an address."""
+
+    def codegen(context, builder, sig, args):
+        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+    return types.CPointer(like)(types.intp, like), codegen
+
+
+@intrinsic
+def integers(typingctx, address):
+    """Pointer to int64 numbers, from an address."""
+
+    def codegen(context, builder, sig, args):
+        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+    return types.CPointer(types.int64)(types.intp), codegen
+
+
+@intrinsic
+def lanes(typingctx, pointer):
+    """Numbers in one vector of what ``pointer`` points to; known when compiling."""
+    n = Vector(pointer.dtype).lanes
+
+    def codegen(context, builder, sig, args):
+        return ir.Constant(ir.IntType(64), n)
+
+    return types.intp(pointer), codegen
+
+
+@intrinsic
+def at(typingctx, pointer, i):
+    """``pointer`` moved on by ``i`` entries."""
+
+    def codegen(context, builder, sig, args):
+        return builder.gep(args[0], [args[1]])
+
+    return pointer(pointer, types.intp), codegen
+
+
+def _mask(builder, vec, count):
+    """Which lanes are among the first ``count``."""
+    wide = ir.VectorType(ir.IntType(64), vec.count)
+    numbers = ir.Constant(wide, list(range(vec.count)))
+    return builder.icmp_signed("<", numbers, splat(builder, count, wide))
+
+
+def _masked(builder, name, vec, signature):
+    ending = f"v{vec.count}f{32 if isinstance(vec.element, ir.FloatType) else 64}.p0"
+    return cgutils.get_or_insert_function(builder.module, signature, f"llvm.masked.{name}.{ending}")
+
+
+def load_vector(builder, pointer, vec):
+    """A vector from memory that need not be aligned."""
+    value = builder.load(builder.bitcast(pointer, ir.PointerType(vec)), typ=vec)
+    value.align = vec.element.get_abi_size(_LAYOUT)
+    return value
+
+
+def store_vector(builder, value, pointer):
+    """The counterpart of load_vector."""
+    done = builder.store(value, builder.bitcast(pointer, ir.PointerType(value.type)))
+    done.align = value.type.element.get_abi_size(_LAYOUT)
+
+
+_LAYOUT = llvm.create_target_data("")
+
+
+@intrinsic
+def load(typingctx, pointer, i, count):
+    """A vector from ``pointer[i:]``: all lanes if ``count`` is None, else the first ``count``, and 0 in the others."""
+    kind = Vector(pointer.dtype)
+
+    def codegen(context, builder, sig, args):
+        pointer, i, count = args
+        vec, here = vector_type(kind.dtype), builder.gep(pointer, [i])
+        if isinstance(sig.args[2], types.NoneType):
+            return load_vector(builder, here, vec)
+        mask = _mask(builder, vec, count)
+        here = builder.bitcast(here, ir.PointerType(vec))
+        function = _masked(builder, "load", vec, ir.FunctionType(vec, [here.type, ir.IntType(32), mask.type, vec]))
+        align = ir.Constant(ir.IntType(32), kind.dtype.bitwidth // 8)
+        return builder.call(function, [here, align, mask, constant(vec, 0.0)])
+
+    return kind(pointer, types.intp, count if isinstance(count, types.NoneType) else types.intp), codegen
+
+
+@intrinsic
+def store(typingctx, value, pointer, i, count):
+    """Write a vector to ``pointer[i:]``: all lanes if ``count`` is None, else the first ``count``."""
+    kind = Vector(pointer.dtype)
+
+    def codegen(context, builder, sig, args):
+        value, pointer, i, count = args
+        here, vec = builder.gep(pointer, [i]), value.type
+        if isinstance(sig.args[3], types.NoneType):
+            store_vector(builder, value, here)
+            return context.get_dummy_value()
+        mask = _mask(builder, vec, count)
+        here = builder.bitcast(here, ir.PointerType(vec))
+        void = ir.FunctionType(ir.VoidType(), [vec, here.type, ir.IntType(32), mask.type])
+        align = ir.Constant(ir.IntType(32), kind.dtype.bitwidth // 8)
+        builder.call(_masked(builder, "store", vec, void), [value, here, align, mask])
+        return context.get_dummy_value()
+
+    return types.void(kind, pointer, types.intp, count if isinstance(count, types.NoneType) else types.intp), codegen
+
+
+@intrinsic
+def get(typingctx, pointer, i):
+    """``pointer[i]``, one number."""
+
+    def codegen(context, builder, sig, args):
+        return builder.load(builder.gep(args[0], [args[1]]), typ=context.get_value_type(pointer.dtype))
+
+    return pointer.dtype(pointer, types.intp), codegen
+
+
+@intrinsic
+def put(typingctx, value, pointer, i):
+    """``pointer[i] = value``, one number."""
+
+    def codegen(context, builder, sig, args):
+        value, pointer, i = args
+        builder.store(value, builder.gep(pointer, [i]))
+        return context.get_dummy_value()
+
+    return types.void(pointer.dtype, pointer, types.intp), codegen
+
+
+@intrinsic
+def zero(typingctx, pointer):
+    """0 in the dtype of what ``pointer`` points to."""
+
+    def codegen(context, builder, sig, args):
+        return ir.Constant(scalar_type(pointer.dtype), 0.0)
+
+    return pointer.dtype(pointer), codegen
+
+
+# ---------------------------------------------------------------------- threads
+
+
+@intrinsic
+def barrier(typingctx, sync, phase, parts):
+    """Wait until all ``parts`` threads have come here for the ``phase``-th time; returns phase + 1.
+
+    ``sync`` points to an int64 that is 0 when the kernel starts: the arrivals so far.
+    """
+
+    def codegen(context, builder, sig, args):
+        counter, phase, parts = args
+        i64 = ir.IntType(64)
+        following = builder.add(phase, ir.Constant(i64, 1))
+        target = builder.mul(following, parts)
+        with builder.if_then(builder.icmp_signed(">", parts, ir.Constant(i64, 1))):
+            builder.atomic_rmw("add", counter, ir.Constant(i64, 1), "acq_rel")
+            look, wait, met = (builder.append_basic_block(name) for name in ("look", "wait", "met"))
+            before = builder.block
+            builder.branch(look)
+            builder.position_at_end(look)
+            spins = builder.phi(i64)
+            spins.add_incoming(ir.Constant(i64, 0), before)
+            seen = builder.load_atomic(counter, "acquire", 8, typ=i64)
+            builder.cbranch(builder.icmp_signed(">=", seen, target), met, wait)
+            builder.position_at_end(wait)
+            if os.name == "posix":
+                with builder.if_then(builder.icmp_signed(">", spins, ir.Constant(i64, SPINS))):
+                    offer = ir.FunctionType(ir.IntType(32), [])
+                    builder.call(cgutils.get_or_insert_function(builder.module, offer, "sched_yield"), [])
+            spins.add_incoming(builder.add(spins, ir.Constant(i64, 1)), builder.block)
+            builder.branch(look)
+            builder.position_at_end(met)
+        return following
+
+    return types.intp(sync, types.intp, types.intp), codegen

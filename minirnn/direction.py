@@ -1,0 +1,140 @@
+"""One recurrent layer in one direction: the products around the scan over time, and the gradients of its weights.
+
+A ``Pass`` is one forward and what its backward needs.  The plain one is here, over any cell and on any backend; where
+the backend has a kernel for the cell, ``fused.py`` has its twin.
+"""
+
+from typing import Any
+
+from minirnn.backend import Array
+from minirnn.base import Layer, Reader, Result, Run, State
+from minirnn.fused import FusedPass
+from minirnn.parameters import Spec
+from minirnn.protocol import Arrays, block_of, recurrent_bias_of, stages_of, units_of
+from minirnn.scan import Scan, flip, turned
+
+
+class Direction(Layer):
+    """One layer in one direction.  Its state is a tuple of (B, H) arrays.
+
+    Weights ``W (D, G·H)``, ``U (H, G·H)``, ``b (G·H)``, ``b<gate> (H)`` for each recurrent bias, the cell's per-unit
+    weights (H), and ``h0``, ``c0`` ... (H) for trainable initial states.
+    """
+
+    def __init__(self, cell: Any, input_size: int, hidden_size: int, *, reverse: bool, trainable_state: bool) -> None:
+        self.cell, self.input_size, self.hidden_size = cell, input_size, hidden_size
+        self.output_size = hidden_size
+        self.reverse, self.trainable_state = reverse, trainable_state
+        self.gates = tuple(gate for stage in stages_of(cell) for gate in stage.gates)
+
+    def specs(self) -> dict[str, Spec]:
+        D, H, width = self.input_size or 0, self.hidden_size, len(self.gates) * self.hidden_size
+        letters = getattr(self.cell, "chapter_gates", self.gates)
+        specs = {
+            "W": Spec((D, width), "input", H, tuple(f"W_x{g}" for g in letters)),
+            "U": Spec((H, width), "recurrent", H, tuple(f"W_h{g}" for g in letters)),
+            "b": Spec((width,), "bias", H, tuple(f"b_{g}" for g in letters)),
+        }
+        for stage in stages_of(self.cell):
+            specs |= {f"b{gate}": Spec((H,), "bias", H) for gate in recurrent_bias_of(stage)}
+            specs |= {name: Spec((H,), "unit", H) for name in units_of(stage)}
+        if self.trainable_state:
+            specs |= {f"{name}0": Spec((H,), "state", H) for name in self.cell.state}
+        return specs
+
+    def initial(self, B: int, run: Run) -> Arrays:
+        """The state before the first step when none was given."""
+        p = run.parameters
+        zeros = p.backend.xp.zeros((B, self.hidden_size), p.dtype)
+        return tuple(zeros + self.weight(f"{n}0") if self.trainable_state else zeros for n in self.cell.state)
+
+    def apply(self, x: Array, state: State, run: Run, out: Array | None = None) -> Result:
+        """One pass; y is written to ``out`` (T, B, H) if that is given, and must not change until backward."""
+        p = run.parameters
+        xp, given = p.backend.xp, state is not None
+        B = x.shape[1]
+        kernels = p.backend.scans(self.cell)
+        one = PlainPass(self, run) if kernels is None else FusedPass(self, run, kernels)
+        y, final = one.forward(x, state if given else self.initial(B, run), out)
+
+        def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
+            if dy is None and dstate is None:
+                zeros = xp.zeros((B, self.hidden_size), p.dtype)
+                return None, tuple(zeros for _ in self.cell.state)
+            if dstate is None:
+                dstate = tuple(xp.zeros((B, self.hidden_size), p.dtype) for _ in self.cell.state)
+            dx, dstate = one.backward(dy, dstate)
+            if not given and self.trainable_state:
+                for name, d in zip(self.cell.state, dstate, strict=True):
+                    self.add(f"{name}0", d.sum(0))
+            return dx, dstate
+
+        return Result(y, final, pull, one.named() if run.training else {})
+
+    def add(self, name: str, gradient: Array) -> None:
+        """Add to the gradient of a weight."""
+        total = self.grad(name)
+        total += gradient
+
+    def turn(self, a: Array, run: Run) -> Array:
+        """``a`` (T, B, ...) in this direction's order of steps; turning twice gives ``a`` again."""
+        return flip(a, run) if self.reverse else a
+
+
+class PlainPass:
+    """The products before and after a ``Scan`` of any cell."""
+
+    def __init__(self, layer: Direction, run: Run) -> None:
+        self.layer, self.run, self.xp = layer, run, run.parameters.backend.xp
+        self.carry = None if run.past is None else run.past[:, :, None]
+        weights = {name: layer.weight(name) for name in layer.specs()}
+        self.scan = Scan(layer.cell, layer.hidden_size, weights, self.xp)
+
+    def forward(self, x: Array, state: Arrays, out: Array | None) -> tuple[Array, Arrays]:
+        """y, in ``out`` if that is given, and the final state."""
+        layer, (T, B) = self.layer, x.shape[:2]
+        self.x = x = layer.turn(x, self.run)
+        if x.dtype.kind in "iu":
+            P = layer.weight("W")[x] + layer.weight("b")
+        else:
+            P = (x.reshape(T * B, layer.input_size) @ layer.weight("W")).reshape(T, B, -1)
+            P += layer.weight("b")
+        h, final = self.scan.forward(P, state, self.carry, save=self.run.training)
+        y = layer.turn(h[1:], self.run)
+        if out is None:
+            return y, final
+        out[...] = y
+        return out, final
+
+    def backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
+        """The gradients of x, None for integers, and of the initial state; adds those of the weights."""
+        layer, x = self.layer, self.x
+        (T, B), D = x.shape[:2], layer.input_size or 0
+        dy = None if dy is None else layer.turn(dy, self.run)
+        dP, dQ, dunits, dstate = self.scan.backward(dy, dstate, self.carry)
+        rows = dP.reshape(T * B, dP.shape[2])
+        self._accumulate(dQ, dunits)
+        layer.add("b", rows.sum(0))
+        if x.dtype.kind in "iu":
+            self.run.parameters.backend.add_rows(layer.grad("W"), x.reshape(-1), rows)
+            return None, dstate
+        layer.add("W", x.reshape(T * B, D).T @ rows)
+        dx = (rows @ layer.weight("W").T).reshape(T, B, D)
+        return layer.turn(dx, self.run), dstate
+
+    def _accumulate(self, dQ: list[Array], dunits: list[list[Array]]) -> None:
+        """The gradients of what stands inside the scan."""
+        layer, scan = self.layer, self.scan
+        dU, H = layer.grad("U"), layer.hidden_size
+        for k, stage in enumerate(scan.stages):
+            A, rows = scan.A[k].reshape(-1, H), dQ[k].reshape(-1, dQ[k].shape[-1])
+            dU[:, scan.columns[k]] += A.T @ rows
+            for gate in recurrent_bias_of(stage):
+                layer.add(f"b{gate}", rows[:, block_of(stage, gate, H)].sum(0))
+            for name, d in zip(units_of(stage), dunits[k], strict=True):
+                layer.add(name, d)
+
+    def named(self) -> dict[str, Reader]:
+        """Readers of what was saved, in the order of x's steps."""
+        saved = self.scan.named()
+        return {name: turned(read, self.run) for name, read in saved.items()} if self.layer.reverse else saved
