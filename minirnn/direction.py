@@ -76,6 +76,10 @@ class Direction(Layer):
         total = self.grad(name)
         total += gradient
 
+    def place(self, name: str) -> tuple[int, int]:
+        """Where a weight and its gradient lie in memory."""
+        return self.bound.addresses(self.prefix + name)
+
     def turn(self, a: Array, run: Run) -> Array:
         """``a`` (T, B, ...) in this direction's order of steps; turning twice gives ``a`` again."""
         return flip(a, run) if self.reverse else a

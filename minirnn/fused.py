@@ -1,7 +1,7 @@
-"""The twin of ``direction.PlainPass`` for cells that the backend has kernels for: arrays and sizes, handed over.
+"""The twin of ``direction.PlainPass`` for cells that the backend has kernels for: sizes and addresses, handed over.
 
-What is saved for backward lies in few arrays, gate beside gate, as the kernels wrote it; ``named`` finds the quantities
-of ``cells.py`` in them.
+What is saved for backward lies in one stretch of memory, gate beside gate, as the kernels wrote it; ``named`` finds the
+quantities of ``cells.py`` in it.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ class FusedPass:
     def __init__(self, layer: Any, run: Run, kernels: Any) -> None:
         self.layer, self.run, self.kernels = layer, run, kernels
         self.backend, self.dtype = run.parameters.backend, run.parameters.dtype
-        self.cell = layer.cell
+        self.cell: str = layer.cell.__name__
         # kernels read a reverse direction's steps last to first; with lengths, each row is turned within its own
         self.flipped = layer.reverse and run.past is not None
         self.lengths: Array | None = None
@@ -32,55 +32,58 @@ class FusedPass:
 
     def forward(self, x: Array, state: Arrays, out: Array | None) -> tuple[Array, Arrays]:
         """y, in ``out`` if that is given, and the final state."""
-        layer, empty, save = self.layer, self.backend.empty, self.run.training
+        layer, empty, save, dtype = self.layer, self.backend.empty, self.run.training, self.dtype
+        address, packed = self.backend.address, self.kernels.packed
         T, B = x.shape[:2]
-        H, N, dtype = layer.hidden_size, len(layer.gates) * layer.hidden_size, self.dtype
+        D, H, N = layer.input_size, layer.hidden_size, len(layer.gates) * layer.hidden_size
+        tanh, gru, lstm = (self.cell == name for name in ("TanhCell", "GRUCell", "LSTMCell"))
         if self.flipped:
             x = flip(x, self.run)
-        self.indices = x.dtype.kind in "iu"
-        self.x = np.ascontiguousarray(x, np.int64 if self.indices else dtype)
+        indices = x.dtype.kind in "iu"
+        self.x = np.ascontiguousarray(x, np.int64 if indices else dtype)
         self.y = empty((T, B, H), dtype) if self.flipped or out is None else out
         self.state = tuple(np.array(s, dtype, order="C") if save else np.ascontiguousarray(s) for s in state)
         slots = T if save else 1
-        chunk = min(T, max(1, CHUNK // (B * N)) if B else T)
-        is_tanh, is_gru, is_lstm = (self.cell.__name__ == name for name in ("TanhCell", "GRUCell", "LSTMCell"))
-        self.G = self.y if is_tanh else empty((T if save else chunk, B, N), dtype)
-        self.u = empty((slots, B, H), dtype) if is_gru else None
-        self.c, self.m = (empty((slots, B, H), dtype) if is_lstm else None for _ in range(2))
-        D, packed, address = layer.input_size or 0, self.kernels.packed, self.kernels.address
-        size = packed(D, N, dtype) + (packed(H, N - H, dtype) + packed(H, H, dtype) if is_gru else packed(H, N, dtype))
-        work, sync = empty((size,), dtype), np.zeros(1, np.int64)
+        chunk = min(T, max(1, CHUNK // max(1, B * N)))
+        # one stretch for what is saved: G, then u, or c and m
+        self.sizes = (0 if tanh else (T if save else chunk) * B * N, slots * B * H * (gru + 2 * lstm))
+        self.memory = empty((sum(self.sizes),), dtype)
+        work = empty((packed(D, N, dtype) + packed(H, N, dtype) + gru * packed(H, H, dtype),), dtype)
+        place, y, item = address(self.memory), address(self.y), dtype.itemsize
+        beside, Y = place + self.sizes[0] * item, row_stride(self.y)
+        operations = 2 * T * B * (D + H) * N
         self.a = Pass(
             T=T,
             B=B,
             D=D,
             H=H,
             reverse=int(layer.reverse and not self.flipped),
-            slots=T if is_tanh else slots,
+            slots=T if tanh else slots,
             chunk=chunk,
-            x=0 if self.indices else address(self.x),
-            index=address(self.x) if self.indices else 0,
+            x=0 if indices else address(self.x),
+            index=address(self.x) if indices else 0,
             lengths=0 if self.lengths is None else address(self.lengths),
-            W=address(layer.weight("W")),
-            U=address(layer.weight("U")),
-            b=address(layer.weight("b")),
-            v=address(layer.weight("bn")) if is_gru else 0,
+            W=layer.place("W")[0],
+            U=layer.place("U")[0],
+            b=layer.place("b")[0],
+            v=layer.place("bn")[0] if gru else 0,
             h0=address(self.state[0]),
-            c0=address(self.state[1]) if is_lstm else 0,
-            y=address(self.y),
-            Y=row_stride(self.y),
-            G=address(self.G),
-            stride=row_stride(self.G),
-            u=0 if self.u is None else address(self.u),
-            c=0 if self.c is None else address(self.c),
-            m=0 if self.m is None else address(self.m),
+            c0=address(self.state[1]) if lstm else 0,
+            y=y,
+            Y=Y,
+            G=y if tanh else place,
+            stride=Y if tanh else N,
+            u=beside if gru else 0,
+            c=beside if lstm else 0,
+            m=beside + slots * B * H * item if lstm else 0,
             work=address(work),
-            sync=address(sync),
+            sync=0,
+            last=0,
         )
         if B:
-            self.kernels.forward(self.cell.__name__, dtype, self.a, work=2 * T * B * (D + H) * N)
+            self.kernels.forward(self.cell, dtype, self.a, operations)
         last = 0 if self.a.reverse else T - 1
-        final = (self.y[last],) if self.c is None else (self.y[last], self.c[last % slots])
+        final = (self.y[last], self._saved(0, slots)[last % slots]) if lstm else (self.y[last],)
         if not self.flipped:
             return self.y, final
         y = flip(self.y, self.run)
@@ -92,19 +95,20 @@ class FusedPass:
     def backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
         """The gradients of x, None for integers, and of the initial state; adds those of the weights."""
         layer, empty, dtype, a = self.layer, self.backend.empty, self.dtype, self.a
+        address, packed = self.backend.address, self.kernels.packed
         T, B, D, H, N = a.T, a.B, a.D, a.H, len(layer.gates) * a.H
+        gru = self.cell == "GRUCell"
         if dy is None:
             given = np.zeros((1, B, H), dtype)
         else:
             given = evenly_spaced(flip(dy, self.run) if self.flipped else dy)
         back = tuple(np.array(d, dtype, order="C") for d in dstate)  # the kernel replaces them
-        dP = empty((T, B, N + H if self.u is not None else N), dtype)
-        dx = None if self.indices else empty((T, B, D), dtype)
-        packed, address, share = self.kernels.packed, self.kernels.address, self.kernels.share(max(D, H), dtype)
+        dP = empty((T, B, N + gru * H), dtype)
+        dx = None if a.index else empty((T, B, D), dtype)
         operations = 4 * T * B * (D + H) * N
+        share = self.kernels.share(max(D, H), dtype)
         weights = packed(N, H, dtype) + (0 if dx is None else packed(N, D, dtype))
-        room = weights + self.kernels.threads(operations) * share
-        work, sync = empty((room,), dtype), np.zeros(1, np.int64)
+        work = empty((weights + self.kernels.threads(operations) * share,), dtype)
         d = Back(
             dy=address(given),
             Z=row_stride(given),
@@ -113,40 +117,46 @@ class FusedPass:
             dc=address(back[1]) if len(back) > 1 else 0,
             dP=address(dP),
             dx=0 if dx is None else address(dx),
-            dW=address(layer.grad("W")),
-            dU=address(layer.grad("U")),
-            db=address(layer.grad("b")),
-            dv=address(layer.grad("bn")) if self.u is not None else 0,
+            dW=layer.place("W")[1],
+            dU=layer.place("U")[1],
+            db=layer.place("b")[1],
+            dv=layer.place("bn")[1] if gru else 0,
             work=address(work),
             share=share,
         )
         if B:
-            self.kernels.backward(self.cell.__name__, dtype, a._replace(sync=address(sync)), d, work=operations)
+            self.kernels.backward(self.cell, dtype, a, d, operations)
         return (flip(dx, self.run) if self.flipped and dx is not None else dx), back
+
+    def _saved(self, k: int, slots: int) -> Array:
+        """The k-th (slots, B, H) array after the gates."""
+        B, H = self.a.B, self.a.H
+        start = self.sizes[0] + k * slots * B * H
+        return self.memory[start : start + slots * B * H].reshape(slots, B, H)
 
     def named(self) -> dict[str, Reader]:
         """Readers of what was saved, by the names of ``cells.py``, in the order of x's steps."""
-        H = self.layer.hidden_size
-        reverse = bool(self.a.reverse)
+        T, B, H, N = self.a.T, self.a.B, self.a.H, len(self.layer.gates) * self.a.H
 
-        def before(a: Array, initial: Array) -> Array:
+        def gate(k: int) -> Reader:
+            return lambda: self.memory[: T * B * N].reshape(T, B, N)[:, :, k * H : (k + 1) * H]
+
+        def before(read: Reader, initial: Array) -> Reader:
             """The state before each step."""
-            parts = (a[1:], initial[None]) if reverse else (initial[None], a[:-1])
-            return np.concatenate(parts)
+            if self.a.reverse:
+                return lambda: np.concatenate((read()[1:], initial[None]))
+            return lambda: np.concatenate((initial[None], read()[:-1]))
 
-        found: dict[str, Reader] = {
-            gate: lambda k=k: self.G[:, :, k * H : (k + 1) * H] for k, gate in enumerate(self.layer.gates)
-        }
-        name = self.cell.__name__
-        if name == "TanhCell":
+        found: dict[str, Reader] = {name: gate(k) for k, name in enumerate(self.layer.gates)}
+        if self.cell == "TanhCell":
             found = {"h1": lambda: self.y}
-        elif name == "ReluCell":
-            found = {"a": lambda: self.G}
-        elif name == "GRUCell":
-            found |= {"u": lambda: self.u, "h": lambda: before(self.y, self.state[0])}
+        elif self.cell == "ReluCell":
+            found = {"a": gate(0)}
+        elif self.cell == "GRUCell":
+            found |= {"u": lambda: self._saved(0, T), "h": before(lambda: self.y, self.state[0])}
         else:
-            found |= {"c": lambda: before(self.c, self.state[1]), "m": lambda: self.m}
-        return {key: turned(read, self.run) for key, read in found.items()} if self.flipped else found
+            found |= {"c": before(lambda: self._saved(0, T), self.state[1]), "m": lambda: self._saved(1, T)}
+        return {name: turned(read, self.run) for name, read in found.items()} if self.flipped else found
 
 
 def row_stride(a: Array) -> int:

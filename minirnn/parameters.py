@@ -94,6 +94,7 @@ class Parameters:
         size = max((slot.end for slot in self.slots.values()), default=0)
         self.weights = backend.zeros(size, dtype)
         self.grads = backend.zeros(size, dtype)
+        self._locate()
         self.frozen: set[str] = set()
         self.seed = self.calls = self.updates = 0
 
@@ -104,6 +105,15 @@ class Parameters:
             vector = self.backend.zeros(len(state[name]), self.dtype)
             vector[...] = state[name]
             setattr(self, name, vector)
+        self._locate()
+
+    def _locate(self) -> None:
+        self._places = tuple(self.backend.address(a) for a in (self.weights, self.grads))
+
+    def addresses(self, name: str) -> tuple[int, int]:
+        """Where a weight and its gradient lie in memory."""
+        shift = self.slots[name].offset * self.dtype.itemsize
+        return self._places[0] + shift, self._places[1] + shift
 
     def fits(self, specs: dict[str, Spec], backend: Backend, dtype: np.dtype[Any]) -> bool:
         """Whether these vectors are laid out for ``specs``, there and in that dtype."""

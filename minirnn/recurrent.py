@@ -7,7 +7,9 @@ from minirnn.base import Layer, Pull, Reader, Result, Run, State, check_size
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell, split
 from minirnn.direction import Direction
 from minirnn.layers import check_probability, drop
+from minirnn.parameters import Parameters
 from minirnn.protocol import Arrays, check_cell
+from minirnn.shortcall import ShortCall, prepare
 
 
 class Recurrent(Layer):
@@ -24,6 +26,8 @@ class Recurrent(Layer):
     """
 
     integers = True
+    _short: ShortCall | None = None
+    _prepared_for: Parameters | None = None
 
     def __init__(
         self,
@@ -98,6 +102,15 @@ class Recurrent(Layer):
             admitted.append(array)
         return tuple(admitted) if len(names) > 1 else admitted[0]
 
+    def __call__(self, x: Any, state: State = None, *, lengths: Any = None) -> tuple[Array, State]:
+        if lengths is None:
+            if self.bound is not self._prepared_for:
+                self._short, self._prepared_for = prepare(self), self.bound
+            found = self._short(x, state) if self._short else None
+            if found:
+                return found
+        return super().__call__(x, state, lengths=lengths)
+
     def apply(self, x: Array, state: State, run: Run) -> Result:
         backend, n = run.parameters.backend, self.num_directions
         rows = self._per_direction(state)
@@ -148,8 +161,13 @@ class Recurrent(Layer):
         return [tuple(a[i] for a in arrays) for i in range(len(self.directions))]
 
     def _stacked(self, states: list[Any], xp: Any) -> State:
-        arrays = tuple(xp.stack([s[k] for s in states]) for k in range(len(self.cell.state)))
-        return arrays if len(arrays) > 1 else arrays[0]
+        arrays = []
+        for k in range(len(self.cell.state)):
+            stacked = xp.empty((len(states), *states[0][k].shape), self.bound.dtype)
+            for i, s in enumerate(states):
+                stacked[i] = s[k]
+            arrays.append(stacked)
+        return tuple(arrays) if len(arrays) > 1 else arrays[0]
 
 
 def _name(state: Any) -> str:

@@ -1,4 +1,7 @@
-"""What a pass is told, as sizes and addresses: no array, so that one compiled kernel serves every layout."""
+"""What a pass is told: sizes and addresses, handed over as an array of int64.
+
+So one compiled kernel serves arrays of every layout, read-only ones too, and a call costs little.
+"""
 
 from typing import NamedTuple
 
@@ -35,6 +38,7 @@ class Pass(NamedTuple):
     m: int  # (slots, B, H)
     work: int  # for packed weights
     sync: int  # one int64, 0: the barrier's counter
+    last: int  # (B, H) for the final h, or 0
 
 
 class Back(NamedTuple):

@@ -6,13 +6,15 @@ import numpy as np
 
 from minirnn.kernels.cpu import losses, products, updates
 from minirnn.kernels.cpu.leases import LEASES
-from minirnn.kernels.cpu.scans import BACKWARD, CELLS, FORWARD
+from minirnn.kernels.cpu.passes import Pass
+from minirnn.kernels.cpu.scans import BACKWARD, CELLS, FORWARD, SHORT
 from minirnn.kernels.cpu.threads import POOL
 from minirnn.kernels.cpu.tiles import BLOCK, HIGH
 from minirnn.kernels.cpu.vectors import VECTOR_BYTES
 
 ALONE = 2e7  # floating-point operations below which waking another thread costs more than it brings
 
+SYNC = Pass._fields.index("sync")
 LIKE = {np.dtype("f4"): np.float32(0), np.dtype("f8"): np.float64(0)}
 
 
@@ -42,6 +44,17 @@ def threads(work):
     return POOL.size if work > ALONE else 1
 
 
+def together(task, told, work):
+    """Run a task of so many operations on as many threads as it is worth, with a counter for their barrier."""
+    count = threads(work)
+    if count == 1:
+        task(0, 1)
+        return
+    counter = np.zeros(1, np.int64)
+    told[SYNC] = address(counter)
+    POOL.run(task, count)
+
+
 def has(cell):
     """Whether there are kernels for a cell of this name."""
     return cell in CELLS
@@ -49,14 +62,19 @@ def has(cell):
 
 def forward(cell, dtype, a, work):
     """One pass forward, on a ``Pass``; ``work`` is its number of floating-point operations."""
-    kernel, like = FORWARD[cell], LIKE[dtype]
-    POOL.run(lambda part, parts: kernel(like, a, part, parts), threads(work))
+    kernel, like, told = FORWARD[cell], LIKE[dtype], np.array(a)
+    together(lambda part, parts: kernel(like, told, part, parts), told, work)
+
+
+def short(cell):
+    """The kernel behind a short call; see ``scans.make_short``."""
+    return SHORT[cell]
 
 
 def backward(cell, dtype, a, d, work):
     """One pass backward, on a ``Pass`` and a ``Back``."""
-    kernel, like = BACKWARD[cell], LIKE[dtype]
-    POOL.run(lambda part, parts: kernel(like, a, d, part, parts), threads(work))
+    kernel, like, told, more = BACKWARD[cell], LIKE[dtype], np.array(a), np.array(d)
+    together(lambda part, parts: kernel(like, told, more, part, parts), told, work)
 
 
 def _product(x, W, b, y, dx, dW, db, backward):

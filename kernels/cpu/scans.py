@@ -17,8 +17,11 @@ threads.  ``reverse`` reads the steps of x last to first.  Rows that have ended 
 gradient passes straight through.
 """
 
+from numba.np.unsafe.ndarray import to_fixed_tuple
+
 from minirnn.kernels.cpu import steps
 from minirnn.kernels.cpu.compiling import inline, kernel
+from minirnn.kernels.cpu.passes import Back, Pass
 from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of, copy_row
 from minirnn.kernels.cpu.tiles import (
     add_transposed_product,
@@ -28,7 +31,10 @@ from minirnn.kernels.cpu.tiles import (
     panel_width,
     product,
 )
-from minirnn.kernels.cpu.vectors import at, barrier, get, integers, lanes, numbers
+from minirnn.kernels.cpu.vectors import address, at, barrier, get, integers, lanes, numbers
+
+PASS, BACK = len(Pass._fields), len(Back._fields)
+X, Y, G, H0, C0, LAST, C = (Pass._fields.index(name) for name in ("x", "y", "G", "h0", "c0", "last", "c"))
 
 
 @inline
@@ -41,7 +47,8 @@ def make_forward(cell, step, gates, apart):
     """The forward kernel of a cell with so many gates; ``apart``: the last gate's product with U is kept apart."""
 
     @kernel(f"forward-{cell}")
-    def forward(like, a, part, parts):
+    def forward(like, told, part, parts):
+        a = Pass(*to_fixed_tuple(told, PASS))
         T, B, D, H, Y, stride = a.T, a.B, a.D, a.H, a.Y, a.stride
         N, sync, phase = gates * H, integers(a.sync), 0
         x, W, U, G = numbers(a.x, like), numbers(a.W, like), numbers(a.U, like), numbers(a.G, like)
@@ -103,6 +110,10 @@ def make_forward(cell, step, gates, apart):
                         copy_row(at(h, r * ldh), at(h1, r * Y), H)
                         if a.c:
                             copy_row(at(c, r * H), at(c1, r * H), H)
+        if a.last:
+            end = at(y, (0 if a.reverse else (T - 1) * B) * Y)
+            for r in range(first, first + rows):
+                copy_row(at(end, r * Y), at(numbers(a.last, like), r * H), H)
 
     @inline
     def run(step, G, u, h, c, h1, c1, m, H):
@@ -116,11 +127,28 @@ def make_forward(cell, step, gates, apart):
     return forward
 
 
+def make_short(cell, forward):
+    """The forward kernel behind a call of inference on arrays, for one direction, the ``k``-th, of a layer."""
+
+    in_place = cell == "TanhCell"
+
+    @kernel(f"short-{cell}")
+    def short(like, x, h0, c0, y, side, h, c, k, told):
+        told[X], told[Y] = address(x), address(y) + side
+        told[H0], told[C0], told[LAST], told[C] = address(h0[k]), address(c0[k]), address(h[k]), address(c[k])
+        if in_place:
+            told[G] = told[Y]
+        forward(like, told, 0, 1)
+
+    return short
+
+
 def make_backward(cell, unstep, gates, apart):
     """The backward kernel of a cell; arguments as in ``make_forward``."""
 
     @kernel(f"backward-{cell}")
-    def backward(like, a, d, part, parts):
+    def backward(like, told, more, part, parts):
+        a, d = Pass(*to_fixed_tuple(told, PASS)), Back(*to_fixed_tuple(more, BACK))
         T, B, D, H, Y, stride = a.T, a.B, a.D, a.H, a.Y, a.stride
         N, sync, phase = gates * H, integers(a.sync), 0
         wide = N + H if apart else N
@@ -214,3 +242,4 @@ CELLS = {
 }
 FORWARD = {name: make_forward(name, step, gates, apart) for name, (step, _, gates, apart) in CELLS.items()}
 BACKWARD = {name: make_backward(name, unstep, gates, apart) for name, (_, unstep, gates, apart) in CELLS.items()}
+SHORT = {name: make_short(name, forward) for name, forward in FORWARD.items()}

@@ -128,6 +128,7 @@ high, four, three, two, one = (make_tile(rows, 1) for rows in (HIGH, 4, 3, 2, 1)
 wide_four, wide_three, wide_two, wide_one = (
     make_tile(rows, panels) for rows, panels in ((4, MIDDLE), (3, MIDDLE), (2, WIDE), (1, WIDE))
 )
+pair_of_one = make_tile(1, 2)
 
 
 @intrinsic
@@ -201,6 +202,10 @@ def product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m):
             elif m == 4:
                 wide_four(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc)
             p += many
+        while m == 1 and p + 2 <= whole:
+            bp, sp, cp = at(b, p * apart), at(start, p * width), at(c, p * width)
+            pair_of_one(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc)
+            p += 2
     while p < whole:
         bp, i = at(b, p * apart), 0
         while i < m:

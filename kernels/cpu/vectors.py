@@ -19,6 +19,7 @@ from numba.core import cgutils
 from numba.core.typeconv import Conversion
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
+from numba.np.arrayobj import make_array
 
 
 def _features():
@@ -232,6 +233,17 @@ total = _fold("total", lambda builder, a, b: builder.fadd(a, b))
 highest = _fold("highest", _larger)
 
 # ---------------------------------------------------------------------- memory
+
+
+@intrinsic
+def address(typingctx, array):
+    """Where an array's first entry lies in memory."""
+
+    def codegen(context, builder, sig, args):
+        data = make_array(sig.args[0])(context, builder, args[0]).data
+        return builder.ptrtoint(data, ir.IntType(64))
+
+    return types.intp(array), codegen
 
 
 @intrinsic

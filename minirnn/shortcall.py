@@ -1,0 +1,127 @@
+"""Inference on little input, where the way to the kernel would take longer than the kernel.
+
+A ``ShortCall`` has everything prepared that does not change from call to call.  It takes what needs no conversion and
+no message, arrays of the right dtype and shape, and leaves everything else to the usual way, which says what is wrong.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from minirnn.backend import Array
+from minirnn.kernels.cpu.passes import Pass
+
+LARGEST = 1 << 19  # entries of all gates at all steps; beyond it the usual way is as fast
+SHAPES = 4  # shapes of input for which workspaces are kept
+
+
+def prepare(layer: Any) -> "ShortCall | None":
+    """A ShortCall for a recurrent layer with weights, or None where its backend has no kernels for its cell."""
+    kernels = layer.bound.backend.scans(layer.cell)
+    return ShortCall(layer, kernels) if kernels and not layer.trainable_state else None
+
+
+class ShortCall:
+    """``y, state = call(x, state)`` for a recurrent layer, or None for what the usual way must look at."""
+
+    def __init__(self, layer: Any, kernels: Any) -> None:
+        self.kernels, self.parameters = kernels, layer.bound  # kept, since addresses lead there
+        self.dtype, self.like = layer.bound.dtype, layer.bound.dtype.type(0)
+        self.kernel = kernels.short(layer.cell.__name__)
+        self.layers, self.input_size, self.hidden_size = layer.directions, layer.input_size, layer.hidden_size
+        self.gates = len(layer.directions[0].gates) * layer.hidden_size
+        self.states, self.directions = len(layer.cell.state), layer.num_directions
+        self.idle: dict[tuple[int, int], list[Workspace]] = {}  # by (T, B); a call takes one for itself
+
+    def __deepcopy__(self, memo: Any) -> None:
+        """A copy of the layer has weights elsewhere, and prepares its own."""
+        return
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _nothing, ()
+
+    def __call__(self, x: Any, state: Any) -> tuple[Array, Any] | None:
+        dtype = self.dtype
+        if type(x) is not np.ndarray or x.dtype is not dtype or x.ndim != 3 or not x.flags.carray:
+            return None
+        T, B, D = x.shape
+        if D != self.input_size or T * B == 0 or T * B * self.gates > LARGEST:
+            return None
+        shape = (len(self.layers), B, self.hidden_size)
+        given = state if self.states == 2 or state is None else (state,)
+        if given is not None:
+            if type(given) is not tuple or len(given) != self.states:
+                return None
+            for s in given:
+                if type(s) is not np.ndarray or s.dtype is not dtype or s.shape != shape or not s.flags.carray:
+                    return None
+        idle = self.idle.get((T, B))
+        if idle is None:
+            if len(self.idle) >= SHAPES:
+                self.idle.clear()
+            idle = self.idle[T, B] = []
+        try:
+            space = idle.pop()
+        except IndexError:
+            space = Workspace(self, T, B)
+        h0, c0 = (space.zeros, space.zeros) if given is None else (given[0], given[-1])
+        h = np.empty(shape, dtype)
+        c = np.empty(shape, dtype) if self.states == 2 else h
+        y = x
+        for k, told in enumerate(space.told):
+            side = k % self.directions
+            if side == 0:
+                below, y = y, np.empty((T, B, self.directions * self.hidden_size), dtype)
+            self.kernel(self.like, below, h0, c0, y, side * self.hidden_size * dtype.itemsize, h, c, k, told)
+        idle.append(space)
+        return y, ((h, c) if self.states == 2 else h)
+
+
+class Workspace:
+    """Memory that the passes of one call need beside input and output, and what they are told."""
+
+    def __init__(self, call: ShortCall, T: int, B: int) -> None:
+        H, N, dtype, kernels = call.hidden_size, call.gates, call.dtype, call.kernels
+        address, packed = kernels.address, kernels.packed
+        self.zeros, self.sync = np.zeros((len(call.layers), B, H), dtype), np.zeros(1, np.int64)
+        D = max(one.input_size for one in call.layers)
+        room = packed(D, N, dtype) + packed(H, N, dtype) + packed(H, H, dtype)
+        self.memory = tuple(np.empty(size, dtype) for size in (T * B * N, B * H, B * H, room))
+        G, u, m, work = (address(a) for a in self.memory)
+        wide = call.directions * H
+        self.told = []
+        for one in call.layers:
+            tanh, gru = (one.cell.__name__ == name for name in ("TanhCell", "GRUCell"))
+            told = Pass(
+                T=T,
+                B=B,
+                D=one.input_size,
+                H=H,
+                reverse=int(one.reverse),
+                slots=T if tanh else 1,
+                chunk=T,
+                x=0,
+                index=0,
+                lengths=0,
+                W=one.place("W")[0],
+                U=one.place("U")[0],
+                b=one.place("b")[0],
+                v=one.place("bn")[0] if gru else 0,
+                h0=0,
+                c0=0,
+                y=0,
+                Y=wide,
+                G=G,
+                stride=wide if tanh else N,
+                u=u,
+                c=0,
+                m=m,
+                work=work,
+                sync=address(self.sync),
+                last=0,
+            )
+            self.told.append(np.array(told))
+
+
+def _nothing() -> None:
+    return None
