@@ -14,6 +14,7 @@ from minirnn.kernels.cpu.passes import Back, Pass
 from minirnn.protocol import Arrays
 from minirnn.scan import flip, turned
 
+ROWS = 256  # of x, whose part of the weights' gradients is added at once, for the same reason
 CHUNK = 1 << 17  # entries of P that are computed at once: they are still in the second cache when they are used
 
 
@@ -103,7 +104,8 @@ class FusedPass:
         else:
             given = evenly_spaced(flip(dy, self.run) if self.flipped else dy)
         back = tuple(np.array(d, dtype, order="C") for d in dstate)  # the kernel replaces them
-        dP = empty((T, B, N + gru * H), dtype)
+        chunk = min(T, max(1, ROWS // max(1, B)))
+        dP = empty((chunk, B, N + gru * H), dtype)
         dx = None if a.index else empty((T, B, D), dtype)
         operations = 4 * T * B * (D + H) * N
         share = self.kernels.share(max(D, H), dtype)
@@ -116,6 +118,7 @@ class FusedPass:
             dh=address(back[0]),
             dc=address(back[1]) if len(back) > 1 else 0,
             dP=address(dP),
+            chunk=chunk,
             dx=0 if dx is None else address(dx),
             dW=layer.place("W")[1],
             dU=layer.place("U")[1],

@@ -49,7 +49,8 @@ class Back(NamedTuple):
     dy_steps: int
     dh: int  # (B, H): the final state's gradient; on return, the initial state's
     dc: int
-    dP: int  # (T, B, N); for a cell whose last product is apart (T, B, N + H): gates n, r, z, then du
+    dP: int  # (chunk, B, N); for a cell whose last product is apart (chunk, B, N + H): gates n, r, z, then du
+    chunk: int  # steps whose part of the weights' gradients is added at once
     dx: int  # (T, B, D)
     dW: int
     dU: int

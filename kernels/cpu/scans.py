@@ -169,43 +169,52 @@ def make_backward(cell, unstep, gates, apart):
         first = begin(B, part, parts)
         rows = begin(B, part + 1, parts) - first
         q = H if apart else 0  # where dQ begins in dP
-        for t in range(T - 1 if rows else -1, -1, -1):
-            now = T - 1 - t if a.reverse else t
-            before = now + 1 if a.reverse else now - 1
-            h, ldh = (at(y, (before * B + first) * Y), Y) if t else (at(numbers(a.h0, like), first * H), H)
-            c = at(numbers(a.c, like), (before * B + first) * H) if t else at(numbers(a.c0, like), first * H)
-            g, h1, here = at(G, (now * B + first) * stride), at(y, (now * B + first) * Y), (now * B + first) * H
-            u, m = at(numbers(a.u, like), here), at(numbers(a.m, like), here)
-            above = at(dy, (now * B + first) * d.Z if d.dy_steps else first * H)
-            dp, below = at(dP, (now * B + first) * wide), at(dh, first * H)
-            for r in range(rows):
-                dpr, dhr, dyr = at(dp, r * wide), at(below, r * H), at(above, r * d.Z)
-                if ended(a.lengths, first + r, t):
-                    add_row(dyr, dhr, H)
-                    clear_row(dpr, wide)
-                else:
-                    run(unstep, at(g, r * stride), at(u, r * H), at(h, r * ldh), at(h1, r * Y), at(c, r * H), at(m, r * H), dyr, dhr, at(dc, (first + r) * H), dpr, H)
-            product(at(dp, q), wide, packed_U, width, N * width, N, H, below, H, below, H, rows)
-        phase = barrier(sync, phase, parts)
-        count = T * B
-        if d.dx:
-            low, high = begin(count, part, parts), begin(count, part + 1, parts)
-            clear_row(own, D)
-            product(at(dP, low * wide), wide, packed_W, width, N * width, N, D, own, 0, at(numbers(d.dx, like), low * D), D, high - low)
-        if apart:
-            add_columns(x, a, dP, wide, 0, N - H, H, dW, db, N, own, part, parts)
-            add_columns(x, a, dP, wide, H, 0, N - H, dW, db, N, own, part, parts)
-            low, high = begin(H, part, parts), begin(H, part + 1, parts)
-            for k in range(count):
-                add_row(at(dP, k * wide + N + low), at(numbers(d.dv, like), low), high - low)
-        else:
-            add_columns(x, a, dP, wide, 0, 0, N, dW, db, N, own, part, parts)
-        # dU = Σ h[t-1]ᵀ dQ[t]; before the first step stands h0
-        low, high = columns_of(x, N, part, parts)
-        edge = (T - 1) * B if a.reverse else 0  # the first step's rows
-        later, earlier = (0, B) if a.reverse else (B, 0)  # the other steps' rows, and those of the h before them
-        add_transposed_product(numbers(a.h0, like), H, H, at(dP, edge * wide + q), wide, low, high, B, dU, N, own)
-        add_transposed_product(at(y, earlier * Y), Y, H, at(dP, later * wide + q), wide, low, high, count - B, dU, N, own)
+        left, right = columns_of(x, N, part, parts)
+        for t0 in range((T - 1) // d.chunk * d.chunk, -1, -d.chunk):
+            many = min(d.chunk, T - t0)
+            start = T - t0 - many if a.reverse else t0  # the chunk's first step in x
+            for t in range(t0 + many - 1 if rows else -1, t0 - 1, -1):
+                now = T - 1 - t if a.reverse else t
+                before = now + 1 if a.reverse else now - 1
+                h, ldh = (at(y, (before * B + first) * Y), Y) if t else (at(numbers(a.h0, like), first * H), H)
+                c = at(numbers(a.c, like), (before * B + first) * H) if t else at(numbers(a.c0, like), first * H)
+                g, h1, here = at(G, (now * B + first) * stride), at(y, (now * B + first) * Y), (now * B + first) * H
+                u, m = at(numbers(a.u, like), here), at(numbers(a.m, like), here)
+                above = at(dy, (now * B + first) * d.Z if d.dy_steps else first * H)
+                dp, below = at(dP, ((now - start) * B + first) * wide), at(dh, first * H)
+                for r in range(rows):
+                    dpr, dhr, dyr = at(dp, r * wide), at(below, r * H), at(above, r * d.Z)
+                    if ended(a.lengths, first + r, t):
+                        add_row(dyr, dhr, H)
+                        clear_row(dpr, wide)
+                    else:
+                        run(unstep, at(g, r * stride), at(u, r * H), at(h, r * ldh), at(h1, r * Y), at(c, r * H), at(m, r * H), dyr, dhr, at(dc, (first + r) * H), dpr, H)
+                product(at(dp, q), wide, packed_U, width, N * width, N, H, below, H, below, H, rows)
+            phase = barrier(sync, phase, parts)
+            count = many * B
+            if d.dx:
+                low, high = begin(count, part, parts), begin(count, part + 1, parts)
+                clear_row(own, D)
+                dx = at(numbers(d.dx, like), (start * B + low) * D)
+                product(at(dP, low * wide), wide, packed_W, width, N * width, N, D, own, 0, dx, D, high - low)
+            if apart:
+                add_columns(x, a, start * B, count, dP, wide, 0, N - H, H, dW, db, N, own, part, parts)
+                add_columns(x, a, start * B, count, dP, wide, H, 0, N - H, dW, db, N, own, part, parts)
+                low, high = begin(H, part, parts), begin(H, part + 1, parts)
+                for k in range(count):
+                    add_row(at(dP, k * wide + N + low), at(numbers(d.dv, like), low), high - low)
+            else:
+                add_columns(x, a, start * B, count, dP, wide, 0, 0, N, dW, db, N, own, part, parts)
+            # dU += Σ h[t-1]ᵀ dQ[t]; before the first step stands h0
+            edge = B if t0 == 0 else 0
+            if edge:
+                slot = many - 1 if a.reverse else 0
+                dQ = at(dP, slot * B * wide + q)
+                add_transposed_product(numbers(a.h0, like), H, H, dQ, wide, left, right, B, dU, N, own)
+            dQ = at(dP, q if a.reverse else edge * wide + q)
+            h = at(y, (start * B + B if a.reverse else start * B + edge - B) * Y)
+            add_transposed_product(h, Y, H, dQ, wide, left, right, count - edge, dU, N, own)
+            phase = barrier(sync, phase, parts)
 
     @inline
     def run(unstep, G, u, h, h1, c, m, dy, dh, dc, dP, H):
@@ -220,18 +229,21 @@ def make_backward(cell, unstep, gates, apart):
 
 
 @inline
-def add_columns(x, a, dP, wide, source, target, n, dW, db, N, work, part, parts):
-    """dW and db from ``n`` columns of dP, which begin at ``source``, to those from ``target`` on: this thread's."""
+def add_columns(x, a, row, count, dP, wide, source, target, n, dW, db, N, work, part, parts):
+    """dW and db from ``n`` columns of dP, which begin at ``source``, to those from ``target`` on: this thread's.
+
+    ``count`` rows, of which the first is x's number ``row``.
+    """
     low, high = columns_of(x, n, part, parts)
-    count = a.T * a.B
     for k in range(count):
         add_row(at(dP, k * wide + source + low), at(db, target + low), high - low)
     if a.index:
         for k in range(count):
-            place = get(integers(a.index), k) * N + target + low
+            place = get(integers(a.index), row + k) * N + target + low
             add_row(at(dP, k * wide + source + low), at(dW, place), high - low)
     else:
-        add_transposed_product(x, a.D, a.D, at(dP, source), wide, low, high, count, at(dW, target), N, work)
+        D = a.D
+        add_transposed_product(at(x, row * D), D, D, at(dP, source), wide, low, high, count, at(dW, target), N, work)
 
 
 CELLS = {

@@ -40,45 +40,45 @@ HIGH = 8 if REGISTERS == 32 else 6  # rows of the largest tile: it keeps 2 · HI
 MIDDLE, WIDE = (2, 4) if REGISTERS == 32 else (1, 2)  # panels of the tiles for three or four rows, and for fewer
 
 
-def make_tile(rows, panels):
-    """The tile for so many rows and panels.
+def make_tile(rows, panels, vectors=2):
+    """The tile for so many rows and panels; with one vector, for the first ``count`` columns of half a panel.
 
-    ``tile(a, row, step, b, line, panel, k, start, stride, c, ldc)``: c[m, :] = start[m, :] + Σₖ a[m, k] b[k, :], where
+    ``tile(a, row, step, b, line, panel, k, start, stride, c, ldc, count)``: c[m, :] = start[m, :] + Σₖ a[m, k] b[k, :], where
     a[m, k] is ``a[m · row + k · step]``, panel p of b begins at ``b[p · panel]`` and each of its lines ``line`` entries
     after the one before; rows of ``start`` are ``stride`` apart (0: one row for all), those of ``c`` ``ldc``.
     """
 
     @intrinsic
-    def tile(typingctx, a, row, step, b, line, panel, k, start, stride, c, ldc):
+    def tile(typingctx, a, row, step, b, line, panel, k, start, stride, c, ldc, count):
         kind, i = Vector(a.dtype), types.intp
         unit = isinstance(step, types.NoneType)  # a's numbers of one row are neighbours
 
         def codegen(context, builder, sig, args):
-            a, row, step, b, line, panel, k_end, start, stride, c, ldc = args
+            a, row, step, b, line, panel, k_end, start, stride, c, ldc, count = args
             vec, i64 = vector_type(kind.dtype), ir.IntType(64)
             number = lambda n: ir.Constant(i64, n)
             at = lambda p, n: builder.gep(p, [n])
             name = f"llvm.fmuladd.v{vec.count}f{kind.dtype.bitwidth}"
             fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vec, [vec] * 3), name)
             a_rows = [at(a, builder.mul(row, number(m))) for m in range(rows)]
-            columns = [
-                (builder.mul(panel, number(p)), p, v) for p in range(panels) for v in range(2)
-            ]
-            grid = [(m, n) for m in range(rows) for n in range(2 * panels)]
+            width = panels * vectors
+            columns = [(builder.mul(panel, number(p)), v) for p in range(panels) for v in range(vectors)]
+            grid = [(m, n) for m in range(rows) for n in range(width)]
             place = lambda base, ld, m, n: at(base, builder.add(builder.mul(ld, number(m)), number(n * vec.count)))
-            initial = [load_vector(builder, place(start, stride, m, n), vec) for m, n in grid]
+            count = None if vectors == 2 else count
+            initial = [load_vector(builder, place(start, stride, m, n), vec, count) for m, n in grid]
 
             def step_of_k(k, sums):
                 line_k = builder.mul(k, line)
                 bs = [
                     load_vector(builder, at(at(b, builder.add(line_k, shift)), number(v * vec.count)), vec)
-                    for shift, _, v in columns
+                    for shift, v in columns
                 ]
                 k_a = k if unit else builder.mul(k, step)
                 out = []
                 for m in range(rows):
                     x = splat(builder, builder.load(at(a_rows[m], k_a), typ=scalar_type(kind.dtype)), vec)
-                    out += [builder.call(fma, [x, bs[n], sums[m * 2 * panels + n]], fastmath=CONTRACT) for n in range(2 * panels)]
+                    out += [builder.call(fma, [x, bs[n], sums[m * width + n]], fastmath=CONTRACT) for n in range(width)]
                 return out
 
             def loop(first, last, stride, sums):
@@ -115,16 +115,17 @@ def make_tile(rows, panels):
             sums = loop(number(0), whole, UNROLL, initial)
             sums = loop(whole, k_end, 1, sums)
             for (m, n), value in zip(grid, sums, strict=True):
-                store_vector(builder, value, place(c, ldc, m, n))
+                store_vector(builder, value, place(c, ldc, m, n), count)
             return context.get_dummy_value()
 
         step = step if unit else i
-        return types.void(a, i, step, b, i, i, i, start, i, c, i), codegen
+        return types.void(a, i, step, b, i, i, i, start, i, c, i, i), codegen
 
     return tile
 
 
 high, four, three, two, one = (make_tile(rows, 1) for rows in (HIGH, 4, 3, 2, 1))
+narrow_high, narrow_four, narrow_three, narrow_two, narrow_one = (make_tile(rows, 1, 1) for rows in (HIGH, 4, 3, 2, 1))
 wide_four, wide_three, wide_two, wide_one = (
     make_tile(rows, panels) for rows, panels in ((4, MIDDLE), (3, MIDDLE), (2, WIDE), (1, WIDE))
 )
@@ -166,18 +167,33 @@ def height(m):
 
 
 @inline
-def one_tile(rows, a, row, b, line, k, start, stride, c, ldc):
+def one_tile(rows, a, lda, b, line, k, start, stride, c, ldc):
     """``rows`` of one panel."""
     if rows == HIGH:
-        high(a, row, None, b, line, 0, k, start, stride, c, ldc)
+        high(a, lda, None, b, line, 0, k, start, stride, c, ldc, 0)
     elif rows == 4:
-        four(a, row, None, b, line, 0, k, start, stride, c, ldc)
+        four(a, lda, None, b, line, 0, k, start, stride, c, ldc, 0)
     elif rows == 3:
-        three(a, row, None, b, line, 0, k, start, stride, c, ldc)
+        three(a, lda, None, b, line, 0, k, start, stride, c, ldc, 0)
     elif rows == 2:
-        two(a, row, None, b, line, 0, k, start, stride, c, ldc)
+        two(a, lda, None, b, line, 0, k, start, stride, c, ldc, 0)
     else:
-        one(a, row, None, b, line, 0, k, start, stride, c, ldc)
+        one(a, lda, None, b, line, 0, k, start, stride, c, ldc, 0)
+
+
+@inline
+def narrow_tile(rows, a, lda, b, line, k, start, stride, c, ldc, count):
+    """``rows`` of the first ``count`` columns of half a panel."""
+    if rows == HIGH:
+        narrow_high(a, lda, None, b, line, 0, k, start, stride, c, ldc, count)
+    elif rows == 4:
+        narrow_four(a, lda, None, b, line, 0, k, start, stride, c, ldc, count)
+    elif rows == 3:
+        narrow_three(a, lda, None, b, line, 0, k, start, stride, c, ldc, count)
+    elif rows == 2:
+        narrow_two(a, lda, None, b, line, 0, k, start, stride, c, ldc, count)
+    else:
+        narrow_one(a, lda, None, b, line, 0, k, start, stride, c, ldc, count)
 
 
 @part
@@ -194,17 +210,17 @@ def product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m):
         while p + many <= whole:
             bp, sp, cp = at(b, p * apart), at(start, p * width), at(c, p * width)
             if m == 1:
-                wide_one(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc)
+                wide_one(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc, 0)
             elif m == 2:
-                wide_two(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc)
+                wide_two(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc, 0)
             elif m == 3:
-                wide_three(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc)
+                wide_three(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc, 0)
             elif m == 4:
-                wide_four(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc)
+                wide_four(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc, 0)
             p += many
         while m == 1 and p + 2 <= whole:
             bp, sp, cp = at(b, p * apart), at(start, p * width), at(c, p * width)
-            pair_of_one(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc)
+            pair_of_one(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc, 0)
             p += 2
     while p < whole:
         bp, i = at(b, p * apart), 0
@@ -214,15 +230,15 @@ def product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m):
             one_tile(rows, at(a, i * lda), lda, bp, line, k, s, stride, r, ldc)
             i += rows
         p += 1
-    rest = n - whole * width
-    if rest:
-        bp, i, tile = at(b, p * apart), 0, room(a)
+    done = whole * width
+    while done < n:  # the last panel, half by half
+        bp, i, count = at(b, whole * apart + done - whole * width), 0, min(n - done, width // 2)
         while i < m:
             rows = height(m - i)
-            move(rows, rest, at(start, i * stride + p * width), stride, tile, width)
-            one_tile(rows, at(a, i * lda), lda, bp, line, k, tile, width, tile, width)
-            move(rows, rest, tile, width, at(c, i * ldc + p * width), ldc)
+            s, r = at(start, i * stride + done), at(c, i * ldc + done)
+            narrow_tile(rows, at(a, i * lda), lda, bp, line, k, s, stride, r, ldc, count)
             i += rows
+        done += count
 
 
 @inline
@@ -296,9 +312,9 @@ def add_transposed_product(a, lda, m, b, ldb, first, last, k, c, ldc, work):
             for q in range(panels):
                 rows, aq, cq = min(HIGH, m - q * HIGH), at(work, q * HIGH * BLOCK), at(c, q * HIGH * ldc + p)
                 if rows == HIGH and columns == width:
-                    high(aq, 1, HIGH, panel_b, width, 0, depth, cq, ldc, cq, ldc)
+                    high(aq, 1, HIGH, panel_b, width, 0, depth, cq, ldc, cq, ldc, 0)
                 else:
                     move(rows, columns, cq, ldc, tile, width)
-                    high(aq, 1, HIGH, panel_b, width, 0, depth, tile, width, tile, width)
+                    high(aq, 1, HIGH, panel_b, width, 0, depth, tile, width, tile, width, 0)
                     move(rows, columns, tile, width, cq, ldc)
             p += columns

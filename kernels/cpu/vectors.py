@@ -299,17 +299,28 @@ def _masked(builder, name, vec, signature):
     return cgutils.get_or_insert_function(builder.module, signature, f"llvm.masked.{name}.{ending}")
 
 
-def load_vector(builder, pointer, vec):
-    """A vector from memory that need not be aligned."""
-    value = builder.load(builder.bitcast(pointer, ir.PointerType(vec)), typ=vec)
-    value.align = vec.element.get_abi_size(_LAYOUT)
-    return value
+def load_vector(builder, pointer, vec, count=None):
+    """A vector from memory that need not be aligned: all lanes, or the first ``count`` and 0 in the others."""
+    here, size = builder.bitcast(pointer, ir.PointerType(vec)), vec.element.get_abi_size(_LAYOUT)
+    if count is None:
+        value = builder.load(here, typ=vec)
+        value.align = size
+        return value
+    mask, align = _mask(builder, vec, count), ir.Constant(ir.IntType(32), size)
+    function = _masked(builder, "load", vec, ir.FunctionType(vec, [here.type, align.type, mask.type, vec]))
+    return builder.call(function, [here, align, mask, constant(vec, 0.0)])
 
 
-def store_vector(builder, value, pointer):
-    """The counterpart of load_vector."""
-    done = builder.store(value, builder.bitcast(pointer, ir.PointerType(value.type)))
-    done.align = value.type.element.get_abi_size(_LAYOUT)
+def store_vector(builder, value, pointer, count=None):
+    """The counterpart of load_vector; memory behind the other lanes is left alone."""
+    vec = value.type
+    here, size = builder.bitcast(pointer, ir.PointerType(vec)), vec.element.get_abi_size(_LAYOUT)
+    if count is None:
+        builder.store(value, here).align = size
+        return
+    mask, align = _mask(builder, vec, count), ir.Constant(ir.IntType(32), size)
+    void = ir.FunctionType(ir.VoidType(), [vec, here.type, align.type, mask.type])
+    builder.call(_masked(builder, "store", vec, void), [value, here, align, mask])
 
 
 _LAYOUT = llvm.create_target_data("")
@@ -318,41 +329,26 @@ _LAYOUT = llvm.create_target_data("")
 @intrinsic
 def load(typingctx, pointer, i, count):
     """A vector from ``pointer[i:]``: all lanes if ``count`` is None, else the first ``count``, and 0 in the others."""
-    kind = Vector(pointer.dtype)
+    kind, whole = Vector(pointer.dtype), isinstance(count, types.NoneType)
 
     def codegen(context, builder, sig, args):
         pointer, i, count = args
-        vec, here = vector_type(kind.dtype), builder.gep(pointer, [i])
-        if isinstance(sig.args[2], types.NoneType):
-            return load_vector(builder, here, vec)
-        mask = _mask(builder, vec, count)
-        here = builder.bitcast(here, ir.PointerType(vec))
-        function = _masked(builder, "load", vec, ir.FunctionType(vec, [here.type, ir.IntType(32), mask.type, vec]))
-        align = ir.Constant(ir.IntType(32), kind.dtype.bitwidth // 8)
-        return builder.call(function, [here, align, mask, constant(vec, 0.0)])
+        return load_vector(builder, builder.gep(pointer, [i]), vector_type(kind.dtype), None if whole else count)
 
-    return kind(pointer, types.intp, count if isinstance(count, types.NoneType) else types.intp), codegen
+    return kind(pointer, types.intp, count if whole else types.intp), codegen
 
 
 @intrinsic
 def store(typingctx, value, pointer, i, count):
     """Write a vector to ``pointer[i:]``: all lanes if ``count`` is None, else the first ``count``."""
-    kind = Vector(pointer.dtype)
+    kind, whole = Vector(pointer.dtype), isinstance(count, types.NoneType)
 
     def codegen(context, builder, sig, args):
         value, pointer, i, count = args
-        here, vec = builder.gep(pointer, [i]), value.type
-        if isinstance(sig.args[3], types.NoneType):
-            store_vector(builder, value, here)
-            return context.get_dummy_value()
-        mask = _mask(builder, vec, count)
-        here = builder.bitcast(here, ir.PointerType(vec))
-        void = ir.FunctionType(ir.VoidType(), [vec, here.type, ir.IntType(32), mask.type])
-        align = ir.Constant(ir.IntType(32), kind.dtype.bitwidth // 8)
-        builder.call(_masked(builder, "store", vec, void), [value, here, align, mask])
+        store_vector(builder, value, builder.gep(pointer, [i]), None if whole else count)
         return context.get_dummy_value()
 
-    return types.void(kind, pointer, types.intp, count if isinstance(count, types.NoneType) else types.intp), codegen
+    return types.void(kind, pointer, types.intp, count if whole else types.intp), codegen
 
 
 @intrinsic
