@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minirnn import cells
+from minirnn.kernels.cpu.passes import CELLS
 
 Array: TypeAlias = NDArray[Any]
 
@@ -101,8 +102,8 @@ class NumbaBackend(Backend):
         return getattr(self._runtime, name)
 
     def scans(self, cell: Any) -> Any:
-        known = getattr(cells, getattr(cell, "__name__", ""), None) is cell and self._runtime.has(cell.__name__)
-        return self._runtime if known else None
+        name = getattr(cell, "__name__", "")
+        return self._runtime if name in CELLS and getattr(cells, name) is cell else None
 
 
 NUMPY = Backend("numpy", np, ("float32", "float64", "complex128"))
@@ -149,6 +150,6 @@ def get_dtype(backend: Backend, dtype: Any) -> np.dtype[Any]:
 def _name(dtype: Any) -> str:
     """The name of a dtype, or "" for what is none."""
     try:
-        return np.dtype(dtype).name
+        return str(np.dtype(dtype))
     except TypeError:
         return ""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import minirnn
 from minirnn.backend import BACKENDS
 from minirnn.lm import CELLS, TASKS, LanguageModel
 from minirnn.optim import SGD, Adam, AdamW, NonFiniteGradientError, Optimizer, RMSProp
+from minirnn.recurrent import GRU, LSTM, RNN
 from minirnn.schedules import constant, cosine
 from minirnn.terminal import console, follow, output, say, show_samples
 from minirnn.text import Text, TextError, pydoc_topics
@@ -357,12 +359,12 @@ def check(max_layers: int, seed: int, backend: str, as_json: bool) -> None:  # n
 @click.option("--json", "as_json", is_flag=True)
 @one_sentence
 def info(as_json: bool) -> None:  # noqa: FBT001 - click passes options by name
-    """Versions, backends and threads."""
+    """Versions, backends, threads; compiles the kernels, and says how long each cell's took."""
     record = {
         "minirnn": minirnn.__version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
-        **{name: _version(name) for name in ("click", "rich", "safetensors")},
+        **{name: _version(name) for name in ("click", "rich", "safetensors", "numba")},
         "backends": {name: list(backend.dtypes) for name, backend in BACKENDS.items()},
         "auto": minirnn.backend.get_backend("auto").name,
         "blas": _blas(),
@@ -371,15 +373,43 @@ def info(as_json: bool) -> None:  # noqa: FBT001 - click passes options by name
             k: os.environ[k] for k in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS") if k in os.environ
         },
     }
+    if find_spec("numba"):
+        with console.status("compiling kernels"):
+            record |= _kernels()
     if as_json:
         click.echo(json.dumps(record))
         return
     for name, value in record.items():
-        click.echo(f"{name:12} {_words(value) or 'as many as the BLAS library chooses'}")
+        click.echo(f"{name:12} {_words(value) or 'as the libraries choose'}")
+
+
+def _kernels() -> dict[str, Any]:
+    """What the kernels are compiled for, where they are kept, and the seconds until each cell's were ready."""
+    from minirnn.kernels.cpu.runtime import describe
+
+    seconds: dict[str, float] = {}
+    for name, layer in {
+        "rnn": RNN(1, 1),
+        "relu": RNN(1, 1, nonlinearity="relu"),
+        "gru": GRU(1, 1),
+        "lstm": LSTM(1, 1),
+    }.items():
+        begun = time.perf_counter()
+        layer.init(backend="numba")
+        y, _, backward = layer.forward(np.zeros((1, 1, 1), np.float32))
+        backward(y)
+        layer(y)
+        seconds[name] = round(time.perf_counter() - begun, 2)
+    return describe() | {
+        "seconds until kernels were ready": seconds,
+        "without kernels": ["GRU(reset='before')", "cells of your own"],
+    }
 
 
 def _words(value: Any) -> str:
     """A value of ``info`` for a person: ``numpy (float32, float64, complex128)``, ``OMP_NUM_THREADS=2``."""
+    if isinstance(value, list):
+        return ", ".join(value)
     if isinstance(value, dict):
         return "; ".join(f"{k} ({', '.join(v)})" if isinstance(v, list) else f"{k}={v}" for k, v in value.items())
     return str(value)

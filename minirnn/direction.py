@@ -42,6 +42,13 @@ class Direction(Layer):
             specs |= {f"{name}0": Spec((H,), "state", H) for name in self.cell.state}
         return specs
 
+    def remarks(self) -> list[str]:
+        backend = self.bound.backend if self.parameters else None
+        if backend is None or backend.name == "numpy" or backend.scans(self.cell):
+            return []
+        name = getattr(self.cell, "__name__", type(self.cell).__name__)
+        return [f"{name} has no kernel on backend {backend.name}: it runs by its plain equations"]
+
     def initial(self, B: int, run: Run) -> Arrays:
         """The state before the first step when none was given."""
         p = run.parameters
@@ -101,7 +108,7 @@ class PlainPass:
         if x.dtype.kind in "iu":
             P = layer.weight("W")[x] + layer.weight("b")
         else:
-            P = (x.reshape(T * B, layer.input_size) @ layer.weight("W")).reshape(T, B, -1)
+            P = (x.reshape(T * B, layer.input_size or 0) @ layer.weight("W")).reshape(T, B, -1)
             P += layer.weight("b")
         h, final = self.scan.forward(P, state, self.carry, save=self.run.training)
         y = layer.turn(h[1:], self.run)

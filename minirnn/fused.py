@@ -49,10 +49,13 @@ class FusedPass:
         # one stretch for what is saved: G, then u, or c and m
         self.sizes = (0 if tanh else (T if save else chunk) * B * N, slots * B * H * (gru + 2 * lstm))
         self.memory = empty((sum(self.sizes),), dtype)
-        work = empty((packed(D, N, dtype) + packed(H, N, dtype) + gru * packed(H, H, dtype),), dtype)
-        place, y, item = address(self.memory), address(self.y), dtype.itemsize
-        beside, Y = place + self.sizes[0] * item, row_stride(self.y)
         operations = 2 * T * B * (D + H) * N
+        Y, item = row_stride(self.y), dtype.itemsize
+        share = max(self.kernels.spare(D, D, dtype), self.kernels.spare(H, Y, dtype))
+        weights = packed(D, N, dtype) + packed(H, N, dtype) + gru * packed(H, H, dtype)
+        work = empty((weights + self.kernels.threads(operations) * share,), dtype)
+        place, y = address(self.memory), address(self.y)
+        beside = place + self.sizes[0] * item
         self.a = Pass(
             T=T,
             B=B,
@@ -62,7 +65,7 @@ class FusedPass:
             slots=T if tanh else slots,
             chunk=chunk,
             x=0 if indices else address(self.x),
-            index=address(self.x) if indices else 0,
+            indices=address(self.x) if indices else 0,
             lengths=0 if self.lengths is None else address(self.lengths),
             W=layer.place("W")[0],
             U=layer.place("U")[0],
@@ -78,6 +81,7 @@ class FusedPass:
             c=beside if lstm else 0,
             m=beside + slots * B * H * item if lstm else 0,
             work=address(work),
+            share=share,
             sync=0,
             last=0,
         )
@@ -87,10 +91,10 @@ class FusedPass:
         final = (self.y[last], self._saved(0, slots)[last % slots]) if lstm else (self.y[last],)
         if not self.flipped:
             return self.y, final
-        y = flip(self.y, self.run)
+        turned_y = flip(self.y, self.run)
         if out is None:
-            return y, final
-        out[...] = y
+            return turned_y, final
+        out[...] = turned_y
         return out, final
 
     def backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
@@ -99,14 +103,13 @@ class FusedPass:
         address, packed = self.backend.address, self.kernels.packed
         T, B, D, H, N = a.T, a.B, a.D, a.H, len(layer.gates) * a.H
         gru = self.cell == "GRUCell"
-        if dy is None:
-            given = np.zeros((1, B, H), dtype)
-        else:
-            given = evenly_spaced(flip(dy, self.run) if self.flipped else dy)
+        given = np.zeros((1, B, H), dtype) if dy is None else flip(dy, self.run) if self.flipped else dy
+        given = evenly_spaced(given)
         back = tuple(np.array(d, dtype, order="C") for d in dstate)  # the kernel replaces them
         chunk = min(T, max(1, ROWS // max(1, B)))
-        dP = empty((chunk, B, N + gru * H), dtype)
-        dx = None if a.index else empty((T, B, D), dtype)
+        wide = self.kernels.padded(N + gru * H, dtype)
+        dP = empty((chunk, B, wide), dtype)
+        dx = None if a.indices else empty((T, B, D), dtype)
         operations = 4 * T * B * (D + H) * N
         share = self.kernels.share(max(D, H), dtype)
         weights = packed(N, H, dtype) + (0 if dx is None else packed(N, D, dtype))
@@ -118,6 +121,7 @@ class FusedPass:
             dh=address(back[0]),
             dc=address(back[1]) if len(back) > 1 else 0,
             dP=address(dP),
+            wide=wide,
             chunk=chunk,
             dx=0 if dx is None else address(dx),
             dW=layer.place("W")[1],

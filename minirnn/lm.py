@@ -15,11 +15,12 @@ import numpy as np
 from minirnn.backend import Array
 from minirnn.base import Layer
 from minirnn.compose import Bidirectional, Sequential
+from minirnn.direction import Direction
 from minirnn.layers import Dropout, Embedding, Linear
 from minirnn.losses import cross_entropy
 from minirnn.padding import length_mask, pad
 from minirnn.parameters import Scheme
-from minirnn.recurrent import GRU, LSTM, RNN, Direction
+from minirnn.recurrent import GRU, LSTM, RNN
 from minirnn.sampling import check_sampling, distribution, log_softmax, take_rows
 from minirnn.text import Text, TextError, Vocabulary, check_string
 from minirnn.weighted import Weighted

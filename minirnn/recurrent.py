@@ -124,8 +124,11 @@ class Recurrent(Layer):
                 results = [self.directions[layer].apply(x, rows[layer], run)]
                 x = results[0].y
             else:  # both directions write their half of one output
-                x, below = backend.empty((*x.shape[:2], self.output_size), run.parameters.dtype), x
-                results = [self.directions[i].apply(below, rows[i], run, half) for i, half in zip(here, split(x, n), strict=True)]
+                x, below = backend.empty((*x.shape[:2], n * self.hidden_size), run.parameters.dtype), x
+                results = [
+                    self.directions[i].apply(below, rows[i], run, half)
+                    for i, half in zip(here, split(x, n), strict=True)
+                ]
             x = backend.locked(x) if run.training else x
             finals += [r.state for r in results]
             site = f"{self.prefix}{layer}"

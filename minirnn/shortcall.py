@@ -31,6 +31,8 @@ class ShortCall:
         self.layers, self.input_size, self.hidden_size = layer.directions, layer.input_size, layer.hidden_size
         self.gates = len(layer.directions[0].gates) * layer.hidden_size
         self.states, self.directions = len(layer.cell.state), layer.num_directions
+        self.alone = kernels.alone
+        self.work = 2 * sum((one.input_size + self.hidden_size) * self.gates for one in self.layers)  # a row and step
         self.idle: dict[tuple[int, int], list[Workspace]] = {}  # by (T, B); a call takes one for itself
 
     def __deepcopy__(self, memo: Any) -> None:
@@ -45,7 +47,7 @@ class ShortCall:
         if type(x) is not np.ndarray or x.dtype is not dtype or x.ndim != 3 or not x.flags.carray:
             return None
         T, B, D = x.shape
-        if D != self.input_size or T * B == 0 or T * B * self.gates > LARGEST:
+        if D != self.input_size or T * B == 0 or T * B * self.gates > LARGEST or not self.alone(T * B * self.work):
             return None
         shape = (len(self.layers), B, self.hidden_size)
         given = state if self.states == 2 or state is None else (state,)
@@ -101,7 +103,7 @@ class Workspace:
                 slots=T if tanh else 1,
                 chunk=T,
                 x=0,
-                index=0,
+                indices=0,
                 lengths=0,
                 W=one.place("W")[0],
                 U=one.place("U")[0],
@@ -117,6 +119,7 @@ class Workspace:
                 c=0,
                 m=m,
                 work=work,
+                share=0,
                 sync=address(self.sync),
                 last=0,
             )

@@ -40,6 +40,10 @@ class Weighted:
         """The constructor's arguments that build this layer again."""
         return {}
 
+    def remarks(self) -> list[str]:
+        """What a reader of ``repr`` should know beside, a sentence each."""
+        return []
+
     # ------------------------------------------------------------------ allocation
 
     def init(self, seed: int = 0, *, scheme: Scheme = "uniform", backend: str = "auto", dtype: Any = "float32") -> Self:
@@ -221,7 +225,9 @@ class Weighted:
         widths = [max((len(row[k]) for row in rows), default=0) for k in range(3)]
         table = [f"  {n:{widths[0]}}  {shape:{widths[1]}}  {size:>{widths[2]}}" for n, shape, size in rows]
         where = f"{p.dtype.name}, backend {p.backend.name}" if p else "not allocated yet: init()"
-        return "\n".join([self.describe(), *table, f"  {sum(map(prod, shapes.values())):,} parameters, {where}"])
+        remarks = dict.fromkeys(remark for layer in self.walk() for remark in layer.remarks())
+        size = f"  {sum(map(prod, shapes.values())):,} parameters, {where}"
+        return "\n".join([self.describe(), *table, size, *(f"  {remark}" for remark in remarks)])
 
 
 def cast(values: Array, dtype: np.dtype[Any]) -> Array:

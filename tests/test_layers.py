@@ -274,7 +274,9 @@ def test_a_copy_is_whole_and_apart(clone: Any) -> None:
 def test_to_another_dtype_and_back() -> None:
     model = lm()
     assert model.to(dtype="float32").weights.dtype == np.float32
-    np.testing.assert_array_equal(model.to(backend="numpy", dtype="complex128").to(dtype="float64").weights, model.weights)
+    np.testing.assert_array_equal(
+        model.to(backend="numpy", dtype="complex128").to(dtype="float64").weights, model.weights
+    )
     huge = model.to()
     huge.weights[0] = 1e300
     with pytest.raises(ValueError, match="too large for float32"):
@@ -406,7 +408,14 @@ def test_last_of_both_directions_is_the_final_state() -> None:
 
 def test_repr_shows_layers_shapes_and_counts() -> None:
     text = repr(lm())
-    for part in ("Sequential(", "(1): GRU(2, 3, num_layers=2, dropout=0.5)", "1.0.U", "(3, 9)", "float64", f"backend {BACKEND}"):
+    for part in (
+        "Sequential(",
+        "(1): GRU(2, 3, num_layers=2, dropout=0.5)",
+        "1.0.U",
+        "(3, 9)",
+        "float64",
+        f"backend {BACKEND}",
+    ):
         assert part in text
     assert f"{lm().bound.count:,} parameters" in text
     assert repr(Bidirectional(RNN(2, 3, nonlinearity="relu"))).count("nonlinearity='relu'") == 2

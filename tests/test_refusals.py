@@ -58,7 +58,11 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("scheme", lambda: GRU(2, 3).init(scheme="zeros"), "scheme must be one of uniform"),  # type: ignore[arg-type] # the point
     ("seed", lambda: GRU(2, 3).init(-1), "seed must be an integer from 0"),
     ("backend", lambda: GRU(2, 3).init(backend="torch"), "backend must be one of auto, numpy, numba; got 'torch'"),
-    ("dtype", lambda: GRU(2, 3).init(backend="numpy", dtype="float16"), "dtype on backend numpy must be one of float32"),
+    (
+        "dtype",
+        lambda: GRU(2, 3).init(backend="numpy", dtype="float16"),
+        "dtype on backend numpy must be one of float32",
+    ),
     ("dtype of nothing", lambda: GRU(2, 3).init(dtype="word"), "must be one of float32"),
     (
         "x of wrong features",

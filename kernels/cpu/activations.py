@@ -35,15 +35,15 @@ def expm1_parts(a):
 
 @inline
 def exp(a):
-    """exp(a) for a ≤ 88 (float32) or 709 (float64), above which it stays what it is there; 0 below -87 or -708."""
-    low, high = (-87.0, 88.0) if is_single(a) else (-708.0, 709.0)
-    power, rest = expm1_parts(at_least(at_most(a, high), low))
+    """The exponential function; beyond ±87 in float32 and ±708 in float64 it stays what it is there."""
+    limit = 87.0 if is_single(a) else 708.0
+    power, rest = expm1_parts(at_least(at_most(a, limit), -limit))
     return power + power * rest
 
 
 @inline
 def tanh(a):
-    """tanh(a) = E / (E + 2) with E = exp(2a) - 1, which is as exact near 0 as far from it."""
+    """The hyperbolic tangent, E / (E + 2) with E = exp(2a) - 1, which is as exact near 0 as far from it."""
     limit = 9.2 if is_single(a) else 19.2  # where tanh has become 1
     power, rest = expm1_parts(2.0 * at_least(at_most(a, limit), -limit))
     E = power * rest + (power - 1.0)
@@ -52,5 +52,5 @@ def tanh(a):
 
 @inline
 def sigmoid(a):
-    """σ(a) = 1 / (1 + exp(-a)), as tanh, as in ``cells.py``."""
+    """The logistic sigmoid, σ(a) = 1 / (1 + exp(-a)), as tanh, as in ``cells.py``."""
     return 0.5 * tanh(0.5 * a) + 0.5

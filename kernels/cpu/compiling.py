@@ -4,10 +4,10 @@
 calls.  All leave Python's lock alone, divide as NumPy does, and may fuse a multiplication with an addition; nothing
 else about floats is given up, so that a diverged model shows its NaN.
 
-A compiled kernel is kept on disk under a name that depends on the text of *every* file in this folder, on the versions of
-Python, Numba and llvmlite, on the processor and on the argument types: an edit anywhere makes a new name, and nothing
-stale is ever found.  (``cache=True`` of Numba's looks at the file of the kernel alone.)  A file is read only if its
-checksum is right and written whole or not at all; where none can be read or written, kernels are compiled anew.
+A compiled kernel is kept on disk under a name that depends on the text of *every* file in this folder, on the versions
+of Python, Numba and llvmlite, on the processor and on the argument types: an edit anywhere makes a new name, and
+nothing stale is ever found.  (``cache=True`` of Numba's looks at the file of the kernel alone.)  A file is read only
+if its checksum is right and written whole or not at all; where none can be read or written, kernels are compiled anew.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ import secrets
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import llvmlite
 import numba
@@ -25,32 +26,33 @@ from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
-OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
+INNER = OPTIONS | {"no_cpython_wrapper": True}  # never called from Python
 
 
-def inline(function):
+def inline(function: Any) -> Any:
     """Compile into the caller."""
-    return njit(forceinline=True, no_cpython_wrapper=True, **OPTIONS)(function)
+    return njit(forceinline=True, **INNER)(function)
 
 
-def part(function):
+def part(function: Any) -> Any:
     """Compile once, to be called by kernels: for what is long and called from several places."""
-    return njit(no_cpython_wrapper=True, **OPTIONS)(function)
+    return njit(**INNER)(function)
 
 
-def kernel(name):
+def kernel(name: str) -> Any:
     """Compile for Python to call, and keep the result on disk under ``name``."""
 
-    def decorate(function):
+    def decorate(function: Any) -> Any:
         dispatcher = njit(**OPTIONS)(function)
-        dispatcher._cache = KernelCache(name)
+        dispatcher._cache = KernelCache(name)  # noqa: SLF001 - Numba has no public way to keep code elsewhere
         return dispatcher
 
     return decorate
 
 
 @cache
-def sources():
+def sources() -> str:
     """A digest of everything that compiled code depends on, processor and argument types apart."""
     digest = hashlib.sha256(repr((sys.version, numba.__version__, llvmlite.__version__)).encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
@@ -58,7 +60,7 @@ def sources():
     return digest.hexdigest()
 
 
-def cache_folder():
+def cache_folder() -> Path:
     """Where compiled kernels are kept: ``MINIRNN_CACHE_DIR``, or the user's folder for such files."""
     chosen = os.environ.get("MINIRNN_CACHE_DIR")
     if chosen:
@@ -75,28 +77,28 @@ def cache_folder():
 class KernelCache(_Cache):
     """The files of one kernel: what a dispatcher of Numba's asks for compiled code, and gives it to."""
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         self.name, self.hits = name, 0
 
     @property
-    def cache_path(self):
+    def cache_path(self) -> str:
         return str(cache_folder())
 
-    def enable(self):
+    def enable(self) -> None:
         """Nothing to do: whether a file can be used is found out when it is needed."""
 
-    def disable(self):
+    def disable(self) -> None:
         """Nothing to do."""
 
-    def flush(self):
+    def flush(self) -> None:
         """Nothing to do: there is no index."""
 
-    def file(self, sig, codegen):
+    def file(self, sig: Any, codegen: Any) -> Path:
         """The file for one signature and processor."""
         key = hashlib.sha256(repr((sources(), self.name, sig, codegen.magic_tuple())).encode()).hexdigest()
         return cache_folder() / f"{self.name}-{key[:32]}.kernel"
 
-    def load_overload(self, sig, target_context):
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
         target_context.refresh()
         try:
             checksum, data = split(self.file(sig, target_context.codegen()).read_bytes())
@@ -104,12 +106,13 @@ class KernelCache(_Cache):
             return None
         if hashlib.sha256(data).digest() != checksum:
             return None
-        found = CompileResult._rebuild(target_context, *pickle.loads(data))  # noqa: S301 - this program wrote it
+        rebuild = CompileResult._rebuild  # noqa: SLF001 - what Numba's own cache calls
+        found = rebuild(target_context, *pickle.loads(data))  # noqa: S301 - this program wrote it
         self.hits += 1
         return found
 
-    def save_overload(self, sig, data):
-        file, content = self.file(sig, data.codegen), dumps(data._reduce())
+    def save_overload(self, sig: Any, data: Any) -> None:
+        file, content = self.file(sig, data.codegen), dumps(data._reduce())  # noqa: SLF001 - as above
         temporary = file.with_name(f".{secrets.token_hex(8)}.part")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -119,12 +122,12 @@ class KernelCache(_Cache):
             try_to_remove(temporary)
 
 
-def split(content):
+def split(content: bytes) -> tuple[bytes, bytes]:
     """A file's checksum and the rest."""
     return content[:32], content[32:]
 
 
-def try_to_remove(path):
+def try_to_remove(path: Path) -> None:
     """Remove what was left half-written, where that is allowed."""
     try:
         path.unlink(missing_ok=True)

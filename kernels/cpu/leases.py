@@ -8,6 +8,7 @@ forward keeps what it borrowed until its pass backward is released, whatever oth
 import threading
 from collections import deque
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class Lease:
     __slots__ = ("__array_interface__", "_block", "_returned")
     backend = "numba"  # whose array this is: what is computed from it alone can be computed there too
 
-    def __init__(self, block, shape, dtype, returned):
+    def __init__(self, block: Any, shape: tuple[int, ...], dtype: Any, returned: deque[Any]) -> None:
         self._block, self._returned = block, returned
         start = block.__array_interface__["data"][0]
         self.__array_interface__ = {
@@ -32,20 +33,22 @@ class Lease:
             "version": 3,
         }
 
-    def __del__(self):
+    def __del__(self) -> None:
         self._returned.append(self._block)
 
 
 class Leases:
     """A pool of memory blocks.  What lies idle is never more than what was on loan at once."""
 
-    def __init__(self):
-        self._free = []  # the longest idle first
-        self._returned = deque()  # filled by __del__, at any moment and in any thread: appending needs no lock
+    def __init__(self) -> None:
+        self._free: list[Any] = []  # the longest idle first
+        self._returned: deque[Any] = (
+            deque()
+        )  # filled by __del__, at any moment and in any thread: appending needs no lock
         self._lock = threading.Lock()
         self._lent = self._most = 0  # bytes
 
-    def empty(self, shape, dtype):
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """An uninitialised array that starts on a cache line."""
         size = prod(shape) * dtype.itemsize
         if size < SMALL:
@@ -54,7 +57,7 @@ class Leases:
             block = self._take(size + ALIGNMENT)
         return np.asarray(Lease(block, shape, dtype, self._returned))
 
-    def _take(self, size):
+    def _take(self, size: int) -> Any:
         while self._returned:
             block = self._returned.popleft()
             self._lent -= block.nbytes

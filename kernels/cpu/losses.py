@@ -33,7 +33,7 @@ def largest_of(row, V):
         largest, first = highest(best), V // width * width
     for j in range(first, V):
         a = get(row, j)
-        largest = a if a > largest else largest
+        largest = a if a > largest else largest  # noqa: FURB136 - max of Numba's would look for NaN
     return largest
 
 

@@ -5,6 +5,8 @@ So one compiled kernel serves arrays of every layout, read-only ones too, and a 
 
 from typing import NamedTuple
 
+CELLS = ("TanhCell", "ReluCell", "GRUCell", "LSTMCell")  # of minirnn.cells, by name: those that have kernels
+
 
 class Pass(NamedTuple):
     """Where one pass finds its numbers: sizes, and addresses of C-contiguous arrays (0: there is none).
@@ -21,7 +23,7 @@ class Pass(NamedTuple):
     slots: int
     chunk: int  # steps whose P is computed at once
     x: int  # (T, B, D), or
-    index: int  # (T, B) int64, the place of a one-hot vector's one
+    indices: int  # (T, B) int64, the place of a one-hot vector's one
     lengths: int  # (B) int64
     W: int  # (D, N), N = gates · H
     U: int  # (H, N)
@@ -37,6 +39,7 @@ class Pass(NamedTuple):
     c: int  # (slots, B, H)
     m: int  # (slots, B, H)
     work: int  # for packed weights
+    share: int  # entries of work for each thread alone, after the packed weights, or 0
     sync: int  # one int64, 0: the barrier's counter
     last: int  # (B, H) for the final h, or 0
 
@@ -49,7 +52,8 @@ class Back(NamedTuple):
     dy_steps: int
     dh: int  # (B, H): the final state's gradient; on return, the initial state's
     dc: int
-    dP: int  # (chunk, B, N); for a cell whose last product is apart (chunk, B, N + H): gates n, r, z, then du
+    dP: int  # (chunk, B, wide) of N; of N + H for a cell whose last product is apart: gates n, r, z, then du
+    wide: int  # entries from one row of dP to the next
     chunk: int  # steps whose part of the weights' gradients is added at once
     dx: int  # (T, B, D)
     dW: int

@@ -1,50 +1,77 @@
 """What the rest of minirnn calls: kernels on arrays, addresses and sizes, and how many threads each gets."""
 
+from collections.abc import Callable
 from math import prod
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minirnn.kernels.cpu import losses, products, updates
+from minirnn.kernels.cpu.compiling import cache_folder
 from minirnn.kernels.cpu.leases import LEASES
-from minirnn.kernels.cpu.passes import Pass
-from minirnn.kernels.cpu.scans import BACKWARD, CELLS, FORWARD, SHORT
+from minirnn.kernels.cpu.passes import Back, Pass
+from minirnn.kernels.cpu.scans import BACKWARD, COPIED, FORWARD, PAGE, SHORT
 from minirnn.kernels.cpu.threads import POOL
 from minirnn.kernels.cpu.tiles import BLOCK, HIGH
-from minirnn.kernels.cpu.vectors import VECTOR_BYTES
+from minirnn.kernels.cpu.vectors import REGISTERS, VECTOR_BYTES
 
-ALONE = 2e7  # floating-point operations below which waking another thread costs more than it brings
+Array: TypeAlias = NDArray[Any]
+Dtype: TypeAlias = np.dtype[Any]
+
+ALONE = 1e7  # floating-point operations below which waking another thread costs more than it brings
 
 SYNC = Pass._fields.index("sync")
 LIKE = {np.dtype("f4"): np.float32(0), np.dtype("f8"): np.float64(0)}
 
 
-def address(a):
+def describe() -> dict[str, Any]:
+    """What kernels are compiled for, and where they are kept."""
+    return {
+        "vectors": f"{8 * VECTOR_BYTES} bits, {REGISTERS} of them",
+        "kernel threads": POOL.size,
+        "kernels in": str(cache_folder()),
+    }
+
+
+def address(a: Array) -> int:
     """Where an array's first entry lies in memory."""
-    return a.__array_interface__["data"][0]
+    place: int = a.__array_interface__["data"][0]
+    return place
 
 
-def panel_width(dtype):
+def panel_width(dtype: Dtype) -> int:
     """Columns of a panel of packed weights."""
     return 2 * VECTOR_BYTES // dtype.itemsize
 
 
-def packed(k, n, dtype):
+def packed(k: int, n: int, dtype: Dtype) -> int:
     """Entries of a packed (k, n) matrix."""
     width = panel_width(dtype)
     return -(-n // width) * width * k
 
 
-def share(size, dtype):
+def share(size: int, dtype: Dtype) -> int:
     """Entries that each thread needs for itself in a pass backward through weights of ``size`` rows."""
     return BLOCK * (size + HIGH + panel_width(dtype)) + size
 
 
-def threads(work):
+def spare(size: int, row: int, dtype: Dtype) -> int:
+    """Entries that each thread needs for copies of rows of ``size`` entries, ``row`` entries apart; 0 where none."""
+    return COPIED * (size + panel_width(dtype)) if row * dtype.itemsize % PAGE == 0 else 0
+
+
+def padded(row: int, dtype: Dtype) -> int:
+    """``row`` entries, or some more, from one row to the next, so that rows do not share their places in a cache."""
+    return row + panel_width(dtype) if row * dtype.itemsize % PAGE == 0 else row
+
+
+def threads(work: float) -> int:
     """Threads for so many floating-point operations."""
     return POOL.size if work > ALONE else 1
 
 
-def together(task, told, work):
+def together(task: Callable[[int, int], None], told: Array, work: float) -> None:
     """Run a task of so many operations on as many threads as it is worth, with a counter for their barrier."""
     count = threads(work)
     if count == 1:
@@ -55,32 +82,41 @@ def together(task, told, work):
     POOL.run(task, count)
 
 
-def has(cell):
-    """Whether there are kernels for a cell of this name."""
-    return cell in CELLS
-
-
-def forward(cell, dtype, a, work):
+def forward(cell: str, dtype: Dtype, a: Pass, work: float) -> None:
     """One pass forward, on a ``Pass``; ``work`` is its number of floating-point operations."""
     kernel, like, told = FORWARD[cell], LIKE[dtype], np.array(a)
     together(lambda part, parts: kernel(like, told, part, parts), told, work)
 
 
-def short(cell):
+def short(cell: str) -> Any:
     """The kernel behind a short call; see ``scans.make_short``."""
     return SHORT[cell]
 
 
-def backward(cell, dtype, a, d, work):
+def alone(work: float) -> bool:
+    """Whether so many floating-point operations are done by one thread."""
+    return threads(work) == 1
+
+
+def backward(cell: str, dtype: Dtype, a: Pass, d: Back, work: float) -> None:
     """One pass backward, on a ``Pass`` and a ``Back``."""
     kernel, like, told, more = BACKWARD[cell], LIKE[dtype], np.array(a), np.array(d)
     together(lambda part, parts: kernel(like, told, more, part, parts), told, work)
 
 
-def _product(x, W, b, y, dx, dW, db, backward):
+def _product(
+    x: Array,
+    W: Array,
+    y: Array,
+    *,
+    b: Array | None = None,
+    dx: Array | None = None,
+    dW: Array | None = None,
+    db: Array | None = None,
+) -> None:
     """Run one of the kernels of ``products`` on 2D x and y; W and dW may be the transpose of C-contiguous arrays."""
     K, N, dtype = *W.shape, x.dtype
-    turned = not W.flags.c_contiguous
+    turned, backward = not W.flags.c_contiguous, dx is not None
     size = share(max(K, N), dtype)
     count = threads(2 * len(x) * K * N)
     room = (packed(N, K, dtype) if backward else packed(K, N, dtype)) + count * size
@@ -105,23 +141,23 @@ def _product(x, W, b, y, dx, dW, db, backward):
     POOL.run(lambda part, parts: kernel(like, a, part, parts), count)
 
 
-def linear(x, W, b):
+def linear(x: Array, W: Array, b: Array | None) -> Array:
     """x W + b over the last axis."""
     rows = np.ascontiguousarray(x.reshape(-1, x.shape[-1]))
-    y = LEASES.empty((*x.shape[:-1], W.shape[1]), x.dtype)
-    _product(rows, W, b, y, None, None, None, backward=False)
+    y: Array = LEASES.empty((*x.shape[:-1], W.shape[1]), x.dtype)
+    _product(rows, W, y, b=b)
     return y
 
 
-def linear_backward(x, W, dy, dW, db):
+def linear_backward(x: Array, W: Array, dy: Array, dW: Array, db: Array | None) -> Array:
     """dy Wᵀ; adds xᵀ dy and the sum of dy to dW and db."""
     rows, drows = (np.ascontiguousarray(a.reshape(-1, a.shape[-1])) for a in (x, dy))
-    dx = LEASES.empty(x.shape, x.dtype)
-    _product(rows, W, None, drows, dx, dW, db, backward=True)
+    dx: Array = LEASES.empty(x.shape, x.dtype)
+    _product(rows, W, drows, dx=dx, dW=dW, db=db)
     return dx
 
 
-def cross_entropy(logits, targets, scale):
+def cross_entropy(logits: Array, targets: Array, scale: float) -> tuple[Array, Array]:
     """(losses, dlogits) of each row of logits (rows, V); dlogits are multiplied by ``scale``."""
     rows, V = logits.shape
     dlogits, each = LEASES.empty((rows, V), logits.dtype), np.empty(rows, logits.dtype)
@@ -133,7 +169,7 @@ def cross_entropy(logits, targets, scale):
     return each, dlogits
 
 
-def norm(g):
+def norm(g: Array) -> float | None:
     """√Σ g² of a contiguous vector, or None where the squares leave the range of its dtype."""
     sums = np.empty(-(-g.size // updates.BLOCK))
     like, n, at = LIKE[g.dtype], g.size, address(g)
@@ -142,20 +178,20 @@ def norm(g):
     return found if 1e-10 < found < 1e15 else None
 
 
-def descend(w, g, rate):
+def descend(w: Array, g: Array, rate: float) -> None:
     """w -= rate · g."""
     like, n, places, by = LIKE[w.dtype], w.size, (address(w), address(g)), w.dtype.type(rate)
     POOL.run(lambda part, parts: updates.descend(like, n, *places, by, part, parts), threads(10 * n))
 
 
-def add_rows(out, index, rows):
+def add_rows(out: Array, index: Array, rows: Array) -> None:
     """out[index[k]] += rows[k] for every k, in that order."""
     index, rows = np.ascontiguousarray(index, np.int64), np.ascontiguousarray(rows)
     like, places = LIKE[out.dtype], (address(out), address(index), address(rows))
     POOL.run(lambda part, parts: updates.add_rows(like, *rows.shape, *places, part, parts), threads(10 * rows.size))
 
 
-def adam(w, g, m, v, *numbers):
+def adam(w: Array, g: Array, m: Array, v: Array, *numbers: float) -> None:
     """Adam's step: see ``updates.adam`` for the numbers."""
     like, n, places = LIKE[w.dtype], w.size, tuple(address(a) for a in (w, g, m, v))
     values = tuple(w.dtype.type(number) for number in numbers)

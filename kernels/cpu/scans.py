@@ -13,14 +13,15 @@ stands inside the loop over time, since every thread takes rows of the batch thr
                dX = dP Wᵀ, this thread's rows;  dW, dU, db, this thread's columns   | a barrier before
 
 Each number is one chain of operations in an order that does not depend on ``parts``: the same bits for any number of
-threads.  ``reverse`` reads the steps of x last to first.  Rows that have ended (``lengths``) keep their state, and their
-gradient passes straight through.
+threads.  ``reverse`` reads the steps of x last to first.  Rows that have ended (``lengths``) keep their state, and
+their gradient passes straight through.
 """
 
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from minirnn.kernels.cpu import steps
 from minirnn.kernels.cpu.compiling import inline, kernel
+from minirnn.kernels.cpu.compiling import part as long
 from minirnn.kernels.cpu.passes import Back, Pass
 from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of, copy_row
 from minirnn.kernels.cpu.tiles import (
@@ -31,8 +32,10 @@ from minirnn.kernels.cpu.tiles import (
     panel_width,
     product,
 )
-from minirnn.kernels.cpu.vectors import address, at, barrier, get, integers, lanes, numbers
+from minirnn.kernels.cpu.vectors import VECTOR_BYTES, address, at, barrier, get, integers, lanes, numbers
 
+PAGE = 4096  # bytes; rows so far apart, or a multiple of it, share their places in the first cache
+COPIED = 64  # rows that are copied at once
 PASS, BACK = len(Pass._fields), len(Back._fields)
 X, Y, G, H0, C0, LAST, C = (Pass._fields.index(name) for name in ("x", "y", "G", "h0", "c0", "last", "c"))
 
@@ -41,6 +44,35 @@ X, Y, G, H0, C0, LAST, C = (Pass._fields.index(name) for name in ("x", "y", "G",
 def ended(lengths, row, t):
     """Whether a row's length is at most t; 0 is the address of no lengths."""
     return lengths != 0 and t >= get(integers(lengths), row)
+
+
+@inline
+def shares(pointer, B, H, part, parts):
+    """What a thread does of every step: its first row and how many, from and to which unit, and whether by units.
+
+    Threads take rows of the batch, so that none has to wait for another.  If there are fewer rows than threads, they
+    take units, and meet after every step.
+    """
+    width = panel_width(pointer)
+    if B >= parts or H % width or H < width * parts:
+        first = begin(B, part, parts)
+        return first, begin(B, part + 1, parts) - first, 0, H, False
+    panels = H // width
+    return 0, B, begin(panels, part, parts) * width, begin(panels, part + 1, parts) * width, True
+
+
+@long
+def uncrowded(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, spare, share):
+    """``product``, through a copy of ``a`` where its rows would all meet in a few sets of the first cache."""
+    if share == 0 or m < 4 or lda % (lanes(a) * (PAGE // VECTOR_BYTES)):
+        product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m)
+    else:
+        spread = k + panel_width(a)
+        for i in range(0, m, COPIED):
+            rows = min(COPIED, m - i)
+            for r in range(rows):
+                copy_row(at(a, (i + r) * lda), at(spare, r * spread), k)
+            product(spare, spread, b, line, apart, k, n, at(start, i * stride), stride, at(c, i * ldc), ldc, rows)
 
 
 def make_forward(cell, step, gates, apart):
@@ -58,11 +90,12 @@ def make_forward(cell, step, gates, apart):
         # weights that are used only a few times are read as they are, if their columns are whole panels
         panels = joint % width == 0 and (H % width == 0 or not apart)
         packed_W, line_W, next_W = numbers(a.work, like), width, D * width
-        packed_U, line_U, next_U = at(packed_W, 0 if a.index else packed_size(x, D, N)), width, H * width
+        packed_U, line_U, next_U = at(packed_W, 0 if a.indices else packed_size(x, D, N)), width, H * width
         packed_V, V = at(packed_U, packed_size(x, H, joint)), at(U, joint)
+        own = at(packed_V, (packed_size(x, H, H) if apart else 0) + part * a.share)
         if panels and T * B <= 8:
             packed_W, line_W, next_W = W, N, width
-        elif not a.index:
+        elif not a.indices:
             pack(W, N, D, N, packed_W, part, parts)
         if panels and T <= 4:
             packed_U, line_U, next_U, packed_V = U, N, width, V
@@ -70,23 +103,21 @@ def make_forward(cell, step, gates, apart):
             pack(U, N, H, joint, packed_U, part, parts)
             if apart:
                 pack(V, N, H, H, packed_V, part, parts)
-        first = begin(B, part, parts)
-        rows = begin(B, part + 1, parts) - first
+        first, rows, left, right, by_units = shares(x, B, H, part, parts)
         for t0 in range(0, T, a.chunk):
             phase = barrier(sync, phase, parts)
             many = min(a.chunk, T - t0)
             low, high = begin(many * B, part, parts), begin(many * B, part + 1, parts)
             start = (T - t0 - many if a.reverse else t0) * B  # the chunk's first row in x
             target = at(G, ((start if a.slots == T else 0) + low) * stride)
-            if a.index:
+            if a.indices:
                 for k in range(low, high):
                     copy_row(b, target, N)
-                    add_row(at(W, get(integers(a.index), start + k) * N), target, N)
+                    add_row(at(W, get(integers(a.indices), start + k) * N), target, N)
                     target = at(target, stride)
             else:
-                product(
-                    at(x, (start + low) * D), D, packed_W, line_W, next_W, D, N, b, 0, target, stride, high - low
-                )
+                here = at(x, (start + low) * D)
+                uncrowded(here, D, packed_W, line_W, next_W, D, N, b, 0, target, stride, high - low, own, a.share)
             phase = barrier(sync, phase, parts)
             if rows == 0:
                 continue
@@ -97,39 +128,47 @@ def make_forward(cell, step, gates, apart):
                 h, ldh = (at(y, (before * B + first) * Y), Y) if t else (at(numbers(a.h0, like), first * H), H)
                 c = at(numbers(a.c, like), (old * B + first) * H) if t else at(numbers(a.c0, like), first * H)
                 g, u = at(G, (slot * B + first) * stride), at(numbers(a.u, like), (kept * B + first) * H)
-                product(h, ldh, packed_U, line_U, next_U, H, joint, g, stride, g, stride, rows)
+                # one product for all gates, or one a gate for a thread's units of it
+                count = right - left if by_units else joint
+                for shift in range(left, joint, H if by_units else joint):
+                    block, panel = at(g, shift), at(packed_U, shift // width * next_U)
+                    uncrowded(h, ldh, panel, line_U, next_U, H, count, block, stride, block, stride, rows, own, a.share)
                 if apart:
-                    product(h, ldh, packed_V, line_U, next_U, H, H, numbers(a.v, like), 0, u, H, rows)
+                    v, panel = at(numbers(a.v, like), left), at(packed_V, left // width * next_U)
+                    uncrowded(h, ldh, panel, line_U, next_U, H, right - left, v, 0, at(u, left), H, rows, own, a.share)
                 h1 = at(y, (now * B + first) * Y)
                 c1 = at(numbers(a.c, like), (kept * B + first) * H)
                 m = at(numbers(a.m, like), (kept * B + first) * H)
                 for r in range(rows):
+                    gr, hr, cr = at(g, r * stride), at(h, r * ldh), at(c, r * H)
+                    h1r, c1r = at(h1, r * Y), at(c1, r * H)
                     if not ended(a.lengths, first + r, t):
-                        run(step, at(g, r * stride), at(u, r * H), at(h, r * ldh), at(c, r * H), at(h1, r * Y), at(c1, r * H), at(m, r * H), H)
+                        run(step, gr, at(u, r * H), hr, cr, h1r, c1r, at(m, r * H), H, left, right)
                     else:
-                        copy_row(at(h, r * ldh), at(h1, r * Y), H)
+                        copy_row(at(hr, left), at(h1r, left), right - left)
                         if a.c:
-                            copy_row(at(c, r * H), at(c1, r * H), H)
+                            copy_row(at(cr, left), at(c1r, left), right - left)
+                if by_units:
+                    phase = barrier(sync, phase, parts)
         if a.last:
             end = at(y, (0 if a.reverse else (T - 1) * B) * Y)
             for r in range(first, first + rows):
                 copy_row(at(end, r * Y), at(numbers(a.last, like), r * H), H)
 
     @inline
-    def run(step, G, u, h, c, h1, c1, m, H):
+    def run(step, G, u, h, c, h1, c1, m, H, left, right):
         width = lanes(G)
-        whole = H // width * width
-        for j in range(0, whole, width):
+        whole = left + (right - left) // width * width
+        for j in range(left, whole, width):
             step(G, u, h, c, h1, c1, m, H, j, None)
-        if whole < H:
-            step(G, u, h, c, h1, c1, m, H, whole, H - whole)
+        if whole < right:
+            step(G, u, h, c, h1, c1, m, H, whole, right - whole)
 
     return forward
 
 
 def make_short(cell, forward):
     """The forward kernel behind a call of inference on arrays, for one direction, the ``k``-th, of a layer."""
-
     in_place = cell == "TanhCell"
 
     @kernel(f"short-{cell}")
@@ -151,9 +190,15 @@ def make_backward(cell, unstep, gates, apart):
         a, d = Pass(*to_fixed_tuple(told, PASS)), Back(*to_fixed_tuple(more, BACK))
         T, B, D, H, Y, stride = a.T, a.B, a.D, a.H, a.Y, a.stride
         N, sync, phase = gates * H, integers(a.sync), 0
-        wide = N + H if apart else N
+        wide = d.wide
         x, W, U, G = numbers(a.x, like), numbers(a.W, like), numbers(a.U, like), numbers(a.G, like)
-        y, dy, dh, dc, dP = numbers(a.y, like), numbers(d.dy, like), numbers(d.dh, like), numbers(d.dc, like), numbers(d.dP, like)
+        y, dy, dh, dc, dP = (
+            numbers(a.y, like),
+            numbers(d.dy, like),
+            numbers(d.dh, like),
+            numbers(d.dc, like),
+            numbers(d.dP, like),
+        )
         dW, dU, db = numbers(d.dW, like), numbers(d.dU, like), numbers(d.db, like)
         width = panel_width(x)
         packed_U = numbers(d.work, like)
@@ -166,10 +211,9 @@ def make_backward(cell, unstep, gates, apart):
         elif d.dx:
             pack_transposed(W, N, N, D, packed_W, N, part, parts)
         phase = barrier(sync, phase, parts)
-        first = begin(B, part, parts)
-        rows = begin(B, part + 1, parts) - first
+        first, rows, left, right, by_units = shares(x, B, H, part, parts)
         q = H if apart else 0  # where dQ begins in dP
-        left, right = columns_of(x, N, part, parts)
+        low_U, high_U = columns_of(x, N, part, parts)
         for t0 in range((T - 1) // d.chunk * d.chunk, -1, -d.chunk):
             many = min(d.chunk, T - t0)
             start = T - t0 - many if a.reverse else t0  # the chunk's first step in x
@@ -185,11 +229,17 @@ def make_backward(cell, unstep, gates, apart):
                 for r in range(rows):
                     dpr, dhr, dyr = at(dp, r * wide), at(below, r * H), at(above, r * d.Z)
                     if ended(a.lengths, first + r, t):
-                        add_row(dyr, dhr, H)
-                        clear_row(dpr, wide)
+                        add_row(at(dyr, left), at(dhr, left), right - left)
+                        for k in range(0, N + q, H):
+                            clear_row(at(dpr, k + left), right - left)
                     else:
-                        run(unstep, at(g, r * stride), at(u, r * H), at(h, r * ldh), at(h1, r * Y), at(c, r * H), at(m, r * H), dyr, dhr, at(dc, (first + r) * H), dpr, H)
-                product(at(dp, q), wide, packed_U, width, N * width, N, H, below, H, below, H, rows)
+                        gr, hr, h1r, cr = at(g, r * stride), at(h, r * ldh), at(h1, r * Y), at(c, r * H)
+                        dcr = at(dc, (first + r) * H)
+                        run(unstep, gr, at(u, r * H), hr, h1r, cr, at(m, r * H), dyr, dhr, dcr, dpr, H, left, right)
+                if by_units:
+                    phase = barrier(sync, phase, parts)
+                panel, block = at(packed_U, left // width * N * width), at(below, left)
+                product(at(dp, q), wide, panel, width, N * width, N, right - left, block, H, block, H, rows)
             phase = barrier(sync, phase, parts)
             count = many * B
             if d.dx:
@@ -210,20 +260,20 @@ def make_backward(cell, unstep, gates, apart):
             if edge:
                 slot = many - 1 if a.reverse else 0
                 dQ = at(dP, slot * B * wide + q)
-                add_transposed_product(numbers(a.h0, like), H, H, dQ, wide, left, right, B, dU, N, own)
+                add_transposed_product(numbers(a.h0, like), H, H, dQ, wide, low_U, high_U, B, dU, N, own)
             dQ = at(dP, q if a.reverse else edge * wide + q)
             h = at(y, (start * B + B if a.reverse else start * B + edge - B) * Y)
-            add_transposed_product(h, Y, H, dQ, wide, left, right, count - edge, dU, N, own)
+            add_transposed_product(h, Y, H, dQ, wide, low_U, high_U, count - edge, dU, N, own)
             phase = barrier(sync, phase, parts)
 
     @inline
-    def run(unstep, G, u, h, h1, c, m, dy, dh, dc, dP, H):
+    def run(unstep, G, u, h, h1, c, m, dy, dh, dc, dP, H, left, right):
         width = lanes(G)
-        whole = H // width * width
-        for j in range(0, whole, width):
+        whole = left + (right - left) // width * width
+        for j in range(left, whole, width):
             unstep(G, u, h, h1, c, m, dy, dh, dc, dP, H, j, None)
-        if whole < H:
-            unstep(G, u, h, h1, c, m, dy, dh, dc, dP, H, whole, H - whole)
+        if whole < right:
+            unstep(G, u, h, h1, c, m, dy, dh, dc, dP, H, whole, right - whole)
 
     return backward
 
@@ -237,21 +287,21 @@ def add_columns(x, a, row, count, dP, wide, source, target, n, dW, db, N, work, 
     low, high = columns_of(x, n, part, parts)
     for k in range(count):
         add_row(at(dP, k * wide + source + low), at(db, target + low), high - low)
-    if a.index:
+    if a.indices:
         for k in range(count):
-            place = get(integers(a.index), row + k) * N + target + low
+            place = get(integers(a.indices), row + k) * N + target + low
             add_row(at(dP, k * wide + source + low), at(dW, place), high - low)
     else:
         D = a.D
         add_transposed_product(at(x, row * D), D, D, at(dP, source), wide, low, high, count, at(dW, target), N, work)
 
 
-CELLS = {
+STEPS = {
     "TanhCell": (steps.tanh_step, steps.tanh_unstep, 1, False),
     "ReluCell": (steps.relu_step, steps.relu_unstep, 1, False),
     "GRUCell": (steps.gru_step, steps.gru_unstep, 3, True),
     "LSTMCell": (steps.lstm_step, steps.lstm_unstep, 4, False),
 }
-FORWARD = {name: make_forward(name, step, gates, apart) for name, (step, _, gates, apart) in CELLS.items()}
-BACKWARD = {name: make_backward(name, unstep, gates, apart) for name, (_, unstep, gates, apart) in CELLS.items()}
+FORWARD = {name: make_forward(name, step, gates, apart) for name, (step, _, gates, apart) in STEPS.items()}
+BACKWARD = {name: make_backward(name, unstep, gates, apart) for name, (_, unstep, gates, apart) in STEPS.items()}
 SHORT = {name: make_short(name, forward) for name, forward in FORWARD.items()}

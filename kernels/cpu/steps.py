@@ -1,8 +1,9 @@
 """The equations of ``cells.py`` on vectors: twins with the same names, the same order and the same numbers.
 
 ``step`` replaces the arguments of the gates, which stand in ``G``, by the gates; ``unstep`` writes the gradients of
-those arguments to ``dP``.  Both treat the units from j on, a vector of them, of one row; ``n`` is None for a full vector, else
-how many lanes count.  Every pointer is to the row's first unit: ``G`` and ``dP`` to its first gate, gates H apart.
+those arguments to ``dP``.  Both treat the units from j on, a vector of them, of one row; ``n`` is None for a full
+vector, else how many lanes count.  Every pointer is to the row's first unit: ``G`` and ``dP`` to its first gate, gates
+H apart.
 
     u       h U_n + bn, the part of the GRU's candidate that the reset gate multiplies
     h, c    the state before the step;  h1, c1 the state after

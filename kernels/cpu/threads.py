@@ -4,6 +4,7 @@ import os
 import threading
 from numbers import Integral
 from queue import SimpleQueue
+from typing import Any
 
 
 class Pool:
@@ -17,10 +18,10 @@ class Pool:
 
     def _forget(self) -> None:
         """No threads yet; a forked child has none of its parent's."""
-        self._tasks = []
+        self._tasks: list[SimpleQueue[Any]] = []
         self._busy = threading.Lock()
 
-    def run(self, task, parts):
+    def run(self, task: Any, parts: int) -> None:
         """``task(part, parts)`` for every part at once, ``parts`` or fewer; all are done on return.
 
         While another thread has the pool, the caller works alone: kernels give the same bits for any number of parts.
@@ -31,7 +32,7 @@ class Pool:
             return
         try:
             while len(self._tasks) < parts - 1:
-                tasks = SimpleQueue()
+                tasks: SimpleQueue[Any] = SimpleQueue()
                 threading.Thread(target=_work, args=(tasks,), daemon=True, name="minirnn").start()
                 self._tasks.append(tasks)
             done = threading.Semaphore(0)
@@ -44,14 +45,14 @@ class Pool:
             self._busy.release()
 
 
-def _work(tasks):
+def _work(tasks: SimpleQueue[Any]) -> None:
     while True:
         task, part, parts, done = tasks.get()
         task(part, parts)
         done.release()
 
 
-def chosen_size():
+def chosen_size() -> int:
     """Threads that the environment asks for, by the first of these names that it has, else one a processor."""
     for name in ("MINIRNN_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
         if os.environ.get(name, "").isdecimal() and int(os.environ[name]) > 0:

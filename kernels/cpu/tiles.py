@@ -43,9 +43,10 @@ MIDDLE, WIDE = (2, 4) if REGISTERS == 32 else (1, 2)  # panels of the tiles for 
 def make_tile(rows, panels, vectors=2):
     """The tile for so many rows and panels; with one vector, for the first ``count`` columns of half a panel.
 
-    ``tile(a, row, step, b, line, panel, k, start, stride, c, ldc, count)``: c[m, :] = start[m, :] + Σₖ a[m, k] b[k, :], where
-    a[m, k] is ``a[m · row + k · step]``, panel p of b begins at ``b[p · panel]`` and each of its lines ``line`` entries
-    after the one before; rows of ``start`` are ``stride`` apart (0: one row for all), those of ``c`` ``ldc``.
+    ``tile(a, row, step, b, line, panel, k, start, stride, c, ldc, count)``: c[m, :] = start[m, :] + Σₖ a[m, k] b[k, :],
+    where a[m, k] is ``a[m · row + k · step]`` (step None: 1), panel p of b begins at ``b[p · panel]`` and each of its
+    lines ``line`` entries after the one before; rows of ``start`` are ``stride`` apart (0: one row for all), those of
+    ``c`` ``ldc``.
     """
 
     @intrinsic
@@ -56,15 +57,22 @@ def make_tile(rows, panels, vectors=2):
         def codegen(context, builder, sig, args):
             a, row, step, b, line, panel, k_end, start, stride, c, ldc, count = args
             vec, i64 = vector_type(kind.dtype), ir.IntType(64)
-            number = lambda n: ir.Constant(i64, n)
-            at = lambda p, n: builder.gep(p, [n])
+
+            def number(n):
+                return ir.Constant(i64, n)
+
+            def at(p, n):
+                return builder.gep(p, [n])
+
+            def place(base, ld, m, n):
+                return at(base, builder.add(builder.mul(ld, number(m)), number(n * vec.count)))
+
             name = f"llvm.fmuladd.v{vec.count}f{kind.dtype.bitwidth}"
             fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vec, [vec] * 3), name)
             a_rows = [at(a, builder.mul(row, number(m))) for m in range(rows)]
             width = panels * vectors
             columns = [(builder.mul(panel, number(p)), v) for p in range(panels) for v in range(vectors)]
             grid = [(m, n) for m in range(rows) for n in range(width)]
-            place = lambda base, ld, m, n: at(base, builder.add(builder.mul(ld, number(m)), number(n * vec.count)))
             count = None if vectors == 2 else count
             initial = [load_vector(builder, place(start, stride, m, n), vec, count) for m, n in grid]
 
@@ -200,8 +208,9 @@ def narrow_tile(rows, a, lda, b, line, k, start, stride, c, ldc, count):
 def product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m):
     """c (m, n) = start + a (m, k) @ b (k, n); rows of ``a``, ``start`` and ``c`` are lda, stride and ldc apart.
 
-    Panel p of ``b`` begins at ``b[p · apart]``, each of its lines ``line`` entries after the one before.  Packed, that is
-    k · panel_width and panel_width; a plain matrix whose columns are whole panels is read with panel_width and n.
+    Panel p of ``b`` begins at ``b[p · apart]``, each of its lines ``line`` entries after the one before.  Packed,
+    that is k · panel_width and panel_width; a plain matrix whose columns are whole panels is read with panel_width
+    and n.
     """
     width = panel_width(a)
     whole, p = n // width, 0
@@ -291,8 +300,8 @@ BLOCK = 256  # steps of k between two visits to the same sums: a panel of so man
 def add_transposed_product(a, lda, m, b, ldb, first, last, k, c, ldc, work):
     """c[:, first:last] += aᵀ @ b[:, first:last] for a (k, m) and b (k, n): a weight's gradient, columns of one thread.
 
-    ``work`` has room for ``BLOCK · (m rounded up to HIGH + panel_width)`` entries: both sides are packed, block by block
-    of k, since a tile walks through k and would otherwise jump a row at each step.
+    ``work`` has room for ``BLOCK · (m rounded up to HIGH + panel_width)`` entries: both sides are packed, block by
+    block of k, since a tile walks through k and would otherwise jump a row at each step.
     """
     width = panel_width(a)
     panels = (m + HIGH - 1) // HIGH

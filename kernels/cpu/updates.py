@@ -51,7 +51,8 @@ def add_rows(like, count, N, out, index, rows, part, parts):
 def adam(like, n, w, g, m, v, scale, decay, shrink, beta1, beta2, rate, correction, eps, part, parts):
     """Adam's step, gradients scaled by ``scale``: see ``minirnn.optim.Adam``.
 
-    ``decay`` times w is added to the gradient, w is multiplied by ``shrink``; ``rate`` is lr / (1 - β1ᵗ), ``correction`` 1 / (1 - β2ᵗ).
+    ``decay`` times w is added to the gradient, w is multiplied by ``shrink``;
+    ``rate`` is lr / (1 - β1ᵗ), ``correction`` 1 / (1 - β2ᵗ).
     """
     w_, g_, m_, v_ = numbers(w, like), numbers(g, like), numbers(m, like), numbers(v, like)
     width = lanes(w_)
