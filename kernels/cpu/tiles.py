@@ -311,16 +311,18 @@ def add_transposed_product(a, lda, m, b, ldb, first, last, k, c, ldc, work):
         for i in range(depth):
             source = at(a, (k0 + i) * lda)
             for q in range(panels):
-                target = at(work, q * HIGH * BLOCK + i * HIGH)
-                for j in range(HIGH):
-                    put(get(source, min(q * HIGH + j, m - 1)), target, j)
+                target, rows = at(work, q * HIGH * BLOCK + i * HIGH), min(HIGH, m - q * HIGH)
+                for j in range(0, HIGH, lanes(a)):
+                    store(load(source, q * HIGH + j, rows - j), target, j, HIGH - j)
         p = first
         while p < last:
             columns = min(width, last - p)
             pack(at(b, k0 * ldb + p), ldb, depth, columns, panel_b, 0, 1)
             for q in range(panels):
                 rows, aq, cq = min(HIGH, m - q * HIGH), at(work, q * HIGH * BLOCK), at(c, q * HIGH * ldc + p)
-                if rows == HIGH and columns == width:
+                if rows == HIGH and columns <= width // 2:
+                    narrow_high(aq, 1, HIGH, panel_b, width, 0, depth, cq, ldc, cq, ldc, columns)
+                elif rows == HIGH and columns == width:
                     high(aq, 1, HIGH, panel_b, width, 0, depth, cq, ldc, cq, ldc, 0)
                 else:
                     move(rows, columns, cq, ldc, tile, width)
