@@ -4,6 +4,8 @@ The tolerance follows from dtype and shape: k · eps · √(T · (D + H)), as ro
 """
 
 from collections.abc import Iterator
+from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minirnn import GRU, LSTM, RNN, SGD, Adam, AdamW, Embedding, Linear, Sequential, cross_entropy
 from minirnn.backend import BACKENDS, Array
 from minirnn.testing.strategies import Case, cases
 
@@ -83,9 +86,71 @@ def test_inputs_are_not_modified(backend: str, dtype: str, case: Case) -> None:
 
 @pytest.mark.parametrize(("backend", "dtype"), RUNS, ids="-".join)
 def test_same_seed_gives_the_same_weights_in_every_dtype(backend: str, dtype: str) -> None:
-    from minirnn import GRU
-
     for scheme in ("uniform", "normal", "orthogonal"):
         exact = GRU(3, 4, 2).init(5, scheme=scheme, dtype="float64")
         same = GRU(3, 4, 2).init(5, scheme=scheme, backend=backend, dtype=dtype)
         np.testing.assert_array_equal(same.weights, exact.weights.astype(dtype))
+
+
+SHAPES = [  # T, B, D, H: one of everything, whole vectors, remainders, a few rows, many
+    (1, 1, 1, 1),
+    (3, 2, 5, 7),
+    (4, 9, 16, 32),
+    (2, 13, 33, 17),
+    (21, 30, 3, 40),
+]
+
+
+@pytest.mark.parametrize("cell", ["tanh", "relu", "gru", "lstm"])
+def test_the_kernels_of_each_cell_by_themselves(cell: str) -> None:
+    kinds = {"tanh": RNN, "relu": partial(RNN, nonlinearity="relu"), "gru": GRU, "lstm": LSTM}
+    rng = np.random.default_rng(0)
+    for (T, B, D, H), bidirectional, with_lengths in product(SHAPES, (False, True), (False, True)):
+        exact = kinds[cell](D, H, bidirectional=bidirectional).init(T, backend="numpy", dtype="float64")
+        fast = exact.to(backend="numba", dtype="float32")
+        exact.weights[...] = fast.weights
+        lengths = rng.integers(0, T + 1, B) if with_lengths else None
+        index, x = rng.integers(0, D, (T, B)), rng.normal(size=(T, B, D)).astype("f4")
+        found, inferred = [], []
+        for model in (exact, fast):
+            draw, dtype = np.random.default_rng(1), model.weights.dtype
+            for given_x in (index, x.astype(dtype)):
+                y, final, backward = model.forward(given_x, lengths=lengths)
+                saved = backward.saved
+                cotangents = [draw.normal(size=a.shape).astype(dtype) for a in (y, *leaves(final))]
+                dx, dstate = backward(cotangents[0], tuple(cotangents[1:]) if cell == "lstm" else cotangents[1])
+                found.append([y, *leaves(final), *saved.values(), *leaves(dstate), *leaves(dx), model.grads.copy()])
+                again, last = model(given_x, lengths=lengths)
+                more, _ = model(given_x, last, lengths=lengths)
+                inferred.append([again, *leaves(last), more])
+        for wanted, got in (*zip(found[:2], found[2:], strict=True), *zip(inferred[:2], inferred[2:], strict=True)):
+            for k, (a, b) in enumerate(zip(wanted, got, strict=True)):
+                scale = max(1.0, float(np.abs(a).max(initial=0)))
+                assert np.abs(a - b).max(initial=0) <= 3e-5 * scale, (T, B, D, H, bidirectional, with_lengths, k)
+
+
+@pytest.mark.parametrize("optimizer", [SGD, Adam, AdamW])
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_training_step_around_the_scan(optimizer: Any, tied: bool) -> None:
+    """Embedding, Linear, loss, clipping and update; the cell between them has no kernel."""
+    V, H = 97, 40  # logits enough to be lent memory, and so to meet the compiled loss
+    embedding = Embedding(V, H)
+    model = Sequential(embedding, GRU(H, H, reset="before"), Linear(H, V, tie=embedding if tied else None))
+    exact = model.init(0, backend="numpy", dtype="float64")
+    fast = exact.to(backend="numba", dtype="float32")
+    index = np.random.default_rng(0).integers(0, V, (2, 9, 31))  # 9 · 31 rows: more than one block
+    found: list[list[Array]] = []
+    for model in (exact, fast):
+        stepper, arrays = optimizer(model, 0.02, clip=0.5), []
+        for _ in range(3):
+            logits, _, backward = model.forward(index[0])
+            loss, dlogits = cross_entropy(logits, index[1])
+            backward(dlogits)
+            arrays += [np.array(loss), logits, dlogits, model.grads.copy()]
+            arrays += [np.array(stepper.step()), model.weights.copy()]
+        found.append(arrays)
+    for k, (wanted, got) in enumerate(zip(*found, strict=True)):
+        step, what = divmod(k, 6)
+        # Adam divides by the root of what may be almost 0: after its first step weights differ by a share of lr
+        bound = 1e-5 if optimizer is SGD or (step, what) < (0, 5) else 5e-3
+        assert np.abs(wanted - got).max() <= bound * np.abs(wanted).max(), (step, what)

@@ -1,0 +1,887 @@
+"""The numba backend's threads, its lent memory and its files: that none of them can be seen in a result."""
+
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from itertools import pairwise
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minirnn
+from minirnn import (
+    GRU,
+    LSTM,
+    RNN,
+    SGD,
+    Adam,
+    Embedding,
+    Layer,
+    Linear,
+    Recurrent,
+    Sequential,
+    cross_entropy,
+    get_num_threads,
+    grad_norm,
+    set_num_threads,
+)
+from minirnn.backend import NUMBA, NUMPY, Array, get_backend, maker
+
+
+def kernels(name: str) -> Any:
+    """A module of kernels/cpu, whose functions have no types."""
+    return import_module(f"minirnn.kernels.cpu.{name}")
+
+
+compiling, leases, runtime, scans, threads, updates = (
+    kernels(n) for n in ("compiling", "leases", "runtime", "scans", "threads", "updates")
+)
+
+PACKAGE = Path(minirnn.__file__).resolve().parent
+
+
+def python(code: str, *arguments: str, without: tuple[str, ...] = (), **environment: str) -> Any:
+    """What a new interpreter prints, as JSON."""
+    env = os.environ | {"PYTHONPATH": str(PACKAGE.parent)} | environment
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, *arguments],  # -P: the working directory is not searched for modules
+        capture_output=True,
+        text=True,
+        env={name: value for name, value in env.items() if name not in without},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(autouse=True)
+def _as_many_threads_as_before() -> Iterator[None]:
+    before = get_num_threads()
+    yield
+    set_num_threads(before)
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> set[tuple[int, int]]:
+    """Threads are worth their while for any work; which parts of how many have run."""
+    seen: set[tuple[int, int]] = set()
+    plain = threads.POOL.run
+
+    def run(task: Callable[[int, int], Any], wanted: int) -> None:
+        def watched(part: int, parts: int) -> None:
+            seen.add((part, parts))
+            task(part, parts)
+
+        plain(watched, wanted)
+
+    monkeypatch.setattr(runtime, "ALONE", 0)
+    monkeypatch.setattr(threads.POOL, "run", run)
+    return seen
+
+
+def leaves(state: Any) -> list[Array]:
+    return [] if state is None else list(state) if isinstance(state, tuple) else [state]
+
+
+def one_pass(model: Layer, x: Array, dy: Array, **options: Any) -> list[Array]:
+    """y, final states, dx and the initial states' gradients of a pass that adds to the gradients."""
+    y, final, backward = model.forward(x, **options)
+    dx, dstate = backward(dy)
+    return [y, *leaves(final), *leaves(dstate)] + ([] if dx is None else [dx])
+
+
+def assert_same_bits(found: list[Array], wanted: list[Array]) -> None:
+    for k, (a, b) in enumerate(zip(found, wanted, strict=True)):
+        np.testing.assert_array_equal(a, b, err_msg=f"array {k}")  # equality of -0 and 0 is the only one beside bits
+
+
+def gru(dtype: str = "float32") -> GRU:
+    """One whose outputs and saved gates, for the x of ``drawn``, are large enough to be lent."""
+    return GRU(9, 64).init(0, backend="numba", dtype=dtype)
+
+
+def drawn(seed: int = 0, T: int = 20, B: int = 32) -> tuple[Array, Array]:
+    """x and dy for ``gru``."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(T, B, 9)).astype("float32"), rng.normal(size=(T, B, 64)).astype("float32")
+
+
+# ---------------------------------------------------------------------- any number of threads
+
+LAYERS = (  # of some, threads can take units where there are fewer rows than threads
+    RNN(17, 160),
+    RNN(17, 40, nonlinearity="relu", bidirectional=True),
+    GRU(17, 96, bidirectional=True),
+    GRU(33, 31, 2),
+    LSTM(17, 160),
+    LSTM(33, 31, 2, bidirectional=True),
+    LSTM(5, 256),
+)
+
+
+@pytest.mark.parametrize("B", [1, 2, 3, 7])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.describe())
+def test_layers_give_the_same_bits_on_any_number_of_threads(
+    layer: Recurrent, dtype: str, B: int, parts: set[tuple[int, int]]
+) -> None:
+    rng, T = np.random.default_rng(B), 4
+    D, width = layer.input_size or 0, layer.output_size or 0
+    x, dy = (rng.normal(size=(T, B, n)).astype(dtype) for n in (D, width))
+    indices, lengths = rng.integers(0, D, (T, B)), rng.integers(0, T + 1, B)
+    wanted: list[Array] = []
+    for n in (1, 2, 3, 5):
+        set_num_threads(n)
+        parts.clear()
+        model = layer.to() if layer.parameters else layer.init(0, backend="numba")
+        model = model.to(dtype=dtype)
+        found = one_pass(model, x, dy) + one_pass(model, indices, dy) + one_pass(model, x, dy, lengths=lengths)
+        y, final = model(indices, lengths=lengths)
+        found += [model.grads, y, *leaves(final)]
+        assert parts == {(part, n) for part in range(n)} or (n == 1 and not parts)  # alone, there is no pool to ask
+        wanted = wanted or found
+        assert_same_bits(found, wanted)
+    assert all(np.isfinite(a).all() for a in wanted)
+    assert np.any(wanted[-2 - len(layer.cell.state)])  # gradients there are
+
+
+@pytest.mark.parametrize(
+    "make", [lambda m: SGD(m, 0.5, clip=0.1), lambda m: Adam(m, 0.01, clip=0.1)], ids=["SGD", "Adam"]
+)
+def test_training_gives_the_same_bits_on_any_number_of_threads(make: Any, parts: set[tuple[int, int]]) -> None:
+    """Embedding, Linear, tied or not, cross entropy, clipping and the optimisers' steps, three times over."""
+    rng, (T, B, V) = np.random.default_rng(0), (9, 7, 301)
+    x, targets = rng.integers(0, V, (2, T, B))
+    wanted: list[Array] = []
+    for n in (1, 2, 3, 5):
+        set_num_threads(n)
+        parts.clear()
+        for tied in (False, True):
+            embedding = Embedding(V, 19)
+            head = Linear(19, V, tie=embedding, bias=False) if tied else Linear(19, V)
+            model = Sequential(embedding, LSTM(19, 19), Linear(19, 19), head).init(0, backend="numba")
+            optimiser, found = make(model), []
+            for _ in range(3):
+                logits, _, backward = model.forward(x)
+                assert maker(logits) is NUMBA  # so that cross entropy is compiled, too
+                loss, dlogits = cross_entropy(logits, targets)
+                backward(dlogits)
+                found += [logits, np.array(loss), dlogits, model.grads.copy()]
+                found += [np.array(grad_norm(model)), np.array(optimiser.step()), model.weights.copy()]
+            assert float(found[-6]) < float(found[1])  # it learns
+            if n == 1:
+                wanted += found
+            else:
+                half = slice(len(found), None) if tied else slice(None, len(found))
+                assert_same_bits(found, wanted[half])
+        assert parts == {(part, n) for part in range(n)} or (n == 1 and not parts)
+
+
+def test_work_that_is_large_enough_goes_to_threads_and_little_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_num_threads(2)
+    asked, plain = [], threads.POOL.run
+
+    def run(task: Any, n: int) -> None:
+        asked.append(n)
+        plain(task, n)
+
+    monkeypatch.setattr(threads.POOL, "run", run)
+    layer = Linear(300, 300).init(0, backend="numba")
+    layer(np.ones((1, 300), "float32"))
+    layer(np.ones((1000, 300), "float32"))
+    assert asked == [1, 2]
+    assert any(thread.name == "minirnn" and thread.daemon for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("n", [0, -1, True, 1.5, "2", None])
+def test_a_number_of_threads_that_is_none_is_refused_in_a_sentence(n: Any) -> None:
+    before = get_num_threads()
+    message = f"the number of threads must be an integer of at least 1; got {n!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        set_num_threads(n)
+    assert get_num_threads() == before
+    set_num_threads(np.int64(3))  # type: ignore[arg-type]
+    assert get_num_threads() == 3
+
+
+def test_the_environment_chooses_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("MINIRNN_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    alone = threads.chosen_size()
+    assert 1 <= alone <= (os.cpu_count() or 1)
+    for k, name in reversed(list(enumerate(names))):  # the first of them counts
+        monkeypatch.setenv(name, str(7 + k))
+        assert threads.chosen_size() == 7 + k
+    for odd in ("0", "-1", "many", ""):
+        monkeypatch.setenv(names[0], odd)
+        assert threads.chosen_size() == 8
+
+
+def test_the_number_of_threads_may_change_at_any_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread sets it just when a pass has asked for its memory: the pass must not use more than it has."""
+    model, (x, dy) = gru(), drawn()
+    wanted = one_pass(model, x, dy)
+    monkeypatch.setattr(runtime, "ALONE", 0)
+    room, made = 1 << 18, []
+
+    def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        set_num_threads(get_num_threads() + 1)
+        raw = np.full(prod(shape) + room, -77, dtype)
+        made.append(raw[prod(shape) :])
+        return raw[: prod(shape)].reshape(shape)
+
+    monkeypatch.setattr(runtime.LEASES, "empty", empty)
+    set_num_threads(1)
+    y, final, backward = model.forward(x)
+    dx, dstate = backward(dy)
+    assert dx is not None
+    assert get_num_threads() > 3
+    assert all((after == -77).all() for after in made)
+    assert_same_bits([y, final, dstate, dx], wanted)
+
+
+# ---------------------------------------------------------------------- what happens in the pool
+
+
+def finished(task: Callable[[], Any]) -> bool:
+    """Whether a call comes back within 5 seconds."""
+    thread = threading.Thread(target=task, daemon=True)
+    thread.start()
+    thread.join(5)
+    return not thread.is_alive()
+
+
+def test_an_interrupted_call_leaves_no_thread_at_work() -> None:
+    """Ctrl-C is raised in the thread that asked; memory that other threads still write to must not be freed yet."""
+    pool, done = threads.Pool(), []
+    pool.size = 2
+
+    def task(part: int, parts: int) -> None:
+        if part == 0:
+            raise KeyboardInterrupt
+        time.sleep(0.3)
+        done.append(part)
+
+    with pytest.raises(KeyboardInterrupt):
+        pool.run(task, 2)
+    assert done == [1]
+
+
+def test_an_error_in_another_thread_is_raised_and_the_pool_goes_on() -> None:
+    pool, errors, ran = threads.Pool(), [], []
+    pool.size = 2
+
+    def fail(part: int, parts: int) -> None:
+        if part == 1:
+            raise MemoryError("none left")
+
+    def call() -> None:
+        try:
+            pool.run(fail, 2)
+        except MemoryError as error:
+            errors.append(str(error))
+        pool.run(lambda part, _: ran.append(part), 2)
+
+    assert finished(call)
+    assert errors == ["none left"]
+    assert sorted(ran) == [0, 1]
+
+
+def test_a_call_while_the_pool_is_busy_runs_alone() -> None:
+    pool, seen = threads.Pool(), []
+    pool.size = 3
+
+    def outer(part: int, parts: int) -> None:
+        if part == 0:
+            pool.run(lambda part, parts: seen.append((part, parts)), 3)
+
+    assert finished(lambda: pool.run(outer, 3))
+    assert seen == [(0, 1)]
+
+
+# ---------------------------------------------------------------------- many callers
+
+
+def test_models_in_threads_of_their_own_give_the_bits_they_give_alone(parts: set[tuple[int, int]]) -> None:
+    set_num_threads(2)
+    jobs: list[Callable[[], list[Array]]] = []
+    for seed, layer in enumerate((GRU(9, 64), LSTM(9, 64), RNN(9, 64), GRU(9, 64, 2))):
+        model = layer.init(seed, backend="numba")
+
+        def job(model: Recurrent = model, seed: int = seed) -> list[Array]:
+            model.zero_grads()
+            found = one_pass(model, *drawn(seed))
+            y, final = model(drawn(seed, B=3)[0])  # the short way
+            return [*found, model.grads.copy(), y, *leaves(final)]
+
+        jobs.append(job)
+    alone = [job() for job in jobs]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            every = list(pool.map(lambda job: [job() for _ in range(8)], jobs))
+            for found, wanted in zip(every, alone, strict=True):
+                for one in found:
+                    assert_same_bits(one, wanted)
+    assert {(0, 1), (0, 2), (1, 2)} <= parts  # the pool was taken by one while others went alone
+
+
+def test_inference_on_one_model_from_many_threads_gives_the_same_bits(parts: set[tuple[int, int]]) -> None:
+    set_num_threads(2)
+    model = Sequential(GRU(9, 64, bidirectional=True), Linear(128, 5)).init(0, backend="numba")
+    inputs = [drawn(T, T, B)[0] for T in (1, 2, 3) for B in (1, 2, 3)] + [drawn(0)[0]] * 2  # more shapes than are kept
+    alone = [model(x)[0] for x in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        for found, wanted in zip(pool.map(lambda k: model(inputs[k % 11])[0], range(11 * 30)), alone * 30, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
+# ---------------------------------------------------------------------- passes that wait for one another
+
+
+def test_two_forwards_before_either_backward_are_as_one_after_the_other() -> None:
+    model, (x1, dy1), (x2, dy2) = gru(), drawn(1), drawn(2)
+    wanted = [one_pass(model, x1, dy1), one_pass(model, x2, dy2)]
+    grads = model.grads.copy()
+    for order in ((0, 1), (1, 0)):
+        model.zero_grads()
+        passes = [model.forward(x1), model.forward(x2)]
+        for k in order:
+            y, final, backward = passes[k]
+            dx, dstate = backward((dy1, dy2)[k])
+            assert dx is not None
+            assert_same_bits([y, final, dstate, dx], wanted[k])
+        np.testing.assert_allclose(model.grads, grads, atol=1e-3 * float(np.abs(grads).max()))
+    passes = [model.forward(x1), model.forward(x2)]
+    model.zero_grads()
+    for (_, _, backward), dy in zip(passes, (dy1, dy2), strict=True):
+        backward(dy)
+    np.testing.assert_array_equal(model.grads, grads)
+
+
+@given(st.permutations([*range(5)] * 2), st.lists(st.booleans(), min_size=5, max_size=5))
+def test_passes_in_any_order_give_the_bits_they_give_alone(order: list[int], held: list[bool]) -> None:
+    """Forwards and backwards of five passes, shuffled; of some y is let go of before the backward."""
+    model = gru()
+    given = [drawn(seed, T=12 + seed) for seed in range(5)]
+    pending: dict[int, Any] = {}
+    outputs: dict[int, tuple[Array, Array]] = {}
+    for k in order:
+        x, dy = given[k]
+        if k not in pending:
+            y, _, backward = model.forward(x)
+            pending[k] = backward
+            if held[k]:
+                outputs[k] = y[1:, ::2], y.copy()[1:, ::2]
+        else:
+            dx, dstate = pending[k](dy)
+            assert_same_bits([dstate, dx], one_pass(gru(), x, dy)[-2:])
+    for view, copy in outputs.values():
+        np.testing.assert_array_equal(view, copy)
+
+
+def test_a_generator_that_keeps_a_backward_is_not_disturbed_by_other_passes() -> None:
+    model, (x, dy) = gru(), drawn(1)
+    wanted = one_pass(model, x, dy)
+
+    def steps() -> Iterator[Array]:
+        y, final, backward = model.forward(x)
+        yield y
+        dx, dstate = backward(dy)
+        assert dx is not None
+        assert_same_bits([y, final, dstate, dx], wanted)
+        yield dx
+
+    one, other = steps(), steps()
+    for generator in (one, other):
+        np.testing.assert_array_equal(next(generator), wanted[0])
+        for seed in range(5):
+            one_pass(model, *drawn(seed))
+            model(drawn(seed)[0])
+    np.testing.assert_array_equal(next(other), wanted[-1])
+    np.testing.assert_array_equal(next(one), wanted[-1])
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.describe())
+def test_backward_twice_gives_twice_the_gradients(layer: Recurrent) -> None:
+    model, rng = layer.to() if layer.parameters else layer.init(0, backend="numba"), np.random.default_rng(0)
+    x, dy = (rng.normal(size=(20, 32, n or 0)).astype("float32") for n in (model.input_size, model.output_size))
+    model.zero_grads()
+    _, _, backward = model.forward(x)
+    first = backward(dy, keep=True)
+    once = model.grads.copy()
+    second = backward(dy)
+    assert_same_bits([first[0], *leaves(first[1])], [second[0], *leaves(second[1])])  # type: ignore[list-item]
+    np.testing.assert_allclose(model.grads, 2 * once, atol=1e-5 * float(np.abs(once).max()))
+    assert once.any()
+
+
+# ---------------------------------------------------------------------- lent memory
+
+
+def overlap(a: Array, b: Array) -> bool:
+    return bool(np.shares_memory(a, b)) or bool(np.may_share_memory(a, b))
+
+
+def idle(pool: Any) -> int:
+    """Bytes that a pool keeps and nobody uses."""
+    return sum(block.nbytes for block in [*pool._free, *pool._returned])
+
+
+def test_lent_arrays_are_as_any_others_and_start_on_a_cache_line() -> None:
+    pool = leases.Leases()
+    for shape in ((300, 301), (0, 7), (3,), (1 << 16,), (11, 13, 700)):
+        for dtype in (np.dtype("f4"), np.dtype("f8")):
+            a = pool.empty(shape, dtype)
+            a[...] = 1
+            assert a.shape == shape
+            assert a.dtype == dtype
+            assert a.flags.carray
+            lent = a.nbytes >= leases.SMALL
+            assert maker(a) is (NUMBA if lent else NUMPY)
+            assert not lent or a.ctypes.data % leases.ALIGNMENT == 0
+            assert maker(a.copy()) is NUMPY
+
+
+def test_memory_comes_back_when_the_last_view_is_gone_and_not_before() -> None:
+    pool, dtype = leases.Leases(), np.dtype("f4")
+    views: tuple[Callable[[Array], Any], ...] = (
+        lambda a: a,
+        lambda a: a[5:6, ::7],
+        lambda a: a.T.reshape(300, 100)[::-1],
+        lambda a: a.view("i4")[0],
+        lambda a: np.asarray(a)[..., None],
+        lambda a: a.data,
+        lambda a: a.data[3:],
+        lambda a: np.frombuffer(a.reshape(-1).data, "u1", 1000, 8),
+        lambda a: a.flat,
+        lambda a: [np.broadcast_to(a[0], (9, 300))],
+        lambda a: a.__array_interface__ and (lambda: a),
+    )
+    for view in views:
+        a = pool.empty((100, 300), dtype)
+        a[...] = 5
+        place, kept = a.ctypes.data, view(a)
+        del a
+        others = [pool.empty((100, 300), dtype) for _ in range(3)]
+        for other in others:
+            assert abs(other.ctypes.data - place) >= 100 * 300 * 4
+            other[...] = 6
+        del kept, other
+        again = [pool.empty((100, 300), dtype) for _ in range(3)]
+        assert place in {one.ctypes.data for one in again}
+        del others, again
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 1.1, 1.3, 2, 5, 9]), st.integers(0, 9)), max_size=60))
+def test_no_two_living_arrays_overlap_and_idle_memory_is_bounded(steps: list[tuple[float, int]]) -> None:
+    """Any sequence of borrowing and letting go: contents stay, and no more lies idle than was on loan at once."""
+    pool, living, most, lent, kept = leases.Leases(), [], 0, {}, None
+    for number, (size, drop) in enumerate(steps):
+        a = pool.empty((int(size * (1 << 14)),), np.dtype("f8"))
+        a[...] = number
+        living.append((number, a[1:] if number % 2 else a))
+        lent[number] = int(1.25 * (a.nbytes + 64))
+        most = max(most, sum(lent.values()))
+        assert sum(block.nbytes for block in pool._free) <= most
+        del a
+        if drop < len(living):
+            lent.pop(living.pop(drop)[0])
+        for value, kept in living:
+            assert (kept == value).all()
+    del kept
+    starts = sorted((kept.ctypes.data, kept.nbytes) for _, kept in living)
+    for (start, size), (following, _) in pairwise(starts):
+        assert start + size <= following
+    living.clear()
+    assert idle(pool) <= 2 * most
+    if steps:
+        last = pool.empty((1 << 14,), np.dtype("f8"))
+        assert idle(pool) <= most, len(last)
+
+
+def test_shapes_that_never_come_again_do_not_fill_the_memory() -> None:
+    pool, rng = leases.Leases(), np.random.default_rng(0)
+    tracemalloc.start()
+    try:
+        largest = 0
+        for _ in range(300):
+            sizes = rng.integers(1 << 14, 1 << 17, 3)
+            arrays = [pool.empty((int(size),), np.dtype("f8")) for size in sizes]
+            largest = max(largest, int(sizes.sum()) * 8)
+            del arrays
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert largest / 2 < held <= 2.5 * largest  # it does see the memory, and there is no more of it
+
+
+def test_training_does_not_hold_more_and_more_memory() -> None:
+    model, held = gru(), []
+    for seed in range(12):
+        one_pass(model, *drawn(seed, T=20 + seed % 3))
+        held.append(idle(leases.LEASES) + leases.LEASES._lent)
+    assert len(set(held[6:])) <= 3  # one for each shape at most
+    assert max(held[6:]) <= max(held[:6])
+
+
+def test_arrays_that_someone_holds_are_left_alone_by_later_passes() -> None:
+    model, (x, dy) = gru(), drawn(1)
+    y, _, backward = model.forward(x)
+    saved = backward.saved
+    dx, _ = backward(dy, keep=True)
+    z, _ = model(x)
+    assert dx is not None
+    assert maker(y) is NUMBA
+    views = [y[::3, 1:, ::2], dx[1:], z.swapaxes(0, 2), y.reshape(-1)[7:], *saved.values()]
+    copies = [a.copy() for a in views]
+    del y, dx, z, saved, backward
+    for seed in range(20):
+        one_pass(model, *drawn(seed))
+        model(drawn(seed)[0])
+    assert_same_bits(views, copies)
+
+
+def test_lending_from_many_threads_hands_nothing_out_twice() -> None:
+    pool = leases.Leases()
+
+    def borrow(number: int) -> bool:
+        rng, good, living = np.random.default_rng(number), True, []
+        for k in range(60):
+            a = pool.empty((int(rng.integers(1, 4)) << 14,), np.dtype("f8"))
+            a[...] = 1000 * number + k
+            living.append((1000 * number + k, a))
+            if len(living) > 3:
+                value, a = living.pop(int(rng.integers(0, 4)))
+                good &= bool((a == value).all())
+        return good
+
+    with ThreadPoolExecutor(4) as executor:
+        assert all(executor.map(borrow, range(8)))
+    pool.empty((1 << 14,), np.dtype("f8"))
+    assert pool._lent <= 2 * ((1 << 17) + 64)  # all came back but for the last
+
+
+# ---------------------------------------------------------------------- forked children
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
+def test_a_forked_child_works_with_threads_of_its_own(parts: set[tuple[int, int]]) -> None:
+    set_num_threads(2)
+    model, (x, dy) = gru(), drawn()
+    wanted = one_pass(model, x, dy)
+    assert (1, 2) in parts  # threads that the child will not have
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+
+    def child() -> None:
+        parts.clear()
+        found = one_pass(model, x, dy)
+        sender.send((found, sorted(parts), len(threads.POOL._tasks)))
+
+    process = context.Process(target=child)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on: fork beside threads
+        process.start()
+    try:
+        assert receiver.poll(20), "the child hangs"
+        found, ran, workers = receiver.recv()
+    finally:
+        process.join(2)
+        process.kill()
+    assert_same_bits(found, wanted)
+    assert ran == [(0, 2), (1, 2)]
+    assert workers == 1
+    assert process.exitcode == 0
+    assert_same_bits(one_pass(model, x, dy), wanted)  # nor has the parent lost any
+
+
+# ---------------------------------------------------------------------- kernels on disk
+
+DESCEND = """
+import json
+import numpy as np
+from minirnn.kernels.cpu import compiling, runtime, updates
+
+w = np.arange(20, dtype="float32")
+runtime.descend(w, np.ones(20, "float32"), 0.5)
+print(json.dumps([w.tolist(), updates.descend._cache.hits, str(compiling.cache_folder())]))
+"""
+DESCENDED = (np.arange(20) - 0.5).tolist()
+
+
+def descend() -> int:
+    """Run a kernel that nothing in memory has compiled; how often its file was read."""
+    dispatcher = compiling.kernel("descend")(updates.descend.py_func)
+    w, g = np.arange(20, dtype="float32"), np.ones(20, "float32")
+    dispatcher(np.float32(0), 20, w.ctypes.data, g.ctypes.data, np.float32(0.5), 0, 1)
+    assert w.tolist() == DESCENDED
+    return int(dispatcher._cache.hits)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for compiled kernels."""
+    monkeypatch.setenv("MINIRNN_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_second_process_reads_what_the_first_has_compiled(folder: Path) -> None:
+    assert python(DESCEND) == [DESCENDED, 0, str(folder)]
+    (file,) = folder.iterdir()
+    assert re.fullmatch(r"descend-[0-9a-f]{32}\.kernel", file.name)
+    before = file.stat().st_mtime_ns, file.read_bytes()
+    assert python(DESCEND) == [DESCENDED, 1, str(folder)]
+    assert (file.stat().st_mtime_ns, file.read_bytes()) == before
+    assert descend() == 1  # nor is it compiled here: the names agree between processes
+    assert list(folder.iterdir()) == [file]
+
+
+def flipped(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "only a checksum": lambda content: content[:32],
+    "less than a checksum": lambda content: content[:9],
+    "truncated": lambda content: content[: len(content) // 2],
+    "one byte short": lambda content: content[:-1],
+    "one byte more": lambda content: content + b"\0",
+    "a bit of its checksum flipped": lambda content: flipped(content, 5),
+    "a bit of its code flipped": lambda content: flipped(content, len(content) // 2),
+    "zeros": lambda content: bytes(len(content)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_file_is_compiled_anew_and_replaced(damage: Callable[[bytes], bytes], folder: Path) -> None:
+    assert descend() == 0
+    (file,) = folder.iterdir()
+    file.write_bytes(damage(file.read_bytes()))
+    assert descend() == 0
+    assert list(folder.iterdir()) == [file]
+    assert descend() == 1
+
+
+def test_a_folder_in_place_of_a_file_does_no_harm(folder: Path) -> None:
+    descend()
+    (file,) = folder.iterdir()
+    file.unlink()
+    file.mkdir()
+    assert descend() == 0
+    assert list(folder.iterdir()) == [file]  # nothing half-written is left
+
+
+def test_where_nothing_can_be_written_kernels_are_compiled_each_time(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    regular = tmp_path / "regular"
+    regular.write_text("a file")
+    monkeypatch.setenv("MINIRNN_CACHE_DIR", str(regular / "cache"))
+    assert [descend(), descend()] == [0, 0]
+    assert regular.read_text() == "a file"
+    if sys.platform == "linux":
+        monkeypatch.setenv("MINIRNN_CACHE_DIR", "/proc/minirnn")  # not even root may
+        assert [descend(), descend()] == [0, 0]
+    folder.mkdir(mode=0o500)
+    monkeypatch.setenv("MINIRNN_CACHE_DIR", str(folder))
+    assert descend() == 0
+    assert os.geteuid() == 0 or not list(folder.iterdir())
+    folder.chmod(0o700)
+
+
+@pytest.mark.parametrize("call", ["write_bytes", "replace"])
+def test_a_full_disk_leaves_nothing_half_written(call: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Path.write_bytes
+
+    def fail(self: Path, *arguments: Any) -> None:
+        if call == "write_bytes":
+            write(self, b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, call, fail)
+    assert descend() == 0
+    monkeypatch.undo()
+    assert list(folder.iterdir()) == []
+
+
+def test_the_folder_for_compiled_kernels_is_the_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MINIRNN_CACHE_DIR", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/home/one")
+    for platform, place in (("linux", "/home/one/.cache"), ("darwin", "/home/one/Library/Caches")):
+        monkeypatch.setattr(sys, "platform", platform)
+        assert compiling.cache_folder() == Path(place) / "minirnn"
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
+    assert compiling.cache_folder() == Path("/elsewhere/minirnn")
+    monkeypatch.setenv("MINIRNN_CACHE_DIR", "/chosen")
+    assert compiling.cache_folder() == Path("/chosen")
+
+
+def test_without_home_everything_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HOME is not set; nor does the system know the user."""
+    (result, _, place) = python(DESCEND, without=("HOME", "XDG_CACHE_HOME", "MINIRNN_CACHE_DIR"))
+    assert result == DESCENDED
+    assert Path(place).is_absolute()
+    for name in ("HOME", "XDG_CACHE_HOME", "MINIRNN_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what it does where it finds no home
+    monkeypatch.chdir(tmp_path)
+    assert descend() == 0
+    assert list(tmp_path.iterdir()) == []  # no folder called "~"
+
+
+SOURCES = """
+import json, sys
+from pathlib import Path
+from minirnn.kernels.cpu import compiling
+
+assert Path(compiling.__file__).is_relative_to(sys.argv[1])  # a copy
+seen = [compiling.sources()]
+files = sorted(Path(compiling.__file__).parent.glob("*.py"))
+def look():
+    compiling.sources.cache_clear()
+    seen.append(compiling.sources())
+for file in files:
+    file.write_text(file.read_text(encoding="utf-8") + "# a comment\\n", encoding="utf-8")
+    look()
+files[0].rename(files[0].with_name("renamed.py"))
+look()
+files[1].unlink()
+look()
+(files[0].parent / "new.py").write_text("")
+look()
+print(json.dumps([len(files), seen]))
+"""
+
+
+def test_an_edit_of_any_kernel_file_changes_every_name(tmp_path: Path) -> None:
+    copy = shutil.copytree(PACKAGE, tmp_path / "minirnn", symlinks=False, ignore=shutil.ignore_patterns("__pycache__"))
+    count, seen = python(SOURCES, str(copy), PYTHONPATH=str(tmp_path))
+    assert count == len(list((PACKAGE / "kernels" / "cpu").glob("*.py"))) >= 10
+    assert len(set(seen)) == len(seen) == count + 4
+
+
+def test_names_depend_on_kernel_types_and_processor(folder: Path) -> None:
+    class Codegen:
+        def __init__(self, *magic: str) -> None:
+            self.magic = magic
+
+        def magic_tuple(self) -> tuple[str, ...]:
+            return self.magic
+
+    here = Codegen("triple", "processor", "+features")
+    names = {
+        compiling.KernelCache(name).file(sig, codegen)
+        for name in ("one", "two")
+        for sig in (("float32",), ("float64",))
+        for codegen in (here, Codegen("triple", "processor", "+others"), Codegen("triple", "other", "+features"))
+    }
+    assert len(names) == 12
+    assert {name.parent for name in names} == {folder}
+
+
+# ---------------------------------------------------------------------- with Numba and without
+
+
+def test_importing_minirnn_and_running_on_numpy_imports_no_numba() -> None:
+    code = """
+import json, sys
+import minirnn
+first = [name for name in sys.modules if name.split(".")[0] in ("numba", "llvmlite")]
+model = minirnn.GRU(2, 3).init(backend="numpy")
+y, _, backward = model.forward([[[1.0, 2.0]]])
+backward(y)
+model(y[..., :2])
+minirnn.set_num_threads(2)
+minirnn.SGD(model, 0.1).step()
+print(json.dumps([first, [name for name in sys.modules if name.split(".")[0] in ("numba", "llvmlite")]]))
+"""
+    assert python(code) == [[], []]
+
+
+WITHOUT_NUMBA = """
+import json, sys
+
+class Hiding:
+    "A finder of modules that does not find Numba."
+    def __init__(self, finder):
+        self.finder = finder
+    def find_spec(self, name, *arguments):
+        return None if name.split(".")[0] in ("numba", "llvmlite") else self.finder.find_spec(name, *arguments)
+
+sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
+import minirnn
+from minirnn.backend import get_backend
+
+def attempt(call):
+    try:
+        return call()
+    except ImportError as error:
+        return str(error)
+
+plain = minirnn.LSTM(2, 3).init(backend="numpy")
+y, _, backward = plain.forward([[[1.0, 2.0]]])
+backward(y)
+calls = (
+    lambda: minirnn.GRU(2, 3).init(backend="numba").bound.backend.name,
+    lambda: plain.to(backend="numba").bound.backend.name,
+    lambda: get_backend("auto").name,
+    lambda: minirnn.GRU(2, 3).init().bound.backend.name,
+)
+print(json.dumps([attempt(call) for call in calls]))
+"""
+
+
+def test_without_numba_its_backend_says_what_to_install_and_auto_is_numpy() -> None:
+    message = "backend numba needs Numba, which is not installed: pip install 'minirnn[fast]'"
+    assert python(WITHOUT_NUMBA, without=("MINIRNN_BACKEND",)) == [message, message, "numpy", "numpy"]
+    assert python(WITHOUT_NUMBA, MINIRNN_BACKEND="numba") == [message] * 4  # asked for by name: nothing falls back
+
+
+def test_a_numba_that_cannot_be_imported_is_named_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "numba").mkdir()
+    (tmp_path / "numba" / "__init__.py").write_text("raise ImportError('Numba needs NumPy 2.0 or less')")
+    code = """
+import json, minirnn
+try:
+    minirnn.GRU(2, 3).init(backend="numba").forward([[[1.0, 2.0]]])
+except ImportError as error:
+    print(json.dumps(str(error)))
+"""
+    message = "backend numba needs Numba: pip install 'minirnn[fast]' (Numba needs NumPy 2.0 or less)"
+    assert python(code, PYTHONPATH=os.pathsep.join([str(tmp_path), str(PACKAGE.parent)])) == message
+
+
+def test_the_environment_chooses_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MINIRNN_BACKEND", raising=False)
+    assert get_backend("auto") is NUMBA
+    assert get_backend("auto", "complex128") is NUMPY  # which numba has no kernels for
+    for name, backend in (("numpy", NUMPY), ("numba", NUMBA), ("auto", NUMBA)):
+        monkeypatch.setenv("MINIRNN_BACKEND", name)
+        assert get_backend("auto") is backend
+        assert GRU(2, 3).init().bound.backend is backend
+    monkeypatch.setenv("MINIRNN_BACKEND", "numpy")
+    assert get_backend("numba") is NUMBA  # what is asked for by name is not what the environment says
+    monkeypatch.setenv("MINIRNN_BACKEND", "fastest")
+    with pytest.raises(ValueError, match=r"^backend must be one of auto, numpy, numba; got 'fastest'$"):
+        GRU(2, 3).init()
