@@ -53,7 +53,8 @@ class FusedPass:
         Y, item = row_stride(self.y), dtype.itemsize
         share = max(self.kernels.spare(D, D, dtype), self.kernels.spare(H, Y, dtype))
         weights = packed(D, N, dtype) + packed(H, N, dtype) + gru * packed(H, H, dtype)
-        work = empty((weights + self.kernels.threads(operations) * share,), dtype)
+        threads = self.kernels.threads(operations)
+        work = empty((weights + threads * share,), dtype)
         place, y = address(self.memory), address(self.y)
         beside = place + self.sizes[0] * item
         self.a = Pass(
@@ -86,7 +87,7 @@ class FusedPass:
             last=0,
         )
         if B:
-            self.kernels.forward(self.cell, dtype, self.a, operations)
+            self.kernels.forward(self.cell, dtype, self.a, threads)
         last = 0 if self.a.reverse else T - 1
         final = (self.y[last], self._saved(0, slots)[last % slots]) if lstm else (self.y[last],)
         if not self.flipped:
@@ -113,7 +114,8 @@ class FusedPass:
         operations = 4 * T * B * (D + H) * N
         share = self.kernels.share(max(D, H), dtype)
         weights = packed(N, H, dtype) + (0 if dx is None else packed(N, D, dtype))
-        work = empty((weights + self.kernels.threads(operations) * share,), dtype)
+        threads = self.kernels.threads(operations)
+        work = empty((weights + threads * share,), dtype)
         d = Back(
             dy=address(given),
             Z=row_stride(given),
@@ -132,7 +134,7 @@ class FusedPass:
             share=share,
         )
         if B:
-            self.kernels.backward(self.cell, dtype, a, d, operations)
+            self.kernels.backward(self.cell, dtype, a, d, threads)
         return (flip(dx, self.run) if self.flipped and dx is not None else dx), back
 
     def _saved(self, k: int, slots: int) -> Array:

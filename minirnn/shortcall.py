@@ -74,7 +74,7 @@ class ShortCall:
             side = k % self.directions
             if side == 0:
                 below, y = y, np.empty((T, B, self.directions * self.hidden_size), dtype)
-            self.kernel(self.like, below, h0, c0, y, side * self.hidden_size * dtype.itemsize, h, c, k, told)
+            self.kernel(self.like, below, h0, c0, y, side * self.hidden_size * dtype.itemsize, h, c, k, told, 0, 1)
         idle.append(space)
         return y, ((h, c) if self.states == 2 else h)
 

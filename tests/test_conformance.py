@@ -103,7 +103,7 @@ SHAPES = [  # T, B, D, H: one of everything, whole vectors, remainders, a few ro
 
 @pytest.mark.parametrize("cell", ["tanh", "relu", "gru", "lstm"])
 def test_the_kernels_of_each_cell_by_themselves(cell: str) -> None:
-    kinds = {"tanh": RNN, "relu": partial(RNN, nonlinearity="relu"), "gru": GRU, "lstm": LSTM}
+    kinds: dict[str, Any] = {"tanh": RNN, "relu": partial(RNN, nonlinearity="relu"), "gru": GRU, "lstm": LSTM}
     rng = np.random.default_rng(0)
     for (T, B, D, H), bidirectional, with_lengths in product(SHAPES, (False, True), (False, True)):
         exact = kinds[cell](D, H, bidirectional=bidirectional).init(T, backend="numpy", dtype="float64")

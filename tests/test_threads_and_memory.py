@@ -83,12 +83,12 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> set[tuple[int, int]]:
     seen: set[tuple[int, int]] = set()
     plain = threads.POOL.run
 
-    def run(task: Callable[[int, int], Any], wanted: int) -> None:
+    def run(task: Callable[[int, int], Any], wanted: int, stop: Any = None) -> None:
         def watched(part: int, parts: int) -> None:
             seen.add((part, parts))
             task(part, parts)
 
-        plain(watched, wanted)
+        plain(watched, wanted, stop)
 
     monkeypatch.setattr(runtime, "ALONE", 0)
     monkeypatch.setattr(threads.POOL, "run", run)
@@ -197,9 +197,9 @@ def test_work_that_is_large_enough_goes_to_threads_and_little_does_not(monkeypat
     set_num_threads(2)
     asked, plain = [], threads.POOL.run
 
-    def run(task: Any, n: int) -> None:
+    def run(task: Any, n: int, stop: Any = None) -> None:
         asked.append(n)
-        plain(task, n)
+        plain(task, n, stop)
 
     monkeypatch.setattr(threads.POOL, "run", run)
     layer = Linear(300, 300).init(0, backend="numba")
@@ -282,6 +282,36 @@ def test_an_interrupted_call_leaves_no_thread_at_work() -> None:
     with pytest.raises(KeyboardInterrupt):
         pool.run(task, 2)
     assert done == [1]
+
+
+@pytest.mark.parametrize("kernels", ["FORWARD", "BACKWARD"])
+def test_threads_do_not_wait_for_one_that_was_interrupted(kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C before the caller's own part of a kernel has begun: the others are at its barrier."""
+    model, (x, dy) = gru(), drawn()
+    wanted = one_pass(model, x, dy)
+    monkeypatch.setattr(runtime, "ALONE", 0)
+    set_num_threads(3)
+    known = getattr(scans, kernels)
+    right = known["GRUCell"]
+
+    def interrupted(*arguments: Any) -> None:
+        if arguments[-2] == 0:
+            raise KeyboardInterrupt
+        right(*arguments)
+
+    raised: list[str] = []
+
+    def call() -> None:
+        try:
+            one_pass(model, x, dy)
+        except KeyboardInterrupt:
+            raised.append("KeyboardInterrupt")
+
+    with monkeypatch.context() as planted:
+        planted.setitem(known, "GRUCell", interrupted)
+        assert finished(call)
+    assert raised == ["KeyboardInterrupt"]
+    assert_same_bits(one_pass(model, x, dy), wanted)
 
 
 def test_an_error_in_another_thread_is_raised_and_the_pool_goes_on() -> None:

@@ -71,7 +71,8 @@ def cache_folder() -> Path:
         base = "~/Library/Caches"
     else:
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.path.expanduser(base)) / "minirnn"  # noqa: PTH111 - Path.expanduser raises where there is no home
+    home = Path(os.path.expanduser(base))  # noqa: PTH111 - Path.expanduser raises where there is no home
+    return (home if home.is_absolute() else Path(os.devnull)) / "minirnn"  # without a home nothing is kept
 
 
 class KernelCache(_Cache):

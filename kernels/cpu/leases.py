@@ -5,6 +5,7 @@ NumPy base; views share it.  When the last of them is gone, and only then, the m
 forward keeps what it borrowed until its pass backward is released, whatever other passes do meanwhile.
 """
 
+import os
 import threading
 from collections import deque
 from math import prod
@@ -38,15 +39,21 @@ class Lease:
 
 
 class Leases:
-    """A pool of memory blocks.  What lies idle is never more than what was on loan at once."""
+    """A pool of memory blocks.  When a block is lent, what lies idle is cut to the most that was on loan at once."""
 
     def __init__(self) -> None:
         self._free: list[Any] = []  # the longest idle first
         self._returned: deque[Any] = (
             deque()
         )  # filled by __del__, at any moment and in any thread: appending needs no lock
-        self._lock = threading.Lock()
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
         self._lent = self._most = 0  # bytes
+
+    def _renew(self) -> None:
+        """A forked child must not wait for a thread that it does not have."""
+        self._lock = threading.Lock()
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """An uninitialised array that starts on a cache line."""

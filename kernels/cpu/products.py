@@ -46,7 +46,8 @@ def forward(like, a, part, parts):
         pack_transposed(W, K, K, N, packed, K, part, parts)
     else:
         pack(W, N, K, N, packed, part, parts)
-    barrier(integers(a.sync), 0, parts)
+    if barrier(integers(a.sync), 0, parts) < 0:
+        return
     low, high = begin(a.rows, part, parts), begin(a.rows, part + 1, parts)
     start = numbers(a.b, like)
     if a.b == 0:
@@ -66,7 +67,8 @@ def backward(like, a, part, parts):
         pack(W, K, N, K, packed, part, parts)
     else:
         pack_transposed(W, N, N, K, packed, N, part, parts)
-    barrier(integers(a.sync), 0, parts)
+    if barrier(integers(a.sync), 0, parts) < 0:
+        return
     low, high = begin(a.rows, part, parts), begin(a.rows, part + 1, parts)
     clear_row(own, K)
     product(at(dy, low * N), N, packed, width, N * width, N, K, own, 0, at(dx, low * K), K, high - low)

@@ -1,6 +1,7 @@
 """What the rest of minirnn calls: kernels on arrays, addresses and sizes, and how many threads each gets."""
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import Any, TypeAlias
 
@@ -21,6 +22,7 @@ Dtype: TypeAlias = np.dtype[Any]
 
 ALONE = 1e7  # floating-point operations below which waking another thread costs more than it brings
 
+STOPPED = -(1 << 62)  # a counter that no arrivals bring back above 0
 SYNC = Pass._fields.index("sync")
 LIKE = {np.dtype("f4"): np.float32(0), np.dtype("f8"): np.float64(0)}
 
@@ -71,21 +73,21 @@ def threads(work: float) -> int:
     return POOL.size if work > ALONE else 1
 
 
-def together(task: Callable[[int, int], None], told: Array, work: float) -> None:
-    """Run a task of so many operations on as many threads as it is worth, with a counter for their barrier."""
-    count = threads(work)
+def together(task: Callable[[int, int], None], count: int, told: Array | None = None) -> None:
+    """Run a task on ``count`` threads; ``told`` gets the address of the counter for their barrier."""
     if count == 1:
         task(0, 1)
         return
     counter = np.zeros(1, np.int64)
-    told[SYNC] = address(counter)
-    POOL.run(task, count)
+    if told is not None:
+        told[SYNC] = address(counter)
+    POOL.run(task, count, partial(counter.fill, STOPPED))
 
 
-def forward(cell: str, dtype: Dtype, a: Pass, work: float) -> None:
-    """One pass forward, on a ``Pass``; ``work`` is its number of floating-point operations."""
+def forward(cell: str, dtype: Dtype, a: Pass, count: int) -> None:
+    """One pass forward by ``count`` threads, which ``a.work`` has room for."""
     kernel, like, told = FORWARD[cell], LIKE[dtype], np.array(a)
-    together(lambda part, parts: kernel(like, told, part, parts), told, work)
+    together(lambda part, parts: kernel(like, told, part, parts), count, told)
 
 
 def short(cell: str) -> Any:
@@ -98,10 +100,10 @@ def alone(work: float) -> bool:
     return threads(work) == 1
 
 
-def backward(cell: str, dtype: Dtype, a: Pass, d: Back, work: float) -> None:
-    """One pass backward, on a ``Pass`` and a ``Back``."""
+def backward(cell: str, dtype: Dtype, a: Pass, d: Back, count: int) -> None:
+    """One pass backward by ``count`` threads, which ``d.work`` has room for."""
     kernel, like, told, more = BACKWARD[cell], LIKE[dtype], np.array(a), np.array(d)
-    together(lambda part, parts: kernel(like, told, more, part, parts), told, work)
+    together(lambda part, parts: kernel(like, told, more, part, parts), count, told)
 
 
 def _product(
@@ -138,7 +140,7 @@ def _product(
         sync=address(sync),
     )
     kernel, like = products.backward if backward else products.forward, LIKE[dtype]
-    POOL.run(lambda part, parts: kernel(like, a, part, parts), count)
+    POOL.run(lambda part, parts: kernel(like, a, part, parts), count, partial(sync.fill, STOPPED))
 
 
 def linear(x: Array, W: Array, b: Array | None) -> Array:

@@ -106,6 +106,8 @@ def make_forward(cell, step, gates, apart):
         first, rows, left, right, by_units = shares(x, B, H, part, parts)
         for t0 in range(0, T, a.chunk):
             phase = barrier(sync, phase, parts)
+            if phase < 0:
+                return
             many = min(a.chunk, T - t0)
             low, high = begin(many * B, part, parts), begin(many * B, part + 1, parts)
             start = (T - t0 - many if a.reverse else t0) * B  # the chunk's first row in x
@@ -119,6 +121,8 @@ def make_forward(cell, step, gates, apart):
                 here = at(x, (start + low) * D)
                 uncrowded(here, D, packed_W, line_W, next_W, D, N, b, 0, target, stride, high - low, own, a.share)
             phase = barrier(sync, phase, parts)
+            if phase < 0:
+                return
             if rows == 0:
                 continue
             for t in range(t0, t0 + many):
@@ -150,6 +154,8 @@ def make_forward(cell, step, gates, apart):
                             copy_row(at(cr, left), at(c1r, left), right - left)
                 if by_units:
                     phase = barrier(sync, phase, parts)
+                    if phase < 0:
+                        return
         if a.last:
             end = at(y, (0 if a.reverse else (T - 1) * B) * Y)
             for r in range(first, first + rows):
@@ -172,12 +178,12 @@ def make_short(cell, forward):
     in_place = cell == "TanhCell"
 
     @kernel(f"short-{cell}")
-    def short(like, x, h0, c0, y, side, h, c, k, told):
+    def short(like, x, h0, c0, y, side, h, c, k, told, part, parts):
         told[X], told[Y] = address(x), address(y) + side
         told[H0], told[C0], told[LAST], told[C] = address(h0[k]), address(c0[k]), address(h[k]), address(c[k])
         if in_place:
             told[G] = told[Y]
-        forward(like, told, 0, 1)
+        forward(like, told, part, parts)
 
     return short
 
@@ -211,6 +217,8 @@ def make_backward(cell, unstep, gates, apart):
         elif d.dx:
             pack_transposed(W, N, N, D, packed_W, N, part, parts)
         phase = barrier(sync, phase, parts)
+        if phase < 0:
+            return
         first, rows, left, right, by_units = shares(x, B, H, part, parts)
         q = H if apart else 0  # where dQ begins in dP
         low_U, high_U = columns_of(x, N, part, parts)
@@ -238,9 +246,13 @@ def make_backward(cell, unstep, gates, apart):
                         run(unstep, gr, at(u, r * H), hr, h1r, cr, at(m, r * H), dyr, dhr, dcr, dpr, H, left, right)
                 if by_units:
                     phase = barrier(sync, phase, parts)
+                    if phase < 0:
+                        return
                 panel, block = at(packed_U, left // width * N * width), at(below, left)
                 product(at(dp, q), wide, panel, width, N * width, N, right - left, block, H, block, H, rows)
             phase = barrier(sync, phase, parts)
+            if phase < 0:
+                return
             count = many * B
             if d.dx:
                 low, high = begin(count, part, parts), begin(count, part + 1, parts)
@@ -265,6 +277,8 @@ def make_backward(cell, unstep, gates, apart):
             h = at(y, (start * B + B if a.reverse else start * B + edge - B) * Y)
             add_transposed_product(h, Y, H, dQ, wide, low_U, high_U, count - edge, dU, N, own)
             phase = barrier(sync, phase, parts)
+            if phase < 0:
+                return
 
     @inline
     def run(unstep, G, u, h, h1, c, m, dy, dh, dc, dP, H, left, right):

@@ -21,10 +21,11 @@ class Pool:
         self._tasks: list[SimpleQueue[Any]] = []
         self._busy = threading.Lock()
 
-    def run(self, task: Any, parts: int) -> None:
-        """``task(part, parts)`` for every part at once, ``parts`` or fewer; all are done on return.
+    def run(self, task: Any, parts: int, stop: Any = None) -> None:
+        """``task(part, parts)`` for every part at once, ``parts`` or fewer; all are done on return, even by an error.
 
         While another thread has the pool, the caller works alone: kernels give the same bits for any number of parts.
+        ``stop()`` is called if the caller's own part fails, so that no other waits for it.
         """
         parts = min(parts, self.size)
         if parts < 2 or not self._busy.acquire(blocking=False):
@@ -35,21 +36,39 @@ class Pool:
                 tasks: SimpleQueue[Any] = SimpleQueue()
                 threading.Thread(target=_work, args=(tasks,), daemon=True, name="minirnn").start()
                 self._tasks.append(tasks)
-            done = threading.Semaphore(0)
-            for part in range(1, parts):
-                self._tasks[part - 1].put((task, part, parts, done))
-            task(0, parts)
-            for _ in range(1, parts):
-                done.acquire()
+            done: SimpleQueue[BaseException | None] = SimpleQueue()
+            errors: list[BaseException] = []
+            sent = 0
+            try:
+                for part in range(1, parts):
+                    self._tasks[part - 1].put((task, part, parts, done))
+                    sent += 1
+                task(0, parts)
+            except BaseException as error:  # noqa: BLE001 - raised again when nobody works on the arrays any more
+                errors.append(error)
+                if stop:
+                    stop()
+            while sent:
+                try:
+                    error_there = done.get()
+                    sent -= 1
+                    errors += [error_there] if error_there else []
+                except KeyboardInterrupt as error:
+                    errors.append(error)
         finally:
             self._busy.release()
+        if errors:
+            raise errors[0]
 
 
 def _work(tasks: SimpleQueue[Any]) -> None:
     while True:
         task, part, parts, done = tasks.get()
-        task(part, parts)
-        done.release()
+        try:
+            task(part, parts)
+            done.put(None)
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
+            done.put(error)
 
 
 def chosen_size() -> int:
