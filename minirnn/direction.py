@@ -108,7 +108,9 @@ class PlainPass:
         if x.dtype.kind in "iu":
             P = layer.weight("W")[x] + layer.weight("b")
         else:
-            P = (x.reshape(T * B, layer.input_size or 0) @ layer.weight("W")).reshape(T, B, -1)
+            P = (x.reshape(T * B, layer.input_size or 0) @ layer.weight("W")).reshape(
+                T, B, len(layer.gates) * layer.hidden_size
+            )
             P += layer.weight("b")
         h, final = self.scan.forward(P, state, self.carry, save=self.run.training)
         y = layer.turn(h[1:], self.run)

@@ -13,6 +13,7 @@ package = Path(minirnn.__file__).parent
 assert here not in package.parents or "site-packages" in package.parts, package
 assert (package / "py.typed").is_file()
 assert (package / "kernels" / "__init__.py").is_file()
+assert (package / "kernels" / "cpu" / "scans.py").is_file()
 assert not (package / "kernels").is_symlink()
 files = importlib.metadata.files("minirnn") or []
 tops = {f.parts[0] for f in files if f.parts[0] != ".." and not f.parts[0].endswith(".dist-info")}

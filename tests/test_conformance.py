@@ -1,6 +1,7 @@
 """Every backend and dtype against the numpy backend in float64: outputs, what is saved, every gradient.
 
-The tolerance follows from dtype and shape: k · eps · √(T · (D + H)), as rounding errors add up in a random walk.
+The tolerance follows from dtype and shape: k · eps · layers · √(T · (D + H)), as rounding errors add up in a random
+walk.
 """
 
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ def test_backend_agrees_with_numpy_float64(backend: str, dtype: str, case: Case,
     expected = everything(case, *REFERENCE, np.random.default_rng(seed))
     actual = everything(case, backend, dtype, np.random.default_rng(seed))
     T, D, H = len(case.x), case.model.input_size or 1, case.model.output_size or 1
-    tolerance = K * float(np.finfo(dtype).eps) * (T * (D + H)) ** 0.5
+    tolerance = K * float(np.finfo(dtype).eps) * case.model.num_layers * (T * (D + H)) ** 0.5
     assert actual.keys() == expected.keys()
     for name, wanted in expected.items():
         got = actual[name]

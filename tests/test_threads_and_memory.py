@@ -915,3 +915,32 @@ def test_the_environment_chooses_the_backend(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("MINIRNN_BACKEND", "fastest")
     with pytest.raises(ValueError, match=r"^backend must be one of auto, numpy, numba; got 'fastest'$"):
         GRU(2, 3).init()
+
+
+def test_kernels_of_several_processes_do_not_meet_under_one_name(tmp_path: Path) -> None:
+    """Each cell is compiled in a process of its own, inference first; then one process loads them all."""
+    code = """
+import json, sys
+import numpy as np
+from minirnn import GRU, LSTM, RNN
+
+kinds = {"rnn": RNN(1, 1), "gru": GRU(1, 1), "relu": RNN(1, 1, nonlinearity="relu")}
+x, worst = np.full((2, 1, 1), 0.7, "float32"), 0.0
+for name in sys.argv[1:]:
+    fast = kinds[name].init(1, backend="numba")
+    exact = fast.to(backend="numpy", dtype="float64")
+    y, _ = fast(x)
+    z, _, backward = fast.forward(x)
+    backward(np.ones_like(z))
+    wanted, _, back = exact.forward(x.astype("float64"))
+    back(np.ones_like(wanted))
+    worst = max([worst, *(float(abs(a - b).max()) for a, b in ((y, wanted), (z, wanted), (fast.grads, exact.grads)))])
+print(json.dumps(worst))
+"""
+    environment = os.environ | {"MINIRNN_CACHE_DIR": str(tmp_path)}
+    for names in (["rnn"], ["gru"], ["relu"], ["rnn", "gru", "relu"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *names], capture_output=True, text=True, env=environment, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) < 1e-5, names

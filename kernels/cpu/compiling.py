@@ -30,9 +30,25 @@ OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "no
 INNER = OPTIONS | {"no_cpython_wrapper": True}  # never called from Python
 
 
+def named(function: Any, name: str) -> Any:
+    """Give a function a name that no other function here has.
+
+    Numba's symbol for a compiled function is its name and the number of functions that this process compiled before it.
+    Two functions of one name, from files that two processes wrote, may meet under one symbol, and a third that calls
+    one of them then finds the other.
+    """
+    function.__name__ = function.__qualname__ = name.replace("-", "_")
+    return function
+
+
 def inline(function: Any) -> Any:
     """Compile into the caller."""
     return njit(forceinline=True, **INNER)(function)
+
+
+def inline_as(name: str) -> Any:
+    """``inline`` for one of several functions that are made alike."""
+    return lambda function: inline(named(function, name))
 
 
 def part(function: Any) -> Any:
@@ -44,7 +60,7 @@ def kernel(name: str) -> Any:
     """Compile for Python to call, and keep the result on disk under ``name``."""
 
     def decorate(function: Any) -> Any:
-        dispatcher = njit(**OPTIONS)(function)
+        dispatcher = njit(**OPTIONS)(named(function, name))
         dispatcher._cache = KernelCache(name)  # noqa: SLF001 - Numba has no public way to keep code elsewhere
         return dispatcher
 

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from minirnn.kernels.cpu.barriers import barrier
 from minirnn.kernels.cpu.compiling import kernel
 from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of
 from minirnn.kernels.cpu.tiles import (
@@ -12,7 +13,7 @@ from minirnn.kernels.cpu.tiles import (
     panel_width,
     product,
 )
-from minirnn.kernels.cpu.vectors import at, barrier, integers, numbers
+from minirnn.kernels.cpu.vectors import at, integers, numbers
 
 
 class Product(NamedTuple):

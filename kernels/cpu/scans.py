@@ -20,7 +20,8 @@ their gradient passes straight through.
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from minirnn.kernels.cpu import steps
-from minirnn.kernels.cpu.compiling import inline, kernel
+from minirnn.kernels.cpu.barriers import barrier
+from minirnn.kernels.cpu.compiling import inline, inline_as, kernel
 from minirnn.kernels.cpu.compiling import part as long
 from minirnn.kernels.cpu.passes import Back, Pass
 from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of, copy_row
@@ -32,7 +33,7 @@ from minirnn.kernels.cpu.tiles import (
     panel_width,
     product,
 )
-from minirnn.kernels.cpu.vectors import VECTOR_BYTES, address, at, barrier, get, integers, lanes, numbers
+from minirnn.kernels.cpu.vectors import VECTOR_BYTES, address, at, get, integers, lanes, numbers
 
 PAGE = 4096  # bytes; rows so far apart, or a multiple of it, share their places in the first cache
 COPIED = 64  # rows that are copied at once
@@ -161,7 +162,7 @@ def make_forward(cell, step, gates, apart):
             for r in range(first, first + rows):
                 copy_row(at(end, r * Y), at(numbers(a.last, like), r * H), H)
 
-    @inline
+    @inline_as(f"step-{cell}")
     def run(step, G, u, h, c, h1, c1, m, H, left, right):
         width = lanes(G)
         whole = left + (right - left) // width * width
@@ -280,7 +281,7 @@ def make_backward(cell, unstep, gates, apart):
             if phase < 0:
                 return
 
-    @inline
+    @inline_as(f"unstep-{cell}")
     def run(unstep, G, u, h, h1, c, m, dy, dh, dc, dP, H, left, right):
         width = lanes(G)
         whole = left + (right - left) // width * width

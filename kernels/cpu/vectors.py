@@ -10,7 +10,6 @@ named.  ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` choose another one, as the
 """
 
 import operator
-import os
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -33,7 +32,6 @@ FEATURES = _features()
 AARCH64 = llvm.get_process_triple().startswith(("aarch64", "arm64"))
 VECTOR_BYTES = 64 if "avx512f" in FEATURES else 32 if "avx2" in FEATURES else 16
 REGISTERS = 32 if VECTOR_BYTES == 64 or AARCH64 else 16
-SPINS = 2000  # looks at a barrier's counter before the processor is offered to others
 CONTRACT = ("contract",)  # a * b + c may be one rounding; nothing else about floats is given up, NaN least of all
 
 
@@ -110,28 +108,24 @@ def _vector(*args):
     return next(a for a in args if isinstance(a, Vector))
 
 
-@intrinsic
-def at_most(typingctx, a, limit):
-    """min(a, limit); NaN where ``a`` is NaN."""
-    kind = _vector(a, limit)
+def _limiter(name, beyond, meaning):
+    """An intrinsic that replaces what lies beyond a limit by the limit, and leaves NaN alone."""
 
-    def codegen(context, builder, sig, args):
-        a, limit = args
-        return builder.select(builder.fcmp_ordered("<", limit, a), limit, a)
+    def limited(typingctx, a, limit):
+        kind = _vector(a, limit)
 
-    return kind(kind, kind), codegen
+        def codegen(context, builder, sig, args):
+            a, limit = args
+            return builder.select(builder.fcmp_ordered(beyond, a, limit), limit, a)
+
+        return kind(kind, kind), codegen
+
+    limited.__name__, limited.__doc__ = name, meaning
+    return intrinsic(limited)
 
 
-@intrinsic
-def at_least(typingctx, a, limit):
-    """max(a, limit); NaN where ``a`` is NaN."""
-    kind = _vector(a, limit)
-
-    def codegen(context, builder, sig, args):
-        a, limit = args
-        return builder.select(builder.fcmp_ordered("<", a, limit), limit, a)
-
-    return kind(kind, kind), codegen
+at_most = _limiter("at_most", ">", "min(a, limit); NaN where ``a`` is NaN.")
+at_least = _limiter("at_least", "<", "max(a, limit); NaN where ``a`` is NaN.")
 
 
 def _larger(builder, a, b):
@@ -381,45 +375,3 @@ def zero(typingctx, pointer):
         return ir.Constant(scalar_type(pointer.dtype), 0.0)
 
     return pointer.dtype(pointer), codegen
-
-
-# ---------------------------------------------------------------------- threads
-
-
-@intrinsic
-def barrier(typingctx, sync, phase, parts):
-    """Wait until all ``parts`` threads have come here for the ``phase``-th time; returns phase + 1.
-
-    ``sync`` points to an int64 that is 0 when the kernel starts: the arrivals so far.  If it is below 0, somebody will
-    never come; what is returned then is below 0 as well.
-    """
-
-    def codegen(context, builder, sig, args):
-        counter, phase, parts = args
-        i64 = ir.IntType(64)
-        following = builder.add(phase, ir.Constant(i64, 1))
-        result = cgutils.alloca_once_value(builder, following)
-        target = builder.mul(following, parts)
-        with builder.if_then(builder.icmp_signed(">", parts, ir.Constant(i64, 1))):
-            builder.atomic_rmw("add", counter, ir.Constant(i64, 1), "acq_rel")
-            look, wait, met = (builder.append_basic_block(name) for name in ("look", "wait", "met"))
-            before = builder.block
-            builder.branch(look)
-            builder.position_at_end(look)
-            spins = builder.phi(i64)
-            spins.add_incoming(ir.Constant(i64, 0), before)
-            seen = builder.load_atomic(counter, "acquire", 8, typ=i64)
-            stopped = builder.icmp_signed("<", seen, ir.Constant(i64, 0))
-            builder.cbranch(builder.or_(stopped, builder.icmp_signed(">=", seen, target)), met, wait)
-            builder.position_at_end(wait)
-            if os.name == "posix":
-                with builder.if_then(builder.icmp_signed(">", spins, ir.Constant(i64, SPINS))):
-                    offer = ir.FunctionType(ir.IntType(32), [])
-                    builder.call(cgutils.get_or_insert_function(builder.module, offer, "sched_yield"), [])
-            spins.add_incoming(builder.add(spins, ir.Constant(i64, 1)), builder.block)
-            builder.branch(look)
-            builder.position_at_end(met)
-            builder.store(builder.select(stopped, ir.Constant(i64, -1), following), result)
-        return builder.load(result, typ=i64)
-
-    return types.intp(sync, types.intp, types.intp), codegen
