@@ -53,7 +53,7 @@ class FusedPass:
         Y, item = row_stride(self.y), dtype.itemsize
         share = max(self.kernels.spare(D, D, dtype), self.kernels.spare(H, Y, dtype))
         weights = packed(D, N, dtype) + packed(H, N, dtype) + gru * packed(H, H, dtype)
-        threads = self.kernels.threads(operations)
+        threads = self.kernels.threads_over_time(operations, B, 2 * B * H * N)
         work = empty((weights + threads * share,), dtype)
         place, y = address(self.memory), address(self.y)
         beside = place + self.sizes[0] * item
@@ -114,7 +114,7 @@ class FusedPass:
         operations = 4 * T * B * (D + H) * N
         share = self.kernels.share(max(D, H), dtype)
         weights = packed(N, H, dtype) + (0 if dx is None else packed(N, D, dtype))
-        threads = self.kernels.threads(operations)
+        threads = self.kernels.threads_over_time(operations, B, 2 * B * H * N)
         work = empty((weights + threads * share,), dtype)
         d = Back(
             dy=address(given),

@@ -33,6 +33,7 @@ class ShortCall:
         self.states, self.directions = len(layer.cell.state), layer.num_directions
         self.alone = kernels.alone
         self.work = 2 * sum((one.input_size + self.hidden_size) * self.gates for one in self.layers)  # a row and step
+        self.step = 2 * self.hidden_size * self.gates  # of them, what stands inside the scan
         self.idle: dict[tuple[int, int], list[Workspace]] = {}  # by (T, B); a call takes one for itself
 
     def __deepcopy__(self, memo: Any) -> None:
@@ -47,7 +48,12 @@ class ShortCall:
         if type(x) is not np.ndarray or x.dtype is not dtype or x.ndim != 3 or not x.flags.carray:
             return None
         T, B, D = x.shape
-        if D != self.input_size or T * B == 0 or T * B * self.gates > LARGEST or not self.alone(T * B * self.work):
+        if (
+            D != self.input_size
+            or T * B == 0
+            or T * B * self.gates > LARGEST
+            or not self.alone(T * B * self.work, B, B * self.step)
+        ):
             return None
         shape = (len(self.layers), B, self.hidden_size)
         given = state if self.states == 2 or state is None else (state,)

@@ -20,7 +20,8 @@ from minirnn.kernels.cpu.vectors import REGISTERS, VECTOR_BYTES
 Array: TypeAlias = NDArray[Any]
 Dtype: TypeAlias = np.dtype[Any]
 
-ALONE = 1e7  # floating-point operations below which waking another thread costs more than it brings
+BETWEEN = 1 / 60  # of ALONE: work of a step below which threads had better not meet after it
+ALONE = 3e7  # floating-point operations below which waking another thread costs more than it brings
 
 STOPPED = -(1 << 62)  # a counter that no arrivals bring back above 0
 SYNC = Pass._fields.index("sync")
@@ -73,6 +74,15 @@ def threads(work: float) -> int:
     return POOL.size if work > ALONE else 1
 
 
+def threads_over_time(work: float, rows: int, step: float) -> int:
+    """The same for a pass over time, of which each step is ``step`` operations on so many rows.
+
+    With fewer rows than threads these meet after every step, which takes some microseconds.
+    """
+    count = threads(work)
+    return 1 if rows < count and step < ALONE * BETWEEN else count
+
+
 def together(task: Callable[[int, int], None], count: int, told: Array | None = None) -> None:
     """Run a task on ``count`` threads; ``told`` gets the address of the counter for their barrier."""
     if count == 1:
@@ -95,9 +105,9 @@ def short(cell: str) -> Any:
     return SHORT[cell]
 
 
-def alone(work: float) -> bool:
-    """Whether so many floating-point operations are done by one thread."""
-    return threads(work) == 1
+def alone(work: float, rows: int, step: float) -> bool:
+    """Whether a pass over time is done by one thread."""
+    return threads_over_time(work, rows, step) == 1
 
 
 def backward(cell: str, dtype: Dtype, a: Pass, d: Back, count: int) -> None:
