@@ -41,11 +41,6 @@ class Backend:
         start = -raw.ctypes.data % ALIGNMENT // dtype.itemsize
         return raw[start : start + size]
 
-    def address(self, a: Array) -> int:
-        """Where an array's first entry lies in memory."""
-        place: int = a.__array_interface__["data"][0]
-        return place
-
     def locked(self, a: Array) -> Array:
         """A view of ``a`` that cannot be written, where the library has such views."""
         view = a[...]

@@ -10,12 +10,17 @@ import numpy as np
 
 from minirnn.backend import Array
 from minirnn.base import Reader, Run
-from minirnn.kernels.cpu.passes import Back, Pass
+from minirnn.kernels.cpu.passes import Back, Pass, address
 from minirnn.protocol import Arrays
 from minirnn.scan import flip, turned
 
+CHUNK = 1 << 15  # entries of P that are computed at once: they are still in the second cache when they are used
 ROWS = 256  # of x, whose part of the weights' gradients is added at once, for the same reason
-CHUNK = 1 << 17  # entries of P that are computed at once: they are still in the second cache when they are used
+
+
+def steps_at_once(T: int, step: int) -> int:
+    """Steps whose P is computed at once, where one has so many entries."""
+    return min(T, max(1, CHUNK // max(1, step)))
 
 
 class FusedPass:
@@ -34,7 +39,7 @@ class FusedPass:
     def forward(self, x: Array, state: Arrays, out: Array | None) -> tuple[Array, Arrays]:
         """y, in ``out`` if that is given, and the final state."""
         layer, empty, save, dtype = self.layer, self.backend.empty, self.run.training, self.dtype
-        address, packed = self.backend.address, self.kernels.packed
+        packed = self.kernels.packed
         T, B = x.shape[:2]
         D, H, N = layer.input_size, layer.hidden_size, len(layer.gates) * layer.hidden_size
         tanh, gru, lstm = (self.cell == name for name in ("TanhCell", "GRUCell", "LSTMCell"))
@@ -45,7 +50,7 @@ class FusedPass:
         self.y = empty((T, B, H), dtype) if self.flipped or out is None else out
         self.state = tuple(np.array(s, dtype, order="C") if save else np.ascontiguousarray(s) for s in state)
         slots = T if save else 1
-        chunk = min(T, max(1, CHUNK // max(1, B * N)))
+        chunk = steps_at_once(T, B * N)
         # one stretch for what is saved: G, then u, or c and m
         self.sizes = (0 if tanh else (T if save else chunk) * B * N, slots * B * H * (gru + 2 * lstm))
         self.memory = empty((sum(self.sizes),), dtype)
@@ -83,11 +88,10 @@ class FusedPass:
             m=beside + slots * B * H * item if lstm else 0,
             work=address(work),
             share=share,
-            sync=0,
             last=0,
         )
         if B:
-            self.kernels.forward(self.cell, dtype, self.a, threads)
+            self.kernels.forward(self.cell, dtype, self.a, threads, operations)
         last = 0 if self.a.reverse else T - 1
         final = (self.y[last], self._saved(0, slots)[last % slots]) if lstm else (self.y[last],)
         if not self.flipped:
@@ -101,7 +105,7 @@ class FusedPass:
     def backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
         """The gradients of x, None for integers, and of the initial state; adds those of the weights."""
         layer, empty, dtype, a = self.layer, self.backend.empty, self.dtype, self.a
-        address, packed = self.backend.address, self.kernels.packed
+        packed = self.kernels.packed
         T, B, D, H, N = a.T, a.B, a.D, a.H, len(layer.gates) * a.H
         gru = self.cell == "GRUCell"
         given = np.zeros((1, B, H), dtype) if dy is None else flip(dy, self.run) if self.flipped else dy
@@ -134,7 +138,7 @@ class FusedPass:
             share=share,
         )
         if B:
-            self.kernels.backward(self.cell, dtype, a, d, threads)
+            self.kernels.backward(self.cell, dtype, a, d, threads, operations)
         return (flip(dx, self.run) if self.flipped and dx is not None else dx), back
 
     def _saved(self, k: int, slots: int) -> Array:

@@ -219,7 +219,20 @@ class Adam(Optimizer):
         if adam:
             decay, shrink = (0.0, 1 - lr * self.weight_decay) if self.decoupled else (self.weight_decay, 1.0)
             rate, correction = lr / (1 - self.beta1**self.steps), 1 / (1 - self.beta2**self.steps)
-            adam(w, g, state["m"], state["v"], scale, decay, shrink, self.beta1, self.beta2, rate, correction, self.eps)
+            adam(
+                w,
+                g,
+                state["m"],
+                state["v"],
+                scale=scale,
+                decay=decay,
+                shrink=shrink,
+                beta1=self.beta1,
+                beta2=self.beta2,
+                rate=rate,
+                correction=correction,
+                eps=self.eps,
+            )
         return bool(adam)
 
 

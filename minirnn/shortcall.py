@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from minirnn.backend import Array
-from minirnn.kernels.cpu.passes import Pass
+from minirnn.fused import steps_at_once
+from minirnn.kernels.cpu.passes import Pass, address
 
 LARGEST = 1 << 19  # entries of all gates at all steps; beyond it the usual way is as fast
 SHAPES = 4  # shapes of input for which workspaces are kept
@@ -26,12 +27,12 @@ class ShortCall:
 
     def __init__(self, layer: Any, kernels: Any) -> None:
         self.kernels, self.parameters = kernels, layer.bound  # kept, since addresses lead there
-        self.dtype, self.like = layer.bound.dtype, layer.bound.dtype.type(0)
-        self.kernel = kernels.short(layer.cell.__name__)
+        self.dtype = layer.bound.dtype
+        self.function = kernels.FORWARD[layer.cell.__name__][self.dtype]
         self.layers, self.input_size, self.hidden_size = layer.directions, layer.input_size, layer.hidden_size
         self.gates = len(layer.directions[0].gates) * layer.hidden_size
         self.states, self.directions = len(layer.cell.state), layer.num_directions
-        self.alone = kernels.alone
+        self.in_place = layer.cell.__name__ == "TanhCell"
         self.work = 2 * sum((one.input_size + self.hidden_size) * self.gates for one in self.layers)  # a row and step
         self.step = 2 * self.hidden_size * self.gates  # of them, what stands inside the scan
         self.idle: dict[tuple[int, int], list[Workspace]] = {}  # by (T, B); a call takes one for itself
@@ -48,12 +49,7 @@ class ShortCall:
         if type(x) is not np.ndarray or x.dtype is not dtype or x.ndim != 3 or not x.flags.carray:
             return None
         T, B, D = x.shape
-        if (
-            D != self.input_size
-            or T * B == 0
-            or T * B * self.gates > LARGEST
-            or not self.alone(T * B * self.work, B, B * self.step)
-        ):
+        if D != self.input_size or T * B == 0 or T * B * self.gates > LARGEST:
             return None
         shape = (len(self.layers), B, self.hidden_size)
         given = state if self.states == 2 or state is None else (state,)
@@ -75,12 +71,18 @@ class ShortCall:
         h0, c0 = (space.zeros, space.zeros) if given is None else (given[0], given[-1])
         h = np.empty(shape, dtype)
         c = np.empty(shape, dtype) if self.states == 2 else h
-        y = x
-        for k, told in enumerate(space.told):
-            side = k % self.directions
-            if side == 0:
-                below, y = y, np.empty((T, B, self.directions * self.hidden_size), dtype)
-            self.kernel(self.like, below, h0, c0, y, side * self.hidden_size * dtype.itemsize, h, c, k, told, 0, 1)
+        work, short, y = T * B * self.work, self.kernels.short, x
+        threads = self.kernels.threads_over_time(work, B, B * self.step)
+        box, most, patience = self.kernels.take(work, threads)
+        try:
+            for k, told in enumerate(space.told):
+                side = k % self.directions
+                if side == 0:
+                    below, y = y, np.empty((T, B, self.directions * self.hidden_size), dtype)
+                columns = side * self.hidden_size * dtype.itemsize
+                short(below, h0, c0, y, columns, h, c, k, self.in_place, told, box, self.function, most, patience)
+        finally:
+            self.kernels.leave(box)
         idle.append(space)
         return y, ((h, c) if self.states == 2 else h)
 
@@ -90,11 +92,12 @@ class Workspace:
 
     def __init__(self, call: ShortCall, T: int, B: int) -> None:
         H, N, dtype, kernels = call.hidden_size, call.gates, call.dtype, call.kernels
-        address, packed = kernels.address, kernels.packed
-        self.zeros, self.sync = np.zeros((len(call.layers), B, H), dtype), np.zeros(1, np.int64)
+        packed = kernels.packed
+        self.zeros = np.zeros((len(call.layers), B, H), dtype)
         D = max(one.input_size for one in call.layers)
+        chunk = steps_at_once(T, B * N)
         room = packed(D, N, dtype) + packed(H, N, dtype) + packed(H, H, dtype)
-        self.memory = tuple(np.empty(size, dtype) for size in (T * B * N, B * H, B * H, room))
+        self.memory = tuple(np.empty(size, dtype) for size in (chunk * B * N, B * H, B * H, room))
         G, u, m, work = (address(a) for a in self.memory)
         wide = call.directions * H
         self.told = []
@@ -107,7 +110,7 @@ class Workspace:
                 H=H,
                 reverse=int(one.reverse),
                 slots=T if tanh else 1,
-                chunk=T,
+                chunk=chunk,
                 x=0,
                 indices=0,
                 lengths=0,
@@ -126,7 +129,6 @@ class Workspace:
                 m=m,
                 work=work,
                 share=0,
-                sync=address(self.sync),
                 last=0,
             )
             self.told.append(np.array(told))

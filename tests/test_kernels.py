@@ -428,7 +428,20 @@ def test_adam_is_the_formula_and_touches_nothing_else(dtype: str, decoupled: boo
         raw[3] **= 2  # v
         before = raw.astype(float)
         w, g, m, v = raw[:, 1:-1]
-        runtime.adam(w, g, m, v, scale, decay, shrink, beta1, beta2, rate, correction, tiny)
+        runtime.adam(
+            w,
+            g,
+            m,
+            v,
+            scale=scale,
+            decay=decay,
+            shrink=shrink,
+            beta1=beta1,
+            beta2=beta2,
+            rate=rate,
+            correction=correction,
+            eps=tiny,
+        )
         w0, g0, m0, v0 = before[:, 1:-1]
         gradient, most = g0 * scale + decay * w0, np.abs(g0 * scale) + np.abs(decay * w0)
         m1, v1 = beta1 * m0 + (1 - beta1) * gradient, beta2 * v0 + (1 - beta2) * gradient**2
@@ -570,7 +583,7 @@ def test_layers_whose_rows_crowd_a_cache_set_agree_with_numpy_in_float64(
     layer: Recurrent, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kernels copy such rows apart; with as few rows as need no copy, and with more than are copied at once."""
-    monkeypatch.setattr(runtime, "ALONE", np.inf)  # all rows to one thread
+    monkeypatch.setattr(runtime, "TOGETHER", np.inf)  # all rows to one thread
     model, rng = layer.init(0, backend="numba", dtype=dtype), np.random.default_rng(0)
     D, H, width = model.input_size or 0, model.hidden_size, model.output_size or 0
     for T, B in ((2, 1), (3, 4), (2, 67)):

@@ -158,12 +158,13 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "kernel: one-hot gradients: = for +=": ("kernels/cpu/rows.py", (("store(load(target, j, None) + load(source, j, None), target, j, None)", "store(load(source, j, None), target, j, None)"),)),
     "kernel cross entropy: gradient of the sum": ("kernels/cpu/losses.py", (("by = scale / sum_of_row", "by = (scale / scale) / sum_of_row"),)),
     "kernel linear: bias forgotten": ("kernels/cpu/products.py", (("if a.b == 0:", "if True:"),)),
-    "kernel adam: not scaled": ("kernels/cpu/updates.py", (("gradient = load(g_, j, None) * scale +", "gradient = load(g_, j, None) +"),)),
-    "kernel sgd: uphill": ("kernels/cpu/updates.py", (("store(load(w_, j, None) - rate * load(g_, j, None), w_, j, None)", "store(load(w_, j, None) + rate * load(g_, j, None), w_, j, None)"),)),
+    "kernel adam: not scaled": ("kernels/cpu/updates.py", (("gradient = load(g, j, None) * scale +", "gradient = load(g, j, None) +"),)),
+    "kernel sgd: uphill": ("kernels/cpu/updates.py", (("store(load(w, j, None) - rate * load(g, j, None), w, j, None)", "store(load(w, j, None) + rate * load(g, j, None), w, j, None)"),)),
+    "kernel threads: nobody waits at a barrier": ("kernels/cpu/team.py", (("while look(arrivals) < target:", "while look(arrivals) < 0:"),)),
     "leases: lent twice": ("kernels/cpu/leases.py", (("self._lent += block.nbytes", "self._lent += block.nbytes\n        self._returned.append(block)"),)),
 }  # fmt: skip
 
-# where a fault in a kernel shows: the tests of one cell compile in a fraction of the time that all take
+# where a fault in a kernel shows: a few tests compile in a fraction of the time that all take
 CELL = {
     "tanh": "the_kernels_of_each_cell and tanh",
     "relu": "the_kernels_of_each_cell and relu",
@@ -174,6 +175,7 @@ CELL = {
     "linear": "a_training_step",
     "adam": "a_training_step",
     "sgd": "a_training_step",
+    "threads": "layers_give_the_same_bits",
 }
 
 
@@ -248,7 +250,8 @@ def test_a_planted_fault_is_caught(name: str, tmp_path: Path) -> None:
     path.write_text(source, encoding="utf-8")
     if file.startswith("kernels/"):
         what = name.removeprefix("kernel ").split(":")[0]
-        done = run_evidence(tmp_path, ["conformance"], "numba", CELL.get(what, CELL["tanh"]))
+        evidence = "threads_and_memory" if what == "threads" else "conformance"
+        done = run_evidence(tmp_path, [evidence], "numba", CELL.get(what, CELL["tanh"]))
     else:
         first = FIRST.get(file, [])
         done = run_evidence(tmp_path, [*first, *(name for name in EVIDENCE if name not in first)])

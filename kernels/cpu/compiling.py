@@ -1,8 +1,8 @@
-"""How kernels are compiled: three decorators, and where compiled kernels are kept.
+"""How kernels are compiled: four decorators, and where compiled kernels are kept.
 
-``inline`` is for the small functions that kernels are made of, ``part`` for the long ones, ``kernel`` for what Python
-calls.  All leave Python's lock alone, divide as NumPy does, and may fuse a multiplication with an addition; nothing
-else about floats is given up, so that a diverged model shows its NaN.
+``inline`` is for the small functions that kernels are made of, ``long`` for the long ones, ``kernel`` for what threads
+run together, ``entry`` for what Python calls.  All leave Python's lock alone, divide as NumPy does, and may fuse a
+multiplication with an addition; nothing else about floats is given up, so that a diverged model shows its NaN.
 
 A compiled kernel is kept on disk under a name that depends on the text of *every* file in this folder, on the versions
 of Python, Numba and llvmlite, on the processor and on the argument types: an edit anywhere makes a new name, and
@@ -21,7 +21,7 @@ from typing import Any
 
 import llvmlite
 import numba
-from numba import njit
+from numba import njit, types
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
@@ -51,12 +51,12 @@ def inline_as(name: str) -> Any:
     return lambda function: inline(named(function, name))
 
 
-def part(function: Any) -> Any:
+def long(function: Any) -> Any:
     """Compile once, to be called by kernels: for what is long and called from several places."""
     return njit(**INNER)(function)
 
 
-def kernel(name: str) -> Any:
+def entry(name: str) -> Any:
     """Compile for Python to call, and keep the result on disk under ``name``."""
 
     def decorate(function: Any) -> Any:
@@ -65,6 +65,44 @@ def kernel(name: str) -> Any:
         return dispatcher
 
     return decorate
+
+
+class Kernel:
+    """A function ``(like, told, part, parts, sync)`` that threads run together, one address for each dtype.
+
+    ``like`` is a number of the dtype, ``told`` the address of the sizes and addresses that it works on, ``sync`` that
+    of the counter for its barriers.  ``kernel[dtype]`` is the address of the compiled function of the other four, which
+    a thread can call without Python.
+    """
+
+    def __init__(self, name: str, function: Any) -> None:
+        self.name, self.inner = name, long(named(function, name))
+        self.found: dict[Any, int] = {}
+        self.compiled: dict[Any, Any] = {}
+
+    def __getitem__(self, dtype: Any) -> int:
+        """The address of the compiled function for a NumPy dtype."""
+        if dtype not in self.found:
+            self.compiled[dtype] = compiled = self.compile(dtype)
+            (result,) = compiled.overloads.values()
+            self.found[dtype] = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
+        return self.found[dtype]
+
+    def compile(self, dtype: Any) -> Any:
+        """Numba's dispatcher for one dtype, compiled or read from disk."""
+        inner, like = self.inner, dtype.type(0)
+
+        def run(told, part, parts, sync):  # type: ignore[no-untyped-def]  # Numba infers them
+            inner(like, told, part, parts, sync)
+
+        dispatcher = entry(f"{self.name}-{dtype}")(run)
+        dispatcher.compile(types.void(*[types.int64] * 4))
+        return dispatcher
+
+
+def kernel(name: str) -> Any:
+    """Make a function a ``Kernel``."""
+    return lambda function: Kernel(name, function)
 
 
 @cache

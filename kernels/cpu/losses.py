@@ -6,7 +6,21 @@ from typing import NamedTuple
 from minirnn.kernels.cpu.activations import exp
 from minirnn.kernels.cpu.compiling import inline, kernel
 from minirnn.kernels.cpu.rows import begin
-from minirnn.kernels.cpu.vectors import at, get, highest, integers, lanes, larger, load, numbers, put, store, total
+from minirnn.kernels.cpu.vectors import (
+    at,
+    get,
+    highest,
+    integers,
+    lanes,
+    larger,
+    load,
+    numbers,
+    put,
+    reader,
+    real,
+    store,
+    total,
+)
 
 
 class Rows(NamedTuple):
@@ -18,6 +32,10 @@ class Rows(NamedTuple):
     targets: int  # (rows) int64
     losses: int  # (rows) to fill
     dlogits: int  # (rows, V) to fill
+    scale: int  # as float64, its bits
+
+
+read = reader(Rows)
 
 
 @inline
@@ -38,9 +56,10 @@ def largest_of(row, V):
 
 
 @kernel("cross-entropy")
-def cross_entropy(like, a, scale, part, parts):
+def cross_entropy(like, told, part, parts, sync):
     """losses = log Σ exp(logits) - logits[target];  dlogits = (softmax(logits) - onehot(target)) · scale."""
-    V = a.V
+    a = read(told)
+    V, scale = a.V, real(a.scale, like)
     for r in range(begin(a.rows, part, parts), begin(a.rows, part + 1, parts)):
         row, out = at(numbers(a.logits, like), r * V), at(numbers(a.dlogits, like), r * V)
         width = lanes(row)

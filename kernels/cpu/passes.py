@@ -3,9 +3,15 @@
 So one compiled kernel serves arrays of every layout, read-only ones too, and a call costs little.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 CELLS = ("TanhCell", "ReluCell", "GRUCell", "LSTMCell")  # of minirnn.cells, by name: those that have kernels
+
+
+def address(a: Any) -> int:
+    """Where a NumPy array's first entry lies in memory."""
+    place: int = a.__array_interface__["data"][0]
+    return place
 
 
 class Pass(NamedTuple):
@@ -40,7 +46,6 @@ class Pass(NamedTuple):
     m: int  # (slots, B, H)
     work: int  # for packed weights
     share: int  # entries of work for each thread alone, after the packed weights, or 0
-    sync: int  # one int64, 0: the barrier's counter
     last: int  # (B, H) for the final h, or 0
 
 

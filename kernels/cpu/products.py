@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from minirnn.kernels.cpu.barriers import barrier
 from minirnn.kernels.cpu.compiling import kernel
 from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of
+from minirnn.kernels.cpu.team import barrier
 from minirnn.kernels.cpu.tiles import (
     add_transposed_product,
     pack,
@@ -13,7 +13,7 @@ from minirnn.kernels.cpu.tiles import (
     panel_width,
     product,
 )
-from minirnn.kernels.cpu.vectors import at, integers, numbers
+from minirnn.kernels.cpu.vectors import at, numbers, reader
 
 
 class Product(NamedTuple):
@@ -32,12 +32,15 @@ class Product(NamedTuple):
     db: int
     work: int  # for packed weights, then ``share`` entries for each thread
     share: int
-    sync: int
+
+
+read = reader(Product)
 
 
 @kernel("linear-forward")
-def forward(like, a, part, parts):
+def forward(like, told, part, parts, sync):
     """y = x W + b."""
+    a = read(told)
     x, W, y, packed = numbers(a.x, like), numbers(a.W, like), numbers(a.y, like), numbers(a.work, like)
     K, N, width = a.K, a.N, panel_width(x)
     line, apart = width, K * width
@@ -47,8 +50,7 @@ def forward(like, a, part, parts):
         pack_transposed(W, K, K, N, packed, K, part, parts)
     else:
         pack(W, N, K, N, packed, part, parts)
-    if barrier(integers(a.sync), 0, parts) < 0:
-        return
+    barrier(sync, 0, parts)
     low, high = begin(a.rows, part, parts), begin(a.rows, part + 1, parts)
     start = numbers(a.b, like)
     if a.b == 0:
@@ -58,8 +60,9 @@ def forward(like, a, part, parts):
 
 
 @kernel("linear-backward")
-def backward(like, a, part, parts):
+def backward(like, told, part, parts, sync):
     """dx = dy Wᵀ;  dW += xᵀ dy;  db += Σ dy."""
+    a = read(told)
     x, W, dy, packed = numbers(a.x, like), numbers(a.W, like), numbers(a.y, like), numbers(a.work, like)
     dx, dW, db = numbers(a.dx, like), numbers(a.dW, like), numbers(a.db, like)
     K, N, width = a.K, a.N, panel_width(x)
@@ -68,8 +71,7 @@ def backward(like, a, part, parts):
         pack(W, K, N, K, packed, part, parts)
     else:
         pack_transposed(W, N, N, K, packed, N, part, parts)
-    if barrier(integers(a.sync), 0, parts) < 0:
-        return
+    barrier(sync, 0, parts)
     low, high = begin(a.rows, part, parts), begin(a.rows, part + 1, parts)
     clear_row(own, K)
     product(at(dy, low * N), N, packed, width, N * width, N, K, own, 0, at(dx, low * K), K, high - low)

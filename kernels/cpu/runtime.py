@@ -1,46 +1,48 @@
 """What the rest of minirnn calls: kernels on arrays, addresses and sizes, and how many threads each gets."""
 
-from collections.abc import Callable
-from functools import partial
-from math import prod
+import struct
+from array import array
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minirnn.kernels.cpu import losses, products, updates
-from minirnn.kernels.cpu.compiling import cache_folder
+from minirnn.kernels.cpu.compiling import Kernel, cache_folder
 from minirnn.kernels.cpu.leases import LEASES
-from minirnn.kernels.cpu.passes import Back, Pass
-from minirnn.kernels.cpu.scans import BACKWARD, COPIED, FORWARD, PAGE, SHORT
-from minirnn.kernels.cpu.threads import POOL
+from minirnn.kernels.cpu.passes import Back, Pass, address
+from minirnn.kernels.cpu.pool import POOL
+from minirnn.kernels.cpu.scans import BACKWARD, COPIED, FORWARD, PAGE
+from minirnn.kernels.cpu.scans import short as short
+from minirnn.kernels.cpu.team import lead
+from minirnn.kernels.cpu.threads import get_num_threads
 from minirnn.kernels.cpu.tiles import BLOCK, HIGH
 from minirnn.kernels.cpu.vectors import REGISTERS, VECTOR_BYTES
 
 Array: TypeAlias = NDArray[Any]
 Dtype: TypeAlias = np.dtype[Any]
+_INTEGER, _REAL = struct.Struct("q"), struct.Struct("d")
 
-BETWEEN = 1 / 60  # of ALONE: work of a step below which threads had better not meet after it
-ALONE = 3e7  # floating-point operations below which waking another thread costs more than it brings
-
-STOPPED = -(1 << 62)  # a counter that no arrivals bring back above 0
-SYNC = Pass._fields.index("sync")
-LIKE = {np.dtype("f4"): np.float32(0), np.dtype("f8"): np.float64(0)}
+# floating-point operations above which, of a whole kernel or of one of its steps,
+TOGETHER = 2e6  # another thread is of use
+WAKING = 3e7  # it is worth waiting for one that has to be woken: so many looks
+PATIENCE = 10_000
+MEETING = 5e4  # threads may meet after every step
 
 
 def describe() -> dict[str, Any]:
     """What kernels are compiled for, and where they are kept."""
     return {
         "vectors": f"{8 * VECTOR_BYTES} bits, {REGISTERS} of them",
-        "kernel threads": POOL.size,
+        "kernel threads": get_num_threads(),
         "kernels in": str(cache_folder()),
     }
 
 
-def address(a: Array) -> int:
-    """Where an array's first entry lies in memory."""
-    place: int = a.__array_interface__["data"][0]
-    return place
+def bits(number: float) -> int:
+    """A float64 as an int64 of the same bits."""
+    found: int = _INTEGER.unpack(_REAL.pack(number))[0]
+    return found
 
 
 def panel_width(dtype: Dtype) -> int:
@@ -71,49 +73,52 @@ def padded(row: int, dtype: Dtype) -> int:
 
 def threads(work: float) -> int:
     """Threads for so many floating-point operations."""
-    return POOL.size if work > ALONE else 1
+    return get_num_threads() if work > TOGETHER else 1
 
 
 def threads_over_time(work: float, rows: int, step: float) -> int:
     """The same for a pass over time, of which each step is ``step`` operations on so many rows.
 
-    With fewer rows than threads these meet after every step, which takes some microseconds.
+    With fewer rows than threads these meet after every step.
     """
     count = threads(work)
-    return 1 if rows < count and step < ALONE * BETWEEN else count
+    return 1 if rows < count and step < MEETING else count
 
 
-def together(task: Callable[[int, int], None], count: int, told: Array | None = None) -> None:
-    """Run a task on ``count`` threads; ``told`` gets the address of the counter for their barrier."""
-    if count == 1:
-        task(0, 1)
-        return
-    counter = np.zeros(1, np.int64)
-    if told is not None:
-        told[SYNC] = address(counter)
-    POOL.run(task, count, partial(counter.fill, STOPPED))
+def take(work: float, most: int) -> tuple[int, int, int]:
+    """Up to ``most`` threads for so many operations: ``box``, ``most`` and ``patience`` of ``team.lead``.
+
+    Give ``box`` to ``leave`` afterwards.
+    """
+    if most < 2:
+        return 0, 1, 0
+    return *POOL.take(most), PATIENCE if work > WAKING else 0
 
 
-def forward(cell: str, dtype: Dtype, a: Pass, count: int) -> None:
-    """One pass forward by ``count`` threads, which ``a.work`` has room for."""
-    kernel, like, told = FORWARD[cell], LIKE[dtype], np.array(a)
-    together(lambda part, parts: kernel(like, told, part, parts), count, told)
+leave = POOL.leave
 
 
-def short(cell: str) -> Any:
-    """The kernel behind a short call; see ``scans.make_short``."""
-    return SHORT[cell]
+def run(kernel: Kernel, dtype: Dtype, told: tuple[int, ...], work: float, most: int | None = None) -> None:
+    """Run a kernel that is told these integers and does so many operations, on up to ``most`` threads.
+
+    An interrupt is raised before the kernel begins or after all its threads have ended.
+    """
+    data = array("q", told)
+    box, most, patience = take(work, most or threads(work))
+    try:
+        lead(box, kernel[dtype], data.buffer_info()[0], most, patience)
+    finally:
+        leave(box)
 
 
-def alone(work: float, rows: int, step: float) -> bool:
-    """Whether a pass over time is done by one thread."""
-    return threads_over_time(work, rows, step) == 1
+def forward(cell: str, dtype: Dtype, a: Pass, most: int, work: float) -> None:
+    """One pass forward by ``most`` threads, which ``a.work`` has room for; ``work`` operations."""
+    run(FORWARD[cell], dtype, a, work, most)
 
 
-def backward(cell: str, dtype: Dtype, a: Pass, d: Back, count: int) -> None:
-    """One pass backward by ``count`` threads, which ``d.work`` has room for."""
-    kernel, like, told, more = BACKWARD[cell], LIKE[dtype], np.array(a), np.array(d)
-    together(lambda part, parts: kernel(like, told, more, part, parts), count, told)
+def backward(cell: str, dtype: Dtype, a: Pass, d: Back, most: int, work: float) -> None:
+    """One pass backward by ``most`` threads, which ``d.work`` has room for; ``work`` operations."""
+    run(BACKWARD[cell], dtype, a + d, work, most)
 
 
 def _product(
@@ -127,17 +132,15 @@ def _product(
     db: Array | None = None,
 ) -> None:
     """Run one of the kernels of ``products`` on 2D x and y; W and dW may be the transpose of C-contiguous arrays."""
-    K, N, dtype = *W.shape, x.dtype
-    turned, backward = not W.flags.c_contiguous, dx is not None
-    size = share(max(K, N), dtype)
-    count = threads(2 * len(x) * K * N)
-    room = (packed(N, K, dtype) if backward else packed(K, N, dtype)) + count * size
-    work, sync = LEASES.empty((room,), dtype), np.zeros(1, np.int64)
+    K, N, dtype, backward = *W.shape, x.dtype, dx is not None
+    size, work = share(max(K, N), dtype), 2.0 * (1 + backward) * len(x) * K * N
+    count = threads(work)
+    space = LEASES.empty(((packed(N, K, dtype) if backward else packed(K, N, dtype)) + count * size,), dtype)
     a = products.Product(
         rows=len(x),
         K=K,
         N=N,
-        turned=int(turned),
+        turned=int(not W.flags.c_contiguous),
         x=address(x),
         W=address(W),
         b=0 if b is None else address(b),
@@ -145,12 +148,10 @@ def _product(
         dx=0 if dx is None else address(dx),
         dW=0 if dW is None else address(dW),
         db=0 if db is None else address(db),
-        work=address(work),
+        work=address(space),
         share=size,
-        sync=address(sync),
     )
-    kernel, like = products.backward if backward else products.forward, LIKE[dtype]
-    POOL.run(lambda part, parts: kernel(like, a, part, parts), count, partial(sync.fill, STOPPED))
+    run(products.backward if backward else products.forward, dtype, a, work, count)
 
 
 def linear(x: Array, W: Array, b: Array | None) -> Array:
@@ -171,40 +172,43 @@ def linear_backward(x: Array, W: Array, dy: Array, dW: Array, db: Array | None) 
 
 def cross_entropy(logits: Array, targets: Array, scale: float) -> tuple[Array, Array]:
     """(losses, dlogits) of each row of logits (rows, V); dlogits are multiplied by ``scale``."""
-    rows, V = logits.shape
-    dlogits, each = LEASES.empty((rows, V), logits.dtype), np.empty(rows, logits.dtype)
+    (rows, V), dtype = logits.shape, logits.dtype
+    dlogits, each = LEASES.empty((rows, V), dtype), np.empty(rows, dtype)
     a = losses.Rows(
-        rows=rows, V=V, logits=address(logits), targets=address(targets), losses=address(each), dlogits=address(dlogits)
+        rows=rows,
+        V=V,
+        logits=address(logits),
+        targets=address(targets),
+        losses=address(each),
+        dlogits=address(dlogits),
+        scale=bits(scale),
     )
-    like, by = LIKE[logits.dtype], logits.dtype.type(scale)
-    POOL.run(lambda part, parts: losses.cross_entropy(like, a, by, part, parts), threads(50 * prod(logits.shape)))
+    run(losses.cross_entropy, dtype, a, 50 * rows * V)
     return each, dlogits
 
 
 def norm(g: Array) -> float | None:
     """√Σ g² of a contiguous vector, or None where the squares leave the range of its dtype."""
     sums = np.empty(-(-g.size // updates.BLOCK))
-    like, n, at = LIKE[g.dtype], g.size, address(g)
-    POOL.run(lambda part, parts: updates.squares(like, n, at, sums, part, parts), threads(10 * n))
+    run(updates.squares, g.dtype, updates.Squares(g.size, address(g), address(sums)), 10 * g.size)
     found = float(np.sum(sums)) ** 0.5
     return found if 1e-10 < found < 1e15 else None
 
 
 def descend(w: Array, g: Array, rate: float) -> None:
     """w -= rate · g."""
-    like, n, places, by = LIKE[w.dtype], w.size, (address(w), address(g)), w.dtype.type(rate)
-    POOL.run(lambda part, parts: updates.descend(like, n, *places, by, part, parts), threads(10 * n))
+    run(updates.descend, w.dtype, updates.Step(w.size, address(w), address(g), bits(rate)), 10 * w.size)
 
 
 def add_rows(out: Array, index: Array, rows: Array) -> None:
     """out[index[k]] += rows[k] for every k, in that order."""
     index, rows = np.ascontiguousarray(index, np.int64), np.ascontiguousarray(rows)
-    like, places = LIKE[out.dtype], (address(out), address(index), address(rows))
-    POOL.run(lambda part, parts: updates.add_rows(like, *rows.shape, *places, part, parts), threads(10 * rows.size))
+    places = (address(a) for a in (out, index, rows))
+    run(updates.add_rows, out.dtype, updates.AddedRows(*rows.shape, *places), 10 * rows.size)
 
 
-def adam(w: Array, g: Array, m: Array, v: Array, *numbers: float) -> None:
+def adam(w: Array, g: Array, m: Array, v: Array, **numbers: float) -> None:
     """Adam's step: see ``updates.adam`` for the numbers."""
-    like, n, places = LIKE[w.dtype], w.size, tuple(address(a) for a in (w, g, m, v))
-    values = tuple(w.dtype.type(number) for number in numbers)
-    POOL.run(lambda part, parts: updates.adam(like, n, *places, *values, part, parts), threads(20 * n))
+    places = {name: address(a) for name, a in (("w", w), ("g", g), ("m", m), ("v", v))}
+    values = {name: bits(number) for name, number in numbers.items()}
+    run(updates.adam, w.dtype, updates.Step(n=w.size, **places, **values), 20 * w.size)

@@ -1,30 +1,30 @@
 """The twins of ``minirnn.scan`` and of the products around it: one layer in one direction, forward and backward.
 
-Threads run the same kernel, each with its number ``part`` of ``parts``, and meet at a few barriers.  None of them
-stands inside the loop over time, since every thread takes rows of the batch through the steps by itself.
+Threads run the same kernel, each with its number ``part`` of ``parts``, and meet at barriers (|).
 
     forward    pack W and U
                for each chunk of steps:
-                   P = X W + b, into G                                        | a barrier before and after
-                   for each step, this thread's rows: G += h U, then the cell's equations in place
+                 | P = X W + b, into G: rows of all the chunk's steps
+                 | for each step, this thread's rows: G += h U, then the cell's equations in place
 
-    backward   pack Wᵀ and Uᵀ                                                 | a barrier after
-               for each step in reverse, this thread's rows: the transposed equations, dh += dQ Uᵀ
-               dX = dP Wᵀ, this thread's rows;  dW, dU, db, this thread's columns   | a barrier before
+    backward   pack Wᵀ and Uᵀ |
+               for each chunk of steps, the last first:
+                   for each step in reverse, this thread's rows: the transposed equations, dh += dQ Uᵀ
+                 | dX = dP Wᵀ, rows of all the chunk's steps; dW, dU, db, this thread's columns |
+
+A thread takes its rows of the batch through a chunk's steps by itself.  Where there are fewer rows than threads, it
+takes some of the units instead, and all threads meet after every step as well.
 
 Each number is one chain of operations in an order that does not depend on ``parts``: the same bits for any number of
 threads.  ``reverse`` reads the steps of x last to first.  Rows that have ended (``lengths``) keep their state, and
 their gradient passes straight through.
 """
 
-from numba.np.unsafe.ndarray import to_fixed_tuple
-
 from minirnn.kernels.cpu import steps
-from minirnn.kernels.cpu.barriers import barrier
-from minirnn.kernels.cpu.compiling import inline, inline_as, kernel
-from minirnn.kernels.cpu.compiling import part as long
+from minirnn.kernels.cpu.compiling import entry, inline, inline_as, kernel, long
 from minirnn.kernels.cpu.passes import Back, Pass
 from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of, copy_row
+from minirnn.kernels.cpu.team import barrier, lead
 from minirnn.kernels.cpu.tiles import (
     add_transposed_product,
     pack,
@@ -33,11 +33,12 @@ from minirnn.kernels.cpu.tiles import (
     panel_width,
     product,
 )
-from minirnn.kernels.cpu.vectors import VECTOR_BYTES, address, at, get, integers, lanes, numbers
+from minirnn.kernels.cpu.vectors import VECTOR_BYTES, address, at, get, integers, lanes, numbers, reader
 
 PAGE = 4096  # bytes; rows so far apart, or a multiple of it, share their places in the first cache
 COPIED = 64  # rows that are copied at once
-PASS, BACK = len(Pass._fields), len(Back._fields)
+PASS_BYTES = 8 * len(Pass._fields)
+read_pass, read_back = reader(Pass), reader(Back)
 X, Y, G, H0, C0, LAST, C = (Pass._fields.index(name) for name in ("x", "y", "G", "h0", "c0", "last", "c"))
 
 
@@ -80,10 +81,10 @@ def make_forward(cell, step, gates, apart):
     """The forward kernel of a cell with so many gates; ``apart``: the last gate's product with U is kept apart."""
 
     @kernel(f"forward-{cell}")
-    def forward(like, told, part, parts):
-        a = Pass(*to_fixed_tuple(told, PASS))
+    def forward(like, told, part, parts, sync):
+        a = read_pass(told)
         T, B, D, H, Y, stride = a.T, a.B, a.D, a.H, a.Y, a.stride
-        N, sync, phase = gates * H, integers(a.sync), 0
+        N, phase = gates * H, 0
         x, W, U, G = numbers(a.x, like), numbers(a.W, like), numbers(a.U, like), numbers(a.G, like)
         b, y = numbers(a.b, like), numbers(a.y, like)
         width = panel_width(x)
@@ -107,8 +108,6 @@ def make_forward(cell, step, gates, apart):
         first, rows, left, right, by_units = shares(x, B, H, part, parts)
         for t0 in range(0, T, a.chunk):
             phase = barrier(sync, phase, parts)
-            if phase < 0:
-                return
             many = min(a.chunk, T - t0)
             low, high = begin(many * B, part, parts), begin(many * B, part + 1, parts)
             start = (T - t0 - many if a.reverse else t0) * B  # the chunk's first row in x
@@ -122,8 +121,6 @@ def make_forward(cell, step, gates, apart):
                 here = at(x, (start + low) * D)
                 uncrowded(here, D, packed_W, line_W, next_W, D, N, b, 0, target, stride, high - low, own, a.share)
             phase = barrier(sync, phase, parts)
-            if phase < 0:
-                return
             if rows == 0:
                 continue
             for t in range(t0, t0 + many):
@@ -155,8 +152,6 @@ def make_forward(cell, step, gates, apart):
                             copy_row(at(cr, left), at(c1r, left), right - left)
                 if by_units:
                     phase = barrier(sync, phase, parts)
-                    if phase < 0:
-                        return
         if a.last:
             end = at(y, (0 if a.reverse else (T - 1) * B) * Y)
             for r in range(first, first + rows):
@@ -174,38 +169,17 @@ def make_forward(cell, step, gates, apart):
     return forward
 
 
-def make_short(cell, forward):
-    """The forward kernel behind a call of inference on arrays, for one direction, the ``k``-th, of a layer."""
-    in_place = cell == "TanhCell"
-
-    @kernel(f"short-{cell}")
-    def short(like, x, h0, c0, y, side, h, c, k, told, part, parts):
-        told[X], told[Y] = address(x), address(y) + side
-        told[H0], told[C0], told[LAST], told[C] = address(h0[k]), address(c0[k]), address(h[k]), address(c[k])
-        if in_place:
-            told[G] = told[Y]
-        forward(like, told, part, parts)
-
-    return short
-
-
 def make_backward(cell, unstep, gates, apart):
     """The backward kernel of a cell; arguments as in ``make_forward``."""
 
     @kernel(f"backward-{cell}")
-    def backward(like, told, more, part, parts):
-        a, d = Pass(*to_fixed_tuple(told, PASS)), Back(*to_fixed_tuple(more, BACK))
+    def backward(like, told, part, parts, sync):
+        a, d = read_pass(told), read_back(told + PASS_BYTES)
         T, B, D, H, Y, stride = a.T, a.B, a.D, a.H, a.Y, a.stride
-        N, sync, phase = gates * H, integers(a.sync), 0
-        wide = d.wide
+        N, phase = gates * H, 0
         x, W, U, G = numbers(a.x, like), numbers(a.W, like), numbers(a.U, like), numbers(a.G, like)
-        y, dy, dh, dc, dP = (
-            numbers(a.y, like),
-            numbers(d.dy, like),
-            numbers(d.dh, like),
-            numbers(d.dc, like),
-            numbers(d.dP, like),
-        )
+        y, dy, dP, wide = numbers(a.y, like), numbers(d.dy, like), numbers(d.dP, like), d.wide
+        dh, dc = numbers(d.dh, like), numbers(d.dc, like)
         dW, dU, db = numbers(d.dW, like), numbers(d.dU, like), numbers(d.db, like)
         width = panel_width(x)
         packed_U = numbers(d.work, like)
@@ -218,8 +192,6 @@ def make_backward(cell, unstep, gates, apart):
         elif d.dx:
             pack_transposed(W, N, N, D, packed_W, N, part, parts)
         phase = barrier(sync, phase, parts)
-        if phase < 0:
-            return
         first, rows, left, right, by_units = shares(x, B, H, part, parts)
         q = H if apart else 0  # where dQ begins in dP
         low_U, high_U = columns_of(x, N, part, parts)
@@ -247,13 +219,9 @@ def make_backward(cell, unstep, gates, apart):
                         run(unstep, gr, at(u, r * H), hr, h1r, cr, at(m, r * H), dyr, dhr, dcr, dpr, H, left, right)
                 if by_units:
                     phase = barrier(sync, phase, parts)
-                    if phase < 0:
-                        return
                 panel, block = at(packed_U, left // width * N * width), at(below, left)
                 product(at(dp, q), wide, panel, width, N * width, N, right - left, block, H, block, H, rows)
             phase = barrier(sync, phase, parts)
-            if phase < 0:
-                return
             count = many * B
             if d.dx:
                 low, high = begin(count, part, parts), begin(count, part + 1, parts)
@@ -278,8 +246,6 @@ def make_backward(cell, unstep, gates, apart):
             h = at(y, (start * B + B if a.reverse else start * B + edge - B) * Y)
             add_transposed_product(h, Y, H, dQ, wide, low_U, high_U, count - edge, dU, N, own)
             phase = barrier(sync, phase, parts)
-            if phase < 0:
-                return
 
     @inline_as(f"unstep-{cell}")
     def run(unstep, G, u, h, h1, c, m, dy, dh, dc, dP, H, left, right):
@@ -319,4 +285,17 @@ STEPS = {
 }
 FORWARD = {name: make_forward(name, step, gates, apart) for name, (step, _, gates, apart) in STEPS.items()}
 BACKWARD = {name: make_backward(name, unstep, gates, apart) for name, (_, unstep, gates, apart) in STEPS.items()}
-SHORT = {name: make_short(name, forward) for name, forward in FORWARD.items()}
+
+
+@entry("short")
+def short(x, h0, c0, y, side, h, c, k, in_place, told, box, function, most, patience):
+    """A forward kernel on arrays, for inference: the direction of a layer whose states are the ``k``-th.
+
+    ``told`` (int64) lacks the addresses of the arrays; the direction's columns of y begin ``side`` bytes on.  ``box``
+    and what follows are for ``lead``.
+    """
+    told[X], told[Y] = address(x), address(y) + side
+    told[H0], told[C0], told[LAST], told[C] = address(h0[k]), address(c0[k]), address(h[k]), address(c[k])
+    if in_place:
+        told[G] = told[Y]
+    lead(box, function, address(told), most, patience)

@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minirnn.kernels.cpu.compiling import inline, part
+from minirnn.kernels.cpu.compiling import inline, long
 from minirnn.kernels.cpu.vectors import (
     CONTRACT,
     REGISTERS,
@@ -204,7 +204,7 @@ def narrow_tile(rows, a, lda, b, line, k, start, stride, c, ldc, count):
         narrow_one(a, lda, None, b, line, 0, k, start, stride, c, ldc, count)
 
 
-@part
+@long
 def product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m):
     """c (m, n) = start + a (m, k) @ b (k, n); rows of ``a``, ``start`` and ``c`` are lda, stride and ldc apart.
 
@@ -258,7 +258,7 @@ def move(rows, columns, source, lds, target, ldt):
             put(get(source, i * lds + j), target, i * ldt + j)
 
 
-@part
+@long
 def pack(b, ldb, k, n, packed, first, step):
     """Lay out b (k, n), rows ``ldb`` apart, in panels: those numbered first, first + step ..., one thread's."""
     width = panel_width(b)
@@ -277,7 +277,7 @@ def pack(b, ldb, k, n, packed, first, step):
                 store(load(source, i * ldb + half, columns - left), target, i * width + half, None)
 
 
-@part
+@long
 def pack_transposed(b, ldb, k, n, packed, depth, first, step):
     """Lay out bᵀ (k, n), where b is (n, k) with rows ``ldb`` apart, in panels that are ``depth`` lines each."""
     width = panel_width(b)
@@ -296,7 +296,7 @@ def pack_transposed(b, ldb, k, n, packed, depth, first, step):
 BLOCK = 256  # steps of k between two visits to the same sums: a panel of so many lines stays in the first cache
 
 
-@part
+@long
 def add_transposed_product(a, lda, m, b, ldb, first, last, k, c, ldc, work):
     """c[:, first:last] += aᵀ @ b[:, first:last] for a (k, m) and b (k, n): a weight's gradient, columns of one thread.
 

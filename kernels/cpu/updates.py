@@ -1,73 +1,132 @@
 """The twins of what optimisers do to the flat vectors: one pass over each, in fixed blocks."""
 
 from math import sqrt
+from typing import NamedTuple
 
 from minirnn.kernels.cpu.compiling import kernel
 from minirnn.kernels.cpu.rows import add_row, begin
-from minirnn.kernels.cpu.vectors import at, get, integers, lanes, load, numbers, put, square_root, store, total
+from minirnn.kernels.cpu.vectors import (
+    at,
+    get,
+    integers,
+    lanes,
+    load,
+    numbers,
+    put,
+    reader,
+    real,
+    square_root,
+    store,
+    total,
+)
 
 BLOCK = 4096  # entries whose squares are added up in the vectors' own dtype; blocks are added in float64
 
 
+class Squares(NamedTuple):
+    """Sizes and addresses, as in what follows."""
+
+    n: int
+    g: int  # (n)
+    sums: int  # (blocks) float64 to fill
+
+
+class Step(NamedTuple):
+    """Real numbers are the bits of a float64; v and what follows are Adam's."""
+
+    n: int
+    w: int  # (n), as g, m and v
+    g: int
+    rate: int
+    m: int = 0
+    v: int = 0
+    scale: int = 0
+    decay: int = 0
+    shrink: int = 0
+    beta1: int = 0
+    beta2: int = 0
+    correction: int = 0
+    eps: int = 0
+
+
+class AddedRows(NamedTuple):
+    """Rows to add, and where."""
+
+    count: int
+    N: int
+    out: int  # (V, N)
+    index: int  # (count) int64
+    rows: int  # (count, N)
+
+
+read_squares, read_step, read_rows = reader(Squares), reader(Step), reader(AddedRows)
+
+
 @kernel("squares")
-def squares(like, n, g, sums, part, parts):
-    """The sum of squares of every block of ``g`` (n), to ``sums``, float64."""
-    blocks = (n + BLOCK - 1) // BLOCK
+def squares(like, told, part, parts, sync):
+    """The sum of squares of every block of ``g`` to ``sums``."""
+    a = read_squares(told)
+    sums, blocks = numbers(a.sums, 1.0), (a.n + BLOCK - 1) // BLOCK
     for k in range(begin(blocks, part, parts), begin(blocks, part + 1, parts)):
-        block, size = at(numbers(g, like), k * BLOCK), min(BLOCK, n - k * BLOCK)
+        block, size = at(numbers(a.g, like), k * BLOCK), min(BLOCK, a.n - k * BLOCK)
         whole = size // lanes(block) * lanes(block)
         summed = load(block, 0, 0)  # no lanes: zeros
         for j in range(0, whole, lanes(block)):
-            a = load(block, j, None)
-            summed = summed + a * a
+            x = load(block, j, None)
+            summed = summed + x * x
         if whole < size:
-            a = load(block, whole, size - whole)
-            summed = summed + a * a
-        sums[k] = total(summed)
+            x = load(block, whole, size - whole)
+            summed = summed + x * x
+        put(total(summed), sums, k)
 
 
 @kernel("descend")
-def descend(like, n, w, g, rate, part, parts):
+def descend(like, told, part, parts, sync):
     """w -= rate · g."""
-    w_, g_ = numbers(w, like), numbers(g, like)
-    width = lanes(w_)
+    a = read_step(told)
+    w, g, n, rate = numbers(a.w, like), numbers(a.g, like), a.n, real(a.rate, like)
+    width = lanes(w)
     low, high = begin(n // width, part, parts) * width, begin(n // width, part + 1, parts) * width
     for j in range(low, high, width):
-        store(load(w_, j, None) - rate * load(g_, j, None), w_, j, None)
+        store(load(w, j, None) - rate * load(g, j, None), w, j, None)
     for j in range(n // width * width, n if part == parts - 1 else 0):
-        put(get(w_, j) - rate * get(g_, j), w_, j)
+        put(get(w, j) - rate * get(g, j), w, j)
 
 
 @kernel("add-rows")
-def add_rows(like, count, N, out, index, rows, part, parts):
+def add_rows(like, told, part, parts, sync):
     """out[index[k]] += rows[k] for k = 0, 1 ... count - 1; a thread takes columns."""
-    low, high = begin(N, part, parts), begin(N, part + 1, parts)
-    for k in range(count):
-        target = get(integers(index), k) * N + low
-        add_row(at(numbers(rows, like), k * N + low), at(numbers(out, like), target), high - low)
+    a = read_rows(told)
+    low, high = begin(a.N, part, parts), begin(a.N, part + 1, parts)
+    for k in range(a.count):
+        target = get(integers(a.index), k) * a.N + low
+        add_row(at(numbers(a.rows, like), k * a.N + low), at(numbers(a.out, like), target), high - low)
 
 
 @kernel("adam")
-def adam(like, n, w, g, m, v, scale, decay, shrink, beta1, beta2, rate, correction, eps, part, parts):
+def adam(like, told, part, parts, sync):
     """Adam's step, gradients scaled by ``scale``: see ``minirnn.optim.Adam``.
 
     ``decay`` times w is added to the gradient, w is multiplied by ``shrink``;
     ``rate`` is lr / (1 - β1ᵗ), ``correction`` 1 / (1 - β2ᵗ).
     """
-    w_, g_, m_, v_ = numbers(w, like), numbers(g, like), numbers(m, like), numbers(v, like)
-    width = lanes(w_)
+    a = read_step(told)
+    w, g, m, v, n = numbers(a.w, like), numbers(a.g, like), numbers(a.m, like), numbers(a.v, like), a.n
+    scale, decay, shrink, rate = real(a.scale, like), real(a.decay, like), real(a.shrink, like), real(a.rate, like)
+    beta1, beta2, eps = real(a.beta1, like), real(a.beta2, like), real(a.eps, like)
+    correction, width = real(a.correction, like), lanes(w)
     low, high = begin(n // width, part, parts) * width, begin(n // width, part + 1, parts) * width
     for j in range(low, high, width):
-        gradient = load(g_, j, None) * scale + load(w_, j, None) * decay
-        first = load(m_, j, None) * beta1 + (1.0 - beta1) * gradient
-        second = load(v_, j, None) * beta2 + (1.0 - beta2) * gradient * gradient
-        store(first, m_, j, None)
-        store(second, v_, j, None)
-        store(load(w_, j, None) * shrink - rate * first / (square_root(second * correction) + eps), w_, j, None)
+        gradient = load(g, j, None) * scale + load(w, j, None) * decay
+        first = load(m, j, None) * beta1 + (1.0 - beta1) * gradient
+        second = load(v, j, None) * beta2 + (1.0 - beta2) * gradient * gradient
+        store(first, m, j, None)
+        store(second, v, j, None)
+        store(load(w, j, None) * shrink - rate * first / (square_root(second * correction) + eps), w, j, None)
     for j in range(n // width * width, n if part == parts - 1 else 0):
-        gradient = get(g_, j) * scale + get(w_, j) * decay
-        first = get(m_, j) * beta1 + (1.0 - beta1) * gradient
-        second = get(v_, j) * beta2 + (1.0 - beta2) * gradient * gradient
-        put(first, m_, j)
-        put(second, v_, j)
-        put(get(w_, j) * shrink - rate * first / (sqrt(second * correction) + eps), w_, j)
+        gradient = get(g, j) * scale + get(w, j) * decay
+        first = get(m, j) * beta1 + (1.0 - beta1) * gradient
+        second = get(v, j) * beta2 + (1.0 - beta2) * gradient * gradient
+        put(first, m, j)
+        put(second, v, j)
+        put(get(w, j) * shrink - rate * first / (sqrt(second * correction) + eps), w, j)

@@ -260,6 +260,34 @@ def integers(typingctx, address):
     return types.CPointer(types.int64)(types.intp), codegen
 
 
+def reader(kind):
+    """An intrinsic that reads a NamedTuple of int64 from an address."""
+
+    @intrinsic
+    def read(typingctx, address):
+        found = types.NamedUniTuple(types.int64, len(kind._fields), kind)
+
+        def codegen(context, builder, sig, args):
+            pointer = builder.inttoptr(args[0], ir.PointerType(ir.IntType(64)))
+            places = [builder.gep(pointer, [ir.Constant(ir.IntType(64), k)]) for k in range(len(found))]
+            return context.make_tuple(builder, found, [builder.load(p, typ=ir.IntType(64)) for p in places])
+
+        return found(types.intp), codegen
+
+    return read
+
+
+@intrinsic
+def real(typingctx, bits, like):
+    """A float64 from its bits, rounded to the dtype of ``like``."""
+
+    def codegen(context, builder, sig, args):
+        value = builder.bitcast(args[0], ir.DoubleType())
+        return builder.fptrunc(value, ir.FloatType()) if like.bitwidth == 32 else value
+
+    return like(types.int64, like), codegen
+
+
 @intrinsic
 def lanes(typingctx, pointer):
     """Numbers in one vector of what ``pointer`` points to; known when compiling."""
