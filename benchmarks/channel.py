@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -50,7 +51,9 @@ class Contestant(Protocol):
 class Remote:
     """The contestant called ``name`` in a process of its own, with ``threads`` threads.
 
-    ``folder`` is for files that pass between the two.  The process starts at once; ``greet`` waits for it.
+    ``folder`` is for files that pass between the two.  The process starts at once; ``greet`` waits for it.  While it has
+    nothing to answer it is stopped, where the system can do that: some libraries' idle threads spin for longer than
+    others' turns take, and would slow down whoever comes after them.
     """
 
     def __init__(self, name: str, threads: int, folder: Path) -> None:
@@ -69,6 +72,7 @@ class Remote:
             self.process.wait()
             raise AbsentError(reply["absent"])
         self.info = reply["ready"]
+        self._signal("SIGSTOP")
 
     def prepare(self, case: Case) -> None:
         """Set up ``case``, in a new process where the last one has died."""
@@ -129,17 +133,23 @@ class Remote:
 
     def _ask(self, do: str, **arguments: Any) -> Any:
         assert self.process.stdin is not None
+        self._signal("SIGCONT")
         try:
             self.process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
             self.process.stdin.flush()
         except OSError:
             raise FailedError(self._last_words()) from None
         reply = self._receive()
+        self._signal("SIGSTOP")
         if "unsupported" in reply:
             raise UnsupportedError(reply["unsupported"])
         if "failed" in reply:
             raise FailedError(reply["failed"])
         return reply["done"]
+
+    def _signal(self, name: str) -> None:
+        if hasattr(signal, name) and self.process.poll() is None:
+            self.process.send_signal(getattr(signal, name))
 
     def _receive(self) -> dict[str, Any]:
         assert self.process.stdout is not None

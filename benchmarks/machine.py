@@ -1,7 +1,10 @@
 """The machine: which cores a contestant gets, what tells its libraries how many threads to use, what it is called."""
 
+import ctypes
 import os
 import platform
+import signal
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -40,6 +43,13 @@ def pin(threads: int) -> None:
     """Keep this process on ``threads`` cores, where the system can; libraries read it when they are loaded."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores(threads))
+
+
+def end_with_parent() -> None:
+    """Have the system end this process when its parent is gone, even where it is stopped: on Linux."""
+    if sys.platform == "linux":
+        set_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
 
 
 def environment(threads: int) -> dict[str, str]:

@@ -8,7 +8,7 @@ It answers JSON lines on stdin with JSON lines on stdout.  Before any request it
     {"do": "calibrate", "seconds": s}      {"done": number of calls that take about s seconds}
     {"do": "sample", "repeats": n}         {"done": seconds a call, the mean of n}
     {"do": "memory", "case": {...}}        {"done": MiB, or null}; for a fresh process, see ``memory.py``
-    {"do": "quit"}                         ends; so does the end of stdin
+    {"do": "quit"}                         ends; so does the end of stdin, and on Linux the parent's
 
 Whatever a request raises is answered by {"failed": reason}.
 """
@@ -18,7 +18,7 @@ import os
 import sys
 from typing import Any
 
-from benchmarks.machine import pin
+from benchmarks.machine import end_with_parent, pin
 
 
 def main(name: str, threads: int) -> None:
@@ -31,6 +31,7 @@ def main(name: str, threads: int) -> None:
         replies.flush()
 
     pin(threads)
+    end_with_parent()
     from benchmarks.peers import build  # not before: NumPy counts the cores when it is loaded
     from benchmarks.server import Server, one_line
 
