@@ -89,6 +89,7 @@ class FusedPass:
             work=address(work),
             share=share,
             last=0,
+            turn=0,
         )
         if B:
             self.kernels.forward(self.cell, dtype, self.a, threads, operations)

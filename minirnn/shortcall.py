@@ -130,6 +130,7 @@ class Workspace:
                 work=work,
                 share=0,
                 last=0,
+                turn=0,
             )
             self.told.append(np.array(told))
 

@@ -47,6 +47,7 @@ class Pass(NamedTuple):
     work: int  # for packed weights
     share: int  # entries of work for each thread alone, after the packed weights, or 0
     last: int  # (B, H) for the final h, or 0
+    turn: int  # 1 where a pass of one step shall read the weights in the opposite order
 
 
 class Back(NamedTuple):

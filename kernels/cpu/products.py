@@ -3,16 +3,10 @@
 from typing import NamedTuple
 
 from minirnn.kernels.cpu.compiling import kernel
+from minirnn.kernels.cpu.packing import pack, pack_transposed, packed_size, panel_width
 from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of
 from minirnn.kernels.cpu.team import barrier
-from minirnn.kernels.cpu.tiles import (
-    add_transposed_product,
-    pack,
-    pack_transposed,
-    packed_size,
-    panel_width,
-    product,
-)
+from minirnn.kernels.cpu.tiles import add_transposed_product, product
 from minirnn.kernels.cpu.vectors import at, numbers, reader
 
 
@@ -56,7 +50,7 @@ def forward(like, told, part, parts, sync):
     if a.b == 0:
         start = at(numbers(a.work, like), packed_size(x, K, N) + part * a.share)
         clear_row(start, N)
-    product(at(x, low * K), K, packed, line, apart, K, N, start, 0, at(y, low * N), N, high - low)
+    product(at(x, low * K), K, packed, line, apart, K, N, start, 0, at(y, low * N), N, high - low, 0)
 
 
 @kernel("linear-backward")
@@ -74,7 +68,7 @@ def backward(like, told, part, parts, sync):
     barrier(sync, 0, parts)
     low, high = begin(a.rows, part, parts), begin(a.rows, part + 1, parts)
     clear_row(own, K)
-    product(at(dy, low * N), N, packed, width, N * width, N, K, own, 0, at(dx, low * K), K, high - low)
+    product(at(dy, low * N), N, packed, width, N * width, N, K, own, 0, at(dx, low * K), K, high - low, 0)
     if a.turned:
         low, high = columns_of(x, K, part, parts)
         add_transposed_product(dy, N, N, x, K, low, high, a.rows, dW, K, own)

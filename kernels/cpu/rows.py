@@ -1,7 +1,7 @@
 """Rows of numbers, and how threads share rows and columns."""
 
 from minirnn.kernels.cpu.compiling import inline
-from minirnn.kernels.cpu.tiles import panel_width
+from minirnn.kernels.cpu.packing import panel_width
 from minirnn.kernels.cpu.vectors import get, lanes, load, put, store, zero
 
 

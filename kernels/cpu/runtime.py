@@ -24,7 +24,7 @@ Dtype: TypeAlias = np.dtype[Any]
 _INTEGER, _REAL = struct.Struct("q"), struct.Struct("d")
 
 # floating-point operations above which, of a whole kernel or of one of its steps,
-TOGETHER = 2e6  # another thread is of use
+TOGETHER = 5e5  # another thread is of use
 WAKING = 3e7  # it is worth waiting for one that has to be woken: so many looks
 PATIENCE = 10_000
 MEETING = 5e4  # threads may meet after every step
@@ -58,7 +58,8 @@ def packed(k: int, n: int, dtype: Dtype) -> int:
 
 def share(size: int, dtype: Dtype) -> int:
     """Entries that each thread needs for itself in a pass backward through weights of ``size`` rows."""
-    return BLOCK * (size + HIGH + panel_width(dtype)) + size
+    width = panel_width(dtype)
+    return -(-size // HIGH) * (HIGH * BLOCK + width) + BLOCK * width  # see ``tiles.add_transposed_product``
 
 
 def spare(size: int, row: int, dtype: Dtype) -> int:

@@ -2,10 +2,10 @@
 
 Threads run the same kernel, each with its number ``part`` of ``parts``, and meet at barriers (|).
 
-    forward    pack W and U
+    forward    pack W and U |
                for each chunk of steps:
-                 | P = X W + b, into G: rows of all the chunk's steps
-                 | for each step, this thread's rows: G += h U, then the cell's equations in place
+                   P = X W + b, into G: rows of all the chunk's steps |
+                   for each step, this thread's rows: G += h U, then the cell's equations in place |
 
     backward   pack Wᵀ and Uᵀ |
                for each chunk of steps, the last first:
@@ -13,7 +13,7 @@ Threads run the same kernel, each with its number ``part`` of ``parts``, and mee
                  | dX = dP Wᵀ, rows of all the chunk's steps; dW, dU, db, this thread's columns |
 
 A thread takes its rows of the batch through a chunk's steps by itself.  Where there are fewer rows than threads, it
-takes some of the units instead, and all threads meet after every step as well.
+takes some of the units instead, of the products before too, and all threads meet after every step instead.
 
 Each number is one chain of operations in an order that does not depend on ``parts``: the same bits for any number of
 threads.  ``reverse`` reads the steps of x last to first.  Rows that have ended (``lengths``) keep their state, and
@@ -22,24 +22,18 @@ their gradient passes straight through.
 
 from minirnn.kernels.cpu import steps
 from minirnn.kernels.cpu.compiling import entry, inline, inline_as, kernel, long
+from minirnn.kernels.cpu.packing import pack, pack_transposed, packed_size, panel_width
 from minirnn.kernels.cpu.passes import Back, Pass
 from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of, copy_row
 from minirnn.kernels.cpu.team import barrier, lead
-from minirnn.kernels.cpu.tiles import (
-    add_transposed_product,
-    pack,
-    pack_transposed,
-    packed_size,
-    panel_width,
-    product,
-)
+from minirnn.kernels.cpu.tiles import WIDE, add_transposed_product, product
 from minirnn.kernels.cpu.vectors import VECTOR_BYTES, address, at, get, integers, lanes, numbers, reader
 
 PAGE = 4096  # bytes; rows so far apart, or a multiple of it, share their places in the first cache
 COPIED = 64  # rows that are copied at once
 PASS_BYTES = 8 * len(Pass._fields)
 read_pass, read_back = reader(Pass), reader(Back)
-X, Y, G, H0, C0, LAST, C = (Pass._fields.index(name) for name in ("x", "y", "G", "h0", "c0", "last", "c"))
+X, Y, G, H0, C0, LAST, C, TURN = (Pass._fields.index(name) for name in ("x", "y", "G", "h0", "c0", "last", "c", "turn"))
 
 
 @inline
@@ -64,17 +58,41 @@ def shares(pointer, B, H, part, parts):
 
 
 @long
-def uncrowded(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, spare, share):
+def uncrowded(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, spare, share, turn):
     """``product``, through a copy of ``a`` where its rows would all meet in a few sets of the first cache."""
     if share == 0 or m < 4 or lda % (lanes(a) * (PAGE // VECTOR_BYTES)):
-        product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m)
+        product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, turn)
     else:
         spread = k + panel_width(a)
         for i in range(0, m, COPIED):
             rows = min(COPIED, m - i)
             for r in range(rows):
                 copy_row(at(a, (i + r) * lda), at(spare, r * spread), k)
-            product(spare, spread, b, line, apart, k, n, at(start, i * stride), stride, at(c, i * ldc), ldc, rows)
+            product(spare, spread, b, line, apart, k, n, at(start, i * stride), stride, at(c, i * ldc), ldc, rows, 0)
+
+
+@long
+def single(x, D, W, h, H, U, N, joint, b, v, g, stride, u, rows, left, right, by_units, turn):
+    """The products of a pass of one step, with weights as they are: every block of W's columns, and then the same of U.
+
+    With ``turn``, the last block first: a pass that follows finds in a cache what the one before read last.
+    """
+    width = panel_width(x)
+    most = WIDE * width
+    groups = N // H if by_units else 1 if joint == N else 2
+    for i in range(groups):
+        group = groups - 1 - i if turn else i
+        begins, columns = group * (H if by_units else joint) + left, right - left if by_units or group else joint
+        blocks = (columns + most - 1) // most
+        for k in range(blocks):
+            shift = (blocks - 1 - k if turn else k) * most
+            j, n = begins + shift, min(most, columns - shift)
+            out = at(g, j)
+            product(x, D, at(W, j), N, width, D, n, at(b, j), 0, out, stride, rows, 0)
+            if j < joint:
+                product(h, H, at(U, j), N, width, H, n, out, stride, out, stride, rows, 0)
+            else:
+                product(h, H, at(U, j), N, width, H, n, at(v, j - joint), 0, at(u, j - joint), H, rows, 0)
 
 
 def make_forward(cell, step, gates, apart):
@@ -86,7 +104,7 @@ def make_forward(cell, step, gates, apart):
         T, B, D, H, Y, stride = a.T, a.B, a.D, a.H, a.Y, a.stride
         N, phase = gates * H, 0
         x, W, U, G = numbers(a.x, like), numbers(a.W, like), numbers(a.U, like), numbers(a.G, like)
-        b, y = numbers(a.b, like), numbers(a.y, like)
+        b, v, y = numbers(a.b, like), numbers(a.v, like), numbers(a.y, like)
         width = panel_width(x)
         joint = N - H if apart else N
         # weights that are used only a few times are read as they are, if their columns are whole panels
@@ -95,7 +113,9 @@ def make_forward(cell, step, gates, apart):
         packed_U, line_U, next_U = at(packed_W, 0 if a.indices else packed_size(x, D, N)), width, H * width
         packed_V, V = at(packed_U, packed_size(x, H, joint)), at(U, joint)
         own = at(packed_V, (packed_size(x, H, H) if apart else 0) + part * a.share)
-        if panels and T * B <= 8:
+        few = panels and T * B <= 8
+        alone = few and T == 1 and a.indices == 0
+        if few:
             packed_W, line_W, next_W = W, N, width
         elif not a.indices:
             pack(W, N, D, N, packed_W, part, parts)
@@ -106,21 +126,32 @@ def make_forward(cell, step, gates, apart):
             if apart:
                 pack(V, N, H, H, packed_V, part, parts)
         first, rows, left, right, by_units = shares(x, B, H, part, parts)
+        phase = barrier(sync, phase, parts)
         for t0 in range(0, T, a.chunk):
-            phase = barrier(sync, phase, parts)
+            if t0 and not by_units:
+                phase = barrier(sync, phase, parts)
             many = min(a.chunk, T - t0)
             low, high = begin(many * B, part, parts), begin(many * B, part + 1, parts)
+            if by_units:
+                low, high = 0, many * B
             start = (T - t0 - many if a.reverse else t0) * B  # the chunk's first row in x
             target = at(G, ((start if a.slots == T else 0) + low) * stride)
-            if a.indices:
-                for k in range(low, high):
-                    copy_row(b, target, N)
-                    add_row(at(W, get(integers(a.indices), start + k) * N), target, N)
-                    target = at(target, stride)
-            else:
-                here = at(x, (start + low) * D)
-                uncrowded(here, D, packed_W, line_W, next_W, D, N, b, 0, target, stride, high - low, own, a.share)
-            phase = barrier(sync, phase, parts)
+            # one product for all gates, or one a gate for a thread's units of it
+            for shift in range(left, 0 if alone else N, H if by_units else N):
+                count = right - left if by_units else N
+                here, bias, out = at(x, (start + low) * D), at(b, shift), at(target, shift)
+                if a.indices:
+                    for k in range(high - low):
+                        place = get(integers(a.indices), start + low + k) * N + shift
+                        copy_row(bias, at(out, k * stride), count)
+                        add_row(at(W, place), at(out, k * stride), count)
+                else:
+                    panel = at(packed_W, shift // width * next_W)
+                    uncrowded(
+                        here, D, panel, line_W, next_W, D, count, bias, 0, out, stride, high - low, own, a.share, 0
+                    )
+            if not by_units:
+                phase = barrier(sync, phase, parts)
             if rows == 0:
                 continue
             for t in range(t0, t0 + many):
@@ -130,14 +161,20 @@ def make_forward(cell, step, gates, apart):
                 h, ldh = (at(y, (before * B + first) * Y), Y) if t else (at(numbers(a.h0, like), first * H), H)
                 c = at(numbers(a.c, like), (old * B + first) * H) if t else at(numbers(a.c0, like), first * H)
                 g, u = at(G, (slot * B + first) * stride), at(numbers(a.u, like), (kept * B + first) * H)
-                # one product for all gates, or one a gate for a thread's units of it
-                count = right - left if by_units else joint
-                for shift in range(left, joint, H if by_units else joint):
+                if alone:
+                    here = at(x, first * D)
+                    single(here, D, W, h, H, U, N, joint, b, v, g, stride, u, rows, left, right, by_units, a.turn)
+                for shift in range(left, 0 if alone else joint, H if by_units else joint):
+                    count = right - left if by_units else joint
                     block, panel = at(g, shift), at(packed_U, shift // width * next_U)
-                    uncrowded(h, ldh, panel, line_U, next_U, H, count, block, stride, block, stride, rows, own, a.share)
-                if apart:
-                    v, panel = at(numbers(a.v, like), left), at(packed_V, left // width * next_U)
-                    uncrowded(h, ldh, panel, line_U, next_U, H, right - left, v, 0, at(u, left), H, rows, own, a.share)
+                    uncrowded(
+                        h, ldh, panel, line_U, next_U, H, count, block, stride, block, stride, rows, own, a.share, t & 1
+                    )
+                if apart and not alone:
+                    bias, panel, count = at(v, left), at(packed_V, left // width * next_U), right - left
+                    uncrowded(
+                        h, ldh, panel, line_U, next_U, H, count, bias, 0, at(u, left), H, rows, own, a.share, t & 1
+                    )
                 h1 = at(y, (now * B + first) * Y)
                 c1 = at(numbers(a.c, like), (kept * B + first) * H)
                 m = at(numbers(a.m, like), (kept * B + first) * H)
@@ -220,14 +257,14 @@ def make_backward(cell, unstep, gates, apart):
                 if by_units:
                     phase = barrier(sync, phase, parts)
                 panel, block = at(packed_U, left // width * N * width), at(below, left)
-                product(at(dp, q), wide, panel, width, N * width, N, right - left, block, H, block, H, rows)
+                product(at(dp, q), wide, panel, width, N * width, N, right - left, block, H, block, H, rows, t & 1)
             phase = barrier(sync, phase, parts)
             count = many * B
             if d.dx:
                 low, high = begin(count, part, parts), begin(count, part + 1, parts)
                 clear_row(own, D)
                 dx = at(numbers(d.dx, like), (start * B + low) * D)
-                product(at(dP, low * wide), wide, packed_W, width, N * width, N, D, own, 0, dx, D, high - low)
+                product(at(dP, low * wide), wide, packed_W, width, N * width, N, D, own, 0, dx, D, high - low, 0)
             if apart:
                 add_columns(x, a, start * B, count, dP, wide, 0, N - H, H, dW, db, N, own, part, parts)
                 add_columns(x, a, start * B, count, dP, wide, H, 0, N - H, dW, db, N, own, part, parts)
@@ -294,8 +331,9 @@ def short(x, h0, c0, y, side, h, c, k, in_place, told, box, function, most, pati
     ``told`` (int64) lacks the addresses of the arrays; the direction's columns of y begin ``side`` bytes on.  ``box``
     and what follows are for ``lead``.
     """
+    told[TURN] = 1 - told[TURN]
     told[X], told[Y] = address(x), address(y) + side
     told[H0], told[C0], told[LAST], told[C] = address(h0[k]), address(c0[k]), address(h[k]), address(c[k])
     if in_place:
         told[G] = told[Y]
-    lead(box, function, address(told), most, patience)
+    return lead(box, function, address(told), most, patience)

@@ -21,7 +21,7 @@ LINE = 8  # int64 on a cache line
 FUNCTION, TOLD, PARTS = 0, 1, 2  # of the job
 SYNC, DONE, WORKERS = 1 * LINE, 2 * LINE, 3 * LINE
 ASLEEP, READY, CALLED, SENT = 0, 1, 2, 3  # a worker's states
-IDLE = 10_000  # looks for work before a worker sleeps
+IDLE = 50_000  # looks for work before a worker sleeps: a millisecond or two, longer than a call that went on without it
 
 
 @inline

@@ -2,9 +2,8 @@
 
 A tile keeps ``rows`` x ``2 · panels`` vectors of the result in registers and runs over k: per k it loads 2 vectors of
 b a panel, and one number of a row, spread over a vector (Goto and van de Geijn 2008, "Anatomy of high-performance
-matrix multiplication").  A panel is two vectors wide.  ``pack`` lays a matrix out panel by panel, each a contiguous
-(K, 2 · lanes) block, the last one filled up with zeros, so that a scan over time does it once and not at every step, as
-a call of BLAS at every step must.
+matrix multiplication").  A panel is two vectors wide; a scan over time packs its weights (``packing.py``) once and not
+at every step, as a call of BLAS at every step must.
 
 Every entry of a result is one chain of fused multiply-adds over k, from its initial value on, in the same order
 whatever tile it falls into.  So a row of the result depends on that row of ``a`` alone, to the bit, and any split of
@@ -17,22 +16,20 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from minirnn.kernels.cpu.compiling import inline, long
+from minirnn.kernels.cpu.packing import pack, panel_width
 from minirnn.kernels.cpu.vectors import (
     CONTRACT,
     REGISTERS,
     Vector,
     at,
+    fetch,
     get,
-    lanes,
-    load,
     load_vector,
     put,
     scalar_type,
     splat,
-    store,
     store_vector,
     vector_type,
-    zero,
 )
 
 UNROLL = 4  # steps of k in one round of a tile's loop
@@ -141,6 +138,18 @@ pair_of_one = make_tile(1, 2)
 
 
 @intrinsic
+def copy_high(typingctx, source, target):
+    """Copy ``HIGH`` numbers."""
+
+    def codegen(context, builder, sig, args):
+        vec = ir.VectorType(scalar_type(source.dtype), HIGH)
+        store_vector(builder, load_vector(builder, args[0], vec), args[1])
+        return context.get_dummy_value()
+
+    return types.void(source, source), codegen
+
+
+@intrinsic
 def room(typingctx, pointer):
     """Memory for one tile's results, on the stack."""
 
@@ -149,19 +158,6 @@ def room(typingctx, pointer):
         return cgutils.alloca_once(builder, scalar_type(pointer.dtype), size=size)
 
     return pointer(pointer), codegen
-
-
-@inline
-def panel_width(pointer):
-    """Columns of one panel."""
-    return 2 * lanes(pointer)
-
-
-@inline
-def packed_size(pointer, k, n):
-    """Entries of a packed (k, n) matrix."""
-    width = panel_width(pointer)
-    return (n + width - 1) // width * width * k
 
 
 @inline
@@ -205,19 +201,21 @@ def narrow_tile(rows, a, lda, b, line, k, start, stride, c, ldc, count):
 
 
 @long
-def product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m):
+def product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, turn):
     """c (m, n) = start + a (m, k) @ b (k, n); rows of ``a``, ``start`` and ``c`` are lda, stride and ldc apart.
 
     Panel p of ``b`` begins at ``b[p · apart]``, each of its lines ``line`` entries after the one before.  Packed,
     that is k · panel_width and panel_width; a plain matrix whose columns are whole panels is read with panel_width
-    and n.
+    and n.  With ``turn`` the last panels come first: what the step before read last, and a cache still has.
     """
     width = panel_width(a)
     whole, p = n // width, 0
     if m <= 4:  # tiles of few rows take several panels at once, to have sums enough under way
         many = WIDE if m <= 2 else MIDDLE
-        while p + many <= whole:
-            bp, sp, cp = at(b, p * apart), at(start, p * width), at(c, p * width)
+        p = whole // many * many
+        for i in range(0, p, many):
+            place = p - many - i if turn else i
+            bp, sp, cp = at(b, place * apart), at(start, place * width), at(c, place * width)
             if m == 1:
                 wide_one(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc, 0)
             elif m == 2:
@@ -226,7 +224,6 @@ def product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m):
                 wide_three(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc, 0)
             elif m == 4:
                 wide_four(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc, 0)
-            p += many
         while m == 1 and p + 2 <= whole:
             bp, sp, cp = at(b, p * apart), at(start, p * width), at(c, p * width)
             pair_of_one(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc, 0)
@@ -250,6 +247,9 @@ def product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m):
         done += count
 
 
+BLOCK = 256  # steps of k between two visits to the same sums: a panel of so many lines stays in the first cache
+
+
 @inline
 def move(rows, columns, source, lds, target, ldt):
     """Copy a (rows, columns) block."""
@@ -258,74 +258,60 @@ def move(rows, columns, source, lds, target, ldt):
             put(get(source, i * lds + j), target, i * ldt + j)
 
 
-@long
-def pack(b, ldb, k, n, packed, first, step):
-    """Lay out b (k, n), rows ``ldb`` apart, in panels: those numbered first, first + step ..., one thread's."""
-    width = panel_width(b)
-    half = width // 2
-    for p in range(first, (n + width - 1) // width, step):
-        source, target = at(b, p * width), at(packed, p * k * width)
-        columns = n - p * width
-        if columns >= width:
-            for i in range(k):
-                store(load(source, i * ldb, None), target, i * width, None)
-                store(load(source, i * ldb + half, None), target, i * width + half, None)
-        else:
-            for i in range(k):
-                left = min(columns, half)
-                store(load(source, i * ldb, left), target, i * width, None)
-                store(load(source, i * ldb + half, columns - left), target, i * width + half, None)
+@inline
+def add_tile(rows, columns, a, b, depth, c, ldc, tile):
+    """c (rows, columns) += a (depth, rows)ᵀ @ b (depth, columns), both packed, for at most a panel of each.
 
-
-@long
-def pack_transposed(b, ldb, k, n, packed, depth, first, step):
-    """Lay out bᵀ (k, n), where b is (n, k) with rows ``ldb`` apart, in panels that are ``depth`` lines each."""
-    width = panel_width(b)
-    for p in range(first, (n + width - 1) // width, step):
-        target = at(packed, p * depth * width)
-        for j in range(width):
-            if p * width + j < n:
-                source = at(b, (p * width + j) * ldb)
-                for i in range(k):
-                    put(get(source, i), target, i * width + j)
+    ``tile`` has room for what is larger than c.
+    """
+    width = panel_width(a)
+    i = 0
+    while i < rows:
+        some, ai, ci = min(rows - i, HIGH if rows == HIGH else 4), at(a, i), at(c, i * ldc)
+        if some < 4 or width // 2 < columns < width:
+            move(some, columns, ci, ldc, tile, width)
+            if some > 4:
+                high(ai, 1, HIGH, b, width, 0, depth, tile, width, tile, width, 0)
             else:
-                for i in range(k):
-                    put(zero(b), target, i * width + j)
-
-
-BLOCK = 256  # steps of k between two visits to the same sums: a panel of so many lines stays in the first cache
+                four(ai, 1, HIGH, b, width, 0, depth, tile, width, tile, width, 0)
+            move(some, columns, tile, width, ci, ldc)
+        elif columns == width:
+            if some > 4:
+                high(ai, 1, HIGH, b, width, 0, depth, ci, ldc, ci, ldc, 0)
+            else:
+                four(ai, 1, HIGH, b, width, 0, depth, ci, ldc, ci, ldc, 0)
+        elif some > 4:
+            narrow_high(ai, 1, HIGH, b, width, 0, depth, ci, ldc, ci, ldc, columns)
+        else:
+            narrow_four(ai, 1, HIGH, b, width, 0, depth, ci, ldc, ci, ldc, columns)
+        i += some
 
 
 @long
 def add_transposed_product(a, lda, m, b, ldb, first, last, k, c, ldc, work):
     """c[:, first:last] += aᵀ @ b[:, first:last] for a (k, m) and b (k, n): a weight's gradient, columns of one thread.
 
-    ``work`` has room for ``BLOCK · (m rounded up to HIGH + panel_width)`` entries: both sides are packed, block by
-    block of k, since a tile walks through k and would otherwise jump a row at each step.
+    Both sides are packed to ``work``, block by block of k, since a tile walks through k and would otherwise jump a row
+    at each step: a's panels of ``HIGH`` columns, each ``HIGH · BLOCK`` entries, and as many as a line of b's between
+    two of them, so that their lines do not share their places in a cache; then one panel of b, ``BLOCK`` lines.
     """
     width = panel_width(a)
-    panels = (m + HIGH - 1) // HIGH
-    panel_b, tile = at(work, panels * HIGH * BLOCK), room(a)
+    panels, apart = (m + HIGH - 1) // HIGH, HIGH * BLOCK + width
+    panel_b, tile = at(work, panels * apart), room(a)
     for k0 in range(0, k, BLOCK):
         depth = min(BLOCK, k - k0)
         for i in range(depth):
             source = at(a, (k0 + i) * lda)
-            for q in range(panels):
-                target, rows = at(work, q * HIGH * BLOCK + i * HIGH), min(HIGH, m - q * HIGH)
-                for j in range(0, HIGH, lanes(a)):
-                    store(load(source, q * HIGH + j, rows - j), target, j, HIGH - j)
-        p = first
-        while p < last:
+            for q in range(m // HIGH):
+                copy_high(at(source, q * HIGH), at(work, q * apart + i * HIGH))
+            for j in range(m // HIGH * HIGH, m):
+                put(get(source, j), work, m // HIGH * apart + i * HIGH + j % HIGH)
+        for p in range(first, last, width):
             columns = min(width, last - p)
             pack(at(b, k0 * ldb + p), ldb, depth, columns, panel_b, 0, 1)
             for q in range(panels):
-                rows, aq, cq = min(HIGH, m - q * HIGH), at(work, q * HIGH * BLOCK), at(c, q * HIGH * ldc + p)
-                if rows == HIGH and columns <= width // 2:
-                    narrow_high(aq, 1, HIGH, panel_b, width, 0, depth, cq, ldc, cq, ldc, columns)
-                elif rows == HIGH and columns == width:
-                    high(aq, 1, HIGH, panel_b, width, 0, depth, cq, ldc, cq, ldc, 0)
-                else:
-                    move(rows, columns, cq, ldc, tile, width)
-                    high(aq, 1, HIGH, panel_b, width, 0, depth, tile, width, tile, width, 0)
-                    move(rows, columns, tile, width, cq, ldc)
-            p += columns
+                rows, cq = min(HIGH, m - q * HIGH), at(c, q * HIGH * ldc + p)
+                for r in range(HIGH, min(2 * HIGH, m - q * HIGH)):  # the next tile's, while this one computes
+                    fetch(cq, r * ldc)
+                    fetch(cq, r * ldc + width // 2)
+                add_tile(rows, columns, at(work, q * apart), panel_b, depth, cq, ldc, tile)

@@ -374,6 +374,20 @@ def store(typingctx, value, pointer, i, count):
 
 
 @intrinsic
+def fetch(typingctx, pointer, i):
+    """Have the line of memory around ``pointer[i]`` brought into the second cache: it will soon be used."""
+
+    def codegen(context, builder, sig, args):
+        i32, place = ir.IntType(32), builder.gep(args[0], [args[1]])
+        kind = ir.FunctionType(ir.VoidType(), [place.type, i32, i32, i32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [place, *(ir.Constant(i32, n) for n in (0, 2, 1))])  # to read, second cache, data
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.intp), codegen
+
+
+@intrinsic
 def get(typingctx, pointer, i):
     """``pointer[i]``, one number."""
 

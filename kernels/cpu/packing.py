@@ -1,0 +1,116 @@
+"""Matrices laid out for the tiles: in panels two vectors wide.
+
+A packed (k, n) matrix is panel after panel, each a contiguous (k, 2 · lanes) block, the last one filled up with zeros:
+what a tile reads next always lies next to what it read before.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from minirnn.kernels.cpu.compiling import inline, long
+from minirnn.kernels.cpu.vectors import (
+    Vector,
+    at,
+    lanes,
+    load,
+    load_vector,
+    store,
+    store_vector,
+    vector_type,
+)
+
+
+@inline
+def panel_width(pointer):
+    """Columns of one panel."""
+    return 2 * lanes(pointer)
+
+
+@inline
+def packed_size(pointer, k, n):
+    """Entries of a packed (k, n) matrix."""
+    width = panel_width(pointer)
+    return (n + width - 1) // width * width * k
+
+
+@long
+def pack(b, ldb, k, n, packed, first, step):
+    """Lay out b (k, n), rows ``ldb`` apart, in panels: those numbered first, first + step ..., one thread's."""
+    width = panel_width(b)
+    half = width // 2
+    for p in range(first, (n + width - 1) // width, step):
+        source, target = at(b, p * width), at(packed, p * k * width)
+        columns = n - p * width
+        if columns >= width:
+            for i in range(k):
+                store(load(source, i * ldb, None), target, i * width, None)
+                store(load(source, i * ldb + half, None), target, i * width + half, None)
+        else:
+            for i in range(k):
+                left = min(columns, half)
+                store(load(source, i * ldb, left), target, i * width, None)
+                store(load(source, i * ldb + half, columns - left), target, i * width + half, None)
+
+
+@intrinsic
+def transpose(typingctx, b, ldb, rows, columns, out, ldo):
+    """Write the transpose of a square block of b, a vector wide, to ``out``; rows are ldb and ldo apart.
+
+    Only the first ``rows`` rows and ``columns`` columns of the block are read, what stands for the others is 0, and of
+    ``out`` only ``columns`` rows are written; None for both: the whole block.
+
+    In registers: for s = 1, 2, 4 ... the halves of pairs of rows s apart that lie off the diagonal change places.
+    """
+    kind, i, whole = Vector(b.dtype), types.intp, isinstance(rows, types.NoneType)
+
+    def codegen(context, builder, sig, args):
+        b, ldb, rows, columns, out, ldo = args
+        vec = vector_type(kind.dtype)
+        width, i64 = vec.count, ir.IntType(64)
+
+        def number(n):
+            return ir.Constant(i64, n)
+
+        def row(base, ld, k):
+            return builder.gep(base, [builder.mul(ld, number(k))])
+
+        def present(k, n, count):
+            return builder.select(builder.icmp_signed("<", number(k), n), count, number(0))
+
+        block = [
+            load_vector(builder, row(b, ldb, k), vec, None if whole else present(k, rows, columns))
+            for k in range(width)
+        ]
+        s = 1
+        while s < width:
+            # lane l of two rows side by side; the second row's lanes are numbered from ``width`` on
+            upper = [lane if not lane & s else width + lane - s for lane in range(width)]
+            lower = [lane + s if not lane & s else width + lane for lane in range(width)]
+            masks = [ir.Constant(ir.VectorType(ir.IntType(32), width), lanes) for lanes in (upper, lower)]
+            for k in range(width):
+                if not k & s:
+                    pair = block[k], block[k + s]
+                    block[k], block[k + s] = (builder.shuffle_vector(*pair, mask) for mask in masks)
+            s *= 2
+        for k, value in enumerate(block):
+            store_vector(builder, value, row(out, ldo, k), None if whole else present(k, columns, number(width)))
+        return context.get_dummy_value()
+
+    count = rows if whole else i
+    return types.void(b, i, count, count, b, i), codegen
+
+
+@long
+def pack_transposed(b, ldb, k, n, packed, depth, first, step):
+    """Lay out bᵀ (k, n), where b is (n, k) with rows ``ldb`` apart, in panels that are ``depth`` lines each."""
+    width, half = panel_width(b), lanes(b)
+    for p in range(first, (n + width - 1) // width, step):
+        for side in range(0, width, half):
+            line = p * width + side
+            source, target, rows = at(b, line * ldb), at(packed, p * depth * width + side), min(half, max(0, n - line))
+            whole = k // half * half if rows == half else 0
+            for i in range(0, whole, half):
+                transpose(at(source, i), ldb, None, None, at(target, i * width), width)
+            for i in range(whole, k, half):
+                transpose(at(source, i), ldb, rows, min(half, k - i), at(target, i * width), width)
