@@ -5,7 +5,8 @@ Every contestant runs in a process of its own (``worker.py``), on the same cores
 Before anything is timed, all of them get the same weights and inputs, and what they compute is compared with minirnn's
 plain equations in float64 (``agreement.py``); a contestant that disagrees is reported as WRONG, is not timed, and the
 run exits 1.  Then they take turns (``race.py``): in each round every contestant is timed once, only one works at a
-time (the others' processes are stopped: no idle thread of theirs spins), and ratios are taken within a round, so that a machine that slows down slows all of them.
+time (the others' processes are stopped, so that no idle thread of theirs spins), and ratios are taken within a round,
+so that a machine that slows down slows all of them.
 
     cases.py      what is measured               peers/       one room for each library
     inputs.py     weights and inputs             worker.py    a contestant's process; server.py its answers

@@ -51,8 +51,8 @@ class Contestant(Protocol):
 class Remote:
     """The contestant called ``name`` in a process of its own, with ``threads`` threads.
 
-    ``folder`` is for files that pass between the two.  The process starts at once; ``greet`` waits for it.  While it has
-    nothing to answer it is stopped, where the system can do that: some libraries' idle threads spin for longer than
+    ``folder`` is for files that pass between the two.  The process starts at once; ``greet`` waits for it.  While it
+    has nothing to answer it is stopped, where the system can do that: some libraries' idle threads spin for longer than
     others' turns take, and would slow down whoever comes after them.
     """
 

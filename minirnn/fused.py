@@ -4,11 +4,12 @@ What is saved for backward lies in one stretch of memory, gate beside gate, as t
 quantities of ``cells.py`` in it.
 """
 
+from array import array
 from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array
+from minirnn.backend import ALIGNMENT, Array
 from minirnn.base import Reader, Run
 from minirnn.kernels.cpu.passes import Back, Pass, address
 from minirnn.protocol import Arrays
@@ -16,11 +17,118 @@ from minirnn.scan import flip, turned
 
 CHUNK = 1 << 15  # entries of P that are computed at once: they are still in the second cache when they are used
 ROWS = 256  # of x, whose part of the weights' gradients is added at once, for the same reason
+LINE = 16  # entries, a cache line or two: so many more make sure that there is a line to begin on
+PLANS = 64  # that a model keeps, the newest ones
+X, INDICES, LENGTHS, H0, C0, Y, G, U, C, M, WORK = (
+    Pass._fields.index(name) for name in ("x", "indices", "lengths", "h0", "c0", "y", "G", "u", "c", "m", "work")
+)
+DY, Z, STEPS, DH, DC, DP, DX, BACK_WORK = (
+    Back._fields.index(name) for name in ("dy", "Z", "dy_steps", "dh", "dc", "dP", "dx", "work")
+)
+
+
+def next_line(a: Array) -> int:
+    """Where the first cache line of a vector begins."""
+    place = address(a)
+    return place + -place % ALIGNMENT
 
 
 def steps_at_once(T: int, step: int) -> int:
     """Steps whose P is computed at once, where one has so many entries."""
     return min(T, max(1, CHUNK // max(1, step)))
+
+
+class Plan:
+    """What all passes of one direction have in common that have the same sizes.
+
+    ``told`` and ``back`` are what kernels are told, a ``Pass`` and a ``Back``; the addresses of arrays that each pass
+    has for itself are still 0.  ``row`` is the number of entries from one row of y to the next.
+    """
+
+    def __init__(
+        self, layer: Any, kernels: Any, T: int, B: int, row: int, *, integers: bool, save: bool, reverse: bool
+    ) -> None:
+        D, H, N = layer.input_size, layer.hidden_size, len(layer.gates) * layer.hidden_size
+        dtype, packed = layer.bound.dtype, kernels.packed
+        tanh, gru, lstm = (layer.cell.__name__ == name for name in ("TanhCell", "GRUCell", "LSTMCell"))
+        self.T, self.B, self.H, self.N, self.gru, self.lstm = T, B, H, N, gru, lstm
+        slots, chunk = T if save else 1, steps_at_once(T, B * N)
+        # entries: of the gates, of u, c and m one by one; of packed weights, and what each thread has for itself
+        self.gates = 0 if tanh else (T if save else chunk) * B * N
+        self.slots, self.beside = slots, slots * B * H
+        self.memory = self.gates + (gru + 2 * lstm) * self.beside
+        self.packed = packed(D, N, dtype) + packed(H, N, dtype) + gru * packed(H, H, dtype)
+        self.share = max(kernels.spare(D, D, dtype), kernels.spare(H, row, dtype))
+        # floating-point operations of all steps' products, and of those that stand inside one step
+        self.operations, self.step = 2 * T * B * (D + H) * N, 2 * B * H * N
+        self.told = array(
+            "q",
+            Pass(
+                T=T,
+                B=B,
+                D=D,
+                H=H,
+                reverse=int(reverse),
+                slots=T if tanh else slots,
+                chunk=chunk,
+                x=0,
+                indices=0,
+                lengths=0,
+                W=layer.place("W")[0],
+                U=layer.place("U")[0],
+                b=layer.place("b")[0],
+                v=layer.place("bn")[0] if gru else 0,
+                h0=0,
+                c0=0,
+                y=0,
+                Y=row,
+                G=0,
+                stride=row if tanh else N,
+                u=0,
+                c=0,
+                m=0,
+                work=0,
+                share=self.share,
+                last=0,
+                turn=0,
+            ),
+        )
+        back_chunk, wide = min(T, max(1, ROWS // max(1, B))), kernels.padded(N + gru * H, dtype)
+        self.dP = back_chunk * B * wide
+        self.packed_back = packed(N, H, dtype) + (0 if integers else packed(N, D, dtype))
+        self.share_back = kernels.share(max(D, H), dtype)
+        self.back = array(
+            "q",
+            Back(
+                dy=0,
+                Z=0,
+                dy_steps=0,
+                dh=0,
+                dc=0,
+                dP=0,
+                wide=wide,
+                chunk=back_chunk,
+                dx=0,
+                dW=layer.place("W")[1],
+                dU=layer.place("U")[1],
+                db=layer.place("b")[1],
+                dv=layer.place("bn")[1] if gru else 0,
+                work=0,
+                share=self.share_back,
+            ),
+        )
+
+
+def plan_for(layer: Any, kernels: Any, T: int, B: int, row: int, *, integers: bool, save: bool, reverse: bool) -> Plan:
+    """The plan for these sizes, made once for the vectors that the layer's weights are in."""
+    plans, key = layer.bound.prepared, (layer.prefix, T, B, row, integers, save, reverse)
+    plan: Plan | None = plans.get(key)
+    if plan is None:
+        plan = Plan(layer, kernels, T, B, row, integers=integers, save=save, reverse=reverse)
+        while len(plans) >= PLANS:
+            plans.pop(next(iter(plans)), None)
+        plans[key] = plan
+    return plan
 
 
 class FusedPass:
@@ -32,72 +140,44 @@ class FusedPass:
         self.cell: str = layer.cell.__name__
         # kernels read a reverse direction's steps last to first; with lengths, each row is turned within its own
         self.flipped = layer.reverse and run.past is not None
+        self.reverse = layer.reverse and not self.flipped
         self.lengths: Array | None = None
         if run.past is not None:
             self.lengths = np.ascontiguousarray(len(run.past) - run.past.sum(0), np.int64)
 
     def forward(self, x: Array, state: Arrays, out: Array | None) -> tuple[Array, Arrays]:
         """y, in ``out`` if that is given, and the final state."""
-        layer, empty, save, dtype = self.layer, self.backend.empty, self.run.training, self.dtype
-        packed = self.kernels.packed
-        T, B = x.shape[:2]
-        D, H, N = layer.input_size, layer.hidden_size, len(layer.gates) * layer.hidden_size
-        tanh, gru, lstm = (self.cell == name for name in ("TanhCell", "GRUCell", "LSTMCell"))
+        layer, kernels, empty, save, dtype = self.layer, self.kernels, self.backend.empty, self.run.training, self.dtype
+        (T, B), H = x.shape[:2], layer.hidden_size
         if self.flipped:
             x = flip(x, self.run)
-        indices = x.dtype.kind in "iu"
-        self.x = np.ascontiguousarray(x, np.int64 if indices else dtype)
-        self.y = empty((T, B, H), dtype) if self.flipped or out is None else out
+        integers = x.dtype.kind in "iu"
+        self.x = np.ascontiguousarray(x, np.int64 if integers else dtype)
+        self.y = y = empty((T, B, H), dtype) if self.flipped or out is None else out
         self.state = tuple(np.array(s, dtype, order="C") if save else np.ascontiguousarray(s) for s in state)
-        slots = T if save else 1
-        chunk = steps_at_once(T, B * N)
-        # one stretch for what is saved: G, then u, or c and m
-        self.sizes = (0 if tanh else (T if save else chunk) * B * N, slots * B * H * (gru + 2 * lstm))
-        self.memory = empty((sum(self.sizes),), dtype)
-        operations = 2 * T * B * (D + H) * N
-        Y, item = row_stride(self.y), dtype.itemsize
-        share = max(self.kernels.spare(D, D, dtype), self.kernels.spare(H, Y, dtype))
-        weights = packed(D, N, dtype) + packed(H, N, dtype) + gru * packed(H, H, dtype)
-        threads = self.kernels.threads_over_time(operations, B, 2 * B * H * N)
-        work = empty((weights + threads * share,), dtype)
-        place, y = address(self.memory), address(self.y)
-        beside = place + self.sizes[0] * item
-        self.a = Pass(
-            T=T,
-            B=B,
-            D=D,
-            H=H,
-            reverse=int(layer.reverse and not self.flipped),
-            slots=T if tanh else slots,
-            chunk=chunk,
-            x=0 if indices else address(self.x),
-            indices=address(self.x) if indices else 0,
-            lengths=0 if self.lengths is None else address(self.lengths),
-            W=layer.place("W")[0],
-            U=layer.place("U")[0],
-            b=layer.place("b")[0],
-            v=layer.place("bn")[0] if gru else 0,
-            h0=address(self.state[0]),
-            c0=address(self.state[1]) if lstm else 0,
-            y=y,
-            Y=Y,
-            G=y if tanh else place,
-            stride=Y if tanh else N,
-            u=beside if gru else 0,
-            c=beside if lstm else 0,
-            m=beside + slots * B * H * item if lstm else 0,
-            work=address(work),
-            share=share,
-            last=0,
-            turn=0,
+        self.plan = plan = plan_for(
+            layer, kernels, T, B, row_stride(y), integers=integers, save=save, reverse=self.reverse
         )
+        threads = kernels.threads_over_time(plan.operations, B, plan.step)
+        self.memory, work = empty((plan.memory,), dtype), empty((plan.packed + threads * plan.share + LINE,), dtype)
+        self.told = told = plan.told[:]
+        place, item = address(self.memory), dtype.itemsize
+        beside = place + plan.gates * item
+        told[INDICES if integers else X], told[Y], told[WORK] = address(self.x), address(y), next_line(work)
+        told[G], told[H0] = place if plan.gates else told[Y], address(self.state[0])
+        if self.lengths is not None:
+            told[LENGTHS] = address(self.lengths)
+        if plan.gru:
+            told[U] = beside
+        elif plan.lstm:
+            told[C0], told[C], told[M] = address(self.state[1]), beside, beside + plan.beside * item
         if B:
-            self.kernels.forward(self.cell, dtype, self.a, threads, operations)
-        last = 0 if self.a.reverse else T - 1
-        final = (self.y[last], self._saved(0, slots)[last % slots]) if lstm else (self.y[last],)
+            kernels.forward(self.cell, dtype, told, threads, plan.operations)
+        last = 0 if self.reverse else T - 1
+        final = (y[last], self._saved(0)[last % plan.slots]) if plan.lstm else (y[last],)
         if not self.flipped:
-            return self.y, final
-        turned_y = flip(self.y, self.run)
+            return y, final
+        turned_y = flip(y, self.run)
         if out is None:
             return turned_y, final
         out[...] = turned_y
@@ -105,59 +185,44 @@ class FusedPass:
 
     def backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
         """The gradients of x, None for integers, and of the initial state; adds those of the weights."""
-        layer, empty, dtype, a = self.layer, self.backend.empty, self.dtype, self.a
-        packed = self.kernels.packed
-        T, B, D, H, N = a.T, a.B, a.D, a.H, len(layer.gates) * a.H
-        gru = self.cell == "GRUCell"
-        given = np.zeros((1, B, H), dtype) if dy is None else flip(dy, self.run) if self.flipped else dy
+        kernels, empty, dtype, plan = self.kernels, self.backend.empty, self.dtype, self.plan
+        T, B = plan.T, plan.B
+        given = np.zeros((1, B, plan.H), dtype) if dy is None else flip(dy, self.run) if self.flipped else dy
         given = evenly_spaced(given)
-        back = tuple(np.array(d, dtype, order="C") for d in dstate)  # the kernel replaces them
-        chunk = min(T, max(1, ROWS // max(1, B)))
-        wide = self.kernels.padded(N + gru * H, dtype)
-        dP = empty((chunk, B, wide), dtype)
-        dx = None if a.indices else empty((T, B, D), dtype)
-        operations = 4 * T * B * (D + H) * N
-        share = self.kernels.share(max(D, H), dtype)
-        weights = packed(N, H, dtype) + (0 if dx is None else packed(N, D, dtype))
-        threads = self.kernels.threads_over_time(operations, B, 2 * B * H * N)
-        work = empty((weights + threads * share,), dtype)
-        d = Back(
-            dy=address(given),
-            Z=row_stride(given),
-            dy_steps=0 if dy is None else T,
-            dh=address(back[0]),
-            dc=address(back[1]) if len(back) > 1 else 0,
-            dP=address(dP),
-            wide=wide,
-            chunk=chunk,
-            dx=0 if dx is None else address(dx),
-            dW=layer.place("W")[1],
-            dU=layer.place("U")[1],
-            db=layer.place("b")[1],
-            dv=layer.place("bn")[1] if gru else 0,
-            work=address(work),
-            share=share,
-        )
+        initial = tuple(np.array(d, dtype, order="C") for d in dstate)  # the kernel replaces them
+        dx = None if self.x.dtype.kind in "iu" else empty(self.x.shape, dtype)
+        operations = 2 * plan.operations
+        threads = kernels.threads_over_time(operations, B, plan.step)
+        work = empty((plan.dP + plan.packed_back + threads * plan.share_back + LINE,), dtype)
+        back = plan.back[:]
+        back[DY], back[Z], back[STEPS] = address(given), row_stride(given), 0 if dy is None else T
+        back[BACK_WORK], back[DH] = next_line(work), address(initial[0])
+        back[DP] = back[BACK_WORK] + (plan.packed_back + threads * plan.share_back) * dtype.itemsize
+        if plan.lstm:
+            back[DC] = address(initial[1])
+        if dx is not None:
+            back[DX] = address(dx)
         if B:
-            self.kernels.backward(self.cell, dtype, a, d, threads, operations)
-        return (flip(dx, self.run) if self.flipped and dx is not None else dx), back
+            kernels.backward(self.cell, dtype, self.told + back, threads, operations)
+        return (flip(dx, self.run) if self.flipped and dx is not None else dx), initial
 
-    def _saved(self, k: int, slots: int) -> Array:
+    def _saved(self, k: int) -> Array:
         """The k-th (slots, B, H) array after the gates."""
-        B, H = self.a.B, self.a.H
-        start = self.sizes[0] + k * slots * B * H
-        return self.memory[start : start + slots * B * H].reshape(slots, B, H)
+        plan = self.plan
+        start = plan.gates + k * plan.beside
+        return self.memory[start : start + plan.beside].reshape(plan.slots, plan.B, plan.H)
 
     def named(self) -> dict[str, Reader]:
         """Readers of what was saved, by the names of ``cells.py``, in the order of x's steps."""
-        T, B, H, N = self.a.T, self.a.B, self.a.H, len(self.layer.gates) * self.a.H
+        plan = self.plan
 
         def gate(k: int) -> Reader:
-            return lambda: self.memory[: T * B * N].reshape(T, B, N)[:, :, k * H : (k + 1) * H]
+            columns = slice(k * plan.H, (k + 1) * plan.H)
+            return lambda: self.memory[: plan.gates].reshape(plan.T, plan.B, plan.N)[:, :, columns]
 
         def before(read: Reader, initial: Array) -> Reader:
             """The state before each step."""
-            if self.a.reverse:
+            if self.reverse:
                 return lambda: np.concatenate((read()[1:], initial[None]))
             return lambda: np.concatenate((initial[None], read()[:-1]))
 
@@ -167,9 +232,9 @@ class FusedPass:
         elif self.cell == "ReluCell":
             found = {"a": gate(0)}
         elif self.cell == "GRUCell":
-            found |= {"u": lambda: self._saved(0, T), "h": before(lambda: self.y, self.state[0])}
+            found |= {"u": lambda: self._saved(0), "h": before(lambda: self.y, self.state[0])}
         else:
-            found |= {"c": before(lambda: self._saved(0, T), self.state[1]), "m": lambda: self._saved(1, T)}
+            found |= {"c": before(lambda: self._saved(0), self.state[1]), "m": lambda: self._saved(1)}
         return {name: turned(read, self.run) for name, read in found.items()} if self.flipped else found
 
 

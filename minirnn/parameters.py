@@ -86,7 +86,8 @@ class Parameters:
     cut from them when asked for, so that copies and pickles of a model keep weights and views together.
 
     ``seed`` and ``calls``, the number of training forwards so far, determine dropout's masks; ``updates`` counts how
-    often an optimiser or ``init`` changed the weights; ``frozen`` names what optimisers leave alone.
+    often an optimiser or ``init`` changed the weights; ``frozen`` names what optimisers leave alone; ``prepared`` is
+    what a backend works out once for these vectors.
     """
 
     def __init__(self, specs: dict[str, Spec], backend: Backend, dtype: np.dtype[Any]) -> None:
@@ -99,6 +100,10 @@ class Parameters:
         self.frozen: set[str] = set()
         self.seed = self.calls = self.updates = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a backend prepared holds addresses, and stays."""
+        return {name: value for name, value in self.__dict__.items() if name != "prepared"}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy or an unpickled model has aligned vectors too."""
         self.__dict__ = dict(state)
@@ -110,6 +115,7 @@ class Parameters:
 
     def _locate(self) -> None:
         self._places = tuple(address(a) for a in (self.weights, self.grads))
+        self.prepared: dict[Any, Any] = {}
 
     def addresses(self, name: str) -> tuple[int, int]:
         """Where a weight and its gradient lie in memory."""

@@ -60,12 +60,13 @@ class Recurrent(Layer):
             for layer in range(self.num_layers)
             for reverse in range(self.num_directions)
         ]
+        self.names = [
+            f"{i // self.num_directions}{'.reverse' if direction.reverse else ''}"
+            for i, direction in enumerate(self.directions)
+        ]
 
     def children(self) -> dict[str, Layer]:
-        return {
-            f"{i // self.num_directions}{'.reverse' if direction.reverse else ''}": direction
-            for i, direction in enumerate(self.directions)
-        }
+        return dict(zip(self.names, self.directions, strict=True))
 
     def config(self) -> dict[str, Any]:
         return {
@@ -117,7 +118,6 @@ class Recurrent(Layer):
         pulls: list[tuple[list[Pull], Pull]] = []
         saved: dict[str, Reader] = {}
         finals: list[State] = []
-        names = list(self.children())
         for layer in range(self.num_layers):
             here = range(layer * n, (layer + 1) * n)
             if n == 1:
@@ -137,7 +137,7 @@ class Recurrent(Layer):
             if run.training:
                 pulls.append(([r.pull for r in results], dropped.pull))
                 for i, result in zip(here, results, strict=True):
-                    saved |= {f"{names[i]}.{name}": read for name, read in result.saved.items()}
+                    saved |= {f"{self.names[i]}.{name}": read for name, read in result.saved.items()}
                 saved |= {f"{layer}.dropout.{name}": read for name, read in dropped.saved.items()}
 
         def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
@@ -166,10 +166,8 @@ class Recurrent(Layer):
     def _stacked(self, states: list[Any], xp: Any) -> State:
         arrays = []
         for k in range(len(self.cell.state)):
-            stacked = xp.empty((len(states), *states[0][k].shape), self.bound.dtype)
-            for i, s in enumerate(states):
-                stacked[i] = s[k]
-            arrays.append(stacked)
+            one: Array = states[0][k]
+            arrays.append(one[None].copy() if len(states) == 1 else xp.stack([s[k] for s in states]))
         return tuple(arrays) if len(arrays) > 1 else arrays[0]
 
 

@@ -97,7 +97,7 @@ class Workspace:
         D = max(one.input_size for one in call.layers)
         chunk = steps_at_once(T, B * N)
         room = packed(D, N, dtype) + packed(H, N, dtype) + packed(H, H, dtype)
-        self.memory = tuple(np.empty(size, dtype) for size in (chunk * B * N, B * H, B * H, room))
+        self.memory = tuple(call.parameters.backend.zeros(size, dtype) for size in (chunk * B * N, B * H, B * H, room))
         G, u, m, work = (address(a) for a in self.memory)
         wide = call.directions * H
         self.told = []

@@ -9,13 +9,21 @@ import os
 import threading
 from collections import deque
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 SMALL = 1 << 16  # bytes; below it malloc is as fast
-SLACK = 1.25  # a block may be so much larger than what it is lent for
+GRAIN = 8  # sizes of blocks between a power of two and the next: a block is at most 1 / GRAIN larger than asked for
 ALIGNMENT = 64
+
+
+class Block(NamedTuple):
+    """So many bytes from an address on, which ``memory`` owns."""
+
+    size: int
+    start: int
+    memory: Any
 
 
 class Lease:
@@ -24,15 +32,9 @@ class Lease:
     __slots__ = ("__array_interface__", "_block", "_returned")
     backend = "numba"  # whose array this is: what is computed from it alone can be computed there too
 
-    def __init__(self, block: Any, shape: tuple[int, ...], dtype: Any, returned: deque[Any]) -> None:
+    def __init__(self, block: Block, shape: tuple[int, ...], dtype: Any, returned: deque[Block]) -> None:
         self._block, self._returned = block, returned
-        start = block.__array_interface__["data"][0]
-        self.__array_interface__ = {
-            "data": (start + -start % ALIGNMENT, False),
-            "shape": shape,
-            "typestr": dtype.str,
-            "version": 3,
-        }
+        self.__array_interface__ = {"data": (block.start, False), "shape": shape, "typestr": dtype.str, "version": 3}
 
     def __del__(self) -> None:
         self._returned.append(self._block)
@@ -42,43 +44,53 @@ class Leases:
     """A pool of memory blocks.  When a block is lent, what lies idle is cut to the most that was on loan at once."""
 
     def __init__(self) -> None:
-        self._free: list[Any] = []  # the longest idle first
-        self._returned: deque[Any] = (
-            deque()
-        )  # filled by __del__, at any moment and in any thread: appending needs no lock
+        self._free: dict[int, list[Block]] = {}  # by size; the size that has been idle longest first
+        self._returned: deque[Block] = deque()  # by __del__, at any moment and in any thread: appending needs no lock
         self._renew()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._renew)
-        self._lent = self._most = 0  # bytes
+        self._idle = self._lent = self._most = 0  # bytes
 
     def _renew(self) -> None:
         """A forked child must not wait for a thread that it does not have."""
         self._lock = threading.Lock()
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """An uninitialised array that starts on a cache line."""
+        """An uninitialised array; one that is not small starts on a cache line."""
         size = prod(shape) * dtype.itemsize
         if size < SMALL:
             return np.empty(shape, dtype)
         with self._lock:
-            block = self._take(size + ALIGNMENT)
+            block = self._take(size)
         return np.asarray(Lease(block, shape, dtype, self._returned))
 
-    def _take(self, size: int) -> Any:
+    def _take(self, size: int) -> Block:
         while self._returned:
             block = self._returned.popleft()
-            self._lent -= block.nbytes
-            self._free.append(block)
-        fitting = [block for block in self._free if size <= block.nbytes <= SLACK * size]
-        block = min(fitting, key=lambda block: block.nbytes, default=None)
-        if block is None:
-            block = np.empty(size, np.uint8)
+            blocks = self._free.pop(block.size, [])
+            blocks.append(block)
+            self._free[block.size] = blocks
+            self._lent -= block.size
+            self._idle += block.size
+        step = (1 << size.bit_length() - 1) // GRAIN
+        size = -(-size // step) * step
+        blocks = self._free.get(size, [])
+        if blocks:
+            block = blocks.pop()
+            self._idle -= size
+            if not blocks:
+                del self._free[size]
         else:
-            self._free = [other for other in self._free if other is not block]
-        self._lent += block.nbytes
+            memory = np.empty(size + ALIGNMENT, np.uint8)
+            start: int = memory.__array_interface__["data"][0]
+            block = Block(size, start + -start % ALIGNMENT, memory)
+        self._lent += size
         self._most = max(self._most, self._lent)
-        while sum(block.nbytes for block in self._free) + self._lent > self._most + size:
-            self._free.pop(0)
+        while self._idle + self._lent > self._most + size:
+            longest = next(iter(self._free))
+            self._idle -= self._free[longest].pop(0).size
+            if not self._free[longest]:
+                del self._free[longest]
         return block
 
 

@@ -2,6 +2,7 @@
 
 import struct
 from array import array
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from minirnn.kernels.cpu import losses, products, updates
 from minirnn.kernels.cpu.compiling import Kernel, cache_folder
 from minirnn.kernels.cpu.leases import LEASES
-from minirnn.kernels.cpu.passes import Back, Pass, address
+from minirnn.kernels.cpu.passes import address
 from minirnn.kernels.cpu.pool import POOL
 from minirnn.kernels.cpu.scans import BACKWARD, COPIED, FORWARD, PAGE
 from minirnn.kernels.cpu.scans import short as short
@@ -99,12 +100,12 @@ def take(work: float, most: int) -> tuple[int, int, int]:
 leave = POOL.leave
 
 
-def run(kernel: Kernel, dtype: Dtype, told: tuple[int, ...], work: float, most: int | None = None) -> None:
+def run(kernel: Kernel, dtype: Dtype, told: Sequence[int], work: float, most: int | None = None) -> None:
     """Run a kernel that is told these integers and does so many operations, on up to ``most`` threads.
 
     An interrupt is raised before the kernel begins or after all its threads have ended.
     """
-    data = array("q", told)
+    data = told if isinstance(told, array) else array("q", told)
     box, most, patience = take(work, most or threads(work))
     try:
         lead(box, kernel[dtype], data.buffer_info()[0], most, patience)
@@ -112,14 +113,14 @@ def run(kernel: Kernel, dtype: Dtype, told: tuple[int, ...], work: float, most: 
         leave(box)
 
 
-def forward(cell: str, dtype: Dtype, a: Pass, most: int, work: float) -> None:
-    """One pass forward by ``most`` threads, which ``a.work`` has room for; ``work`` operations."""
-    run(FORWARD[cell], dtype, a, work, most)
+def forward(cell: str, dtype: Dtype, told: "array[int]", most: int, work: float) -> None:
+    """One pass forward, told a ``Pass``, by ``most`` threads, which its ``work`` has room for; ``work`` operations."""
+    run(FORWARD[cell], dtype, told, work, most)
 
 
-def backward(cell: str, dtype: Dtype, a: Pass, d: Back, most: int, work: float) -> None:
-    """One pass backward by ``most`` threads, which ``d.work`` has room for; ``work`` operations."""
-    run(BACKWARD[cell], dtype, a + d, work, most)
+def backward(cell: str, dtype: Dtype, told: "array[int]", most: int, work: float) -> None:
+    """One pass backward, told the ``Pass`` and a ``Back``, by ``most`` threads; ``work`` operations."""
+    run(BACKWARD[cell], dtype, told, work, most)
 
 
 def _product(

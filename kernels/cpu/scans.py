@@ -57,18 +57,24 @@ def shares(pointer, B, H, part, parts):
     return 0, B, begin(panels, part, parts) * width, begin(panels, part + 1, parts) * width, True
 
 
-@long
+@inline
 def uncrowded(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, spare, share, turn):
     """``product``, through a copy of ``a`` where its rows would all meet in a few sets of the first cache."""
     if share == 0 or m < 4 or lda % (lanes(a) * (PAGE // VECTOR_BYTES)):
         product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, turn)
     else:
-        spread = k + panel_width(a)
-        for i in range(0, m, COPIED):
-            rows = min(COPIED, m - i)
-            for r in range(rows):
-                copy_row(at(a, (i + r) * lda), at(spare, r * spread), k)
-            product(spare, spread, b, line, apart, k, n, at(start, i * stride), stride, at(c, i * ldc), ldc, rows, 0)
+        product_of_copy(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, spare)
+
+
+@long
+def product_of_copy(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, spare):
+    """``product``, some rows of ``a`` at a time, which are first copied to ``spare``."""
+    spread = k + panel_width(a)
+    for i in range(0, m, COPIED):
+        rows = min(COPIED, m - i)
+        for r in range(rows):
+            copy_row(at(a, (i + r) * lda), at(spare, r * spread), k)
+        product(spare, spread, b, line, apart, k, n, at(start, i * stride), stride, at(c, i * ldc), ldc, rows, 0)
 
 
 @long
@@ -157,7 +163,7 @@ def make_forward(cell, step, gates, apart):
             for t in range(t0, t0 + many):
                 now = T - 1 - t if a.reverse else t
                 before = now + 1 if a.reverse else now - 1
-                slot, kept, old = now if a.slots == T else now - start // B, now % a.slots, before % a.slots
+                slot, kept, old = (now, now, before) if a.slots == T else (now - start // B, 0, 0)
                 h, ldh = (at(y, (before * B + first) * Y), Y) if t else (at(numbers(a.h0, like), first * H), H)
                 c = at(numbers(a.c, like), (old * B + first) * H) if t else at(numbers(a.c0, like), first * H)
                 g, u = at(G, (slot * B + first) * stride), at(numbers(a.u, like), (kept * B + first) * H)

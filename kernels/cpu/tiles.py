@@ -212,7 +212,7 @@ def product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, turn):
     whole, p = n // width, 0
     if m <= 4:  # tiles of few rows take several panels at once, to have sums enough under way
         many = WIDE if m <= 2 else MIDDLE
-        p = whole // many * many
+        p = whole // WIDE * WIDE if m <= 2 else whole // MIDDLE * MIDDLE  # constants: no division
         for i in range(0, p, many):
             place = p - many - i if turn else i
             bp, sp, cp = at(b, place * apart), at(start, place * width), at(c, place * width)
@@ -247,6 +247,7 @@ def product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, turn):
         done += count
 
 
+NEAR = 16  # panels: rows so far apart, and no farther, are as good as packed
 BLOCK = 256  # steps of k between two visits to the same sums: a panel of so many lines stays in the first cache
 
 
@@ -259,7 +260,7 @@ def move(rows, columns, source, lds, target, ldt):
 
 
 @inline
-def add_tile(rows, columns, a, b, depth, c, ldc, tile):
+def add_tile(rows, columns, a, b, line, depth, c, ldc, tile):
     """c (rows, columns) += a (depth, rows)ᵀ @ b (depth, columns), both packed, for at most a panel of each.
 
     ``tile`` has room for what is larger than c.
@@ -271,19 +272,19 @@ def add_tile(rows, columns, a, b, depth, c, ldc, tile):
         if some < 4 or width // 2 < columns < width:
             move(some, columns, ci, ldc, tile, width)
             if some > 4:
-                high(ai, 1, HIGH, b, width, 0, depth, tile, width, tile, width, 0)
+                high(ai, 1, HIGH, b, line, 0, depth, tile, width, tile, width, 0)
             else:
-                four(ai, 1, HIGH, b, width, 0, depth, tile, width, tile, width, 0)
+                four(ai, 1, HIGH, b, line, 0, depth, tile, width, tile, width, 0)
             move(some, columns, tile, width, ci, ldc)
         elif columns == width:
             if some > 4:
-                high(ai, 1, HIGH, b, width, 0, depth, ci, ldc, ci, ldc, 0)
+                high(ai, 1, HIGH, b, line, 0, depth, ci, ldc, ci, ldc, 0)
             else:
-                four(ai, 1, HIGH, b, width, 0, depth, ci, ldc, ci, ldc, 0)
+                four(ai, 1, HIGH, b, line, 0, depth, ci, ldc, ci, ldc, 0)
         elif some > 4:
-            narrow_high(ai, 1, HIGH, b, width, 0, depth, ci, ldc, ci, ldc, columns)
+            narrow_high(ai, 1, HIGH, b, line, 0, depth, ci, ldc, ci, ldc, columns)
         else:
-            narrow_four(ai, 1, HIGH, b, width, 0, depth, ci, ldc, ci, ldc, columns)
+            narrow_four(ai, 1, HIGH, b, line, 0, depth, ci, ldc, ci, ldc, columns)
         i += some
 
 
@@ -307,11 +308,13 @@ def add_transposed_product(a, lda, m, b, ldb, first, last, k, c, ldc, work):
             for j in range(m // HIGH * HIGH, m):
                 put(get(source, j), work, m // HIGH * apart + i * HIGH + j % HIGH)
         for p in range(first, last, width):
-            columns = min(width, last - p)
-            pack(at(b, k0 * ldb + p), ldb, depth, columns, panel_b, 0, 1)
+            columns, panel, line = min(width, last - p), at(b, k0 * ldb + p), ldb
+            if columns < width or ldb > NEAR * width:
+                pack(panel, ldb, depth, columns, panel_b, 0, 1)
+                panel, line = panel_b, width
             for q in range(panels):
                 rows, cq = min(HIGH, m - q * HIGH), at(c, q * HIGH * ldc + p)
                 for r in range(HIGH, min(2 * HIGH, m - q * HIGH)):  # the next tile's, while this one computes
                     fetch(cq, r * ldc)
                     fetch(cq, r * ldc + width // 2)
-                add_tile(rows, columns, at(work, q * apart), panel_b, depth, cq, ldc, tile)
+                add_tile(rows, columns, at(work, q * apart), panel, line, depth, cq, ldc, tile)
