@@ -105,7 +105,7 @@ class Recurrent(Layer):
 
     def __call__(self, x: Any, state: State = None, *, lengths: Any = None) -> tuple[Array, State]:
         if lengths is None:
-            if self.bound is not self._prepared_for:
+            if self.parameters is not self._prepared_for:
                 self._short, self._prepared_for = prepare(self), self.bound
             found = self._short(x, state) if self._short else None
             if found:

@@ -71,9 +71,10 @@ class ShortCall:
         h0, c0 = (space.zeros, space.zeros) if given is None else (given[0], given[-1])
         h = np.empty(shape, dtype)
         c = np.empty(shape, dtype) if self.states == 2 else h
-        work, short, y = T * B * self.work, self.kernels.short, x
-        threads = self.kernels.threads_over_time(work, B, B * self.step)
-        box, most, patience = self.kernels.take(work, threads)
+        work, kernels, y = T * B * self.work, self.kernels, x
+        short, box, most, patience = kernels.short, 0, 1, 0
+        if work > kernels.TOGETHER:
+            box, most, patience = kernels.take(work, kernels.threads_over_time(work, B, B * self.step))
         try:
             for k, told in enumerate(space.told):
                 side = k % self.directions
@@ -82,7 +83,7 @@ class ShortCall:
                 columns = side * self.hidden_size * dtype.itemsize
                 short(below, h0, c0, y, columns, h, c, k, self.in_place, told, box, self.function, most, patience)
         finally:
-            self.kernels.leave(box)
+            kernels.leave(box)
         idle.append(space)
         return y, ((h, c) if self.states == 2 else h)
 

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 from itertools import count
 from pathlib import Path
 
@@ -195,6 +196,40 @@ def test_a_process_that_dies_is_a_failure_and_the_next_case_has_a_new_one(tmp_pa
         remote.prepare(CASE)  # what was raised has not ended it
     finally:
         remote.close()
+
+
+@pytest.mark.skipif("linux" not in sys.platform, reason="reads /proc")
+def test_a_process_that_has_nothing_to_answer_is_stopped_and_ends_with_its_parent(tmp_path: Path) -> None:
+    def state(pid: int) -> str:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return "gone"
+
+    def becomes(pid: int, *wanted: str) -> bool:
+        end = time.monotonic() + 20
+        while state(pid) not in wanted and time.monotonic() < end:
+            time.sleep(0.01)
+        return state(pid) in wanted
+
+    remote = Remote("reference", 1, tmp_path)
+    try:
+        remote.greet()
+        assert becomes(remote.process.pid, "T")
+        remote.prepare(CASE)
+        assert remote.sample(1) > 0
+        assert becomes(remote.process.pid, "T")
+    finally:
+        remote.close()
+    code = (
+        "import os, pathlib, sys; from benchmarks.channel import Remote; "
+        "remote = Remote('reference', 1, pathlib.Path(sys.argv[1])); remote.greet(); "
+        "print(remote.process.pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    parent = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert becomes(int(parent.stdout), "gone", "Z")
 
 
 def test_short_jobs_are_repeated() -> None:

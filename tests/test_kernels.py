@@ -37,8 +37,8 @@ def kernels(name: str) -> Any:
     return import_module(f"minirnn.kernels.cpu.{name}")
 
 
-activations, compiling, leases, runtime, tiles, updates, vectors = (
-    kernels(n) for n in ("activations", "compiling", "leases", "runtime", "tiles", "updates", "vectors")
+activations, compiling, leases, packing, runtime, tiles, updates, vectors = (
+    kernels(n) for n in ("activations", "compiling", "leases", "packing", "runtime", "tiles", "updates", "vectors")
 )
 
 DTYPES = ("float32", "float64")
@@ -166,6 +166,41 @@ def test_activations_have_the_right_values_at_0_and_at_the_ends(dtype: str) -> N
     assert exp[0] == 1
     assert exp[2] <= np.finfo(dtype).tiny * 1.5  # nothing, beside a sum of which another term is 1
     assert np.isnan([tanh[3], sigmoid[3], exp[3]]).all()
+
+
+# ---------------------------------------------------------------------- packed matrices
+
+
+def _lay_out(like: Any, b: Any, ldb: Any, k: Any, n: Any, depth: Any, turned: Any, out: Any) -> None:
+    source, target = vectors.numbers(b, like), vectors.numbers(out, like)
+    for part in range(2):  # as two threads would
+        if turned:
+            packing.pack_transposed(source, ldb, k, n, target, depth, part, 2)
+        else:
+            packing.pack(source, ldb, k, n, target, part, 2)
+
+
+_packer: Any = numba.njit(**compiling.OPTIONS)(_lay_out)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_packed_matrix_is_panel_after_panel_with_zeros_at_the_end(turned: bool, dtype: str) -> None:
+    width = runtime.panel_width(np.dtype(dtype))
+    for k in (1, 2, 7, 15, 16, 17, 33):
+        for n in (1, 5, 15, 16, 17, 31, 32, 33, 70):
+            depth, panels = k + (3 if turned else 0), -(-n // width)
+            whole = np.full((n, k + 2) if turned else (k, n + 2), np.nan, dtype)  # what is beside must not be read
+            b = whole[:, :-2]
+            b[...] = np.arange(1, b.size + 1).reshape(b.shape)
+            out = np.full(panels * depth * width + width, -1, dtype)
+            _packer(out.dtype.type(0), whole.ctypes.data, whole.shape[1], k, n, depth, int(turned), out.ctypes.data)
+            found = out[:-width].reshape(panels, depth, width)
+            wanted = np.zeros((k, panels * width), dtype)
+            wanted[:, :n] = b.T if turned else b
+            np.testing.assert_array_equal(found[:, :k].transpose(1, 0, 2).reshape(k, -1), wanted)
+            assert (found[:, k:] == -1).all()
+            assert (out[-width:] == -1).all()
 
 
 # ---------------------------------------------------------------------- products

@@ -163,6 +163,24 @@ def test_layers_give_the_same_bits_on_any_number_of_threads(
     assert np.any(wanted[-2 - len(layer.cell.state)])  # gradients there are
 
 
+@pytest.mark.parametrize("B", [1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layer", [RNN(17, 160), GRU(33, 96), GRU(64, 31), LSTM(5, 256)], ids=lambda m: m.describe())
+def test_step_by_step_has_the_bits_of_all_steps_at_once(layer: Recurrent, dtype: str, B: int, eager: None) -> None:
+    """Every other step reads the weights in the opposite order; threads share rows or units."""
+    x = np.random.default_rng(B).normal(size=(5, B, layer.input_size or 0)).astype(dtype)
+    model = layer.init(0, backend="numba", dtype=dtype)
+    set_num_threads(1)
+    y, final = model(x)
+    for n in (1, 2, 3):
+        set_num_threads(n)
+        state, found = None, []
+        for t in range(len(x)):
+            one, state = model(x[t : t + 1], state)
+            found.append(one)
+        assert_same_bits([np.concatenate(found), *leaves(state)], [y, *leaves(final)])
+
+
 @pytest.mark.parametrize(
     "make", [lambda m: SGD(m, 0.5, clip=0.1), lambda m: Adam(m, 0.01, clip=0.1)], ids=["SGD", "Adam"]
 )

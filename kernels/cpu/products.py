@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from minirnn.kernels.cpu.compiling import kernel
+from minirnn.kernels.cpu.compiling import inline, kernel
 from minirnn.kernels.cpu.packing import pack, pack_transposed, packed_size, panel_width
 from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of
 from minirnn.kernels.cpu.team import barrier
@@ -70,12 +70,21 @@ def backward(like, told, part, parts, sync):
     clear_row(own, K)
     product(at(dy, low * N), N, packed, width, N * width, N, K, own, 0, at(dx, low * K), K, high - low, 0)
     if a.turned:
-        low, high = columns_of(x, K, part, parts)
-        add_transposed_product(dy, N, N, x, K, low, high, a.rows, dW, K, own)
+        add_share(dy, N, x, K, a.rows, dW, own, part, parts)
     else:
-        low, high = columns_of(x, N, part, parts)
-        add_transposed_product(x, K, K, dy, N, low, high, a.rows, dW, N, own)
+        add_share(x, K, dy, N, a.rows, dW, own, part, parts)
     if a.db:
         low, high = columns_of(x, N, part, parts)
         for r in range(a.rows):
             add_row(at(dy, r * N + low), at(db, low), high - low)
+
+
+@inline
+def add_share(a, m, b, n, k, c, work, part, parts):
+    """c (m, n) += aᵀ b, this thread's columns; its rows, where there are fewer panels of columns than threads."""
+    if n > (parts - 1) * panel_width(a):
+        low, high = columns_of(a, n, part, parts)
+        add_transposed_product(a, m, m, b, n, low, high, k, c, n, work)
+    else:
+        low, high = begin(m, part, parts), begin(m, part + 1, parts)
+        add_transposed_product(at(a, low), m, high - low, b, n, 0, n, k, at(c, low * n), n, work)

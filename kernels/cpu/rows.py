@@ -23,14 +23,20 @@ def copy_row(source, target, n):
 
 
 @inline
-def add_row(source, target, n):
-    """target += source."""
-    width = lanes(source)
+def sum_rows(one, other, target, n):
+    """target = one + other."""
+    width = lanes(one)
     whole = n // width * width
     for j in range(0, whole, width):
-        store(load(target, j, None) + load(source, j, None), target, j, None)
+        store(load(one, j, None) + load(other, j, None), target, j, None)
     for j in range(whole, n):
-        put(get(target, j) + get(source, j), target, j)
+        put(get(one, j) + get(other, j), target, j)
+
+
+@inline
+def add_row(source, target, n):
+    """target += source."""
+    sum_rows(target, source, target, n)
 
 
 @inline

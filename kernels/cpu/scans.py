@@ -24,7 +24,7 @@ from minirnn.kernels.cpu import steps
 from minirnn.kernels.cpu.compiling import entry, inline, inline_as, kernel, long
 from minirnn.kernels.cpu.packing import pack, pack_transposed, packed_size, panel_width
 from minirnn.kernels.cpu.passes import Back, Pass
-from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of, copy_row
+from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of, copy_row, sum_rows
 from minirnn.kernels.cpu.team import barrier, lead
 from minirnn.kernels.cpu.tiles import WIDE, add_transposed_product, product
 from minirnn.kernels.cpu.vectors import VECTOR_BYTES, address, at, get, integers, lanes, numbers, reader
@@ -149,8 +149,7 @@ def make_forward(cell, step, gates, apart):
                 if a.indices:
                     for k in range(high - low):
                         place = get(integers(a.indices), start + low + k) * N + shift
-                        copy_row(bias, at(out, k * stride), count)
-                        add_row(at(W, place), at(out, k * stride), count)
+                        sum_rows(bias, at(W, place), at(out, k * stride), count)
                 else:
                     panel = at(packed_W, shift // width * next_W)
                     uncrowded(
@@ -310,12 +309,11 @@ def add_columns(x, a, row, count, dP, wide, source, target, n, dW, db, N, work, 
     """
     low, high = columns_of(x, n, part, parts)
     for k in range(count):
-        add_row(at(dP, k * wide + source + low), at(db, target + low), high - low)
-    if a.indices:
-        for k in range(count):
-            place = get(integers(a.indices), row + k) * N + target + low
-            add_row(at(dP, k * wide + source + low), at(dW, place), high - low)
-    else:
+        here = at(dP, k * wide + source + low)
+        add_row(here, at(db, target + low), high - low)
+        if a.indices:
+            add_row(here, at(dW, get(integers(a.indices), row + k) * N + target + low), high - low)
+    if a.indices == 0:
         D = a.D
         add_transposed_product(at(x, row * D), D, D, at(dP, source), wide, low, high, count, at(dW, target), N, work)
 
