@@ -247,7 +247,7 @@ def product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, turn):
         done += count
 
 
-NEAR = 16  # panels: rows so far apart, and no farther, are as good as packed
+NEAR = 40  # panels: rows so far apart, and no farther, are as good as packed
 BLOCK = 256  # steps of k between two visits to the same sums: a panel of so many lines stays in the first cache
 
 
