@@ -19,6 +19,7 @@ CHUNK = 1 << 15  # entries of P that are computed at once: they are still in the
 ROWS = 256  # of x, whose part of the weights' gradients is added at once, for the same reason
 LINE = 16  # entries, a cache line or two: so many more make sure that there is a line to begin on
 PLANS = 64  # that a model keeps, the newest ones
+NO_PASS, NO_BACK = Pass(*[0] * len(Pass._fields)), Back(*[0] * len(Back._fields))
 X, INDICES, LENGTHS, H0, C0, Y, G, U, C, M, WORK = (
     Pass._fields.index(name) for name in ("x", "indices", "lengths", "h0", "c0", "y", "G", "u", "c", "m", "work")
 )
@@ -31,11 +32,6 @@ def next_line(a: Array) -> int:
     """Where the first cache line of a vector begins."""
     place = address(a)
     return place + -place % ALIGNMENT
-
-
-def steps_at_once(T: int, step: int) -> int:
-    """Steps whose P is computed at once, where one has so many entries."""
-    return min(T, max(1, CHUNK // max(1, step)))
 
 
 class Plan:
@@ -52,7 +48,7 @@ class Plan:
         dtype, packed = layer.bound.dtype, kernels.packed
         tanh, gru, lstm = (layer.cell.__name__ == name for name in ("TanhCell", "GRUCell", "LSTMCell"))
         self.T, self.B, self.H, self.N, self.gru, self.lstm = T, B, H, N, gru, lstm
-        slots, chunk = T if save else 1, steps_at_once(T, B * N)
+        slots, chunk = T if save else 1, min(T, max(1, CHUNK // max(1, B * N)))  # steps of P
         # entries: of the gates, of u, c and m one by one; of packed weights, and what each thread has for itself
         self.gates = 0 if tanh else (T if save else chunk) * B * N
         self.slots, self.beside = slots, slots * B * H
@@ -63,7 +59,7 @@ class Plan:
         self.operations, self.step = 2 * T * B * (D + H) * N, 2 * B * H * N
         self.told = array(
             "q",
-            Pass(
+            NO_PASS._replace(
                 T=T,
                 B=B,
                 D=D,
@@ -71,26 +67,13 @@ class Plan:
                 reverse=int(reverse),
                 slots=T if tanh else slots,
                 chunk=chunk,
-                x=0,
-                indices=0,
-                lengths=0,
                 W=layer.place("W")[0],
                 U=layer.place("U")[0],
                 b=layer.place("b")[0],
                 v=layer.place("bn")[0] if gru else 0,
-                h0=0,
-                c0=0,
-                y=0,
                 Y=row,
-                G=0,
                 stride=row if tanh else N,
-                u=0,
-                c=0,
-                m=0,
-                work=0,
                 share=self.share,
-                last=0,
-                turn=0,
             ),
         )
         back_chunk, wide = min(T, max(1, ROWS // max(1, B))), kernels.padded(N + gru * H, dtype)
@@ -99,21 +82,13 @@ class Plan:
         self.share_back = kernels.share(max(D, H), dtype)
         self.back = array(
             "q",
-            Back(
-                dy=0,
-                Z=0,
-                dy_steps=0,
-                dh=0,
-                dc=0,
-                dP=0,
+            NO_BACK._replace(
                 wide=wide,
                 chunk=back_chunk,
-                dx=0,
                 dW=layer.place("W")[1],
                 dU=layer.place("U")[1],
                 db=layer.place("b")[1],
                 dv=layer.place("bn")[1] if gru else 0,
-                work=0,
                 share=self.share_back,
             ),
         )

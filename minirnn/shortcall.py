@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from minirnn.backend import Array
-from minirnn.fused import steps_at_once
+from minirnn.fused import WORK, G, M, Plan, U
 from minirnn.kernels.cpu.passes import Pass, address
 
 LARGEST = 1 << 19  # entries of all gates at all steps; beyond it the usual way is as fast
+SHARE = Pass._fields.index("share")
 SHAPES = 4  # shapes of input for which workspaces are kept
 
 
@@ -92,48 +93,20 @@ class Workspace:
     """Memory that the passes of one call need beside input and output, and what they are told."""
 
     def __init__(self, call: ShortCall, T: int, B: int) -> None:
-        H, N, dtype, kernels = call.hidden_size, call.gates, call.dtype, call.kernels
-        packed = kernels.packed
-        self.zeros = np.zeros((len(call.layers), B, H), dtype)
-        D = max(one.input_size for one in call.layers)
-        chunk = steps_at_once(T, B * N)
-        room = packed(D, N, dtype) + packed(H, N, dtype) + packed(H, H, dtype)
-        self.memory = tuple(call.parameters.backend.zeros(size, dtype) for size in (chunk * B * N, B * H, B * H, room))
-        G, u, m, work = (address(a) for a in self.memory)
-        wide = call.directions * H
+        H, row = call.hidden_size, call.directions * call.hidden_size
+        plans = [
+            Plan(one, call.kernels, T, B, row, integers=False, save=False, reverse=one.reverse) for one in call.layers
+        ]
+        self.zeros = np.zeros((len(call.layers), B, H), call.dtype)
+        sizes = max(plan.gates for plan in plans), B * H, B * H, max(plan.packed for plan in plans)
+        self.memory = tuple(call.parameters.backend.zeros(size, call.dtype) for size in sizes)
+        places = [address(a) for a in self.memory]
         self.told = []
-        for one in call.layers:
-            tanh, gru = (one.cell.__name__ == name for name in ("TanhCell", "GRUCell"))
-            told = Pass(
-                T=T,
-                B=B,
-                D=one.input_size,
-                H=H,
-                reverse=int(one.reverse),
-                slots=T if tanh else 1,
-                chunk=chunk,
-                x=0,
-                indices=0,
-                lengths=0,
-                W=one.place("W")[0],
-                U=one.place("U")[0],
-                b=one.place("b")[0],
-                v=one.place("bn")[0] if gru else 0,
-                h0=0,
-                c0=0,
-                y=0,
-                Y=wide,
-                G=G,
-                stride=wide if tanh else N,
-                u=u,
-                c=0,
-                m=m,
-                work=work,
-                share=0,
-                last=0,
-                turn=0,
-            )
-            self.told.append(np.array(told))
+        for plan in plans:
+            told = np.array(plan.told)
+            told[G], told[U], told[M], told[WORK] = places
+            told[SHARE] = 0  # no rows are copied apart
+            self.told.append(told)
 
 
 def _nothing() -> None:

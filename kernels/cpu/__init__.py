@@ -2,12 +2,13 @@
 
     vectors.py      registers as a type: arithmetic, loads and stores     compiling.py   decorators, the cache on disk
     activations.py  tanh, sigmoid, exp                                    threads.py     how many threads
-    tiles.py        matrix products on register tiles                     pool.py        the threads, from Python
-    steps.py        the cells' equations on vectors                       team.py        the same in compiled code
-    rows.py         rows, and threads' shares of them                     atomics.py     what team.py is made of
-    scans.py        a layer's pass forward and backward                   leases.py      memory on loan
-    products.py     Linear                                                passes.py      what a pass is told
-    losses.py       cross-entropy                                         runtime.py     what the rest of minirnn calls
+    packing.py      matrices laid out for the tiles                       pool.py        the threads, from Python
+    tiles.py        matrix products on register tiles                     team.py        the same in compiled code
+    steps.py        the cells' equations on vectors                       atomics.py     what team.py is made of
+    rows.py         rows, and threads' shares of them                     leases.py      memory on loan
+    scans.py        a layer's pass forward and backward                   passes.py      what a pass is told
+    products.py     Linear                                                runtime.py     what the rest of minirnn calls
+    losses.py       cross-entropy
     updates.py      clipping, SGD, Adam
 
 None of it knows anything of minirnn but the names of cells.

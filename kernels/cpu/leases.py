@@ -15,6 +15,7 @@ import numpy as np
 
 SMALL = 1 << 16  # bytes; below it malloc is as fast
 GRAIN = 8  # sizes of blocks between a power of two and the next: a block is at most 1 / GRAIN larger than asked for
+SPARE = 1.5  # passes forward and backward need blocks of different sizes at different times; all are kept
 ALIGNMENT = 64
 
 
@@ -41,7 +42,7 @@ class Lease:
 
 
 class Leases:
-    """A pool of memory blocks.  When a block is lent, what lies idle is cut to the most that was on loan at once."""
+    """A pool of memory blocks: never more, with the last one lent, than ``SPARE`` times the most on loan at once."""
 
     def __init__(self) -> None:
         self._free: dict[int, list[Block]] = {}  # by size; the size that has been idle longest first
@@ -86,7 +87,7 @@ class Leases:
             block = Block(size, start + -start % ALIGNMENT, memory)
         self._lent += size
         self._most = max(self._most, self._lent)
-        while self._idle + self._lent > self._most + size:
+        while self._idle + self._lent > SPARE * self._most + size:
             longest = next(iter(self._free))
             self._idle -= self._free[longest].pop(0).size
             if not self._free[longest]:

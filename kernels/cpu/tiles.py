@@ -261,9 +261,9 @@ def move(rows, columns, source, lds, target, ldt):
 
 @inline
 def add_tile(rows, columns, a, b, line, depth, c, ldc, tile):
-    """c (rows, columns) += a (depth, rows)ᵀ @ b (depth, columns), both packed, for at most a panel of each.
+    """c (rows, columns) += a (depth, rows)ᵀ @ b (depth, columns), for at most a panel of each.
 
-    ``tile`` has room for what is larger than c.
+    ``a`` is packed, b's rows are ``line`` apart; where c is smaller than any tile, ``tile`` has room for a whole one.
     """
     width = panel_width(a)
     i = 0
@@ -292,9 +292,10 @@ def add_tile(rows, columns, a, b, line, depth, c, ldc, tile):
 def add_transposed_product(a, lda, m, b, ldb, first, last, k, c, ldc, work):
     """c[:, first:last] += aᵀ @ b[:, first:last] for a (k, m) and b (k, n): a weight's gradient, columns of one thread.
 
-    Both sides are packed to ``work``, block by block of k, since a tile walks through k and would otherwise jump a row
-    at each step: a's panels of ``HIGH`` columns, each ``HIGH · BLOCK`` entries, and as many as a line of b's between
-    two of them, so that their lines do not share their places in a cache; then one panel of b, ``BLOCK`` lines.
+    A tile walks through k and would jump a row at each step, so ``a`` is packed to ``work``, block by block of k: in
+    panels of ``HIGH`` columns, ``HIGH · BLOCK`` entries each, with a line of b's between two of them, so that they do
+    not share their places in a cache.  Behind them is room for one panel of b, ``BLOCK`` lines: it is packed, too,
+    where its rows are far apart or its columns are no whole panel.
     """
     width = panel_width(a)
     panels, apart = (m + HIGH - 1) // HIGH, HIGH * BLOCK + width
