@@ -18,7 +18,7 @@ from minirnn.scan import flip, turned
 CHUNK = 1 << 15  # entries of P that are computed at once: they are still in the second cache when they are used
 ROWS = 256  # of x, whose part of the weights' gradients is added at once, for the same reason
 LINE = 16  # entries, a cache line or two: so many more make sure that there is a line to begin on
-PLANS = 64  # that a model keeps, the newest ones
+PLANS = 64  # that a model keeps
 NO_PASS, NO_BACK = Pass(*[0] * len(Pass._fields)), Back(*[0] * len(Back._fields))
 X, INDICES, LENGTHS, H0, C0, Y, G, U, C, M, WORK = (
     Pass._fields.index(name) for name in ("x", "indices", "lengths", "h0", "c0", "y", "G", "u", "c", "m", "work")
@@ -100,8 +100,8 @@ def plan_for(layer: Any, kernels: Any, T: int, B: int, row: int, *, integers: bo
     plan: Plan | None = plans.get(key)
     if plan is None:
         plan = Plan(layer, kernels, T, B, row, integers=integers, save=save, reverse=reverse)
-        while len(plans) >= PLANS:
-            plans.pop(next(iter(plans)), None)
+        if len(plans) >= PLANS:
+            plans.clear()
         plans[key] = plan
     return plan
 

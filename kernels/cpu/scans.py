@@ -119,7 +119,7 @@ def make_forward(cell, step, gates, apart):
         packed_U, line_U, next_U = at(packed_W, 0 if a.indices else packed_size(x, D, N)), width, H * width
         packed_V, V = at(packed_U, packed_size(x, H, joint)), at(U, joint)
         own = at(packed_V, (packed_size(x, H, H) if apart else 0) + part * a.share)
-        few = panels and T * B <= 8
+        few = panels and T * B <= 8  # rows
         alone = few and T == 1 and a.indices == 0
         if few:
             packed_W, line_W, next_W = W, N, width
@@ -340,4 +340,4 @@ def short(x, h0, c0, y, side, h, c, k, in_place, told, box, function, most, pati
     told[H0], told[C0], told[LAST], told[C] = address(h0[k]), address(c0[k]), address(h[k]), address(c[k])
     if in_place:
         told[G] = told[Y]
-    return lead(box, function, address(told), most, patience)
+    lead(box, function, address(told), most, patience)
