@@ -52,8 +52,11 @@ def inline_as(name: str) -> Any:
 
 
 def long(function: Any) -> Any:
-    """Compile once, to be called by kernels: for what is long and called from several places."""
-    return njit(**INNER)(function)
+    """Compile once, to be called by kernels: for what is long and called from several places.
+
+    It says that it is not ``forceinline``, or it would be what its first caller is.
+    """
+    return njit(forceinline=False, **INNER)(function)
 
 
 def entry(name: str) -> Any:

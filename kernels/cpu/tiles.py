@@ -269,22 +269,21 @@ def add_tile(rows, columns, a, b, line, depth, c, ldc, tile):
     i = 0
     while i < rows:
         some, ai, ci = min(rows - i, HIGH if rows == HIGH else 4), at(a, i), at(c, i * ldc)
-        if some < 4 or width // 2 < columns < width:
-            move(some, columns, ci, ldc, tile, width)
+        apart = some < 4 or width // 2 < columns < width
+        out, ldo = (tile, width) if apart else (ci, ldc)
+        if apart:
+            move(some, columns, ci, ldc, out, ldo)
+        if apart or columns == width:
             if some > 4:
-                high(ai, 1, HIGH, b, line, 0, depth, tile, width, tile, width, 0)
+                high(ai, 1, HIGH, b, line, 0, depth, out, ldo, out, ldo, 0)
             else:
-                four(ai, 1, HIGH, b, line, 0, depth, tile, width, tile, width, 0)
-            move(some, columns, tile, width, ci, ldc)
-        elif columns == width:
-            if some > 4:
-                high(ai, 1, HIGH, b, line, 0, depth, ci, ldc, ci, ldc, 0)
-            else:
-                four(ai, 1, HIGH, b, line, 0, depth, ci, ldc, ci, ldc, 0)
+                four(ai, 1, HIGH, b, line, 0, depth, out, ldo, out, ldo, 0)
         elif some > 4:
-            narrow_high(ai, 1, HIGH, b, line, 0, depth, ci, ldc, ci, ldc, columns)
+            narrow_high(ai, 1, HIGH, b, line, 0, depth, out, ldo, out, ldo, columns)
         else:
-            narrow_four(ai, 1, HIGH, b, line, 0, depth, ci, ldc, ci, ldc, columns)
+            narrow_four(ai, 1, HIGH, b, line, 0, depth, out, ldo, out, ldo, columns)
+        if apart:
+            move(some, columns, out, ldo, ci, ldc)
         i += some
 
 
