@@ -47,7 +47,7 @@ class Plan:
         D, H, N = layer.input_size, layer.hidden_size, len(layer.gates) * layer.hidden_size
         dtype, packed = layer.bound.dtype, kernels.packed
         tanh, gru, lstm = (layer.cell.__name__ == name for name in ("TanhCell", "GRUCell", "LSTMCell"))
-        self.T, self.B, self.H, self.N, self.gru, self.lstm = T, B, H, N, gru, lstm
+        self.T, self.B, self.H, self.N, self.gru, self.lstm, self.save = T, B, H, N, gru, lstm, save
         slots, chunk = T if save else 1, min(T, max(1, CHUNK // max(1, B * N)))  # steps of P
         # entries: of the gates, of u, c and m one by one; of packed weights, and what each thread has for itself
         self.gates = 0 if tanh else (T if save else chunk) * B * N
@@ -93,6 +93,12 @@ class Plan:
             ),
         )
 
+    def room(self, threads: int) -> int:
+        """Entries that a pass works in; as many forward as backward, where both come, so that one block serves both."""
+        ahead = self.packed + threads * self.share
+        back = self.dP + self.packed_back + threads * self.share_back
+        return LINE + (max(ahead, back) if self.save else ahead)
+
 
 def plan_for(layer: Any, kernels: Any, T: int, B: int, row: int, *, integers: bool, save: bool, reverse: bool) -> Plan:
     """The plan for these sizes, made once for the vectors that the layer's weights are in."""
@@ -134,7 +140,7 @@ class FusedPass:
             layer, kernels, T, B, row_stride(y), integers=integers, save=save, reverse=self.reverse
         )
         threads = kernels.threads_over_time(plan.operations, B, plan.step)
-        self.memory, work = empty((plan.memory,), dtype), empty((plan.packed + threads * plan.share + LINE,), dtype)
+        self.memory, work = empty((plan.memory,), dtype), empty((plan.room(threads),), dtype)
         self.told = told = plan.told[:]
         place, item = address(self.memory), dtype.itemsize
         beside = place + plan.gates * item
@@ -168,7 +174,7 @@ class FusedPass:
         dx = None if self.x.dtype.kind in "iu" else empty(self.x.shape, dtype)
         operations = 2 * plan.operations
         threads = kernels.threads_over_time(operations, B, plan.step)
-        work = empty((plan.dP + plan.packed_back + threads * plan.share_back + LINE,), dtype)
+        work = empty((plan.room(threads),), dtype)
         back = plan.back[:]
         back[DY], back[Z], back[STEPS] = address(given), row_stride(given), 0 if dy is None else T
         back[BACK_WORK], back[DH] = next_line(work), address(initial[0])
