@@ -156,7 +156,7 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "kernel: the last of k dropped": ("kernels/cpu/tiles.py", (("sums = loop(whole, k_end, 1, sums)", "sums = loop(whole, whole, 1, sums)"),)),
     "kernel: weights packed one row late": ("kernels/cpu/packing.py", (("store(load(source, i * ldb, left), target", "store(load(source, (i + 1) % k * ldb, left), target"),)),
     "kernel: the last of a transposed block not turned": ("kernels/cpu/packing.py", (("while s < width:", "while 2 * s < width:"),)),
-    "kernel gru: a single step without its input": ("kernels/cpu/scans.py", (("H, n, at(v, j - joint), 0, at(u, j - joint)", "H, n, at(b, j), 0, at(u, j - joint)"),)),
+    "kernel single: a GRU's step with the wrong bias": ("kernels/cpu/scans.py", (("H, n, at(v, j - joint), 0, at(u, j - joint)", "H, n, at(b, j), 0, at(u, j - joint)"),)),
     "kernel: one-hot gradients: = for +=": ("kernels/cpu/rows.py", (("sum_rows(target, source, target, n)", "copy_row(source, target, n)"),)),
     "kernel cross entropy: gradient of the sum": ("kernels/cpu/losses.py", (("by = scale / sum_of_row", "by = (scale / scale) / sum_of_row"),)),
     "kernel linear: bias forgotten": ("kernels/cpu/products.py", (("if a.b == 0:", "if True:"),)),
@@ -178,6 +178,7 @@ CELL = {
     "adam": "a_training_step",
     "sgd": "a_training_step",
     "threads": "layers_give_the_same_bits",
+    "single": "step_by_step",
 }
 
 
@@ -252,7 +253,7 @@ def test_a_planted_fault_is_caught(name: str, tmp_path: Path) -> None:
     path.write_text(source, encoding="utf-8")
     if file.startswith("kernels/"):
         what = name.removeprefix("kernel ").split(":")[0]
-        evidence = "threads_and_memory" if what == "threads" else "conformance"
+        evidence = "threads_and_memory" if what in ("threads", "single") else "conformance"
         done = run_evidence(tmp_path, [evidence], "numba", CELL.get(what, CELL["tanh"]))
     else:
         first = FIRST.get(file, [])
