@@ -24,11 +24,6 @@ def grad_norm(model: Layer) -> float:
     Raises NonFiniteGradientError where it is not finite.  Scaled by the largest entry, so that no square overflows.
     """
     model.check_whole("the gradients' norm")
-    return _norm(model)
-
-
-def _norm(model: Layer) -> float:
-    """``grad_norm`` of what is known to be a whole model."""
     parts = [model.grads[s] for s in model.bound.trainable()]
     xp, fused = model.bound.backend.xp, model.bound.backend.fused("norm")
     if fused:
@@ -121,10 +116,10 @@ class Optimizer:
         Raises NonFiniteGradientError, with weights and gradients unchanged, where a gradient is not finite.
         """
         model, lr = self.model, self.lr
-        norm = _norm(model)
+        norm = grad_norm(model)
         if self.clip_value is not None:
             clip_grad_value(model, self.clip_value)
-            norm = _norm(model)
+            norm = grad_norm(model)
         scale = self.clip / norm if self.clip is not None and norm > self.clip else 1.0
         self.steps += 1
         for s in model.bound.trainable():
