@@ -95,8 +95,8 @@ class Plan:
 
     def room(self, threads: int) -> int:
         """Entries that a pass works in; as many forward as backward, where both come, so that one block serves both."""
-        ahead = self.packed + threads * self.share
-        back = self.dP + self.packed_back + threads * self.share_back
+        ahead: int = self.packed + threads * self.share
+        back: int = self.dP + self.packed_back + threads * self.share_back
         return LINE + (max(ahead, back) if self.save else ahead)
 
 
