@@ -13,8 +13,8 @@ stands in ``x`` and ``dy`` past a row's end is replaced by 0 on the way in, and 
 out.  Inside, only the scan (``scan.py``) has to know that a row has ended.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from numbers import Integral
 from typing import Any, NamedTuple, TypeAlias
 
@@ -31,8 +31,7 @@ Reader: TypeAlias = Callable[[], Array]  # computes a saved quantity for all ste
 Saved: TypeAlias = Mapping[str, Reader]
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """What every layer of a model is told about one pass."""
 
     parameters: Parameters
@@ -49,6 +48,31 @@ class Result(NamedTuple):
     state: State
     pull: Pull
     saved: Saved
+
+
+class Later(Mapping[str, Reader]):
+    """Readers by name, found out when someone asks: few passes are looked into, and each would pay for the names."""
+
+    def __init__(self, find: Callable[[], Saved]) -> None:
+        self._find = find
+
+    @cached_property
+    def _found(self) -> Saved:
+        return self._find()
+
+    def __getitem__(self, name: str) -> Reader:
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+def joined(parts: "list[tuple[str, Saved]]") -> Saved:
+    """What several layers have saved, under ``name.…`` each."""
+    return Later(lambda: {f"{name}.{key}": read for name, saved in parts for key, read in saved.items()})
 
 
 class Backward:
@@ -154,7 +178,7 @@ class Layer(Weighted):
 
         if past is not None:
             y = blank(y, past) if self.keeps_time else y
-            saved = {name: _blanked(read, past) for name, read in saved.items()}
+            saved = _blanked(saved, past)
         return (y.copy() if y is x else y), final, Backward(edge, saved, self.bound)
 
     def __call__(self, x: Any, state: State = None, *, lengths: Any = None) -> tuple[Array, State]:
@@ -177,7 +201,7 @@ class Layer(Weighted):
             xp = parameters.backend.xp
             t = xp.arange(x.shape[0])[:, None]
             past = t >= lengths
-            run = replace(run, past=past, flipped=xp.where(past, t, lengths - 1 - t))
+            run = run._replace(past=past, flipped=xp.where(past, t, lengths - 1 - t))
             x = blank(x, past)
         if x.dtype.kind in "iu" and x.size:
             low, high = int(x.min()), int(x.max())
@@ -227,10 +251,11 @@ class Layer(Weighted):
 
         Lists of numbers are taken in that dtype; of arrays only those that lose nothing by it.
         """
-        array = self._as_array(what, value)
+        array, wanted = self._as_array(what, value), self.bound.dtype
+        if array.dtype is wanted:
+            return array
         if not hasattr(value, "dtype"):
             array = self._from_list(array)
-        wanted = self.bound.dtype
         if array.dtype.kind not in "fc" or not np.can_cast(array.dtype, wanted, "safe"):
             raise ValueError(
                 f"{what} must be {wanted.name}, the model's dtype; got {array.dtype} "
@@ -251,14 +276,17 @@ def blank(a: Array, past: Array) -> Array:
     return out
 
 
-def _blanked(read: Reader, past: Array) -> Reader:
-    """A reader of what is saved for every step, 0 past the rows' ends."""
+def _blanked(saved: Saved, past: Array) -> Saved:
+    """The same readers; what they read for every step is 0 past the rows' ends."""
 
-    def blanked() -> Array:
-        a = read()
-        return blank(a, past) if a.shape[:2] == past.shape else a
+    def blanked(read: Reader) -> Reader:
+        def cleaned() -> Array:
+            a = read()
+            return blank(a, past) if a.shape[:2] == past.shape else a
 
-    return blanked
+        return cleaned
+
+    return Later(lambda: {name: blanked(read) for name, read in saved.items()})
 
 
 def check_size(what: str, size: int) -> int:

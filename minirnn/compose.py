@@ -3,7 +3,7 @@
 import copy
 
 from minirnn.backend import Array
-from minirnn.base import Layer, Pull, Reader, Result, Run, State
+from minirnn.base import Later, Layer, Pull, Result, Run, Saved, State, joined
 from minirnn.cells import split
 from minirnn.scan import flip, turned
 from minirnn.weighted import brief
@@ -69,13 +69,13 @@ class Sequential(Layer):
     def apply(self, x: Array, state: State, run: Run) -> Result:
         pulls: list[Pull] = []
         finals: list[State] = []
-        saved: dict[str, Reader] = {}
+        kept: list[tuple[str, Saved]] = []
         for name, layer, initial in zip(self.children(), self.layers, state, strict=True):
-            x, final, pull, kept = layer.apply(x, initial, run)
+            x, final, pull, saved = layer.apply(x, initial, run)
             finals.append(final)
             if run.training:
                 pulls.append(pull)
-                saved |= {f"{name}.{key}": read for key, read in kept.items()}
+                kept.append((name, saved))
 
         def pull_all(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
             dinitials: list[State] = []
@@ -84,7 +84,7 @@ class Sequential(Layer):
                 dinitials.append(dinitial)
             return dy, tuple(reversed(dinitials))
 
-        return Result(x, tuple(finals), pull_all, saved)
+        return Result(x, tuple(finals), pull_all, joined(kept))
 
 
 class Bidirectional(Layer):
@@ -141,8 +141,7 @@ class Bidirectional(Layer):
         ahead = self.ahead.apply(x, state[0], run)
         back = self.back.apply(flip(x, run), state[1], run)
         y = run.parameters.backend.xp.concatenate([ahead.y, flip(back.y, run)], axis=-1)
-        saved = {f"forward.{key}": read for key, read in ahead.saved.items()}
-        saved |= {f"reverse.{key}": turned(read, run) for key, read in back.saved.items()}
+        flipped = Later(lambda: {key: turned(read, run) for key, read in back.saved.items()})
 
         def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
             dahead, dback = (None, None) if dy is None else split(dy, 2)
@@ -153,7 +152,7 @@ class Bidirectional(Layer):
                 dx = dflipped if dx is None else dx + dflipped
             return dx, (dstate_ahead, dstate_back)
 
-        return Result(y, (ahead.state, back.state), pull, saved)
+        return Result(y, (ahead.state, back.state), pull, joined([("forward", ahead.saved), ("reverse", flipped)]))
 
 
 def check_distinct(what: str, layers: tuple[Layer, ...]) -> None:

@@ -7,7 +7,7 @@ the backend has a kernel for the cell, ``fused.py`` has its twin.
 from typing import Any
 
 from minirnn.backend import Array
-from minirnn.base import Layer, Reader, Result, Run, State
+from minirnn.base import Later, Layer, Reader, Result, Run, State
 from minirnn.fused import FusedPass
 from minirnn.parameters import Spec
 from minirnn.protocol import Arrays, block_of, recurrent_bias_of, stages_of, units_of
@@ -61,7 +61,8 @@ class Direction(Layer):
         xp, given = p.backend.xp, state is not None
         B = x.shape[1]
         kernels = p.backend.scans(self.cell)
-        one = PlainPass(self, run) if kernels is None else FusedPass(self, run, kernels)
+        rest = not given and not self.trainable_state
+        one = PlainPass(self, run) if kernels is None else FusedPass(self, run, kernels, rest=rest)
         y, final = one.forward(x, state if given else self.initial(B, run), out)
 
         def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
@@ -76,7 +77,7 @@ class Direction(Layer):
                     self.add(f"{name}0", d.sum(0))
             return dx, dstate
 
-        return Result(y, final, pull, one.named() if run.training else {})
+        return Result(y, final, pull, Later(one.named) if run.training else {})
 
     def add(self, name: str, gradient: Array) -> None:
         """Add to the gradient of a weight."""

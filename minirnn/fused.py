@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import ALIGNMENT, Array
+from minirnn.backend import Array
 from minirnn.base import Reader, Run
 from minirnn.kernels.cpu.passes import Back, Pass, address
 from minirnn.protocol import Arrays
@@ -17,21 +17,15 @@ from minirnn.scan import flip, turned
 
 CHUNK = 1 << 15  # entries of P that are computed at once: they are still in the second cache when they are used
 ROWS = 256  # of x, whose part of the weights' gradients is added at once, for the same reason
-LINE = 16  # entries, a cache line or two: so many more make sure that there is a line to begin on
 PLANS = 64  # that a model keeps
 NO_PASS, NO_BACK = Pass(*[0] * len(Pass._fields)), Back(*[0] * len(Back._fields))
-X, INDICES, LENGTHS, H0, C0, Y, G, U, C, M, WORK = (
-    Pass._fields.index(name) for name in ("x", "indices", "lengths", "h0", "c0", "y", "G", "u", "c", "m", "work")
+X, INDICES, LENGTHS, H0, C0, REST, Y, G, U, C, M, WORK = (
+    Pass._fields.index(name)
+    for name in ("x", "indices", "lengths", "h0", "c0", "rest", "y", "G", "u", "c", "m", "work")
 )
 DY, Z, STEPS, DH, DC, DP, DX, BACK_WORK = (
     Back._fields.index(name) for name in ("dy", "Z", "dy_steps", "dh", "dc", "dP", "dx", "work")
 )
-
-
-def next_line(a: Array) -> int:
-    """Where the first cache line of a vector begins."""
-    place = address(a)
-    return place + -place % ALIGNMENT
 
 
 class Plan:
@@ -97,7 +91,7 @@ class Plan:
         """Entries that a pass works in; as many forward as backward, where both come, so that one block serves both."""
         ahead: int = self.packed + threads * self.share
         back: int = self.dP + self.packed_back + threads * self.share_back
-        return LINE + (max(ahead, back) if self.save else ahead)
+        return max(ahead, back) if self.save else ahead
 
 
 def plan_for(layer: Any, kernels: Any, T: int, B: int, row: int, *, integers: bool, save: bool, reverse: bool) -> Plan:
@@ -113,11 +107,11 @@ def plan_for(layer: Any, kernels: Any, T: int, B: int, row: int, *, integers: bo
 
 
 class FusedPass:
-    """One forward of a direction by kernels, and what its backward needs."""
+    """One forward of a direction by kernels, and what its backward needs; with ``rest``, from a state of zeros."""
 
-    def __init__(self, layer: Any, run: Run, kernels: Any) -> None:
-        self.layer, self.run, self.kernels = layer, run, kernels
-        self.backend, self.dtype = run.parameters.backend, run.parameters.dtype
+    def __init__(self, layer: Any, run: Run, kernels: Any, *, rest: bool) -> None:
+        self.layer, self.run, self.kernels, self.rest = layer, run, kernels, rest
+        self.lend, self.dtype = kernels.LEASES, run.parameters.dtype
         self.cell: str = layer.cell.__name__
         # kernels read a reverse direction's steps last to first; with lengths, each row is turned within its own
         self.flipped = layer.reverse and run.past is not None
@@ -128,30 +122,33 @@ class FusedPass:
 
     def forward(self, x: Array, state: Arrays, out: Array | None) -> tuple[Array, Arrays]:
         """y, in ``out`` if that is given, and the final state."""
-        layer, kernels, empty, save, dtype = self.layer, self.kernels, self.backend.empty, self.run.training, self.dtype
+        layer, kernels, lend, save, dtype = self.layer, self.kernels, self.lend, self.run.training, self.dtype
         (T, B), H = x.shape[:2], layer.hidden_size
         if self.flipped:
             x = flip(x, self.run)
         integers = x.dtype.kind in "iu"
         self.x = np.ascontiguousarray(x, np.int64 if integers else dtype)
-        self.y = y = empty((T, B, H), dtype) if self.flipped or out is None else out
-        self.state = tuple(np.array(s, dtype, order="C") if save else np.ascontiguousarray(s) for s in state)
+        self.y = y = lend.empty((T, B, H), dtype) if self.flipped or out is None else out
+        if not self.rest:
+            state = tuple(np.array(s, dtype, order="C") if save else np.ascontiguousarray(s) for s in state)
+        self.state = state
         self.plan = plan = plan_for(
             layer, kernels, T, B, row_stride(y), integers=integers, save=save, reverse=self.reverse
         )
         threads = kernels.threads_over_time(plan.operations, B, plan.step)
-        self.memory, work = empty((plan.memory,), dtype), empty((plan.room(threads),), dtype)
+        self.lease, work = lend.room(plan.memory, dtype), lend.room(plan.room(threads), dtype)
         self.told = told = plan.told[:]
-        place, item = address(self.memory), dtype.itemsize
+        place, item = self.lease.start, dtype.itemsize
         beside = place + plan.gates * item
-        told[INDICES if integers else X], told[Y], told[WORK] = address(self.x), address(y), next_line(work)
-        told[G], told[H0] = place if plan.gates else told[Y], address(self.state[0])
+        told[INDICES if integers else X], told[Y], told[WORK] = address(self.x), address(y), work.start
+        told[G], told[H0] = place if plan.gates else told[Y], address(state[0])
+        told[REST] = self.rest
         if self.lengths is not None:
             told[LENGTHS] = address(self.lengths)
         if plan.gru:
             told[U] = beside
         elif plan.lstm:
-            told[C0], told[C], told[M] = address(self.state[1]), beside, beside + plan.beside * item
+            told[C0], told[C], told[M] = address(state[1]), beside, beside + plan.beside * item
         if B:
             kernels.forward(self.cell, dtype, told, threads, plan.operations)
         last = 0 if self.reverse else T - 1
@@ -166,18 +163,18 @@ class FusedPass:
 
     def backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
         """The gradients of x, None for integers, and of the initial state; adds those of the weights."""
-        kernels, empty, dtype, plan = self.kernels, self.backend.empty, self.dtype, self.plan
+        kernels, lend, dtype, plan = self.kernels, self.lend, self.dtype, self.plan
         T, B = plan.T, plan.B
         given = np.zeros((1, B, plan.H), dtype) if dy is None else flip(dy, self.run) if self.flipped else dy
         given = evenly_spaced(given)
         initial = tuple(np.array(d, dtype, order="C") for d in dstate)  # the kernel replaces them
-        dx = None if self.x.dtype.kind in "iu" else empty(self.x.shape, dtype)
+        dx = None if self.x.dtype.kind in "iu" else lend.empty(self.x.shape, dtype)
         operations = 2 * plan.operations
         threads = kernels.threads_over_time(operations, B, plan.step)
-        work = empty((plan.room(threads),), dtype)
+        work = lend.room(plan.room(threads), dtype)
         back = plan.back[:]
         back[DY], back[Z], back[STEPS] = address(given), row_stride(given), 0 if dy is None else T
-        back[BACK_WORK], back[DH] = next_line(work), address(initial[0])
+        back[BACK_WORK], back[DH] = work.start, address(initial[0])
         back[DP] = back[BACK_WORK] + (plan.packed_back + threads * plan.share_back) * dtype.itemsize
         if plan.lstm:
             back[DC] = address(initial[1])
@@ -186,6 +183,12 @@ class FusedPass:
         if B:
             kernels.backward(self.cell, dtype, self.told + back, threads, operations)
         return (flip(dx, self.run) if self.flipped and dx is not None else dx), initial
+
+    @property
+    def memory(self) -> Array:
+        """What kernels have saved, as one vector."""
+        saved: Array = self.lease.array((self.plan.memory,), self.dtype)
+        return saved
 
     def _saved(self, k: int) -> Array:
         """The k-th (slots, B, H) array after the gates."""

@@ -23,7 +23,8 @@ def grad_norm(model: Layer) -> float:
 
     Raises NonFiniteGradientError where it is not finite.  Scaled by the largest entry, so that no square overflows.
     """
-    model.check_whole("the gradients' norm")
+    if model.prefix or model.bound.parted:  # else it is as whole as when it was checked last
+        model.check_whole("the gradients' norm")
     parts = [model.grads[s] for s in model.bound.trainable()]
     xp, fused = model.bound.backend.xp, model.bound.backend.fused("norm")
     if fused:
@@ -122,12 +123,15 @@ class Optimizer:
             norm = grad_norm(model)
         scale = self.clip / norm if self.clip is not None and norm > self.clip else 1.0
         self.steps += 1
+        clean = not model.bound.frozen
         for s in model.bound.trainable():
             w, g, state = model.weights[s], model.grads[s], {name: a[s] for name, a in self.state.items()}
             if not self._fused_update(w, g, lr, scale, state):
                 g *= scale
                 self._update(w, g, lr, state)
-        model.zero_grads()
+                clean = False
+        if not clean:
+            model.zero_grads()
         model.bound.updates += 1
         return norm
 
@@ -135,7 +139,7 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__} does not define _update")
 
     def _fused_update(self, w: Array, g: Array, lr: float, scale: float, state: dict[str, Array]) -> bool:
-        """``_update`` with ``scale`` times ``g``, by a compiled twin; False where there is none."""
+        """``_update`` with ``scale`` times ``g``, then 0 into ``g``, by a compiled twin; False where there is none."""
         return False
 
 

@@ -86,8 +86,8 @@ class Parameters:
     cut from them when asked for, so that copies and pickles of a model keep weights and views together.
 
     ``seed`` and ``calls``, the number of training forwards so far, determine dropout's masks; ``updates`` counts how
-    often an optimiser or ``init`` changed the weights; ``frozen`` names what optimisers leave alone; ``prepared`` is
-    what a backend works out once for these vectors.
+    often an optimiser or ``init`` changed the weights; ``frozen`` names what optimisers leave alone; ``parted`` says
+    that a layer has gone to another model since; ``prepared`` is what a backend works out once for these vectors.
     """
 
     def __init__(self, specs: dict[str, Spec], backend: Backend, dtype: np.dtype[Any]) -> None:
@@ -98,6 +98,7 @@ class Parameters:
         self.grads = backend.zeros(size, dtype)
         self._locate()
         self.frozen: set[str] = set()
+        self.parted = False
         self.seed = self.calls = self.updates = 0
 
     def __getstate__(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from minirnn.backend import Array
-from minirnn.base import Layer, Pull, Reader, Result, Run, State, check_size
+from minirnn.base import Layer, Pull, Result, Run, Saved, State, check_size, joined
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell, split
 from minirnn.direction import Direction
 from minirnn.layers import check_probability, drop
@@ -116,7 +116,7 @@ class Recurrent(Layer):
         backend, n = run.parameters.backend, self.num_directions
         rows = self._per_direction(state)
         pulls: list[tuple[list[Pull], Pull]] = []
-        saved: dict[str, Reader] = {}
+        kept: list[tuple[str, Saved]] = []
         finals: list[State] = []
         for layer in range(self.num_layers):
             here = range(layer * n, (layer + 1) * n)
@@ -136,9 +136,8 @@ class Recurrent(Layer):
             x = dropped.y
             if run.training:
                 pulls.append(([r.pull for r in results], dropped.pull))
-                for i, result in zip(here, results, strict=True):
-                    saved |= {f"{self.names[i]}.{name}": read for name, read in result.saved.items()}
-                saved |= {f"{layer}.dropout.{name}": read for name, read in dropped.saved.items()}
+                kept += [(self.names[i], result.saved) for i, result in zip(here, results, strict=True)]
+                kept.append((f"{layer}.dropout", dropped.saved))
 
         def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
             dfinals = self._per_direction(dstate)
@@ -155,7 +154,7 @@ class Recurrent(Layer):
                     dy += part
             return dy, self._stacked(dinitials, backend.xp)
 
-        return Result(x, self._stacked(finals, backend.xp), pull, saved)
+        return Result(x, self._stacked(finals, backend.xp), pull, joined(kept))
 
     def _per_direction(self, state: State) -> list[Arrays | None]:
         if state is None:

@@ -69,6 +69,7 @@ class ShortCall:
             space = idle.pop()
         except IndexError:
             space = Workspace(self, T, B)
+        rest = given is None
         h0, c0 = (space.zeros, space.zeros) if given is None else (given[0], given[-1])
         h = np.empty(shape, dtype)
         c = np.empty(shape, dtype) if self.states == 2 else h
@@ -82,7 +83,7 @@ class ShortCall:
                 if side == 0:
                     below, y = y, np.empty((T, B, self.directions * self.hidden_size), dtype)
                 columns = side * self.hidden_size * dtype.itemsize
-                short(below, h0, c0, y, columns, h, c, k, self.in_place, told, box, self.function, most, patience)
+                short(below, h0, c0, rest, y, columns, h, c, k, self.in_place, told, box, self.function, most, patience)
         finally:
             kernels.leave(box)
         idle.append(space)

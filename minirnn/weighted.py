@@ -100,6 +100,7 @@ class Weighted:
         """Give this layer, and all in it, the parameters laid out for it; a backward pending on others is an error."""
         if self.parameters is not None and self.parameters is not parameters:
             self.parameters.updates += 1
+            self.parameters.parted = True
         self.parameters, self.prefix = parameters, prefix
         for name, child in self.children().items():
             child.bind(parameters, f"{prefix}{name}.")

@@ -19,6 +19,7 @@ from importlib import import_module
 from itertools import pairwise
 from math import prod
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -262,7 +263,12 @@ def test_the_number_of_threads_may_change_at_any_moment(eager: None, monkeypatch
         made.append(raw[prod(shape) :])
         return raw[: prod(shape)].reshape(shape)
 
+    def lease(size: int, dtype: np.dtype[Any]) -> Any:
+        vector = empty((size,), dtype)
+        return SimpleNamespace(start=vector.ctypes.data, array=lambda shape, _: vector.reshape(shape))
+
     monkeypatch.setattr(runtime.LEASES, "empty", empty)
+    monkeypatch.setattr(runtime.LEASES, "room", lease)
     set_num_threads(1)
     y, final, backward = model.forward(x)
     dx, dstate = backward(dy)

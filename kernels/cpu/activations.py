@@ -42,15 +42,21 @@ def exp(a):
 
 
 @inline
-def tanh(a):
-    """The hyperbolic tangent, E / (E + 2) with E = exp(2a) - 1, which is as exact near 0 as far from it."""
-    limit = 9.2 if is_single(a) else 19.2  # where tanh has become 1
-    power, rest = expm1_parts(2.0 * at_least(at_most(a, limit), -limit))
+def tanh_of_half(a):
+    """tanh(a / 2) = E / (E + 2) with E = exp(a) - 1, which is as exact near 0 as far from it."""
+    limit = 18.4 if is_single(a) else 38.4  # where it has become 1
+    power, rest = expm1_parts(at_least(at_most(a, limit), -limit))
     E = power * rest + (power - 1.0)
     return E / (E + 2.0)
 
 
 @inline
+def tanh(a):
+    """The hyperbolic tangent."""
+    return tanh_of_half(2.0 * a)
+
+
+@inline
 def sigmoid(a):
     """The logistic sigmoid, σ(a) = 1 / (1 + exp(-a)), as tanh, as in ``cells.py``."""
-    return 0.5 * tanh(0.5 * a) + 0.5
+    return 0.5 * tanh_of_half(a) + 0.5

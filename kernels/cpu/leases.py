@@ -1,8 +1,9 @@
 """Memory that is used again: large arrays on loan from a pool, returned when nothing refers to them.
 
-A fresh array of some megabytes costs its page faults every time it is made.  Here every array carries its lease as
-NumPy base; views share it.  When the last of them is gone, and only then, the memory goes back to the pool.  So a pass
-forward keeps what it borrowed until its pass backward is released, whatever other passes do meanwhile.
+A fresh array of some megabytes costs its page faults every time it is made.  Here memory is a ``Lease``, and an array
+in it carries the lease as NumPy base; views share it.  When the last of them is gone, and only then, the memory goes
+back to the pool.  So a pass forward keeps what it borrowed until its pass backward is released, whatever other passes
+do meanwhile.
 """
 
 import os
@@ -28,14 +29,18 @@ class Block(NamedTuple):
 
 
 class Lease:
-    """The base of an array on loan: gives its block back when the array and all its views are gone."""
+    """Memory on loan, from ``start`` on: given back when this and all arrays in it are gone."""
 
-    __slots__ = ("__array_interface__", "_block", "_returned")
-    backend = "numba"  # whose array this is: what is computed from it alone can be computed there too
+    __slots__ = ("__array_interface__", "_block", "_returned", "start")
+    backend = "numba"  # whose arrays these are: what is computed from them alone can be computed there too
 
-    def __init__(self, block: Block, shape: tuple[int, ...], dtype: Any, returned: deque[Block]) -> None:
-        self._block, self._returned = block, returned
-        self.__array_interface__ = {"data": (block.start, False), "shape": shape, "typestr": dtype.str, "version": 3}
+    def __init__(self, block: Block, returned: deque[Block]) -> None:
+        self._block, self._returned, self.start = block, returned, block.start
+
+    def array(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """An array in this memory, from its start on."""
+        self.__array_interface__ = {"data": (self.start, False), "shape": shape, "typestr": dtype.str, "version": 3}
+        return np.asarray(self)
 
     def __del__(self) -> None:
         self._returned.append(self._block)
@@ -58,12 +63,16 @@ class Leases:
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """An uninitialised array; one that is not small starts on a cache line."""
-        size = prod(shape) * dtype.itemsize
-        if size < SMALL:
+        size = prod(shape)
+        if size * dtype.itemsize < SMALL:
             return np.empty(shape, dtype)
+        return self.room(size, dtype).array(shape, dtype)
+
+    def room(self, size: int, dtype: Any) -> Lease:
+        """Memory for so many entries, which starts on a cache line."""
         with self._lock:
-            block = self._take(size)
-        return np.asarray(Lease(block, shape, dtype, self._returned))
+            block = self._take(max(size * dtype.itemsize, ALIGNMENT))
+        return Lease(block, self._returned)
 
     def _take(self, size: int) -> Block:
         while self._returned:

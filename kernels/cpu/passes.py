@@ -37,6 +37,7 @@ class Pass(NamedTuple):
     v: int  # (H), the bias of a product that is kept apart
     h0: int  # (B, H)
     c0: int  # (B, H)
+    rest: int  # 1 where h0 is 0, and the first step's product with U need not be computed
     y: int  # (T, B, Y) from the first of h's columns on
     Y: int
     G: int  # (T or chunk, B, stride): P, then the gates

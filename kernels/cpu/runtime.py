@@ -137,7 +137,7 @@ def _product(
     K, N, dtype, backward = *W.shape, x.dtype, dx is not None
     size, work = share(max(K, N), dtype), 2.0 * (1 + backward) * len(x) * K * N
     count = threads(work)
-    space = LEASES.empty(((packed(N, K, dtype) if backward else packed(K, N, dtype)) + count * size,), dtype)
+    space = LEASES.room((packed(N, K, dtype) if backward else packed(K, N, dtype)) + count * size, dtype)
     a = products.Product(
         rows=len(x),
         K=K,
@@ -150,7 +150,7 @@ def _product(
         dx=0 if dx is None else address(dx),
         dW=0 if dW is None else address(dW),
         db=0 if db is None else address(db),
-        work=address(space),
+        work=space.start,
         share=size,
     )
     run(products.backward if backward else products.forward, dtype, a, work, count)
@@ -191,14 +191,14 @@ def cross_entropy(logits: Array, targets: Array, scale: float) -> tuple[Array, A
 
 def norm(g: Array) -> float | None:
     """√Σ g² of a contiguous vector, or None where the squares leave the range of its dtype."""
-    sums = np.empty(-(-g.size // updates.BLOCK))
+    sums = np.empty(-(-g.size // updates.BLOCK) + 1)
     run(updates.squares, g.dtype, updates.Squares(g.size, address(g), address(sums)), 10 * g.size)
-    found = float(np.sum(sums)) ** 0.5
+    found = float(sums[-1]) ** 0.5
     return found if 1e-10 < found < 1e15 else None
 
 
 def descend(w: Array, g: Array, rate: float) -> None:
-    """w -= rate · g."""
+    """w -= rate · g;  g = 0."""
     run(updates.descend, w.dtype, updates.Step(w.size, address(w), address(g), bits(rate)), 10 * w.size)
 
 
@@ -210,7 +210,7 @@ def add_rows(out: Array, index: Array, rows: Array) -> None:
 
 
 def adam(w: Array, g: Array, m: Array, v: Array, **numbers: float) -> None:
-    """Adam's step: see ``updates.adam`` for the numbers."""
+    """Adam's step, and g = 0: see ``updates.adam`` for the numbers."""
     places = {name: address(a) for name, a in (("w", w), ("g", g), ("m", m), ("v", v))}
     values = {name: bits(number) for name, number in numbers.items()}
     run(updates.adam, w.dtype, updates.Step(n=w.size, **places, **values), 20 * w.size)

@@ -33,7 +33,9 @@ PAGE = 4096  # bytes; rows so far apart, or a multiple of it, share their places
 COPIED = 64  # rows that are copied at once
 PASS_BYTES = 8 * len(Pass._fields)
 read_pass, read_back = reader(Pass), reader(Back)
-X, Y, G, H0, C0, LAST, C, TURN = (Pass._fields.index(name) for name in ("x", "y", "G", "h0", "c0", "last", "c", "turn"))
+X, Y, G, H0, C0, REST, LAST, C, TURN = (
+    Pass._fields.index(name) for name in ("x", "y", "G", "h0", "c0", "rest", "last", "c", "turn")
+)
 
 
 @inline
@@ -163,6 +165,7 @@ def make_forward(cell, step, gates, apart):
                 now = T - 1 - t if a.reverse else t
                 before = now + 1 if a.reverse else now - 1
                 slot, kept, old = (now, now, before) if a.slots == T else (now - start // B, 0, 0)
+                terms = H if t or not a.rest else 0
                 h, ldh = (at(y, (before * B + first) * Y), Y) if t else (at(numbers(a.h0, like), first * H), H)
                 c = at(numbers(a.c, like), (old * B + first) * H) if t else at(numbers(a.c0, like), first * H)
                 g, u = at(G, (slot * B + first) * stride), at(numbers(a.u, like), (kept * B + first) * H)
@@ -173,12 +176,26 @@ def make_forward(cell, step, gates, apart):
                     count = right - left if by_units else joint
                     block, panel = at(g, shift), at(packed_U, shift // width * next_U)
                     uncrowded(
-                        h, ldh, panel, line_U, next_U, H, count, block, stride, block, stride, rows, own, a.share, t & 1
+                        h,
+                        ldh,
+                        panel,
+                        line_U,
+                        next_U,
+                        terms,
+                        count,
+                        block,
+                        stride,
+                        block,
+                        stride,
+                        rows,
+                        own,
+                        a.share,
+                        t & 1,
                     )
                 if apart and not alone:
                     bias, panel, count = at(v, left), at(packed_V, left // width * next_U), right - left
                     uncrowded(
-                        h, ldh, panel, line_U, next_U, H, count, bias, 0, at(u, left), H, rows, own, a.share, t & 1
+                        h, ldh, panel, line_U, next_U, terms, count, bias, 0, at(u, left), H, rows, own, a.share, t & 1
                     )
                 h1 = at(y, (now * B + first) * Y)
                 c1 = at(numbers(a.c, like), (kept * B + first) * H)
@@ -280,7 +297,7 @@ def make_backward(cell, unstep, gates, apart):
                 add_columns(x, a, start * B, count, dP, wide, 0, 0, N, dW, db, N, own, part, parts)
             # dU += Σ h[t-1]ᵀ dQ[t]; before the first step stands h0
             edge = B if t0 == 0 else 0
-            if edge:
+            if edge and not a.rest:
                 slot = many - 1 if a.reverse else 0
                 dQ = at(dP, slot * B * wide + q)
                 add_transposed_product(numbers(a.h0, like), H, H, dQ, wide, low_U, high_U, B, dU, N, own)
@@ -329,13 +346,13 @@ BACKWARD = {name: make_backward(name, unstep, gates, apart) for name, (_, unstep
 
 
 @entry("short")
-def short(x, h0, c0, y, side, h, c, k, in_place, told, box, function, most, patience):
+def short(x, h0, c0, rest, y, side, h, c, k, in_place, told, box, function, most, patience):
     """A forward kernel on arrays, for inference: the direction of a layer whose states are the ``k``-th.
 
-    ``told`` (int64) lacks the addresses of the arrays; the direction's columns of y begin ``side`` bytes on.  ``box``
-    and what follows are for ``lead``.
+    ``told`` (int64) lacks the addresses of the arrays; ``rest`` says that h0 is 0; the direction's columns of y begin
+    ``side`` bytes on.  ``box`` and what follows are for ``lead``.
     """
-    told[TURN] = 1 - told[TURN]
+    told[TURN], told[REST] = 1 - told[TURN], rest
     told[X], told[Y] = address(x), address(y) + side
     told[H0], told[C0], told[LAST], told[C] = address(h0[k]), address(c0[k]), address(h[k]), address(c[k])
     if in_place:

@@ -1,10 +1,14 @@
-"""The twins of what optimisers do to the flat vectors: one pass over each, in fixed blocks."""
+"""The twins of what optimisers do to the flat vectors: one pass over each, in fixed blocks.
+
+A step's kernel leaves zeros in the gradients it has used.
+"""
 
 from math import sqrt
 from typing import NamedTuple
 
 from minirnn.kernels.cpu.compiling import kernel
 from minirnn.kernels.cpu.rows import add_row, begin
+from minirnn.kernels.cpu.team import barrier
 from minirnn.kernels.cpu.vectors import (
     at,
     get,
@@ -18,6 +22,7 @@ from minirnn.kernels.cpu.vectors import (
     square_root,
     store,
     total,
+    zero,
 )
 
 BLOCK = 4096  # entries whose squares are added up in the vectors' own dtype; blocks are added in float64
@@ -28,7 +33,7 @@ class Squares(NamedTuple):
 
     n: int
     g: int  # (n)
-    sums: int  # (blocks) float64 to fill
+    sums: int  # (blocks + 1) float64 to fill: of each block, then of all
 
 
 class Step(NamedTuple):
@@ -64,7 +69,7 @@ read_squares, read_step, read_rows = reader(Squares), reader(Step), reader(Added
 
 @kernel("squares")
 def squares(like, told, part, parts, sync):
-    """The sum of squares of every block of ``g`` to ``sums``."""
+    """The sums of squares of every block of ``g``, and of all blocks, to ``sums``."""
     a = read_squares(told)
     sums, blocks = numbers(a.sums, 1.0), (a.n + BLOCK - 1) // BLOCK
     for k in range(begin(blocks, part, parts), begin(blocks, part + 1, parts)):
@@ -78,19 +83,27 @@ def squares(like, told, part, parts, sync):
             x = load(block, whole, size - whole)
             summed = summed + x * x
         put(total(summed), sums, k)
+    barrier(sync, 0, parts)
+    if part == 0:
+        whole_sum = 0.0
+        for k in range(blocks):
+            whole_sum += get(sums, k)
+        put(whole_sum, sums, blocks)
 
 
 @kernel("descend")
 def descend(like, told, part, parts, sync):
-    """w -= rate · g."""
+    """w -= rate · g;  g = 0."""
     a = read_step(told)
     w, g, n, rate = numbers(a.w, like), numbers(a.g, like), a.n, real(a.rate, like)
-    width = lanes(w)
+    width, zeros = lanes(w), load(g, 0, 0)
     low, high = begin(n // width, part, parts) * width, begin(n // width, part + 1, parts) * width
     for j in range(low, high, width):
         store(load(w, j, None) - rate * load(g, j, None), w, j, None)
+        store(zeros, g, j, None)
     for j in range(n // width * width, n if part == parts - 1 else 0):
         put(get(w, j) - rate * get(g, j), w, j)
+        put(zero(g), g, j)
 
 
 @kernel("add-rows")
@@ -105,7 +118,7 @@ def add_rows(like, told, part, parts, sync):
 
 @kernel("adam")
 def adam(like, told, part, parts, sync):
-    """Adam's step, gradients scaled by ``scale``: see ``minirnn.optim.Adam``.
+    """Adam's step, and g = 0; gradients scaled by ``scale``: see ``minirnn.optim.Adam``.
 
     ``decay`` times w is added to the gradient, w is multiplied by ``shrink``;
     ``rate`` is lr / (1 - β1ᵗ), ``correction`` 1 / (1 - β2ᵗ).
@@ -114,7 +127,7 @@ def adam(like, told, part, parts, sync):
     w, g, m, v, n = numbers(a.w, like), numbers(a.g, like), numbers(a.m, like), numbers(a.v, like), a.n
     scale, decay, shrink, rate = real(a.scale, like), real(a.decay, like), real(a.shrink, like), real(a.rate, like)
     beta1, beta2, eps = real(a.beta1, like), real(a.beta2, like), real(a.eps, like)
-    correction, width = real(a.correction, like), lanes(w)
+    correction, width, zeros = real(a.correction, like), lanes(w), load(g, 0, 0)
     low, high = begin(n // width, part, parts) * width, begin(n // width, part + 1, parts) * width
     for j in range(low, high, width):
         gradient = load(g, j, None) * scale + load(w, j, None) * decay
@@ -122,6 +135,7 @@ def adam(like, told, part, parts, sync):
         second = load(v, j, None) * beta2 + (1.0 - beta2) * gradient * gradient
         store(first, m, j, None)
         store(second, v, j, None)
+        store(zeros, g, j, None)
         store(load(w, j, None) * shrink - rate * first / (square_root(second * correction) + eps), w, j, None)
     for j in range(n // width * width, n if part == parts - 1 else 0):
         gradient = get(g, j) * scale + get(w, j) * decay
@@ -129,4 +143,5 @@ def adam(like, told, part, parts, sync):
         second = get(v, j) * beta2 + (1.0 - beta2) * gradient * gradient
         put(first, m, j)
         put(second, v, j)
+        put(zero(g), g, j)
         put(get(w, j) * shrink - rate * first / (sqrt(second * correction) + eps), w, j)
