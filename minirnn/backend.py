@@ -60,6 +60,13 @@ class Backend:
         """What runs this cell faster than the plain scan, or None."""
         return None
 
+    def check_indices(self, what: str, index: Array, n: int) -> None:
+        """Raise ValueError unless every integer in ``index`` is from 0 to n - 1."""
+        unsigned = index.view(index.dtype.str.replace("i", "u"))  # where those below 0 are large: one look finds both
+        if index.size and int(unsigned.max()) >= n:
+            low, high = int(index.min()), int(index.max())
+            raise ValueError(f"{what} must be from 0 to {n - 1}; got {low if low < 0 else high}")
+
     def add_rows(self, out: Array, index: Array, rows: Array) -> None:
         """``out[index[k]] += rows[k]`` for every k, repeated indices adding up, in an order that is always the same.
 

@@ -203,11 +203,8 @@ class Layer(Weighted):
             past = t >= lengths
             run = run._replace(past=past, flipped=xp.where(past, t, lengths - 1 - t))
             x = blank(x, past)
-        if x.dtype.kind in "iu" and x.size:
-            low, high = int(x.min()), int(x.max())
-            if low < 0 or high >= (self.input_size or 0):
-                wrong = low if low < 0 else high
-                raise ValueError(f"indices must be from 0 to {(self.input_size or 0) - 1}; got {wrong}")
+        if x.dtype.kind in "iu":
+            parameters.backend.check_indices("indices", x, self.input_size or 0)
         state = self.check_state(state, _rows(x))
         if training:
             parameters.calls += 1

@@ -30,11 +30,9 @@ def cross_entropy(logits: Array, targets: Any, mask: Any = None) -> tuple[Any, A
         raise ValueError("cross_entropy expects at least one position that counts; got none")
     if counts is not None:
         targets = xp.where(counts, targets, 0)
-    low, high = int(targets.min()), int(targets.max())
-    if low < 0 or high >= V:
-        raise ValueError(f"targets must be from 0 to {V - 1}; got {low if low < 0 else high}")
-    flat = logits.reshape(-1, V)
-    fused = maker(logits).fused("cross_entropy") if counts is None and flat.flags.c_contiguous else None
+    flat, backend = logits.reshape(-1, V), maker(logits)
+    backend.check_indices("targets", targets, V)
+    fused = backend.fused("cross_entropy") if counts is None and flat.flags.c_contiguous else None
     if fused:
         losses, dlogits = fused(flat, xp.ascontiguousarray(targets.reshape(-1), xp.int64), 1 / N)
         return losses.sum() / N, dlogits.reshape(logits.shape)

@@ -162,6 +162,9 @@ class Parameters:
 
     def trainable(self) -> Iterator[slice]:
         """The stretches of the flat vectors that training changes: everything that is not frozen, gaps included."""
+        if not self.frozen:
+            yield slice(0, len(self.weights))
+            return
         start, end = 0, 0
         for name, slot in self.slots.items():
             if name in self.frozen:
