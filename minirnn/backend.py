@@ -3,18 +3,19 @@
 import os
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from importlib.util import find_spec
-from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minirnn import cells
-from minirnn.kernels.cpu.passes import CELLS
+from minirnn.kernels.cpu.passes import CELLS, address
 
 Array: TypeAlias = NDArray[Any]
 
+ONE_HOT = 1 << 24  # entries of the one-hot vectors that are made at once
 ALIGNMENT = 64  # bytes: one cache line, and the widest vector register
 
 
@@ -27,8 +28,14 @@ class Backend:
     """
 
     name: str
-    xp: ModuleType
+    library: str  # the module that makes its arrays
     dtypes: tuple[str, ...]
+    on_device = False  # whether arrays are out of the host's reach: to read a number, it must wait for them
+
+    @cached_property
+    def xp(self) -> Any:
+        """The array namespace."""
+        return import_module(self.library)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles of a model name its backend; a module cannot be copied."""
@@ -40,6 +47,14 @@ class Backend:
         raw: Array = self.xp.zeros(size + room, dtype)
         start = -raw.ctypes.data % ALIGNMENT // dtype.itemsize
         return raw[start : start + size]
+
+    def address(self, a: Array) -> int:
+        """Where an array's first entry lies in memory."""
+        return address(a)
+
+    def host(self, a: Array) -> Array:
+        """The array as NumPy's, copied from the device if it is there."""
+        return np.asarray(a)
 
     def locked(self, a: Array) -> Array:
         """A view of ``a`` that cannot be written, where the library has such views."""
@@ -59,13 +74,6 @@ class Backend:
     def scans(self, cell: Any) -> Any:
         """What runs this cell faster than the plain scan, or None."""
         return None
-
-    def check_indices(self, what: str, index: Array, n: int) -> None:
-        """Raise ValueError unless every integer in ``index`` is from 0 to n - 1."""
-        unsigned = index.view(index.dtype.str.replace("i", "u"))  # where those below 0 are large: one look finds both
-        if index.size and int(unsigned.max()) >= n:
-            low, high = int(index.min()), int(index.max())
-            raise ValueError(f"{what} must be from 0 to {n - 1}; got {low if low < 0 else high}")
 
     def add_rows(self, out: Array, index: Array, rows: Array) -> None:
         """``out[index[k]] += rows[k]`` for every k, repeated indices adding up, in an order that is always the same.
@@ -108,10 +116,59 @@ class NumbaBackend(Backend):
         return self._runtime if name in CELLS and getattr(cells, name) is cell else None
 
 
-NUMPY = Backend("numpy", np, ("float32", "float64", "complex128"))
-NUMBA = NumbaBackend("numba", np, ("float32", "float64"))
+class CupyBackend(Backend):
+    """CuPy arrays on a GPU, and the plain equations: every line of them is a kernel of CuPy's or a product of cuBLAS.
 
-BACKENDS = {"numpy": NUMPY, "numba": NUMBA}
+    Nothing here waits for the device.
+    """
+
+    on_device = True
+
+    def zeros(self, size: int, dtype: np.dtype[Any]) -> Array:
+        a: Array = self.xp.zeros(size, dtype)  # CuPy's memory begins on 512 bytes
+        return a
+
+    def address(self, a: Any) -> int:
+        return int(a.data.ptr)
+
+    def host(self, a: Any) -> Array:
+        return np.asarray(self.xp.asnumpy(a))
+
+    def locked(self, a: Array) -> Array:
+        """``a`` as it is: CuPy has no arrays that cannot be written."""
+        return a
+
+    def add_rows(self, out: Array, index: Array, rows: Array) -> None:
+        """By products with the rows' one-hot vectors, which add up in one order; atomic additions would not."""
+        V, chunk = len(out), max(1, ONE_HOT // max(1, len(out)))
+        symbols = self.xp.arange(V, dtype=index.dtype)
+        for k in range(0, len(index), chunk):
+            marks = (symbols[:, None] == index[None, k : k + chunk]).astype(rows.dtype)
+            out += marks @ rows[k : k + chunk]
+
+
+class CudaBackend(CupyBackend):
+    """CuPy arrays, and kernels (``minirnn.kernels.cuda``) for the cells that have some, SGD and Adam."""
+
+    @cached_property
+    def kernels(self) -> Any:
+        """The module that launches them."""
+        return import_module("minirnn.kernels.cuda.launch")
+
+    def fused(self, name: str) -> Any:
+        return getattr(import_module("minirnn.kernels.cuda.updates"), name, None)
+
+    def scans(self, cell: Any) -> Any:
+        name = getattr(cell, "__name__", "")
+        return self.kernels if name in CELLS and getattr(cells, name) is cell else None
+
+
+NUMPY = Backend("numpy", "numpy", ("float32", "float64", "complex128"))
+NUMBA = NumbaBackend("numba", "numpy", ("float32", "float64"))
+CUPY = CupyBackend("cupy", "cupy", ("float32", "float64"))
+CUDA = CudaBackend("cuda", "cupy", ("float32", "float64"))
+
+BACKENDS = {"numpy": NUMPY, "numba": NUMBA, "cupy": CUPY, "cuda": CUDA}
 
 
 def get_backend(name: str, dtype: Any = None) -> Backend:
@@ -130,15 +187,52 @@ def get_backend(name: str, dtype: Any = None) -> Backend:
         raise ValueError(f"backend must be one of {', '.join(['auto', *BACKENDS])}; got {name!r}")
     if name == "numba" and not find_spec("numba"):
         raise ImportError("backend numba needs Numba, which is not installed: pip install 'minirnn[fast]'")
+    if BACKENDS[name].on_device:
+        check_device(name)
     return BACKENDS[name]
 
 
+def check_device(name: str) -> None:
+    """Raise ImportError without CuPy and RuntimeError without a device that it can use."""
+    if not find_spec("cupy"):
+        raise ImportError(f"backend {name} needs CuPy, which is not installed: pip install 'minirnn[cuda13]'")
+    found = devices()
+    if isinstance(found, str):
+        raise RuntimeError(
+            f"backend {name} needs a CUDA device; CuPy {import_module('cupy').__version__} found none: {found}"
+        )
+
+
+def devices() -> int | str:
+    """How many devices CuPy can use, or what it said."""
+    runtime = import_module("cupy").cuda.runtime
+    try:
+        return int(runtime.getDeviceCount()) or "there are 0"
+    except runtime.CUDARuntimeError as error:
+        return str(error)
+
+
 def maker(a: Array) -> Backend:
-    """The backend that lent an array its memory, as the array itself says; numpy for any other."""
+    """The backend that lent an array its memory, as the array itself says; numpy for any other of the host's."""
+    if not isinstance(a, np.ndarray):
+        return CUPY
     base: Any = a
     while isinstance(base, np.ndarray):
         base = base.base
     return BACKENDS.get(getattr(base, "backend", ""), NUMPY)
+
+
+def on_host(a: Any) -> bool:
+    """Whether a number, list or array can be looked at without waiting for a device."""
+    return not hasattr(a, "__cuda_array_interface__")
+
+
+def check_indices(what: str, index: Array, n: int) -> None:
+    """Raise ValueError unless every integer in ``index``, an array of NumPy's, is from 0 to n - 1."""
+    unsigned = index.view(index.dtype.str.replace("i", "u"))  # where those below 0 are large: one look finds both
+    if index.size and int(unsigned.max()) >= n:
+        low, high = int(index.min()), int(index.max())
+        raise ValueError(f"{what} must be from 0 to {n - 1}; got {low if low < 0 else high}")
 
 
 def get_dtype(backend: Backend, dtype: Any) -> np.dtype[Any]:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from minirnn.backend import Array
+from minirnn.backend import Array, check_indices, on_host
 from minirnn.padding import check_lengths
 from minirnn.parameters import Parameters
 from minirnn.weighted import Weighted
@@ -153,7 +153,8 @@ class Layer(Weighted):
         ``x`` is (T, B, features) in the model's dtype, or integers (T, B) where the first layer takes indices (an
         Embedding, or any recurrent layer: a one-hot input is its index).  ``state`` is None (zeros, or the layer's
         trainable initial state) or what an earlier pass returned.  ``lengths`` (B,) says how many steps of each row are
-        valid, in any order of rows, 0 allowed; what is past them is never used.
+        valid, in any order of rows, 0 allowed; what is past them is never used.  On a GPU, arrays of NumPy's are copied
+        there; indices that are there already are not checked.
 
         ``backward`` reads ``x`` again: leave it as it is until then.  A ``y`` that backward needs cannot be written.
         """
@@ -190,21 +191,21 @@ class Layer(Weighted):
         return (y.copy() if y is x else y), final
 
     def _admit(self, x: Any, state: State, lengths: Any, *, training: bool) -> tuple[Array, State, Run]:
-        parameters = self.bound
-        x = self._admit_input(x)
+        parameters, given = self.bound, x
+        x = self._admit_input(given)
         call = parameters.calls
         run = Run(parameters, training, call)
         if lengths is not None:
             if x.ndim < 3 and self.timeless:
                 raise ValueError(f"lengths need x of shape (T, B, features); got shape {x.shape}")
-            lengths = check_lengths(lengths, *x.shape[:2])
             xp = parameters.backend.xp
+            lengths = xp.asarray(check_lengths(lengths, *x.shape[:2]))
             t = xp.arange(x.shape[0])[:, None]
             past = t >= lengths
             run = run._replace(past=past, flipped=xp.where(past, t, lengths - 1 - t))
             x = blank(x, past)
-        if x.dtype.kind in "iu":
-            parameters.backend.check_indices("indices", x, self.input_size or 0)
+        if x.dtype.kind in "iu" and on_host(given):  # to look at those on a device would be to wait for it
+            check_indices("indices", np.asarray(given), self.input_size or 0)
         state = self.check_state(state, _rows(x))
         if training:
             parameters.calls += 1

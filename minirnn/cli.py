@@ -373,6 +373,7 @@ def info(as_json: bool) -> None:  # noqa: FBT001 - click passes options by name
             k: os.environ[k] for k in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS") if k in os.environ
         },
     }
+    record |= _devices()
     if find_spec("numba"):
         with console.status("compiling kernels"):
             record |= _kernels()
@@ -381,6 +382,19 @@ def info(as_json: bool) -> None:  # noqa: FBT001 - click passes options by name
         return
     for name, value in record.items():
         click.echo(f"{name:12} {_words(value) or 'as the libraries choose'}")
+
+
+def _devices() -> dict[str, Any]:
+    """CuPy's version and the devices it can use, or why it can use none."""
+    if not find_spec("cupy"):
+        return {"cupy": "not installed"}
+    import cupy
+
+    found = minirnn.backend.devices()
+    names = [
+        cupy.cuda.runtime.getDeviceProperties(k)["name"].decode() for k in range(found if isinstance(found, int) else 0)
+    ]
+    return {"cupy": cupy.__version__, "devices": names or f"no CUDA device: {found}"}
 
 
 def _kernels() -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """One recurrent layer in one direction: the products around the scan over time, and the gradients of its weights.
 
 A ``Pass`` is one forward and what its backward needs.  The plain one is here, over any cell and on any backend; where
-the backend has a kernel for the cell, ``fused.py`` has its twin.
+the backend has a kernel for the cell, ``fused.py`` has its twin, on a GPU ``cudapass.py``.
 """
 
 from typing import Any
 
 from minirnn.backend import Array
 from minirnn.base import Later, Layer, Reader, Result, Run, State
+from minirnn.cudapass import CudaPass
 from minirnn.fused import FusedPass
 from minirnn.parameters import Spec
 from minirnn.protocol import Arrays, block_of, recurrent_bias_of, stages_of, units_of
@@ -44,7 +45,7 @@ class Direction(Layer):
 
     def remarks(self) -> list[str]:
         backend = self.bound.backend if self.parameters else None
-        if backend is None or backend.name == "numpy" or backend.scans(self.cell):
+        if backend is None or backend.name in ("numpy", "cupy") or backend.scans(self.cell):
             return []
         name = getattr(self.cell, "__name__", type(self.cell).__name__)
         return [f"{name} has no kernel on backend {backend.name}: it runs by its plain equations"]
@@ -61,8 +62,13 @@ class Direction(Layer):
         xp, given = p.backend.xp, state is not None
         B = x.shape[1]
         kernels = p.backend.scans(self.cell)
-        rest = not given and not self.trainable_state
-        one = PlainPass(self, run) if kernels is None else FusedPass(self, run, kernels, rest=rest)
+        one: PlainPass | FusedPass | CudaPass
+        if kernels is None:
+            one = PlainPass(self, run)
+        elif p.backend.on_device:
+            one = CudaPass(self, run, kernels)
+        else:
+            one = FusedPass(self, run, kernels, rest=not given and not self.trainable_state)
         y, final = one.forward(x, state if given else self.initial(B, run), out)
 
         def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:

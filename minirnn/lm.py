@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from minirnn.backend import Array
+from minirnn.backend import Array, maker
 from minirnn.base import Layer
 from minirnn.compose import Bidirectional, Sequential
 from minirnn.direction import Direction
@@ -155,7 +155,8 @@ class LanguageModel:
             if not (counts & chosen).any():  # a text so short that only padding was masked
                 chosen[0, 0], x[0, 0] = True, len(self.vocab)
             counts &= chosen
-        total, state = 0.0, None
+        total: Any = 0.0
+        state = None
         with np.errstate(over="ignore", invalid="ignore"):  # a diverged model has perplexity inf or NaN
             for t in range(0, len(x), WINDOW):
                 part = slice(t, t + WINDOW)
@@ -163,8 +164,8 @@ class LanguageModel:
                 logits, state = self.network(x[part], state, lengths=np.clip(lengths - t, 0, len(x[part])))
                 if counts[part].any():
                     loss, _ = cross_entropy(logits, y[part], counts[part])
-                    total += float(loss) * int(counts[part].sum())
-            return float(np.exp(total / int(counts.sum())))
+                    total = total + loss.astype("float64") * int(counts[part].sum())  # on a GPU it stays there
+            return float(np.exp(float(total) / int(counts.sum())))
 
     # ------------------------------------------------------------------ writing
 
@@ -236,7 +237,7 @@ class LanguageModel:
 
     def _known(self, logits: Array) -> Array:
         """Logits (B, V) with the unknown symbol ruled out."""
-        logits = np.array(logits)
+        logits = np.array(maker(logits).host(logits))
         if not np.isfinite(logits).all():
             raise ArithmeticError("the model's logits are not finite: its weights have diverged")
         logits[:, 0] = -np.inf

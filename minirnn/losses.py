@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array, maker
+from minirnn.backend import Array, check_indices, maker, on_host
 
 
 def cross_entropy(logits: Array, targets: Any, mask: Any = None) -> tuple[Any, Array]:
@@ -20,26 +20,30 @@ def cross_entropy(logits: Array, targets: Any, mask: Any = None) -> tuple[Any, A
     The softmax is shifted by the largest logit's real part, so that neither large nor complex logits disturb it.
     """
     xp = _namespace("logits", logits)
-    V = logits.shape[-1]
-    targets = _integers(xp, targets)
+    V, looked_at = logits.shape[-1], on_host(targets) and on_host(mask)
+    lib = np if looked_at else xp  # what is on a device stays there, unchecked: to look at it would be to wait for it
+    targets = _integers(lib, targets)
     if targets.shape != logits.shape[:-1]:
         raise ValueError(f"targets must have shape {logits.shape[:-1]}, logits' without the last; got {targets.shape}")
-    counts = _mask(xp, mask, targets.shape)
-    N = targets.size if counts is None else int(counts.sum())
-    if N == 0:
-        raise ValueError("cross_entropy expects at least one position that counts; got none")
+    counts = _mask(lib, mask, targets.shape)
+    N = targets.size if counts is None else counts.sum()
     if counts is not None:
-        targets = xp.where(counts, targets, 0)
-    flat, backend = logits.reshape(-1, V), maker(logits)
-    backend.check_indices("targets", targets, V)
-    fused = backend.fused("cross_entropy") if counts is None and flat.flags.c_contiguous else None
+        targets = lib.where(counts, targets, 0)
+    if looked_at:
+        if N == 0:
+            raise ValueError("cross_entropy expects at least one position that counts; got none")
+        check_indices("targets", targets, V)
+        targets, counts = xp.asarray(targets), None if counts is None else xp.asarray(counts)
+        N = int(N)
+    flat = logits.reshape(-1, V)
+    fused = maker(logits).fused("cross_entropy") if counts is None and flat.flags.c_contiguous else None
     if fused:
         losses, dlogits = fused(flat, xp.ascontiguousarray(targets.reshape(-1), xp.int64), 1 / N)
         return losses.sum() / N, dlogits.reshape(logits.shape)
     if counts is not None:  # what does not count may be NaN
         flat = xp.where(counts.reshape(-1, 1), flat, flat.dtype.type(0))
     place = (xp.arange(len(flat)), targets.reshape(-1))
-    with xp.errstate(over="ignore"):  # further apart than the dtype reaches: -inf, whose exp is 0
+    with np.errstate(over="ignore"):  # further apart than the dtype reaches: -inf, whose exp is 0
         shifted = flat - flat.real.max(axis=1, keepdims=True)
     dlogits = xp.exp(shifted)
     total = dlogits.sum(axis=1, keepdims=True)
@@ -70,12 +74,14 @@ def mse(y: Array, target: Any, mask: Any = None) -> tuple[Any, Array]:
     N = y.size
     if mask is not None:
         ndim = np.ndim(mask)
-        counts = _mask(xp, mask, y.shape[:ndim])
+        lib = np if on_host(mask) else xp
+        counts = _mask(lib, mask, y.shape[:ndim])
         assert counts is not None  # for the type checker: there was a mask
         counts = counts.reshape(counts.shape + (1,) * (y.ndim - ndim))
-        N = int(counts.sum()) * (y.size // max(1, counts.size))
+        N = counts.sum() * (y.size // max(1, counts.size))
+        N, counts = int(N) if lib is np else N, xp.asarray(counts)
         difference = xp.where(counts, difference, difference.dtype.type(0))
-    if N == 0:
+    if isinstance(N, int) and N == 0:
         raise ValueError("mse expects at least one entry that counts; got none")
     return (difference * difference).sum() / N, difference * (2 / N)
 

@@ -9,13 +9,11 @@ import numpy as np
 
 from minirnn.backend import Array
 from minirnn.base import Layer
+from minirnn.ondevice import NonFiniteGradientError as NonFiniteGradientError
+from minirnn.ondevice import Norm, decide
 from minirnn.schedules import constant
 
 Schedule: TypeAlias = Callable[[int], float]
-
-
-class NonFiniteGradientError(ArithmeticError):
-    """A gradient is infinite or not a number; the message names the weight.  The step has changed nothing."""
 
 
 def grad_norm(model: Layer) -> float:
@@ -41,12 +39,24 @@ def grad_norm(model: Layer) -> float:
     return float(largest * squares**0.5)
 
 
-def clip_grad_norm(model: Layer, max_norm: float) -> float:
+def clip_grad_norm(model: Layer, max_norm: float) -> Any:
     """Scale all gradients so that their global norm is at most ``max_norm``; returns the norm they had.
+
+    On a GPU it stays there: ``float(norm)`` waits for it, and raises NonFiniteGradientError where it is not finite.
 
     (Pascanu, Mikolov and Bengio 2013, arXiv 1211.5063, algorithm 1.)
     """
-    max_norm, norm = _above_0("max_norm", max_norm), grad_norm(model)
+    max_norm = _above_0("max_norm", max_norm)
+    backend, parameters = model.bound.backend, model.bound
+    if backend.on_device:
+        model.check_whole("clipping")
+        parts = [model.grads[s] for s in parameters.trainable()]
+        first = backend.xp.zeros((), "int64")
+        found, scale = decide(backend, parts, max_norm, 1, first)
+        for s in parameters.trainable():
+            model.grads[s] *= backend.xp.where(scale < 0, 1, scale).astype(parameters.dtype)
+        return Norm(found, first)
+    norm = grad_norm(model)
     if norm > max_norm:
         for s in model.bound.trainable():
             model.grads[s] *= max_norm / norm
@@ -105,18 +115,24 @@ class Optimizer:
         self.steps = 0
         xp = model.bound.backend.xp
         self.state: dict[str, Array] = {name: xp.zeros_like(model.weights) for name in self.buffers}
+        self._first = xp.zeros((), "int64") if model.bound.backend.on_device else None  # step that was skipped, or 0
 
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
         return _at_least_0("lr", self.schedule(self.steps))
 
-    def step(self) -> float:
+    def step(self) -> Any:
         """Clip, update the weights, zero the gradients; returns the gradients' norm before clipping by norm.
 
         Raises NonFiniteGradientError, with weights and gradients unchanged, where a gradient is not finite.
+
+        On a GPU nothing is waited for: a step whose gradients are not finite is skipped there, and the error comes when
+        the norm returned, or that of a later step, is read by ``float(norm)``.
         """
         model, lr = self.model, self.lr
+        if self._first is not None:
+            return self._step_on_device(lr, self._first)
         norm = grad_norm(model)
         if self.clip_value is not None:
             clip_grad_value(model, self.clip_value)
@@ -135,10 +151,34 @@ class Optimizer:
         model.bound.updates += 1
         return norm
 
+    def _step_on_device(self, lr: float, first: Array) -> Norm:
+        """``step`` without waiting for the device: whether the gradients are finite decides there."""
+        model, backend = self.model, self.model.bound.backend
+        if model.prefix or model.bound.parted:
+            model.check_whole("an optimiser's step")
+        xp, stretches = backend.xp, list(model.bound.trainable())
+        parts = [model.grads[s] for s in stretches]
+        if self.clip_value is not None:
+            for g in parts:
+                xp.clip(g, -self.clip_value, self.clip_value, out=g)
+        self.steps += 1
+        norm, scale = decide(backend, parts, self.clip or 0.0, self.steps, first)
+        for s, g in zip(stretches, parts, strict=True):
+            w, state = model.weights[s], {name: a[s] for name, a in self.state.items()}
+            if not self._fused_update(w, g, lr, scale, state):
+                taken, changed = scale >= 0, (w, *state.values())
+                before = [a.copy() for a in changed]
+                self._update(w, xp.where(taken, g * scale.astype(g.dtype), g.dtype.type(0)), lr, state)
+                for a, old in zip(changed, before, strict=True):
+                    a[...] = xp.where(taken, a, old)
+        model.zero_grads()
+        model.bound.updates += 1
+        return Norm(norm, first)
+
     def _update(self, w: Array, g: Array, lr: float, state: dict[str, Array]) -> None:
         raise NotImplementedError(f"{type(self).__name__} does not define _update")
 
-    def _fused_update(self, w: Array, g: Array, lr: float, scale: float, state: dict[str, Array]) -> bool:
+    def _fused_update(self, w: Array, g: Array, lr: float, scale: Any, state: dict[str, Array]) -> bool:
         """``_update`` with ``scale`` times ``g``, then 0 into ``g``, by a compiled twin; False where there is none."""
         return False
 
@@ -171,10 +211,10 @@ class SGD(Optimizer):
             g = g + self.momentum * v if self.nesterov else v
         w -= lr * g
 
-    def _fused_update(self, w: Array, g: Array, lr: float, scale: float, state: dict[str, Array]) -> bool:
+    def _fused_update(self, w: Array, g: Array, lr: float, scale: Any, state: dict[str, Array]) -> bool:
         descend = None if self.momentum or self.weight_decay else self.model.bound.backend.fused("descend")
         if descend:
-            descend(w, g, lr * scale)
+            descend(w, g, lr, scale)
         return bool(descend)
 
 
@@ -218,7 +258,7 @@ class Adam(Optimizer):
         root += self.eps
         w -= (lr / (1 - self.beta1**self.steps)) * m / root
 
-    def _fused_update(self, w: Array, g: Array, lr: float, scale: float, state: dict[str, Array]) -> bool:
+    def _fused_update(self, w: Array, g: Array, lr: float, scale: Any, state: dict[str, Array]) -> bool:
         adam = self.model.bound.backend.fused("adam")
         if adam:
             decay, shrink = (0.0, 1 - lr * self.weight_decay) if self.decoupled else (self.weight_decay, 1.0)

@@ -8,7 +8,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from minirnn.backend import Array, Backend
-from minirnn.kernels.cpu.passes import address
 
 Scheme = Literal["uniform", "normal", "orthogonal"]
 Role = Literal["input", "recurrent", "bias", "unit", "embedding", "state"]
@@ -115,7 +114,7 @@ class Parameters:
         self._locate()
 
     def _locate(self) -> None:
-        self._places = tuple(address(a) for a in (self.weights, self.grads))
+        self._places = tuple(self.backend.address(a) for a in (self.weights, self.grads))
         self.prepared: dict[Any, Any] = {}
 
     def addresses(self, name: str) -> tuple[int, int]:

@@ -63,4 +63,4 @@ def take_rows(state: Any, rows: Array) -> Any:
         return None
     if isinstance(state, tuple):
         return tuple(take_rows(s, rows) for s in state)
-    return state[:, rows]
+    return state[:, state.__array_namespace__().asarray(rows)]

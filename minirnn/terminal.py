@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -13,6 +14,7 @@ from minirnn.optim import NonFiniteGradientError
 from minirnn.text import Text
 from minirnn.train import Step
 
+REFRESH = 5  # times a second that progress is shown
 console = Console(stderr=True, highlight=False)  # what goes on
 output = Console(highlight=False)  # what comes out of it
 
@@ -28,14 +30,14 @@ class Run:
 
     last: Step | None = None
     tokens: int = 0
-    loss: float = float("nan")  # running mean, decaying over about 50 steps
+    loss: Any = float("nan")  # running mean, decaying over about 50 steps; on a GPU still there
     interrupted: bool = False
     error: NonFiniteGradientError | None = None
 
     @property
     def perplexity(self) -> float:
         with np.errstate(over="ignore"):
-            return float(np.exp(self.loss))
+            return float(np.exp(float(self.loss)))
 
     def add(self, step: Step) -> None:
         """Count a step in."""
@@ -46,7 +48,7 @@ class Run:
 
 def follow(steps: Iterable[Step], planned: int | None, seconds: float | None) -> Run:
     """Run the training under a progress bar until it ends, is interrupted, or diverges."""
-    run = Run()
+    run, shown = Run(), 0.0
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -54,29 +56,35 @@ def follow(steps: Iterable[Step], planned: int | None, seconds: float | None) ->
         TextColumn("{task.fields[words]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, refresh_per_second=5) as progress:
+    with Progress(*columns, console=console, refresh_per_second=REFRESH) as progress:
         bar = progress.add_task("training", total=1.0, words="")
+
+        def show(step: Step) -> None:
+            float(step.norm)  # on a GPU this tells of a step that was skipped
+            done = max(step.step / planned if planned else 0.0, step.seconds / seconds if seconds else 0.0)
+            rate = run.tokens / step.seconds
+            progress.update(
+                bar,
+                completed=min(1.0, done),
+                description=f"step {step.step}" + (f"/{planned}" if planned else ""),
+                words=f"loss {float(run.loss):.3f}  perplexity {run.perplexity:.2f}  {rate:,.0f} tokens/s",
+            )
+
         try:
             for step in steps:
                 run.add(step)
-                done = max(
-                    step.step / planned if planned else 0.0,
-                    step.seconds / seconds if seconds else 0.0,
-                )
-                rate = run.tokens / step.seconds
-                progress.update(
-                    bar,
-                    completed=min(1.0, done),
-                    description=f"step {step.step}" + (f"/{planned}" if planned else ""),
-                    words=f"loss {run.loss:.3f}  perplexity {run.perplexity:.2f}  {rate:,.0f} tokens/s",
-                )
+                if step.step == 1 or step.seconds - shown > 1 / REFRESH:  # to read a loss may be to wait for it
+                    shown = step.seconds
+                    show(step)
+            if run.last is not None:
+                show(run.last)
             progress.update(bar, completed=1.0)
         except KeyboardInterrupt:
             run.interrupted = True
         except NonFiniteGradientError as error:
             if run.last is None:
                 raise
-            run.error = NonFiniteGradientError(f"step {run.last.step + 1}: {error}")
+            run.error = error if error.step else NonFiniteGradientError(f"step {run.last.step + 1}: {error}")
     return run
 
 

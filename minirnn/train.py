@@ -17,12 +17,15 @@ from minirnn.text import Text
 @dataclass(frozen=True)
 class Step:
     """One training step: its number (from 1) and epoch (from 0), the loss in nats a character, the gradients' norm
-    before clipping, the characters it read, and the seconds since training began."""
+    before clipping, the characters it read, and the seconds since training began.
+
+    On a GPU ``loss`` and ``norm`` are still there: ``float(...)`` waits for one, so read them when you show them.
+    """
 
     step: int
     epoch: int
-    loss: float
-    norm: float
+    loss: Any
+    norm: Any
     tokens: int
     seconds: float
 
@@ -54,7 +57,8 @@ def train(
 
     Sequential sampling carries the state from batch to batch within an epoch, truncating backpropagation between them;
     random sampling starts each window from the initial state.  Each epoch cuts the text at another offset.  Raises
-    NonFiniteGradientError at the first step whose gradient is not finite, before that step changes anything.
+    NonFiniteGradientError at the first step whose gradient is not finite, before that step changes anything.  On a GPU
+    such a step is skipped, and the error comes when a norm is read, at the latest when training ends.
     """
     if epochs is None and steps is None and seconds is None:
         raise ValueError("train takes a limit: epochs, steps or seconds; got none")
@@ -83,17 +87,21 @@ def _train(
     seed: int,
 ) -> Iterator[Step]:
     begun, done = time.perf_counter(), 0
+    norm: Any = 0.0  # read in the end: on a GPU that tells of a step that was skipped
+    on_device = lm.network.bound.backend.on_device
     masks = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
     for epoch in count():
         if epoch == epochs:
+            float(norm)
             return
         state: Any = None
         for x, y in text.batches(batch_size, num_steps, sampling=sampling, seed=epoch_seed(seed, epoch)):
             if done == steps or (seconds is not None and time.perf_counter() - begun >= seconds):
+                float(norm)
                 return
             with np.errstate(over="ignore", invalid="ignore"):  # a diverging run ends in step's error, which says more
                 loss, state, backward = lm.forward(x, y, state if sampling == "sequential" else None, rng=masks)
                 backward()
                 norm = optimizer.step()
             done += 1
-            yield Step(done, epoch, float(loss), norm, x.size, time.perf_counter() - begun)
+            yield Step(done, epoch, loss if on_device else float(loss), norm, x.size, time.perf_counter() - begun)

@@ -195,7 +195,7 @@ class Weighted:
         chosen = get_backend(backend or old.backend.name)
         wanted = get_dtype(chosen, old.dtype if dtype is None else dtype)
         new = Parameters({name: slot.spec for name, slot in old.slots.items()}, chosen, wanted)
-        new.weights[...] = cast(old.weights, wanted)
+        new.weights[...] = chosen.xp.asarray(cast(old.backend.host(old.weights), wanted))
         new.seed, new.calls, new.frozen = old.seed, old.calls, set(old.frozen)
         model = copy.deepcopy(self, {id(old): None})
         model.bind(new)

@@ -3,7 +3,11 @@
 """
 
 import os
+import sys
+from collections.abc import Iterator
+from types import ModuleType
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]  # a gradient check is a few hundred passes forward
@@ -13,3 +17,25 @@ settings.register_profile(  # the first failing example will do
     "mutants", max_examples=15, deadline=None, suppress_health_check=QUIET, derandomize=True, phases=[Phase.generate]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+@pytest.fixture(scope="session")
+def device() -> Iterator[ModuleType]:
+    """The backends cupy and cuda over ``strict_cupy`` in the place of CuPy: there need not be a GPU."""
+    import strict_cupy
+
+    from minirnn.backend import CUDA, CUPY
+
+    before = {name: sys.modules.pop(name, None) for name in ("cupy", "minirnn.kernels.cuda.updates")}
+    kept = [dict(backend.__dict__) for backend in (CUPY, CUDA)]
+    for backend in (CUPY, CUDA):
+        backend.__dict__.pop("xp", None)
+    sys.modules["cupy"] = strict_cupy
+    yield strict_cupy
+    for name, module in before.items():
+        sys.modules.pop(name, None)
+        if module is not None:
+            sys.modules[name] = module
+    for backend, values in zip((CUPY, CUDA), kept, strict=True):
+        backend.__dict__.clear()
+        backend.__dict__.update(values)

@@ -57,7 +57,11 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("reset", lambda: GRU(2, 3, reset="never"), "reset must be one of after, before"),
     ("scheme", lambda: GRU(2, 3).init(scheme="zeros"), "scheme must be one of uniform"),  # type: ignore[arg-type] # the point
     ("seed", lambda: GRU(2, 3).init(-1), "seed must be an integer from 0"),
-    ("backend", lambda: GRU(2, 3).init(backend="torch"), "backend must be one of auto, numpy, numba; got 'torch'"),
+    (
+        "backend",
+        lambda: GRU(2, 3).init(backend="torch"),
+        "backend must be one of auto, numpy, numba, cupy, cuda; got 'torch'",
+    ),
     (
         "dtype",
         lambda: GRU(2, 3).init(backend="numpy", dtype="float16"),

@@ -197,9 +197,9 @@ def norm(g: Array) -> float | None:
     return found if 1e-10 < found < 1e15 else None
 
 
-def descend(w: Array, g: Array, rate: float) -> None:
-    """w -= rate · g;  g = 0."""
-    run(updates.descend, w.dtype, updates.Step(w.size, address(w), address(g), bits(rate)), 10 * w.size)
+def descend(w: Array, g: Array, rate: float, scale: float = 1.0) -> None:
+    """w -= rate · scale · g;  g = 0."""
+    run(updates.descend, w.dtype, updates.Step(w.size, address(w), address(g), bits(rate * scale)), 10 * w.size)
 
 
 def add_rows(out: Array, index: Array, rows: Array) -> None:

@@ -62,10 +62,10 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
     }
     if isinstance(model, LanguageModel):
         about |= {"task": model.task, "vocabulary": "".join(model.vocab.symbols)}
-    for name, w in network.named_weights().items():
+    tensors = {name: np.ascontiguousarray(parameters.backend.host(w)) for name, w in network.named_weights().items()}
+    for name, w in tensors.items():
         if not np.isfinite(w).all():
             raise ValueError(f"weight {name} is not finite: a diverged model is not saved")
-    tensors = {name: np.ascontiguousarray(w) for name, w in network.named_weights().items()}
     data = to_bytes(tensors, metadata={"minirnn": json.dumps(about)})
     with atomic_write(path) as file:
         file.write(data)

@@ -1,0 +1,105 @@
+"""Launching kernels: each argument packed as the source declares it, each compiled once.
+
+CuPy packs a Python float as a double and an int as 8 bytes, whatever the kernel declares: a ``float`` parameter would
+silently read half of a double.  So types come from the declaration itself, and arrays are held against it.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+FOLDER = Path(__file__).parent
+OPTIONS = ("--std=c++17", f"-I{FOLDER}")
+TYPES = {"float32": "float", "float64": "double"}  # of CUDA, by NumPy's names
+SCALARS: dict[str, Any] = {"i64": np.int64, "double": np.float64, "float": np.float32}
+POINTED = {"i64": "int64", "double": "float64", "float": "float32"}
+_KERNEL = re.compile(r"(?:template <(?P<template>[^>]*)>\s*)?__global__ void (?P<name>\w+)\((?P<parameters>[^)]*)\)")
+
+
+class Parameter(NamedTuple):
+    """One parameter of a kernel: its name, what it is or points to (S and F are template parameters), and which."""
+
+    name: str
+    kind: str
+    pointer: bool
+
+
+class Declaration(NamedTuple):
+    """A kernel as its source declares it."""
+
+    file: str
+    template: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
+
+
+def declarations(file: str, source: str) -> dict[str, Declaration]:
+    """The kernels of a source, by name."""
+    found = {}
+    for kernel in _KERNEL.finditer(source):
+        template = tuple(word.split()[-1] for word in (kernel["template"] or "").split(",") if word)
+        parameters = []
+        for text in kernel["parameters"].split(","):
+            kind, name = text.replace("const ", "").replace("*", " * ").split()[:1][0], text.split()[-1]
+            parameters.append(Parameter(name, kind, "*" in text))
+        found[kernel["name"]] = Declaration(file, template, tuple(parameters))
+    return found
+
+
+KERNELS: dict[str, Declaration] = {}
+for _path in sorted(FOLDER.glob("*.cu")):
+    KERNELS |= declarations(_path.name, _path.read_text())
+
+
+def types_of(dtype: "np.dtype[Any]", cell: str = "") -> dict[str, str]:
+    """What stands for the template's parameters: numbers are stored and computed in ``dtype``."""
+    real = TYPES[dtype.name]
+    return {"Cell": cell, "S": real, "F": real}
+
+
+def expression(kernel: str, types: Mapping[str, str]) -> str:
+    """The name by which a compiled kernel is found: ``step<LSTMCell, float, float>``."""
+    template = KERNELS[kernel].template
+    return f"{kernel}<{', '.join(types[word] for word in template)}>" if template else kernel
+
+
+@cache
+def compiled(cupy: Any, kernel: str, name: str) -> Any:
+    """A kernel ready to be launched; CuPy keeps what it compiled on disk."""
+    code = (FOLDER / KERNELS[kernel].file).read_text()
+    module = cupy.RawModule(code=code, options=OPTIONS, name_expressions=(name,))
+    return module.get_function(name)
+
+
+def launch(cupy: Any, kernel: str, types: Mapping[str, str], blocks: int, threads: int, **arguments: Any) -> None:
+    """Run a kernel on the current stream.
+
+    For a pointer give a C-contiguous array of its type, an address (an int), or None.
+    """
+    packed = []
+    for name, declared, pointer in KERNELS[kernel].parameters:
+        value, kind = arguments.pop(name), types.get(declared, declared)
+        packed.append(_address(kernel, name, kind, value) if pointer else SCALARS[kind](value))
+    if arguments:
+        raise TypeError(f"kernel {kernel} has no parameter {', '.join(arguments)}")
+    try:
+        compiled(cupy, kernel, expression(kernel, types))((blocks,), (threads,), tuple(packed))
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("cupy", "cupy_backends"):
+            raise
+        raise RuntimeError(f"the CUDA kernel {kernel} could not be run: {error}") from error
+
+
+def _address(kernel: str, name: str, kind: str, value: Any) -> Any:
+    """A pointer, 8 bytes wide."""
+    if value is None or isinstance(value, int):
+        return np.uint64(value or 0)
+    if value.dtype.name != POINTED[kind] or not value.flags.c_contiguous:
+        raise TypeError(
+            f"kernel {kernel} takes {name} as a contiguous array of {POINTED[kind]}; got {value.dtype.name}, strides "
+            f"{value.strides} for shape {value.shape}"
+        )
+    return np.uint64(value.data.ptr)

@@ -1,0 +1,40 @@
+"""What optimisers do to the flat vectors, decided on the device: see ``updates.cu``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import cupy
+
+from minirnn.kernels.cuda.launch import launch, types_of
+
+THREADS = 256  # of a block, as in updates.cu
+MOST = 256  # blocks that add up squares
+
+
+def blocks(n: int) -> int:
+    """Blocks for n numbers, one a thread."""
+    return -(-n // THREADS)
+
+
+def decide(parts: Sequence[Any], clip: float, step: int, first: Any) -> tuple[Any, Any]:
+    """(norm, scale) of gradients: see ``minirnn.ondevice.decide``."""
+    counts = [min(MOST, blocks(g.size)) for g in parts]
+    sums, norm, scale = cupy.empty(sum(counts)), cupy.empty(()), cupy.empty(())
+    begin = 0
+    for g, count in zip(parts, counts, strict=True):
+        launch(cupy, "squares", types_of(g.dtype), count, THREADS, g=g, n=g.size, sums=sums[begin : begin + count])
+        begin += count
+    arguments = {"sums": sums, "n": sums.size, "clip": clip, "step": step}
+    launch(cupy, "verdict", {}, 1, THREADS, **arguments, norm=norm, scale=scale, first=first)
+    return norm, scale
+
+
+def descend(w: Any, g: Any, rate: float, scale: Any) -> None:
+    """w -= rate · scale · g, if ``scale`` is not below 0;  g = 0."""
+    launch(cupy, "descend", types_of(w.dtype), blocks(w.size), THREADS, w=w, g=g, n=w.size, rate=rate, scale=scale)
+
+
+def adam(w: Any, g: Any, m: Any, v: Any, *, scale: Any, **numbers: float) -> None:
+    """Adam's step, if ``scale`` is not below 0, and g = 0; the numbers are those of ``updates.cu``."""
+    arrays = {"w": w, "g": g, "m": m, "v": v, "scale": scale}
+    launch(cupy, "adam", types_of(w.dtype), blocks(w.size), THREADS, n=w.size, **arrays, **numbers)

@@ -1,0 +1,198 @@
+"""The backends of a GPU, whole, over a stand-in for CuPy: the same numbers, and nothing that waits for the device."""
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from conformity import assert_conforms
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minirnn
+from minirnn import (
+    GRU,
+    LSTM,
+    RNN,
+    SGD,
+    Adam,
+    AdamW,
+    Dropout,
+    Embedding,
+    Linear,
+    RMSProp,
+    Sequential,
+    cross_entropy,
+    mse,
+)
+from minirnn.backend import BACKENDS
+from minirnn.lm import LanguageModel
+from minirnn.optim import NonFiniteGradientError, clip_grad_norm
+from minirnn.testing.strategies import Case, cases
+from minirnn.text import Text
+from minirnn.train import train
+
+ON_DEVICE = [name for name, backend in BACKENDS.items() if backend.on_device]
+RUNS = [(name, dtype) for name in ON_DEVICE for dtype in BACKENDS[name].dtypes]
+VERSE = "the rain in spain stays mainly in the plain; " * 30
+
+
+@pytest.mark.parametrize(("backend", "dtype"), RUNS, ids="-".join)
+@given(case=cases(largest=6), seed=st.integers(0, 2**32 - 1))
+def test_backend_agrees_with_numpy_float64(device: ModuleType, backend: str, dtype: str, case: Case, seed: int) -> None:
+    assert_conforms(case, backend, dtype, seed)
+
+
+SHAPES = [(1, 1, 1, 1), (3, 2, 5, 7), (4, 9, 16, 32), (2, 3, 33, 257), (5, 0, 3, 4)]  # T, B, D, H
+
+
+@pytest.mark.parametrize("backend", ON_DEVICE)
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("make", [RNN, GRU, LSTM])
+def test_cells_in_several_sizes(device: ModuleType, make: Any, bidirectional: bool, backend: str) -> None:
+    rng = np.random.default_rng(0)
+    for T, B, D, H in SHAPES:
+        for lengths in (None, rng.integers(0, T + 1, B)):
+            case = Case(
+                make(D, H, bidirectional=bidirectional).init(T, backend="numpy", dtype="float64"),
+                rng.normal(size=(T, B, D)),
+                None,
+                lengths,
+            )
+            assert_conforms(case, backend, "float32", T)
+
+
+def network(V: int = 19) -> Sequential:
+    embedding = Embedding(V, 8)
+    return Sequential(embedding, GRU(8, 8, 2, dropout=0.2), Dropout(0.1), LSTM(8, 8), Linear(8, V, tie=embedding))
+
+
+OPTIMIZERS: list[Any] = [
+    lambda model: SGD(model, 0.3, clip=0.05),
+    lambda model: SGD(model, 0.1, momentum=0.9, weight_decay=0.01),
+    lambda model: Adam(model, 0.01, clip=1.0, clip_value=0.01),
+    lambda model: AdamW(model, 0.01),
+    lambda model: RMSProp(model, 0.01, clip=0.1),
+]
+
+
+@pytest.mark.parametrize("backend", ON_DEVICE)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_training_steps_give_the_numbers_of_numpy_and_wait_for_nothing(
+    device: ModuleType, optimizer: Any, backend: str
+) -> None:
+    rng = np.random.default_rng(0)
+    x, targets, mask = rng.integers(0, 19, (6, 5)), rng.integers(0, 19, (6, 5)), rng.random((6, 5)) < 0.8
+    exact = network().init(0, backend="numpy", dtype="float64").freeze("1.0.b")
+    there, found = exact.to(backend=backend), []
+    for model in (exact, there):
+        stepper, numbers = optimizer(model), []
+        for k in range(4):
+            begun = device.waits
+            logits, _, backward = model.forward(x, lengths=[6, 5, 6, 0, 2] if k == 2 else None)
+            loss, dlogits = cross_entropy(logits, targets, mask if k % 2 else None)
+            backward(dlogits)
+            norm = stepper.step()
+            assert device.waits == begun
+            numbers += [loss, norm]
+        found.append([*map(float, numbers), *model.bound.backend.host(model.weights)])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", ON_DEVICE)
+def test_a_step_that_is_not_finite_is_skipped_and_told_of_when_a_norm_is_read(device: ModuleType, backend: str) -> None:
+    for make in OPTIMIZERS:
+        model = Linear(3, 2).init(0, backend=backend)
+        stepper, host = make(model), model.bound.backend.host
+        for bad in (float("nan"), float("inf")):
+            model.grads[...] = 0.5
+            good = stepper.step()
+            before = host(model.weights), {name: host(a) for name, a in stepper.state.items()}
+            assert float(good) > 0
+            model.grads[...] = 0.5
+            model.named_grads()["b"][1:] = bad
+            step, begun = stepper.steps + 1, device.waits
+            skipped, later = stepper.step(), None
+            assert device.waits == begun
+            if bad > 0 and stepper.clip_value:  # infinity is cut off, NaN is not
+                assert float(skipped) > 0
+                continue
+            np.testing.assert_array_equal(host(model.weights), before[0])
+            for name, a in stepper.state.items():
+                np.testing.assert_array_equal(host(a), before[1][name])
+            assert not host(model.grads).any()
+            model.grads[...] = 0.5
+            later = stepper.step()
+            assert (host(model.weights) != before[0]).any()
+            with pytest.raises(NonFiniteGradientError, match=f"step {step} are not finite: it was skipped") as caught:
+                float(later)
+            assert caught.value.step == step
+            assert float(later) > 0  # it was told once
+
+
+@pytest.mark.parametrize("backend", ON_DEVICE)
+def test_clipping_by_hand_stays_on_the_device(device: ModuleType, backend: str) -> None:
+    model = Linear(3, 2).init(0, backend=backend)
+    model.grads[...] = 2.0
+    whole, begun = model.bound.backend.host(model.grads), device.waits
+    norm = clip_grad_norm(model, 1.0)
+    assert device.waits == begun
+    assert float(norm) == pytest.approx(float(np.linalg.norm(whole)), rel=1e-6)
+    assert float(np.linalg.norm(model.bound.backend.host(model.grads))) == pytest.approx(1.0, rel=1e-6)
+    model.grads[...] = np.inf
+    with pytest.raises(NonFiniteGradientError):
+        float(clip_grad_norm(model, 1.0))
+
+
+@pytest.mark.parametrize("backend", ON_DEVICE)
+@pytest.mark.parametrize("task", ["next", "fill"])
+def test_a_language_model_trains_writes_and_is_saved(
+    device: ModuleType, task: str, backend: str, tmp_path: Any
+) -> None:
+    text, losses, lms = Text.from_string(VERSE), [], []
+    for name, dtype in (("numpy", "float64"), (backend, "float64")):
+        lm = LanguageModel.build(text.vocab, task=task, cell="lstm", hidden_size=12, dropout=0.1)
+        lm.init(0, backend=name, dtype=dtype)
+        steps = train(lm, text, SGD(lm.network, 1.0, clip=1.0), batch_size=4, num_steps=11, steps=12)
+        losses.append([float(step.loss) for step in steps])
+        lms.append(lm)
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-9)
+    exact, there = lms
+    assert there.perplexity(text) == pytest.approx(exact.perplexity(text), rel=1e-9)
+    if task == "next":
+        assert list(there.generate("the ", 20, seed=0)) == list(exact.generate("the ", 20, seed=0))
+        assert [t for t, _ in there.beam("the ", 8)] == [t for t, _ in exact.beam("the ", 8)]
+    else:
+        assert there.fill("the r__n") == exact.fill("the r__n")
+    minirnn.save(there, tmp_path / "there.safetensors")
+    again = minirnn.load(tmp_path / "there.safetensors", backend=backend)
+    assert isinstance(again, LanguageModel)
+    host = again.network.bound.backend.host
+    np.testing.assert_array_equal(host(again.network.weights), host(there.network.weights))
+
+
+@pytest.mark.parametrize("backend", ON_DEVICE)
+def test_training_waits_only_where_a_number_is_read(device: ModuleType, backend: str) -> None:
+    text = Text.from_string(VERSE)
+    lm = LanguageModel.build(text.vocab, cell="gru", hidden_size=8).init(0, backend=backend)
+    steps = train(lm, text, SGD(lm.network, 1.0, clip=1.0), batch_size=4, num_steps=11, steps=8)
+    next(steps)
+    begun = device.waits
+    seen = [next(steps) for _ in range(6)]
+    assert device.waits == begun
+    assert all(float(step.loss) > 0 for step in seen)
+
+
+@pytest.mark.parametrize("backend", ON_DEVICE)
+def test_arrays_of_the_host_are_still_checked(device: ModuleType, backend: str) -> None:
+    model = Sequential(Embedding(3, 2), Linear(2, 3)).init(0, backend=backend)
+    with pytest.raises(ValueError, match="indices must be from 0 to 2; got 3"):
+        model.forward(np.array([[3]]))
+    logits, _, _ = model.forward(np.array([[1, 2]]))
+    with pytest.raises(ValueError, match="targets must be from 0 to 2; got -1"):
+        cross_entropy(logits, np.array([[0, -1]]))
+    with pytest.raises(ValueError, match="at least one position"):
+        cross_entropy(logits, np.array([[0, 1]]), np.zeros((1, 2), bool))
+    loss, dy = mse(logits, np.zeros((1, 2, 3)), np.array([[True, False]]))
+    assert float(loss) > 0
+    assert dy.shape == logits.shape
