@@ -25,7 +25,7 @@ def leaves(state: Any) -> Iterator[Array]:
 
 
 def everything(case: Case, backend: str, dtype: str, rng: np.random.Generator) -> dict[str, Array]:
-    """All that a forward and a backward give, by name, from odd inputs: strided, read-only."""
+    """All that forward, backward and inference give, by name, from odd inputs: strided, read-only."""
     model = case.model.to(backend=backend, dtype=dtype)
 
     def odd(a: Array) -> Array:
@@ -46,6 +46,8 @@ def everything(case: Case, backend: str, dtype: str, rng: np.random.Generator) -
     found |= {f"d{name}": g for name, g in model.named_grads().items()}
     found |= {f"dstate {k}": a for k, a in enumerate(leaves(dstate))}
     found |= {} if dx is None else {"dx": dx}
+    inferred, end = model(odd(case.x), odd_state(case.state), lengths=case.lengths)
+    found |= {"inferred": inferred, **{f"inferred {k}": a for k, a in enumerate(leaves(end))}}
     return {name: BACKENDS[backend].host(a) for name, a in found.items()}
 
 

@@ -206,6 +206,7 @@ class CUDARuntimeError(RuntimeError):
 
 
 cuda = SimpleNamespace(
+    Device=lambda: SimpleNamespace(synchronize=_wait),
     runtime=SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=CUDARuntimeError),
 )
 

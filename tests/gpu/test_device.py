@@ -1,5 +1,9 @@
 """The backends of a GPU, whole, over a stand-in for CuPy: the same numbers, and nothing that waits for the device."""
 
+import re
+import subprocess
+import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -34,6 +38,7 @@ from minirnn.train import train
 
 ON_DEVICE = [name for name, backend in BACKENDS.items() if backend.on_device]
 RUNS = [(name, dtype) for name in ON_DEVICE for dtype in BACKENDS[name].dtypes]
+ROOT = Path(__file__).parents[2]
 VERSE = "the rain in spain stays mainly in the plain; " * 30
 
 
@@ -196,3 +201,30 @@ def test_arrays_of_the_host_are_still_checked(device: ModuleType, backend: str) 
     loss, dy = mse(logits, np.zeros((1, 2, 3)), np.array([[True, False]]))
     assert float(loss) > 0
     assert dy.shape == logits.shape
+
+
+@pytest.mark.parametrize("backend", ON_DEVICE)
+@pytest.mark.parametrize("kind", ["training", "inference"])
+def test_the_benchmark_times_what_agrees(device: ModuleType, kind: str, backend: str) -> None:
+    from benchmarks.agreement import bound, compare
+    from benchmarks.cases import Case as Timed
+    from benchmarks.gpu import ours, traffic
+    from benchmarks.inputs import draw
+    from benchmarks.peers.own import Own
+
+    for cell in ("rnn", "gru", "lstm"):
+        case = Timed(kind, cell, 5, 3, 4, 6, 2, bidirectional=True)
+        arrays = draw(case)
+        job = ours(backend, case, arrays)
+        wanted = Own("numpy", "float64", 1).prepare(case, arrays).outputs()
+        assert compare(job.outputs(), wanted)[0] <= bound(case)
+        job.call()
+        assert traffic(case) > 4 * arrays["x"].size
+
+
+def test_the_benchmark_says_what_it_lacks_where_there_is_no_device() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.gpu"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert re.fullmatch(r"benchmarks\.gpu: backend cuda needs (CuPy|a CUDA device)[^\n]*\n", done.stderr)
