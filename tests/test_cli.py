@@ -261,7 +261,7 @@ def test_ctrl_c_saves_what_there_is_and_says_where(text: Path, tmp_path: Path) -
     )
     assert process.stderr is not None
     assert "held out" in process.stderr.readline()  # the last word before training
-    time.sleep(2)
+    time.sleep(5)  # kernels are loaded, and some steps taken
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr

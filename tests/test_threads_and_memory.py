@@ -974,7 +974,7 @@ def test_the_environment_chooses_the_backend(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("MINIRNN_BACKEND", "numpy")
     assert get_backend("numba") is NUMBA  # what is asked for by name is not what the environment says
     monkeypatch.setenv("MINIRNN_BACKEND", "fastest")
-    with pytest.raises(ValueError, match=r"^backend must be one of auto, numpy, numba; got 'fastest'$"):
+    with pytest.raises(ValueError, match=r"^backend must be one of auto, numpy, numba, cupy, cuda; got 'fastest'$"):
         GRU(2, 3).init()
 
 
