@@ -14,6 +14,8 @@ assert here not in package.parents or "site-packages" in package.parts, package
 assert (package / "py.typed").is_file()
 assert (package / "kernels" / "__init__.py").is_file()
 assert (package / "kernels" / "cpu" / "scans.py").is_file()
+assert "__global__ void step(" in (package / "kernels" / "cuda" / "scan.cu").read_text()
+assert "struct LSTMCell" in (package / "kernels" / "cuda" / "cells.cuh").read_text()
 assert not (package / "kernels").is_symlink()
 files = importlib.metadata.files("minirnn") or []
 tops = {f.parts[0] for f in files if f.parts[0] != ".." and not f.parts[0].endswith(".dist-info")}

@@ -120,14 +120,14 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "padding of dy is used": ("base.py", (("dy = blank(dy, past)", "dy = dy"),)),
     # ------------------------------------------------------------ losses, optimisers, language model
     "cross entropy: gradient of the sum": ("losses.py", (("dlogits /= N", "dlogits /= 1"),)),
-    "cross entropy: mask not in the mean": ("losses.py", (("N = targets.size if counts is None else int(counts.sum())", "N = targets.size"),)),
+    "cross entropy: mask not in the mean": ("losses.py", (("N = targets.size if counts is None else counts.sum()", "N = targets.size"),)),
     "cross entropy: no shift": ("losses.py", (("flat - flat.real.max(axis=1, keepdims=True)", "flat - 0"),)),
     "mse: half the gradient": ("losses.py", (("difference * (2 / N)", "difference * (1 / N)"),)),
     "clipping by each weight alone": ("optim.py", (("largest * squares**0.5", "largest * squares"),)),
     "frozen weights are trained": ("parameters.py", (("if name in self.frozen:", "if False:"),)),
     "sgd: uphill": ("optim.py", (("        w -= lr * g\n", "        w += lr * g\n"),)),
     "adam: bias not corrected": ("optim.py", (("(v / (1 - self.beta2**self.steps)) ** 0.5", "v ** 0.5"),)),
-    "gradients not zeroed": ("optim.py", (("        model.zero_grads()\n", ""),)),
+    "gradients not zeroed": ("optim.py", (("if not clean:\n            model.zero_grads()\n", ""),)),
     "batches: y is x": ("text.py", (("yield self.indices[window], self.indices[window + 1]", "yield self.indices[window], self.indices[window]"),)),
     "generation forgets its state": ("lm.py", (("y, state = self.network(np.array([[symbol]]), state)", "y, state = self.network(np.array([[symbol]]))"),)),
     "beam keeps the wrong states": ("lm.py", (("take_rows(state, rows)", "state"),)),
@@ -149,10 +149,11 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "kernel gru: sign of dz": ("kernels/cpu/steps.py", (("dz = dh1 * (load(h, j, n) - g)", "dz = dh1 * (g - load(h, j, n))"),)),
     "kernel gru: recurrent bias forgotten": ("kernels/cpu/scans.py", (("numbers(a.b, like), numbers(a.v, like), numbers(a.y, like)", "numbers(a.b, like), numbers(a.b, like), numbers(a.y, like)"),)),
     "kernel lstm: dc' lost": ("kernels/cpu/steps.py", (("dc1 = load(dc, j, n) + dm * (1 - m * m)", "dc1 = dm * (1 - m * m)"),)),
-    "kernel sigmoid: too steep": ("kernels/cpu/activations.py", (("return 0.5 * tanh(0.5 * a) + 0.5", "return 0.5 * tanh(a) + 0.5"),)),
+    "kernel sigmoid: too steep": ("kernels/cpu/activations.py", (("return 0.5 * tanh_of_half(a) + 0.5", "return 0.5 * tanh(a) + 0.5"),)),
     "kernel: dU from the state after the step": ("kernels/cpu/scans.py", (("else start * B + edge - B) * Y)", "else start * B + edge) * Y)"),)),
     "kernel: the first chunk's gradients lost": ("kernels/cpu/scans.py", (("in range((T - 1) // d.chunk * d.chunk, -1, -d.chunk)", "in range((T - 1) // d.chunk * d.chunk, 0 if T > d.chunk else -1, -d.chunk)"),)),
     "kernel: rows go on past their lengths": ("kernels/cpu/scans.py", (("if not ended(a.lengths, first + r, t):", "if True:"),)),
+    "kernel: a given state taken for zeros": ("kernels/cpu/scans.py", (("terms = H if t or not a.rest else 0", "terms = H if t else 0"),)),
     "kernel: the last of k dropped": ("kernels/cpu/tiles.py", (("sums = loop(whole, k_end, 1, sums)", "sums = loop(whole, whole, 1, sums)"),)),
     "kernel: weights packed one row late": ("kernels/cpu/packing.py", (("store(load(source, i * ldb, left), target", "store(load(source, (i + 1) % k * ldb, left), target"),)),
     "kernel: the last of a transposed block not turned": ("kernels/cpu/packing.py", (("while s < width:", "while 2 * s < width:"),)),
@@ -163,6 +164,22 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "kernel adam: not scaled": ("kernels/cpu/updates.py", (("gradient = load(g, j, None) * scale +", "gradient = load(g, j, None) +"),)),
     "kernel sgd: uphill": ("kernels/cpu/updates.py", (("store(load(w, j, None) - rate * load(g, j, None), w, j, None)", "store(load(w, j, None) + rate * load(g, j, None), w, j, None)"),)),
     "kernel threads: nobody waits at a barrier": ("kernels/cpu/team.py", (("while look(arrivals) < target:", "while look(arrivals) < 0:"),)),
+    # ------------------------------------------------------------ the backends of a GPU, and their kernels
+    "device: dU from the state after the step": ("cudapass.py", (("self.y[earlier].reshape", "self.y[later].reshape"),)),
+    "device: what the product sends back lost": ("cudapass.py", (("back=back,", "back=None,"),)),
+    "device: gru's two gradients taken for one": ("cudapass.py", (('if self.cell == "GRUCell" else dP', "if False else dP"),)),
+    "device: a reverse direction goes forward": ("cudapass.py", (("if self.reverse else range(T)", "if False else range(T)"),)),
+    "device: rows taken for neighbours": ("cudapass.py", (("a.strides[0] // item if", "a.shape[1] if"),)),
+    "device: one-hot gradients: = for +=": ("backend.py", (("out += marks @", "out[...] = marks @"),)),
+    "device: an infinite norm is finite": ("ondevice.py", (("finite = xp.isfinite(norm)", "finite = norm == norm"),)),
+    "device: a step waits": ("ondevice.py", (("    first[...] = xp.where(", "    bool(finite)\n    first[...] = xp.where("),)),
+    "device: a skipped step decays the weights": ("optim.py", (("a[...] = xp.where(taken, a, old)", "a[...] = a"),)),
+    "device kernel lstm: f saved for i": ("kernels/cuda/cells.cuh", (("G[j] = S(i);", "G[j] = S(f);"),)),
+    "device kernel gru: sign of dz": ("kernels/cuda/cells.cuh", (("dh1 * (F(h[j]) - n);", "dh1 * (n - F(h[j]));"),)),
+    "device kernel: rows go on past their lengths": ("kernels/cuda/scan.cu", (("lengths && t >= lengths[row]", "false"),)),
+    "device kernel: only a row's first tile": ("kernels/cuda/scan.cu", (("F dh1 = F(dh[own + j]);", "if (blockIdx.x % tiles) return;\n    F dh1 = F(dh[own + j]);"),)),
+    "device kernel: a skipped step is taken": ("kernels/cuda/updates.cu", (("if (*scale >= 0) w[k] -=", "w[k] -="),)),
+    "device kernel adam: not scaled": ("kernels/cuda/updates.cu", (("g[k] * F(*scale) + w[k] * F(decay)", "g[k] + w[k] * F(decay)"),)),
     "leases: lent twice": ("kernels/cpu/leases.py", (("self._lent += size", "self._lent += size\n        self._returned.append(block)"),)),
 }  # fmt: skip
 
@@ -191,7 +208,7 @@ def run_evidence(
             sys.executable,
             *("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", select),
             *("-c", str(TESTS.parent / "pyproject.toml"), "--rootdir", str(TESTS.parent)),
-            *(str(TESTS / f"test_{name}.py") for name in evidence),
+            *(str(TESTS / ("gpu" if name == "device" else "") / f"test_{name}.py") for name in evidence),
         ],
         capture_output=True,
         text=True,
@@ -238,7 +255,7 @@ SOME = {
 PLANTED = [
     name
     for name, (file, _) in MUTANTS.items()
-    if not file.startswith("kernels/") or name in SOME or "MINIRNN_ALL_MUTANTS" in os.environ
+    if not file.startswith("kernels/cpu/") or name in SOME or "MINIRNN_ALL_MUTANTS" in os.environ
 ]
 
 
@@ -251,7 +268,9 @@ def test_a_planted_fault_is_caught(name: str, tmp_path: Path) -> None:
         assert source.count(old) == 1, f"{file} has {source.count(old)} places like {old!r}"
         source = source.replace(old, new)
     path.write_text(source, encoding="utf-8")
-    if file.startswith("kernels/"):
+    if name.startswith("device"):
+        done = run_evidence(tmp_path, ["device"])
+    elif file.startswith("kernels/"):
         what = name.removeprefix("kernel ").split(":")[0]
         evidence = "threads_and_memory" if what in ("threads", "single") else "conformance"
         done = run_evidence(tmp_path, [evidence], "numba", CELL.get(what, CELL["tanh"]))
