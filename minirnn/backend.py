@@ -148,7 +148,10 @@ class CupyBackend(Backend):
 
 
 class CudaBackend(CupyBackend):
-    """CuPy arrays, and kernels (``minirnn.kernels.cuda``) for the cells that have some, SGD and Adam."""
+    """CuPy arrays, and kernels (``minirnn.kernels.cuda``) for the cells that have some, SGD and Adam.
+
+    Weights and states may be stored in float16, for inference: products and cells compute in float32.
+    """
 
     @cached_property
     def kernels(self) -> Any:
@@ -166,7 +169,7 @@ class CudaBackend(CupyBackend):
 NUMPY = Backend("numpy", "numpy", ("float32", "float64", "complex128"))
 NUMBA = NumbaBackend("numba", "numpy", ("float32", "float64"))
 CUPY = CupyBackend("cupy", "cupy", ("float32", "float64"))
-CUDA = CudaBackend("cuda", "cupy", ("float32", "float64"))
+CUDA = CudaBackend("cuda", "cupy", ("float16", "float32", "float64"))
 
 BACKENDS = {"numpy": NUMPY, "numba": NUMBA, "cupy": CUPY, "cuda": CUDA}
 

@@ -193,6 +193,10 @@ class Layer(Weighted):
     def _admit(self, x: Any, state: State, lengths: Any, *, training: bool) -> tuple[Array, State, Run]:
         parameters, given = self.bound, x
         x = self._admit_input(given)
+        if training and parameters.dtype.itemsize == 2:
+            raise ValueError(
+                "float16 is for inference, model(x); a training forward takes float32 or float64: model.to(dtype=...)"
+            )
         call = parameters.calls
         run = Run(parameters, training, call)
         if lengths is not None:

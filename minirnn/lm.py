@@ -163,6 +163,7 @@ class LanguageModel:
                 state = None if self.task == "fill" else state
                 logits, state = self.network(x[part], state, lengths=np.clip(lengths - t, 0, len(x[part])))
                 if counts[part].any():
+                    logits = logits.astype(np.result_type(logits.dtype, np.float32), copy=False)  # float16 sums badly
                     loss, _ = cross_entropy(logits, y[part], counts[part])
                     total = total + loss.astype("float64") * int(counts[part].sum())  # on a GPU it stays there
             return float(np.exp(float(total) / int(counts.sum())))

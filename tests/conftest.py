@@ -3,6 +3,7 @@
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -22,6 +23,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 @pytest.fixture(scope="session")
 def device() -> Iterator[ModuleType]:
     """The backends cupy and cuda over ``strict_cupy`` in the place of CuPy: there need not be a GPU."""
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed, which compiles CUDA sources to run on a CPU")
     import strict_cupy
 
     from minirnn.backend import CUDA, CUPY

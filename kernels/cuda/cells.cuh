@@ -10,8 +10,11 @@
 //     m       tanh(c1)
 //     dh1     what comes to h1 from the layer above and from the step after
 //
-// S is what numbers are stored as, F what they are computed in.
+// S is what numbers are stored as, F what they are computed in: float for __half, which is for inference alone.
 #pragma once
+#ifdef __CUDACC__
+#include <cuda_fp16.h>
+#endif
 
 typedef long long i64;
 

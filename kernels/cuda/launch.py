@@ -14,9 +14,9 @@ import numpy as np
 
 FOLDER = Path(__file__).parent
 OPTIONS = ("--std=c++17", f"-I{FOLDER}")
-TYPES = {"float32": "float", "float64": "double"}  # of CUDA, by NumPy's names
+TYPES = {"float16": ("__half", "float"), "float32": ("float", "float"), "float64": ("double", "double")}  # S, F
 SCALARS: dict[str, Any] = {"i64": np.int64, "double": np.float64, "float": np.float32}
-POINTED = {"i64": "int64", "double": "float64", "float": "float32"}
+POINTED = {"i64": "int64", "double": "float64", "float": "float32", "__half": "float16"}
 _KERNEL = re.compile(r"(?:template <(?P<template>[^>]*)>\s*)?__global__ void (?P<name>\w+)\((?P<parameters>[^)]*)\)")
 
 
@@ -55,9 +55,9 @@ for _path in sorted(FOLDER.glob("*.cu")):
 
 
 def types_of(dtype: "np.dtype[Any]", cell: str = "") -> dict[str, str]:
-    """What stands for the template's parameters: numbers are stored and computed in ``dtype``."""
-    real = TYPES[dtype.name]
-    return {"Cell": cell, "S": real, "F": real}
+    """What stands for the template's parameters: numbers are stored in ``dtype``, and computed in it or in float."""
+    stored, computed = TYPES[dtype.name]
+    return {"Cell": cell, "S": stored, "F": computed}
 
 
 def expression(kernel: str, types: Mapping[str, str]) -> str:
@@ -79,12 +79,13 @@ def launch(cupy: Any, kernel: str, types: Mapping[str, str], blocks: int, thread
 
     For a pointer give a C-contiguous array of its type, an address (an int), or None.
     """
+    names = [parameter.name for parameter in KERNELS[kernel].parameters]
+    if arguments.keys() != set(names):
+        raise TypeError(f"kernel {kernel} takes {', '.join(names)}; got {', '.join(arguments)}")
     packed = []
     for name, declared, pointer in KERNELS[kernel].parameters:
-        value, kind = arguments.pop(name), types.get(declared, declared)
+        value, kind = arguments[name], types.get(declared, declared)
         packed.append(_address(kernel, name, kind, value) if pointer else SCALARS[kind](value))
-    if arguments:
-        raise TypeError(f"kernel {kernel} has no parameter {', '.join(arguments)}")
     try:
         compiled(cupy, kernel, expression(kernel, types))((blocks,), (threads,), tuple(packed))
     except Exception as error:

@@ -21,8 +21,10 @@ def instances(file: str) -> list[tuple[str, str, dict[str, str]]]:
     found: dict[str, tuple[str, str, dict[str, str]]] = {}
     for kernel, declaration in KERNELS.items():
         for cell in CELLS if "Cell" in declaration.template else ("",):
-            for real in TYPES.values():
-                types = {"Cell": cell, "S": real, "F": real}
+            for stored, computed in TYPES.values():
+                if stored != computed and kernel != "step":  # what is stored in float16 is for inference alone
+                    continue
+                types = {"Cell": cell, "S": stored, "F": computed}
                 name = expression(kernel, types)
                 if declaration.file == file:
                     found[name] = kernel, name, types
