@@ -192,7 +192,7 @@ def kept(xp: Any, seed: int, site: str, call: int, shape: tuple[int, ...], p: fl
     for word in (zlib.crc32(site.encode()), call):
         key = int(_mix(np.array([key ^ (word * _GOLDEN & _WORD)], np.uint64))[0])
     golden = xp.uint64(_GOLDEN)
-    hashed = xp.full((1,) * len(shape), key, xp.uint64)
+    hashed = xp.full((1,) * len(shape), np.uint64(key), xp.uint64)
     for axis, n in enumerate(shape):
         index = xp.arange(1, n + 1, dtype=xp.uint64).reshape([-1 if k == axis else 1 for k in range(len(shape))])
         hashed = _mix(hashed + index * golden)

@@ -75,7 +75,8 @@ class Views(dict[str, Array]):
         return self._parts[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self[name][...] = value
+        view = self[name]
+        view[...] = view.__array_namespace__().asarray(value)  # NumPy's may be written to a device's
 
 
 class Parameters:

@@ -134,7 +134,7 @@ class Weighted:
 
     @weights.setter
     def weights(self, value: Array) -> None:
-        self.weights[...] = value
+        self.weights[...] = self.bound.backend.xp.asarray(value)
         self.bound.clear_gaps()
 
     @property
@@ -144,7 +144,7 @@ class Weighted:
 
     @grads.setter
     def grads(self, value: Array) -> None:
-        self.grads[...] = value
+        self.grads[...] = self.bound.backend.xp.asarray(value)
         self.bound.clear_gaps()
 
     def named_weights(self, *, gates: bool = False) -> Views:

@@ -20,7 +20,7 @@ settings.register_profile(  # the first failing example will do
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def device() -> Iterator[ModuleType]:
     """The backends cupy and cuda over ``strict_cupy`` in the place of CuPy: there need not be a GPU."""
     if shutil.which("g++") is None:

@@ -277,7 +277,7 @@ def test_a_launch_is_held_against_the_declaration(device: ModuleType, monkeypatc
 
     monkeypatch.setattr(device.CUDARuntimeError, "__module__", "cupy_backends.cuda.api.runtime")
     monkeypatch.setattr(launch, "compiled", lambda *_: refuse)
-    with pytest.raises(RuntimeError, match="^the CUDA kernel descend could not be run: cudaErrorIllegalAddress$"):
+    with pytest.raises(RuntimeError, match=r"^the CUDA kernel descend could not be run: cudaErrorIllegalAddress$"):
         run()
 
 
@@ -292,9 +292,21 @@ def test_backends_of_a_gpu_say_what_they_lack(device: ModuleType, monkeypatch: p
                 RuntimeError, match=f"^backend {name} needs a CUDA device; CuPy strict found none: {words}$"
             ):
                 GRU(2, 3).init(backend=name)
-    monkeypatch.setattr("minirnn.backend.find_spec", lambda name: None)
+    monkeypatch.setattr("minirnn.backend.find_spec", lambda _: None)
     for name in ON_DEVICE:
         with pytest.raises(
             ImportError, match=f"^backend {name} needs CuPy, which is not installed: pip install 'minirnn"
         ):
             GRU(2, 3).init(backend=name)
+
+
+@pytest.mark.parametrize("backend", ON_DEVICE)
+def test_weights_are_written_by_name_from_the_host(device: ModuleType, backend: str) -> None:
+    model = GRU(2, 3).init(0, backend=backend)
+    model.named_weights()["0.b"] = np.arange(9, dtype="float32")
+    model.named_weights()["0.b_z"] = 7.0
+    host = model.bound.backend.host
+    np.testing.assert_array_equal(host(model.named_weights()["0.b"]), [0, 1, 2, 7, 7, 7, 6, 7, 8])
+    model.weights = np.ones(model.weights.size, "float32")
+    assert (host(model.named_weights()["0.U"]) == 1).all()
+    assert model.named_weights(gates=True)["0.W_xz"].shape == (2, 3)
