@@ -230,6 +230,11 @@ def on_host(a: Any) -> bool:
     return not hasattr(a, "__cuda_array_interface__")
 
 
+def namespace(a: Any) -> Any:
+    """The library that an array belongs to."""
+    return np if on_host(a) else CUPY.xp
+
+
 def check_indices(what: str, index: Array, n: int) -> None:
     """Raise ValueError unless every integer in ``index``, an array of NumPy's, is from 0 to n - 1."""
     unsigned = index.view(index.dtype.str.replace("i", "u"))  # where those below 0 are large: one look finds both

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array, check_indices, maker, on_host
+from minirnn.backend import Array, check_indices, maker, namespace, on_host
 
 
 def cross_entropy(logits: Array, targets: Any, mask: Any = None) -> tuple[Any, Array]:
@@ -88,11 +88,11 @@ def mse(y: Array, target: Any, mask: Any = None) -> tuple[Any, Array]:
 
 def _namespace(what: str, a: Any) -> Any:
     """The library that ``a``, an array of real or complex numbers, belongs to, as the array itself says."""
-    if not hasattr(a, "__array_namespace__"):
+    if on_host(a) and not isinstance(a, (np.ndarray, np.generic)):
         raise TypeError(f"{what} must be an array; got {type(a).__name__}")
     if a.dtype.kind not in "fc":
         raise ValueError(f"{what} must be floats; got {a.dtype}")
-    return a.__array_namespace__()
+    return namespace(a)
 
 
 def _integers(xp: Any, targets: Any) -> Array:

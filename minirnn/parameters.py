@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from minirnn.backend import Array, Backend
+from minirnn.backend import Array, Backend, namespace
 
 Scheme = Literal["uniform", "normal", "orthogonal"]
 Role = Literal["input", "recurrent", "bias", "unit", "embedding", "state"]
@@ -76,7 +76,7 @@ class Views(dict[str, Array]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         view = self[name]
-        view[...] = view.__array_namespace__().asarray(value)  # NumPy's may be written to a device's
+        view[...] = namespace(view).asarray(value)  # NumPy's may be written to a device's
 
 
 class Parameters:

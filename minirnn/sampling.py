@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array
+from minirnn.backend import Array, namespace
 
 
 def log_softmax(logits: Array) -> Array:
@@ -63,4 +63,4 @@ def take_rows(state: Any, rows: Array) -> Any:
         return None
     if isinstance(state, tuple):
         return tuple(take_rows(s, rows) for s in state)
-    return state[:, state.__array_namespace__().asarray(rows)]
+    return state[:, namespace(state).asarray(rows)]

@@ -6,8 +6,7 @@ value on the host is counted in ``waits``.  Kernels run as ``on_cpu.py`` builds 
 """
 
 import ctypes
-import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -86,9 +85,6 @@ class ndarray:  # noqa: N801 - CuPy's name
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         return {**self._a.__array_interface__, "version": 3}
-
-    def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
-        return sys.modules[__name__]
 
     def __array__(self, *arguments: Any, **options: Any) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct one.")
