@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks.agreement import bound, compare
 from benchmarks.cases import CELLS, GATES, GRID, Case, select
-from benchmarks.inputs import Arrays, directions, draw
+from benchmarks.inputs import Arrays, draw
 from benchmarks.peers import Job
 from benchmarks.peers.own import LAYERS, Own, by_name
 from minirnn.backend import BACKENDS, check_device
@@ -67,7 +67,7 @@ def theirs(case: Case, arrays: Arrays) -> Job:
     """torch's layer, which cuDNN computes."""
     import torch
 
-    from benchmarks.peers.pytorch import layer_of
+    from benchmarks.peers.pytorch import gradients, layer_of
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     module = layer_of(case, arrays).cuda()
@@ -97,16 +97,7 @@ def theirs(case: Case, arrays: Arrays) -> Job:
         if dy is not None:
             assert x.grad is not None
             found["dx"] = x.grad.cpu().numpy()
-            for prefix, _ in directions(case):
-                suffix = f"l{prefix.replace('.', '_')}"
-                gradients = {
-                    name: getattr(module, f"{name}_{suffix}").grad.cpu().numpy()
-                    for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-                }
-                found |= {f"d{prefix}.W": gradients["weight_ih"].T, f"d{prefix}.U": gradients["weight_hh"].T}
-                found[f"d{prefix}.b"] = gradients["bias_ih"]
-                if case.cell == "gru":
-                    found[f"d{prefix}.bn"] = gradients["bias_hh"][2 * case.H :]
+            found |= gradients(module, case)
         return found
 
     return Job(call, outputs)

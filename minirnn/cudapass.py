@@ -9,7 +9,7 @@ from typing import Any
 from minirnn.backend import Array
 from minirnn.base import Reader, Run
 from minirnn.protocol import Arrays
-from minirnn.scan import flip, turned
+from minirnn.scan import flip, placed, turned
 
 WARP, BLOCK = 32, 256  # threads of a block: whole warps, up to so many
 
@@ -85,13 +85,7 @@ class CudaPass:
             )
             h, c = y[now], c1
         final = (h,) if c is None else (h, c)
-        if not self.flipped:
-            return y, final
-        turned_y = flip(y, self.run)
-        if out is None:
-            return turned_y, final
-        out[...] = turned_y
-        return out, final
+        return placed(flip(y, self.run), out) if self.flipped else y, final
 
     def backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
         """The gradients of x, None for integers, and of the initial state; adds those of the weights."""

@@ -12,7 +12,7 @@ from minirnn.cudapass import CudaPass
 from minirnn.fused import FusedPass
 from minirnn.parameters import Spec
 from minirnn.protocol import Arrays, block_of, recurrent_bias_of, stages_of, units_of
-from minirnn.scan import Scan, flip, turned
+from minirnn.scan import Scan, flip, placed, turned
 
 
 class Direction(Layer):
@@ -120,11 +120,7 @@ class PlainPass:
             )
             P += layer.weight("b")
         h, final = self.scan.forward(P, state, self.carry, save=self.run.training)
-        y = layer.turn(h[1:], self.run)
-        if out is None:
-            return y, final
-        out[...] = y
-        return out, final
+        return placed(layer.turn(h[1:], self.run), out), final
 
     def backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
         """The gradients of x, None for integers, and of the initial state; adds those of the weights."""

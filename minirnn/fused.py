@@ -13,7 +13,7 @@ from minirnn.backend import Array
 from minirnn.base import Reader, Run
 from minirnn.kernels.cpu.passes import Back, Pass, address
 from minirnn.protocol import Arrays
-from minirnn.scan import flip, turned
+from minirnn.scan import flip, placed, turned
 
 CHUNK = 1 << 15  # entries of P that are computed at once: they are still in the second cache when they are used
 ROWS = 256  # of x, whose part of the weights' gradients is added at once, for the same reason
@@ -153,13 +153,7 @@ class FusedPass:
             kernels.forward(self.cell, dtype, told, threads, plan.operations)
         last = 0 if self.reverse else T - 1
         final = (y[last], self._saved(0)[last % plan.slots]) if plan.lstm else (y[last],)
-        if not self.flipped:
-            return y, final
-        turned_y = flip(y, self.run)
-        if out is None:
-            return turned_y, final
-        out[...] = turned_y
-        return out, final
+        return placed(flip(y, self.run), out) if self.flipped else y, final
 
     def backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
         """The gradients of x, None for integers, and of the initial state; adds those of the weights."""

@@ -122,6 +122,14 @@ def turned(read: Reader, run: Run) -> Reader:
     return lambda: flip(read(), run)
 
 
+def placed(a: Array, out: Array | None) -> Array:
+    """``a``, in ``out`` if that is given."""
+    if out is None:
+        return a
+    out[...] = a
+    return out
+
+
 def flip(a: Array, run: Run) -> Array:
     """``a`` (T, B, ...) with each row's steps reversed within its length."""
     if run.flipped is None:

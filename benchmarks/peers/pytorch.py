@@ -61,17 +61,21 @@ def training(case: Case, arrays: Arrays) -> Job:
     def outputs() -> Arrays:
         y, state = call()
         assert x.grad is not None
-        found = {"y": y.detach().numpy(), "dx": x.grad.numpy()} | by_name(state)
-        for prefix, _ in directions(case):
-            suffix = f"l{prefix.replace('.', '_')}"
-            found[f"d{prefix}.W"] = getattr(module, f"weight_ih_{suffix}").grad.numpy().T
-            found[f"d{prefix}.U"] = getattr(module, f"weight_hh_{suffix}").grad.numpy().T
-            found[f"d{prefix}.b"] = getattr(module, f"bias_ih_{suffix}").grad.numpy()
-            if case.cell == "gru":
-                found[f"d{prefix}.bn"] = getattr(module, f"bias_hh_{suffix}").grad.numpy()[2 * case.H :]
-        return found
+        return {"y": y.detach().numpy(), "dx": x.grad.numpy()} | by_name(state) | gradients(module, case)
 
     return Job(call, outputs)
+
+
+def gradients(module: Any, case: Case) -> Arrays:
+    """Those of the layer's weights, by minirnn's names."""
+    found: Arrays = {}
+    for prefix, _ in directions(case):
+        suffix = f"l{prefix.replace('.', '_')}"
+        ours = {"W": "weight_ih", "U": "weight_hh", "b": "bias_ih"} | ({"bn": "bias_hh"} if case.cell == "gru" else {})
+        for name, theirs in ours.items():
+            gradient = getattr(module, f"{theirs}_{suffix}").grad.cpu().numpy().T
+            found[f"d{prefix}.{name}"] = gradient[2 * case.H :] if name == "bn" else gradient
+    return found
 
 
 def inference(case: Case, arrays: Arrays) -> Job:
