@@ -17,13 +17,13 @@ from minirnn.testing.strategies import Case, cases
 RUNS = [(n, d) for n, b in BACKENDS.items() for d in b.dtypes if not b.on_device and (n, d) != REFERENCE]
 
 
-@pytest.mark.parametrize(("backend", "dtype"), RUNS, ids="-".join)
+@pytest.mark.parametrize(("backend", "dtype"), RUNS)
 @given(case=cases(largest=6), seed=st.integers(0, 2**32 - 1))
 def test_backend_agrees_with_numpy_float64(backend: str, dtype: str, case: Case, seed: int) -> None:
     assert_conforms(case, backend, dtype, seed)
 
 
-@pytest.mark.parametrize(("backend", "dtype"), RUNS, ids="-".join)
+@pytest.mark.parametrize(("backend", "dtype"), RUNS)
 @given(case=cases())
 def test_inputs_are_not_modified(backend: str, dtype: str, case: Case) -> None:
     model = case.model.to(backend=backend, dtype=dtype)
@@ -37,7 +37,7 @@ def test_inputs_are_not_modified(backend: str, dtype: str, case: Case) -> None:
     assert (dy == 1).all()
 
 
-@pytest.mark.parametrize(("backend", "dtype"), RUNS, ids="-".join)
+@pytest.mark.parametrize(("backend", "dtype"), RUNS)
 def test_same_seed_gives_the_same_weights_in_every_dtype(backend: str, dtype: str) -> None:
     for scheme in ("uniform", "normal", "orthogonal"):
         exact = GRU(3, 4, 2).init(5, scheme=scheme, dtype="float64")

@@ -7,13 +7,16 @@ silently read half of a double.  So types come from the declaration itself, and 
 import re
 from collections.abc import Mapping
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 FOLDER = Path(__file__).parent
-OPTIONS = ("--std=c++17", f"-I{FOLDER}")
+HEADERS = sha256(b"".join(path.read_bytes() for path in sorted(FOLDER.glob("*.cuh")))).hexdigest()[:16]
+# CuPy finds what it has compiled by the source's text and these: it does not look into what is included
+OPTIONS = ("--std=c++17", f"-I{FOLDER}", f"-DHEADERS=0x{HEADERS}")
 TYPES = {"float16": ("__half", "float"), "float32": ("float", "float"), "float64": ("double", "double")}  # S, F
 SCALARS: dict[str, Any] = {"i64": np.int64, "double": np.float64, "float": np.float32}
 POINTED = {"i64": "int64", "double": "float64", "float": "float32", "__half": "float16"}

@@ -1,7 +1,9 @@
 """The CUDA sources compiled by g++ with ``on_cpu.hpp``, and their kernels called through ctypes."""
 
 import ctypes
+import getpass
 import hashlib
+import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ from minirnn.kernels.cuda.launch import FOLDER, KERNELS, TYPES, expression
 
 HERE = Path(__file__).parent
 CELLS = ("TanhCell", "ReluCell", "GRUCell", "LSTMCell")
-BUILT = Path(tempfile.gettempdir()) / "minirnn-cuda-on-cpu"
+BUILT = Path(tempfile.gettempdir()) / f"minirnn-cuda-on-cpu-{getpass.getuser()}"
 
 
 def instances(file: str) -> list[tuple[str, str, dict[str, str]]]:
@@ -64,7 +66,7 @@ def build(file: str, source: str | None = None, flags: Sequence[str] = (), cells
             if done.returncode:
                 raise RuntimeError(done.stderr)
             target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_suffix(f".{id(folder)}")
+            part = target.with_suffix(f".{os.getpid()}")
             part.write_bytes((folder / "program.so").read_bytes())
             part.replace(target)
     return target

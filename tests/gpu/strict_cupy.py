@@ -118,14 +118,13 @@ class ndarray:  # noqa: N801 - CuPy's name
         _wait()
         return bool(self._a)
 
-    def __index__(self) -> int:
-        _wait()
-        return self._a.__index__()
-
     # ------------------------------------------------------------------ everything else stays there
 
     def __getitem__(self, key: Any) -> "ndarray":
-        return ndarray(np.asarray(self._a[_index(key)]))
+        key = key if isinstance(key, tuple) else (key,)
+        if not any(k is ... for k in key):
+            key = (*key, ...)  # so that a single entry is a view, too
+        return ndarray(self._a[_index(key)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if isinstance(value, np.ndarray) and value.ndim:
