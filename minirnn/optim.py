@@ -19,12 +19,18 @@ Schedule: TypeAlias = Callable[[int], float]
 def grad_norm(model: Layer) -> float:
     """The Euclidean norm of all gradients that are not frozen, as one vector.
 
-    Raises NonFiniteGradientError where it is not finite.  Scaled by the largest entry, so that no square overflows.
+    Raises NonFiniteGradientError where it is not finite.  Scaled by the largest entry, so that no square overflows; on
+    a GPU, for which it waits, squares are added in float64.
     """
     if model.prefix or model.bound.parted:  # else it is as whole as when it was checked last
         model.check_whole("the gradients' norm")
-    parts = [model.grads[s] for s in model.bound.trainable()]
-    xp, fused = model.bound.backend.xp, model.bound.backend.fused("norm")
+    backend, parts = model.bound.backend, [model.grads[s] for s in model.bound.trainable()]
+    xp, fused = backend.xp, backend.fused("norm")
+    if backend.on_device:
+        norm = float(decide(backend, parts, 0.0, 1, xp.zeros((), "int64"))[0])
+        if not isfinite(norm):
+            raise NonFiniteGradientError(_blame(model))
+        return norm
     if fused:
         norms = [fused(g) for g in parts]
         if None not in norms:
@@ -64,9 +70,12 @@ def clip_grad_norm(model: Layer, max_norm: float) -> Any:
 
 
 def clip_grad_value(model: Layer, clip_value: float) -> None:
-    """Limit every entry of the gradients to ±``clip_value``.  Raises NonFiniteGradientError as ``grad_norm`` does."""
+    """Limit every entry of the gradients to ±``clip_value``.  Raises NonFiniteGradientError as ``grad_norm`` does; on a
+    GPU, where it does not wait, NaN stays NaN and the optimiser's step is skipped.
+    """
     clip_value = _above_0("clip_value", clip_value)
-    grad_norm(model)
+    if not model.bound.backend.on_device:
+        grad_norm(model)
     for s in model.bound.trainable():
         g = model.grads[s]
         model.bound.backend.xp.clip(g, -clip_value, clip_value, out=g)

@@ -34,7 +34,7 @@ from minirnn import (
 )
 from minirnn.backend import BACKENDS
 from minirnn.lm import LanguageModel
-from minirnn.optim import NonFiniteGradientError, clip_grad_norm
+from minirnn.optim import NonFiniteGradientError, clip_grad_norm, clip_grad_value, grad_norm
 from minirnn.testing.strategies import Case, cases
 from minirnn.text import Text
 from minirnn.train import train
@@ -148,6 +148,8 @@ def test_clipping_by_hand_stays_on_the_device(device: ModuleType, backend: str) 
     model = Linear(3, 2).init(0, backend=backend)
     model.grads[...] = 2.0
     whole, begun = model.bound.backend.host(model.grads), waits(device)
+    assert grad_norm(model) == pytest.approx(float(np.linalg.norm(whole)), rel=1e-6)
+    begun = waits(device)
     norm = clip_grad_norm(model, 1.0)
     assert waits(device) == begun
     assert float(norm) == pytest.approx(float(np.linalg.norm(whole)), rel=1e-6)
@@ -155,6 +157,13 @@ def test_clipping_by_hand_stays_on_the_device(device: ModuleType, backend: str) 
     model.grads[...] = np.inf
     with pytest.raises(NonFiniteGradientError):
         float(clip_grad_norm(model, 1.0))
+    begun = waits(device)
+    clip_grad_value(model, 0.25)
+    assert waits(device) == begun
+    assert (model.bound.backend.host(model.grads) == 0.25).all()
+    model.named_grads()["b"][1:] = np.nan
+    with pytest.raises(NonFiniteGradientError, match="the gradient of b is not finite: 1 of 2 entries, the first nan"):
+        grad_norm(model)
 
 
 def test_float16_is_stored_for_inference_and_refused_for_training(device: ModuleType) -> None:
