@@ -5,6 +5,7 @@ for.  What is compared first is what agrees with minirnn's plain equations in fl
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -70,7 +71,7 @@ def theirs(case: Case, arrays: Arrays) -> Job:
     from benchmarks.peers.pytorch import gradients, layer_of
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    module = layer_of(case, arrays).cuda()
+    module = layer_of(case, arrays).cuda().train(case.kind == "training")
     module.flatten_parameters()
     x = torch.from_numpy(arrays["x"]).cuda().requires_grad_(case.kind == "training")
     dy = torch.from_numpy(arrays["dy"]).cuda() if case.kind == "training" else None
@@ -170,6 +171,7 @@ def measure(case: Case, rounds: int, limits: tuple[float, float]) -> dict[str, A
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write all of it.")
 def main(kinds: tuple[str, ...], cells: tuple[str, ...], match: str, rounds: int, file: Path | None) -> None:
     """Time minirnn on a GPU beside torch's cuDNN, and beside what the device could do."""
+    os.environ.pop("CUPY_TF32", None)
     try:
         check_device("cuda")
         import torch

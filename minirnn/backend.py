@@ -141,7 +141,8 @@ class CupyBackend(Backend):
     def add_rows(self, out: Array, index: Array, rows: Array) -> None:
         """By products with the rows' one-hot vectors, which add up in one order; atomic additions would not."""
         V, chunk = len(out), max(1, ONE_HOT // max(1, len(out)))
-        symbols = self.xp.arange(V, dtype=index.dtype)
+        # int64, since a small dtype may not count to V; wrapped around as in W[x]
+        symbols, index = self.xp.arange(V, dtype="int64"), index.astype("int64") % V
         for k in range(0, len(index), chunk):
             marks = (symbols[:, None] == index[None, k : k + chunk]).astype(rows.dtype)
             out += marks @ rows[k : k + chunk]

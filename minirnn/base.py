@@ -202,14 +202,16 @@ class Layer(Weighted):
         if lengths is not None:
             if x.ndim < 3 and self.timeless:
                 raise ValueError(f"lengths need x of shape (T, B, features); got shape {x.shape}")
-            xp = parameters.backend.xp
-            lengths = xp.asarray(check_lengths(lengths, *x.shape[:2]))
+            xp, lengths = parameters.backend.xp, check_lengths(lengths, *x.shape[:2])
+            valid = np.arange(x.shape[0])[:, None] < lengths
+            lengths = xp.asarray(lengths)
             t = xp.arange(x.shape[0])[:, None]
             past = t >= lengths
             run = run._replace(past=past, flipped=xp.where(past, t, lengths - 1 - t))
             x = blank(x, past)
         if x.dtype.kind in "iu" and on_host(given):  # to look at those on a device would be to wait for it
-            check_indices("indices", np.asarray(given), self.input_size or 0)
+            index = np.asarray(given)
+            check_indices("indices", index if lengths is None else index[valid], self.input_size or 0)
         state = self.check_state(state, _rows(x))
         if training:
             parameters.calls += 1

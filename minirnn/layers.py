@@ -53,7 +53,7 @@ class Linear(Layer):
         if linear:
             y = linear(x, W, b)
         else:
-            y = x @ W
+            y = (x.reshape(-1, x.shape[-1]) @ W).reshape(*x.shape[:-1], W.shape[1])  # one product, not one a step
             if b is not None:
                 y += b
 
@@ -69,7 +69,7 @@ class Linear(Layer):
             dW += rows.T @ drows
             if db is not None:
                 db += drows.sum(0)
-            return dy @ W.T, None
+            return (drows @ W.T).reshape(x.shape), None
 
         return Result(y, None, pull, {"x": lambda: x})
 

@@ -55,7 +55,7 @@ def cross_entropy(logits: Array, targets: Any, mask: Any = None) -> tuple[Any, A
         zero = dlogits.dtype.type(0)
         losses = xp.where(counts.reshape(-1), losses, zero)
         dlogits = xp.where(counts.reshape(-1, 1), dlogits, zero)
-    return losses.sum() / N, dlogits.reshape(logits.shape)
+    return (losses.sum() / N).astype(losses.dtype), dlogits.reshape(logits.shape)  # N may be an array
 
 
 def mse(y: Array, target: Any, mask: Any = None) -> tuple[Any, Array]:
@@ -73,7 +73,7 @@ def mse(y: Array, target: Any, mask: Any = None) -> tuple[Any, Array]:
     difference = (y - target).astype(y.dtype, copy=False)
     N = y.size
     if mask is not None:
-        ndim = np.ndim(mask)
+        ndim = mask.ndim if hasattr(mask, "ndim") else np.ndim(mask)
         lib = np if on_host(mask) else xp
         counts = _mask(lib, mask, y.shape[:ndim])
         assert counts is not None  # for the type checker: there was a mask
@@ -83,7 +83,8 @@ def mse(y: Array, target: Any, mask: Any = None) -> tuple[Any, Array]:
         difference = xp.where(counts, difference, difference.dtype.type(0))
     if isinstance(N, int) and N == 0:
         raise ValueError("mse expects at least one entry that counts; got none")
-    return (difference * difference).sum() / N, difference * (2 / N)
+    loss, dy = (difference * difference).sum() / N, difference * (2 / N)
+    return loss.astype(y.dtype), dy.astype(y.dtype, copy=False)  # N may be an array
 
 
 def _namespace(what: str, a: Any) -> Any:
@@ -108,9 +109,10 @@ def _integers(xp: Any, targets: Any) -> Array:
 def _mask(xp: Any, mask: Any, shape: tuple[int, ...]) -> Array | None:
     if mask is None:
         return None
-    array: Array = xp.asarray(mask)
-    if array.dtype.kind in "iuf" and bool(((array == 0) | (array == 1)).all()):
-        array = array.astype(bool)
+    array: Array = np.asarray(mask) if on_host(mask) else mask
+    if array.dtype.kind in "iuf" and (not on_host(array) or bool(((array == 0) | (array == 1)).all())):
+        array = array.astype(bool)  # numbers on a device are taken as they are: 0 is False
     if array.dtype.kind != "b" or array.shape != shape:
         raise ValueError(f"mask must be booleans, or 0 and 1, of shape {shape}; got {array.dtype} of {array.shape}")
-    return array
+    found: Array = xp.asarray(array)
+    return found

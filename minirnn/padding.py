@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array
+from minirnn.backend import Array, on_host
 
 
 def pad(sequences: Sequence[Any], value: Any = 0) -> tuple[Array, Array]:
@@ -43,6 +43,8 @@ def length_mask(lengths: Any, num_steps: int) -> Array:
 
 def check_lengths(lengths: Any, T: int, B: int) -> Array:
     """``lengths`` as an integer array (B,) with 0 <= lengths <= T."""
+    if not on_host(lengths):
+        raise TypeError("lengths must be on the host, where they are checked; got an array on a device")
     array = np.asarray(lengths)
     if array.size == 0 and B == 0:
         array = array.astype(np.int64)

@@ -89,6 +89,8 @@ def launch(cupy: Any, kernel: str, types: Mapping[str, str], blocks: int, thread
     for name, declared, pointer in KERNELS[kernel].parameters:
         value, kind = arguments[name], types.get(declared, declared)
         packed.append(_address(kernel, name, kind, value) if pointer else SCALARS[kind](value))
+    if blocks == 0:  # CuPy would launch one
+        return
     try:
         compiled(cupy, kernel, expression(kernel, types))((blocks,), (threads,), tuple(packed))
     except Exception as error:

@@ -374,3 +374,45 @@ def test_no_sum_depends_on_who_came_first(device: ModuleType, backend: str) -> N
             stepper.step()
         found.append(model.bound.backend.host(model.weights))
     np.testing.assert_array_equal(found[0], found[1])
+
+
+@pytest.mark.parametrize("backend", ON_DEVICE)
+def test_masks_and_indices_on_the_device(device: Any, backend: str) -> None:
+    rng, V = np.random.default_rng(0), 300
+    exact = Sequential(Embedding(V, 8), Linear(8, V)).init(0, backend="numpy", dtype="float64")
+    there = exact.to(backend=backend, dtype="float32")
+    x, targets, mask = rng.integers(0, 256, (6, 5)), rng.integers(0, V, (6, 5)), rng.random((6, 5)) < 0.5
+    found = []
+    for model, send in ((exact, np.asarray), (there, device.asarray)):
+        numbers: list[Any] = []
+        for marks in (mask, mask.astype("float32")):
+            begun = waits(device)
+            logits, _, backward = model.forward(send(x.astype("uint8")))  # which cannot count to V
+            loss, dlogits = cross_entropy(logits, send(targets), send(marks))
+            backward(dlogits)
+            logits, _, backward = model.forward(send(x.astype("uint8")))
+            error, derror = mse(logits, send(np.zeros(logits.shape, logits.dtype)), send(marks))
+            backward(derror)
+            assert waits(device) == begun
+            assert {loss.dtype, dlogits.dtype, error.dtype, derror.dtype} == {model.weights.dtype}
+            numbers += [float(loss), float(error)]
+        found.append([*numbers, *model.bound.backend.host(model.grads)])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-6)
+    with pytest.raises(TypeError, match="lengths must be on the host"):
+        there.forward(x, lengths=device.asarray(np.ones(5, int)))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba", *ON_DEVICE])
+def test_indices_past_a_rows_length_may_be_anything(device: ModuleType, backend: str) -> None:
+    model = GRU(3, 4).init(0, backend=backend)
+    x = np.array([[1, 2], [-1, 0], [99, 2]])
+    y, _ = model(x, lengths=[1, 3])
+    z, _ = model(np.array([[1, 2], [0, 0], [0, 2]]), lengths=[1, 3])
+    np.testing.assert_array_equal(model.bound.backend.host(y), model.bound.backend.host(z))
+    with pytest.raises(ValueError, match="indices must be from 0 to 2; got -1"):
+        model(x, lengths=[3, 1])
+
+
+def test_a_model_without_weights_takes_a_step(device: ModuleType) -> None:
+    model = Dropout(0.5).init(0, backend="cuda")
+    assert float(SGD(model, 1.0).step()) == 0
