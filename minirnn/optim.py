@@ -16,14 +16,19 @@ from minirnn.schedules import constant
 Schedule: TypeAlias = Callable[[int], float]
 
 
+def check_still_whole(model: Layer) -> None:
+    """Raise ValueError where a model has lost a layer to another, or has become part of one, since it was checked."""
+    if model.prefix or model.bound.parted:
+        model.check_whole("the gradients' norm")
+
+
 def grad_norm(model: Layer) -> float:
     """The Euclidean norm of all gradients that are not frozen, as one vector.
 
     Raises NonFiniteGradientError where it is not finite.  Scaled by the largest entry, so that no square overflows; on
     a GPU, for which it waits, squares are added in float64.
     """
-    if model.prefix or model.bound.parted:  # else it is as whole as when it was checked last
-        model.check_whole("the gradients' norm")
+    check_still_whole(model)
     backend, parts = model.bound.backend, [model.grads[s] for s in model.bound.trainable()]
     xp, fused = backend.xp, backend.fused("norm")
     if backend.on_device:
@@ -142,6 +147,11 @@ class Optimizer:
         model, lr = self.model, self.lr
         if self._first is not None:
             return self._step_on_device(lr, self._first)
+        known = self._whole_step(lr)
+        if known is not None:
+            self.steps += 1
+            model.bound.updates += 1
+            return known
         norm = grad_norm(model)
         if self.clip_value is not None:
             clip_grad_value(model, self.clip_value)
@@ -163,8 +173,7 @@ class Optimizer:
     def _step_on_device(self, lr: float, first: Array) -> Norm:
         """``step`` without waiting for the device: whether the gradients are finite decides there."""
         model, backend = self.model, self.model.bound.backend
-        if model.prefix or model.bound.parted:
-            model.check_whole("an optimiser's step")
+        check_still_whole(model)
         xp, stretches = backend.xp, list(model.bound.trainable())
         parts = [model.grads[s] for s in stretches]
         if self.clip_value is not None:
@@ -183,6 +192,10 @@ class Optimizer:
         model.zero_grads()
         model.bound.updates += 1
         return Norm(norm, first)
+
+    def _whole_step(self, lr: float) -> float | None:
+        """The gradients' norm after a step that one compiled twin has taken whole, or None: nothing has changed."""
+        return None
 
     def _update(self, w: Array, g: Array, lr: float, state: dict[str, Array]) -> None:
         raise NotImplementedError(f"{type(self).__name__} does not define _update")
@@ -219,6 +232,15 @@ class SGD(Optimizer):
             v += g
             g = g + self.momentum * v if self.nesterov else v
         w -= lr * g
+
+    def _whole_step(self, lr: float) -> float | None:
+        bound = self.model.bound
+        fused = bound.backend.fused("clipped_descend")
+        if not fused or self.momentum or self.weight_decay or self.clip_value is not None or bound.frozen:
+            return None
+        check_still_whole(self.model)
+        norm: float | None = fused(bound.weights, bound.grads, lr, self.clip or 0.0)
+        return norm
 
     def _fused_update(self, w: Array, g: Array, lr: float, scale: Any, state: dict[str, Array]) -> bool:
         descend = None if self.momentum or self.weight_decay else self.model.bound.backend.fused("descend")

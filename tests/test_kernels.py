@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -465,6 +466,43 @@ def test_descend_is_the_formula_and_touches_nothing_else(dtype: str) -> None:
         assert (np.abs(raw[0, 1:-1] - (w - step)) <= eps * (np.abs(w) + 2 * np.abs(step))).all()
         assert not raw[1, 1:-1].any()
         np.testing.assert_array_equal(raw[:, [0, -1]], before[:, [0, -1]])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_clipped_descent_is_the_formula_and_touches_nothing_else(dtype: str) -> None:
+    rng, eps = np.random.default_rng(0), float(np.finfo(dtype).eps)
+    for n, clip in product(BORDERS, (0.0, 0.5, 1e9)):
+        raw = rng.normal(size=(2, n + 2)).astype(dtype)
+        before = raw.astype(float)
+        w, g = before[:, 1:-1]
+        norm = runtime.clipped_descend(*raw[:, 1:-1], 0.3, clip)
+        assert norm == pytest.approx(float(np.linalg.norm(g)), rel=300 * eps)
+        step = 0.3 * (clip / np.linalg.norm(g) if 0 < clip < np.linalg.norm(g) else 1.0) * g
+        assert (np.abs(raw[0, 1:-1] - (w - step)) <= 300 * eps * (np.abs(w) + np.abs(step))).all()
+        assert not raw[1, 1:-1].any()
+        np.testing.assert_array_equal(raw[:, [0, -1]], before[:, [0, -1]])
+    for odd in (np.nan, np.inf, 1e-30, 3e18):  # not finite, or its square leaves the range of float32
+        raw[:] = 1
+        raw[1] = odd
+        assert runtime.clipped_descend(*raw[:, 1:-1], 0.3, 1.0) is None
+        assert (raw[0] == 1).all()
+        np.testing.assert_array_equal(raw[1], np.full(n + 2, odd, dtype))
+
+
+def test_a_clipped_descent_gives_the_same_bits_for_any_number_of_threads() -> None:
+    rng, n = np.random.default_rng(0), 300_001
+    start, found = rng.normal(size=(2, n)).astype("float32"), []
+    before = minirnn.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            minirnn.set_num_threads(threads)
+            w, g = start.copy()
+            found.append((runtime.clipped_descend(w, g, 0.3, 1.0), w))
+    finally:
+        minirnn.set_num_threads(before)
+    for norm, w in found[1:]:
+        assert norm == found[0][0]
+        np.testing.assert_array_equal(w, found[0][1])
 
 
 @pytest.mark.parametrize("decoupled", [False, True], ids=["Adam", "AdamW"])

@@ -162,7 +162,7 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "kernel cross entropy: gradient of the sum": ("kernels/cpu/losses.py", (("by = scale / sum_of_row", "by = (scale / scale) / sum_of_row"),)),
     "kernel linear: bias forgotten": ("kernels/cpu/products.py", (("if a.b == 0:", "if True:"),)),
     "kernel adam: not scaled": ("kernels/cpu/updates.py", (("gradient = load(g, j, None) * scale +", "gradient = load(g, j, None) +"),)),
-    "kernel sgd: uphill": ("kernels/cpu/updates.py", (("store(load(w, j, None) - rate * load(g, j, None), w, j, None)", "store(load(w, j, None) + rate * load(g, j, None), w, j, None)"),)),
+    "kernel sgd: uphill": ("kernels/cpu/updates.py", (("rate = rate * (clip / norm)", "rate = -rate * (clip / norm)"),)),
     "kernel threads: nobody waits at a barrier": ("kernels/cpu/team.py", (("while look(arrivals) < target:", "while look(arrivals) < 0:"),)),
     # ------------------------------------------------------------ the backends of a GPU, and their kernels
     "device: dU from the state after the step": ("cudapass.py", (("self.y[earlier].reshape", "self.y[later].reshape"),)),

@@ -193,8 +193,20 @@ def norm(g: Array) -> float | None:
     """√Σ g² of a contiguous vector, or None where the squares leave the range of its dtype."""
     sums = np.empty(-(-g.size // updates.BLOCK) + 1)
     run(updates.squares, g.dtype, updates.Squares(g.size, address(g), address(sums)), 10 * g.size)
-    found = float(sums[-1]) ** 0.5
-    return found if 1e-10 < found < 1e15 else None
+    return _root(sums[-1])
+
+
+def _root(squares: Any) -> float | None:
+    found = float(squares)
+    return found**0.5 if updates.LEAST < found < updates.MOST else None
+
+
+def clipped_descend(w: Array, g: Array, rate: float, clip: float) -> float | None:
+    """Clip and descend at once; returns the norm before, or None where it is out of range and nothing was done."""
+    sums = np.empty(-(-g.size // updates.BLOCK) + 1)
+    told = updates.Clipped(g.size, address(w), address(g), address(sums), bits(rate), bits(clip))
+    run(updates.clipped_descend, g.dtype, told, 20 * g.size)
+    return _root(sums[-1])
 
 
 def descend(w: Array, g: Array, rate: float, scale: float = 1.0) -> None:

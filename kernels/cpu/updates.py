@@ -6,7 +6,7 @@ A step's kernel leaves zeros in the gradients it has used.
 from math import sqrt
 from typing import NamedTuple
 
-from minirnn.kernels.cpu.compiling import kernel
+from minirnn.kernels.cpu.compiling import inline, kernel
 from minirnn.kernels.cpu.rows import add_row, begin
 from minirnn.kernels.cpu.team import barrier
 from minirnn.kernels.cpu.vectors import (
@@ -26,6 +26,7 @@ from minirnn.kernels.cpu.vectors import (
 )
 
 BLOCK = 4096  # entries whose squares are added up in the vectors' own dtype; blocks are added in float64
+LEAST, MOST = 1e-20, 1e30  # sums of squares between which no square can have left the range of its dtype
 
 
 class Squares(NamedTuple):
@@ -34,6 +35,17 @@ class Squares(NamedTuple):
     n: int
     g: int  # (n)
     sums: int  # (blocks + 1) float64 to fill: of each block, then of all
+
+
+class Clipped(NamedTuple):
+    """As above; real numbers are the bits of a float64."""
+
+    n: int
+    w: int  # (n)
+    g: int
+    sums: int
+    rate: int
+    clip: int
 
 
 class Step(NamedTuple):
@@ -64,16 +76,15 @@ class AddedRows(NamedTuple):
     rows: int  # (count, N)
 
 
-read_squares, read_step, read_rows = reader(Squares), reader(Step), reader(AddedRows)
+read_squares, read_clipped, read_step, read_rows = map(reader, (Squares, Clipped, Step, AddedRows))
 
 
-@kernel("squares")
-def squares(like, told, part, parts, sync):
-    """The sums of squares of every block of ``g``, and of all blocks, to ``sums``."""
-    a = read_squares(told)
-    sums, blocks = numbers(a.sums, 1.0), (a.n + BLOCK - 1) // BLOCK
+@inline
+def sum_of_squares(g, n, sums, part, parts, sync):
+    """Σ g², in float64, from the sums of blocks, which are left in ``sums``; every thread gets the same bits."""
+    blocks = (n + BLOCK - 1) // BLOCK
     for k in range(begin(blocks, part, parts), begin(blocks, part + 1, parts)):
-        block, size = at(numbers(a.g, like), k * BLOCK), min(BLOCK, a.n - k * BLOCK)
+        block, size = at(g, k * BLOCK), min(BLOCK, n - k * BLOCK)
         whole = size // lanes(block) * lanes(block)
         summed = load(block, 0, 0)  # no lanes: zeros
         for j in range(0, whole, lanes(block)):
@@ -84,11 +95,47 @@ def squares(like, told, part, parts, sync):
             summed = summed + x * x
         put(total(summed), sums, k)
     barrier(sync, 0, parts)
+    found = 0.0
+    for k in range(blocks):
+        found += get(sums, k)
+    return found
+
+
+@kernel("squares")
+def squares(like, told, part, parts, sync):
+    """The sums of squares of every block of ``g``, and of all blocks, to ``sums``."""
+    a = read_squares(told)
+    sums = numbers(a.sums, 1.0)
+    found = sum_of_squares(numbers(a.g, like), a.n, sums, part, parts, sync)
     if part == 0:
-        whole_sum = 0.0
-        for k in range(blocks):
-            whole_sum += get(sums, k)
-        put(whole_sum, sums, blocks)
+        put(found, sums, (a.n + BLOCK - 1) // BLOCK)
+
+
+@kernel("clipped-descend")
+def clipped_descend(like, told, part, parts, sync):
+    """w -= rate · scale · g;  g = 0, where ``scale`` limits g's norm to ``clip`` (0: to nothing).
+
+    The sums of squares are left in ``sums`` as by ``squares``; where their total is out of range, nothing else is done.
+    """
+    a = read_clipped(told)
+    w, g, sums, n = numbers(a.w, like), numbers(a.g, like), numbers(a.sums, 1.0), a.n
+    found = sum_of_squares(g, n, sums, part, parts, sync)
+    if part == 0:
+        put(found, sums, (n + BLOCK - 1) // BLOCK)
+    if LEAST < found < MOST:
+        norm, clip, rate = sqrt(found), real(a.clip, 1.0), real(a.rate, 1.0)
+        if 0 < clip < norm:
+            rate = rate * (clip / norm)
+        width, zeros = lanes(w), load(g, 0, 0)
+        low, high = begin(n // width, part, parts) * width, begin(n // width, part + 1, parts) * width
+        for j in range(low, high, width):
+            store(load(w, j, None) - rate * load(g, j, None), w, j, None)
+            store(zeros, g, j, None)
+        left = n % width
+        if left and part == parts - 1:
+            j = n - left
+            store(load(w, j, left) - rate * load(g, j, left), w, j, left)
+            store(zeros, g, j, left)
 
 
 @kernel("descend")
