@@ -93,6 +93,12 @@ class Backend:
         out[ordered[starts]] += self.xp.add.reduceat(rows[order], starts, axis=0)
 
 
+def has_kernels(cell: Any) -> bool:
+    """Whether a cell is one of those in ``cells.py`` that have kernels, and not another of that name."""
+    name = getattr(cell, "__name__", "")
+    return name in CELLS and getattr(cells, name) is cell
+
+
 class NumbaBackend(Backend):
     """NumPy arrays, and compiled kernels (``minirnn.kernels.cpu``) for the cells that have some."""
 
@@ -112,8 +118,7 @@ class NumbaBackend(Backend):
         return getattr(self._runtime, name)
 
     def scans(self, cell: Any) -> Any:
-        name = getattr(cell, "__name__", "")
-        return self._runtime if name in CELLS and getattr(cells, name) is cell else None
+        return self._runtime if has_kernels(cell) else None
 
 
 class CupyBackend(Backend):
@@ -163,8 +168,7 @@ class CudaBackend(CupyBackend):
         return getattr(import_module("minirnn.kernels.cuda.updates"), name, None)
 
     def scans(self, cell: Any) -> Any:
-        name = getattr(cell, "__name__", "")
-        return self.kernels if name in CELLS and getattr(cells, name) is cell else None
+        return self.kernels if has_kernels(cell) else None
 
 
 NUMPY = Backend("numpy", "numpy", ("float32", "float64", "complex128"))

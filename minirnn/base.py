@@ -202,16 +202,15 @@ class Layer(Weighted):
         if lengths is not None:
             if x.ndim < 3 and self.timeless:
                 raise ValueError(f"lengths need x of shape (T, B, features); got shape {x.shape}")
-            xp, lengths = parameters.backend.xp, check_lengths(lengths, *x.shape[:2])
-            valid = np.arange(x.shape[0])[:, None] < lengths
-            lengths = xp.asarray(lengths)
-            t = xp.arange(x.shape[0])[:, None]
-            past = t >= lengths
-            run = run._replace(past=past, flipped=xp.where(past, t, lengths - 1 - t))
+            lengths, asarray = check_lengths(lengths, *x.shape[:2]), parameters.backend.xp.asarray
+            t = np.arange(x.shape[0])[:, None]
+            ended = t >= lengths
+            past = asarray(ended)
+            run = run._replace(past=past, flipped=asarray(np.where(ended, t, lengths - 1 - t)))
             x = blank(x, past)
         if x.dtype.kind in "iu" and on_host(given):  # to look at those on a device would be to wait for it
             index = np.asarray(given)
-            check_indices("indices", index if lengths is None else index[valid], self.input_size or 0)
+            check_indices("indices", index if lengths is None else index[~ended], self.input_size or 0)
         state = self.check_state(state, _rows(x))
         if training:
             parameters.calls += 1

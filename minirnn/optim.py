@@ -60,7 +60,7 @@ def clip_grad_norm(model: Layer, max_norm: float) -> Any:
     max_norm = _above_0("max_norm", max_norm)
     backend, parameters = model.bound.backend, model.bound
     if backend.on_device:
-        model.check_whole("clipping")
+        check_still_whole(model)
         parts = [model.grads[s] for s in parameters.trainable()]
         first = backend.xp.zeros((), "int64")
         found, scale = decide(backend, parts, max_norm, 1, first)
@@ -181,6 +181,7 @@ class Optimizer:
                 xp.clip(g, -self.clip_value, self.clip_value, out=g)
         self.steps += 1
         norm, scale = decide(backend, parts, self.clip or 0.0, self.steps, first)
+        clean = not model.bound.frozen
         for s, g in zip(stretches, parts, strict=True):
             w, state = model.weights[s], {name: a[s] for name, a in self.state.items()}
             if not self._fused_update(w, g, lr, scale, state):
@@ -189,7 +190,9 @@ class Optimizer:
                 self._update(w, xp.where(taken, g * scale.astype(g.dtype), g.dtype.type(0)), lr, state)
                 for a, old in zip(changed, before, strict=True):
                     a[...] = xp.where(taken, a, old)
-        model.zero_grads()
+                clean = False
+        if not clean:
+            model.zero_grads()
         model.bound.updates += 1
         return Norm(norm, first)
 

@@ -46,8 +46,8 @@ def declarations(file: str, source: str) -> dict[str, Declaration]:
         template = tuple(word.split()[-1] for word in (kernel["template"] or "").split(",") if word)
         parameters = []
         for text in kernel["parameters"].split(","):
-            kind, name = text.replace("const ", "").replace("*", " * ").split()[:1][0], text.split()[-1]
-            parameters.append(Parameter(name, kind, "*" in text))
+            words = text.replace("const ", "").replace("*", " ").split()
+            parameters.append(Parameter(words[-1], words[0], "*" in text))
         found[kernel["name"]] = Declaration(file, template, tuple(parameters))
     return found
 

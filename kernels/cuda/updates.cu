@@ -1,7 +1,7 @@
 // Clipping and optimisers over the flat vectors, without the host: whether a step is taken is decided on the device.
 typedef long long i64;
 
-// The threads' sums, added up pairwise: the total, to thread 0.  Blocks have THREADS threads.
+// The threads' sums, added up pairwise: the total, to each of them.  Blocks have THREADS threads.
 constexpr int THREADS = 256;
 
 __device__ inline double total(double sum) {

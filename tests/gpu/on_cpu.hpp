@@ -34,7 +34,7 @@ inline void __syncthreads() { everyone->arrive_and_wait(); }
 
 template <class Kernel> void on_cpu(unsigned blocks, unsigned threads, Kernel kernel) {
     gridDim.x = blocks, blockDim.x = threads;
-    std::barrier<> meeting(threads), next(threads);  // a thread that returns early must not be waited for: see below
+    std::barrier<> meeting(threads), next(threads);  // within the kernel, and between two blocks
     everyone = &meeting;
     std::vector<std::thread> team;
     for (unsigned k = 0; k < threads; k++)
