@@ -7,7 +7,9 @@ character language model, ``minirnn.testing`` what proves a gradient, ``minirnn.
 from minirnn.backend import Backend
 from minirnn.base import Backward, Layer
 from minirnn.compose import Bidirectional, Sequential
-from minirnn.formats.native import ModelFileError, load, save
+from minirnn.formats.files import ModelFileError
+from minirnn.formats.native import save
+from minirnn.formats.opening import load
 from minirnn.kernels.cpu.threads import get_num_threads, set_num_threads
 from minirnn.layers import Dropout, Embedding, Last, Linear
 from minirnn.lm import LanguageModel

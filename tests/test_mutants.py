@@ -47,6 +47,7 @@ FIRST = {
     "lm.py": ["lm"],
     "train.py": ["train"],
     "cli.py": ["cli"],
+    "formats/files.py": ["files"],
     "formats/native.py": ["files"],
 }
 
@@ -134,9 +135,9 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "training drops the state": ("train.py", (('state if sampling == "sequential" else None, rng=masks', "None, rng=masks"),)),
     "training repeats its batches": ("train.py", (("seed=epoch_seed(seed, epoch)):", "seed=epoch_seed(seed, 0)):"),)),
     # ------------------------------------------------------------ files and the command line
-    "load: NaN accepted": ("formats/native.py", (("                if not np.isfinite(values).all():\n", "                if False:\n"),)),
+    "load: NaN accepted": ("formats/files.py", (("        if not np.isfinite(array).all():\n", "        if False:\n"),)),
     "load: shapes not compared": ("formats/native.py", (("if expected.get(name) != shapes.get(name):", "if (name in expected) != (name in shapes):"),)),
-    "save: not atomic": ("formats/native.py", (('temporary = path.with_name(f".{secrets.token_hex(8)}.part")', "temporary = path"),)),
+    "save: not atomic": ("formats/files.py", (('temporary = path.with_name(f".{secrets.token_hex(8)}.part")', "temporary = path"),)),
     "save: frozen forgotten": ("formats/native.py", (('"frozen": sorted(parameters.frozen)', '"frozen": []'),)),
     "cli: errors exit with 1": ("cli.py", (('            say((f"minirnn: {error}", "bold red"))\n            sys.exit(2)', '            say((f"minirnn: {error}", "bold red"))\n            sys.exit(1)'),)),
     "cli: clip ignored": ("cli.py", (('clip=options["clip"] or None', "clip=None"),)),

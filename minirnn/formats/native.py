@@ -1,38 +1,24 @@
-"""minirnn's own file: a safetensors file of the named weights, whose metadata describes the network in JSON.
-
-A file is untrusted until everything in it has been held against everything else: the description builds layers (no code
-is read from it, and nothing is allocated), the layers say which weights they need, the file's header says which it has,
-and only where they agree are values read.
-"""
+"""minirnn's own file: a safetensors file of the named weights, whose metadata describes the network in JSON."""
 
 import json
 import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-from minirnn.backend import get_backend, get_dtype
 from minirnn.base import Layer
 from minirnn.compose import Bidirectional, Sequential
+from minirnn.formats.files import ModelFileError, atomic_write, filled
 from minirnn.layers import Dropout, Embedding, Last, Linear
 from minirnn.lm import LanguageModel
-from minirnn.parameters import Parameters
 from minirnn.recurrent import GRU, LSTM, RNN
 from minirnn.text import Vocabulary
-from minirnn.weighted import cast
 
 KINDS: dict[str, type[Layer]] = {c.__name__: c for c in (RNN, GRU, LSTM, Linear, Embedding, Dropout, Last)}
 DTYPES = {"F32": "float32", "F64": "float64"}
 VERSION = 1
 LARGEST = 2**40  # no size in a description may exceed it
-
-
-class ModelFileError(ValueError):
-    """A file that is not a model of minirnn, or a damaged one; the message says what was expected and what came."""
 
 
 def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
@@ -71,18 +57,13 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
         file.write(data)
 
 
-def load(path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = None) -> Layer | LanguageModel:
+def load(path: Path, *, backend: str = "auto", dtype: Any = None) -> Layer | LanguageModel:
     """Read what ``save`` wrote: a LanguageModel where a vocabulary was saved, else the layer.
 
-    ``dtype`` None keeps the file's.  Raises ModelFileError for anything that is not a sound model file,
-    FileNotFoundError where there is none.
+    ``dtype`` None keeps the file's.  Raises ModelFileError for anything that is not a sound model file.
     """
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
-    get_backend(backend)  # refused before the file is read
-    if not path.is_file():
-        raise FileNotFoundError(f"no model file at {path}{': it is a directory' if path.is_dir() else ''}")
     try:
         with safe_open(path, framework="numpy") as file:
             about = _metadata(path, file.metadata())
@@ -91,20 +72,9 @@ def load(path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = No
             dtypes = {s.get_dtype() for s in slices.values()}
             network, vocab = _build(path, about, len(shapes))
             _check(path, network, shapes, dtypes, about["dtype"])
-            dtype = about["dtype"] if dtype is None else dtype
-            chosen = get_backend(backend, dtype)
-            wanted = get_dtype(chosen, dtype)
-            parameters = Parameters(network.all_specs(), chosen, wanted)
+            filled(network, file.get_tensor, path, backend=backend, dtype=about["dtype"] if dtype is None else dtype)
+            parameters = network.bound
             parameters.seed, parameters.calls = about["seed"], about["calls"]
-            network.bind(parameters)
-            for name, view in network.named_weights().items():
-                values = file.get_tensor(name)
-                if not np.isfinite(values).all():
-                    raise ModelFileError(f"{path}: weight {name} must be finite; it holds NaN or infinity")
-                try:
-                    view[...] = chosen.xp.asarray(cast(values, parameters.dtype))
-                except ValueError as error:
-                    raise ModelFileError(f"{path}, {name}: {error}") from None
             parameters.frozen = set(about["frozen"])
             return network if vocab is None else LanguageModel(network, vocab, about["task"])
     except SafetensorError as error:
@@ -126,32 +96,6 @@ def describe(layer: Layer) -> dict[str, Any]:
     if config.get("tie") is not None:
         config["tie"] = config["tie"].prefix
     return {"kind": kind, **config}
-
-
-@contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a file for writing that takes ``path``'s name only when all of it is on the disk."""
-    path = Path(os.path.realpath(path))  # through a link, to what it names
-    if path.exists() and not path.is_file():
-        raise OSError(f"{path} is not a file that can be replaced")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"no directory {path.parent} to write {path.name} in")
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if hasattr(os, "O_DIRECTORY"):  # so that the new name survives a power cut too; Windows has no such call
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _metadata(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
