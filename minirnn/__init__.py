@@ -17,6 +17,7 @@ from minirnn.losses import cross_entropy, mse
 from minirnn.optim import SGD, Adam, AdamW, NonFiniteGradientError, RMSProp, clip_grad_norm, clip_grad_value, grad_norm
 from minirnn.padding import length_mask, pad
 from minirnn.recurrent import GRU, LSTM, RNN, Recurrent
+from minirnn.stream import Stream, stream_many
 from minirnn.text import Text
 
 __version__ = "0.1.0"
@@ -42,6 +43,7 @@ __all__ = [
     "RMSProp",
     "Recurrent",
     "Sequential",
+    "Stream",
     "Text",
     "clip_grad_norm",
     "clip_grad_value",
@@ -54,4 +56,5 @@ __all__ = [
     "pad",
     "save",
     "set_num_threads",
+    "stream_many",
 ]

@@ -13,6 +13,7 @@ stands in ``x`` and ``dy`` past a row's end is replaced by 0 on the way in, and 
 out.  Inside, only the scan (``scan.py``) has to know that a row has ended.
 """
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from numbers import Integral
@@ -21,8 +22,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from minirnn.backend import Array, check_indices, on_host
+from minirnn.chain import Chain
 from minirnn.padding import check_lengths
 from minirnn.parameters import Parameters
+from minirnn.stream import Snapshot, Stream
 from minirnn.weighted import Weighted
 
 State: TypeAlias = Any  # an array, a tuple of arrays, None, or a tuple of those: each layer documents its own
@@ -136,6 +139,15 @@ class Layer(Weighted):
         """The layer's own pass, on input that was checked; composite layers call it of their parts."""
         raise NotImplementedError(f"{type(self).__name__} does not define apply")
 
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether y at one step depends on later ones."""
+        return any(child.reads_ahead for child in self.children().values())
+
+    def link(self, chain: Chain) -> None:
+        """Add what one step of this layer is to a stream's chain of kernels."""
+        chain.stop()
+
     def check_state(self, state: State, batch: int, *, cotangent: bool = False) -> State:
         """``state`` with its arrays admitted and its shapes checked against ``batch`` rows.
 
@@ -144,6 +156,18 @@ class Layer(Weighted):
         if state is not None:
             raise ValueError(f"{type(self).__name__} has no state: expected None, got {type(state).__name__}")
         return None
+
+    def stream(self, batch_size: int = 1) -> Stream:
+        """The model as a stream of single steps, with a state of its own for each of ``batch_size`` rows.
+
+        It keeps the weights as they are now.  ValueError for a network that reads in both directions.
+        """
+        rows, digest = check_size("batch_size", batch_size), self.bound.digest()
+        snapshots = self.bound.prepared.setdefault("streams", weakref.WeakValueDictionary())
+        snapshot = snapshots.get(digest)
+        if snapshot is None:
+            snapshots[digest] = snapshot = Snapshot(self)
+        return Stream(snapshot, rows)
 
     # ------------------------------------------------------------------ the edge
 
@@ -196,6 +220,10 @@ class Layer(Weighted):
         if training and parameters.dtype.itemsize == 2:
             raise ValueError(
                 "float16 is for inference, model(x); a training forward takes float32 or float64: model.to(dtype=...)"
+            )
+        if training and parameters.quantized:
+            raise ValueError(
+                f"a model quantised to {parameters.quantized} is for inference, model(x); train the original"
             )
         call = parameters.calls
         run = Run(parameters, training, call)

@@ -5,6 +5,7 @@ import copy
 from minirnn.backend import Array
 from minirnn.base import Later, Layer, Pull, Result, Run, Saved, State, joined
 from minirnn.cells import split
+from minirnn.chain import Chain
 from minirnn.scan import flip, turned
 from minirnn.weighted import brief
 
@@ -53,6 +54,10 @@ class Sequential(Layer):
     def describe(self) -> str:
         lines = [f"  ({k}): {indent(layer.describe())}" for k, layer in enumerate(self.layers)]
         return "\n".join(["Sequential(", *lines, ")"])
+
+    def link(self, chain: Chain) -> None:
+        for layer in self.layers:
+            layer.link(chain)
 
     def check_state(self, state: State, batch: int, *, cotangent: bool = False) -> State:
         if state is None:
@@ -119,6 +124,10 @@ class Bidirectional(Layer):
             raise ValueError(
                 f"Bidirectional expects two layers of one input; {brief(forward)} and {brief(self.back)} share none"
             )
+
+    @property
+    def reads_ahead(self) -> bool:
+        return True
 
     def children(self) -> dict[str, Layer]:
         return {"forward": self.ahead, "reverse": self.back}

@@ -43,6 +43,10 @@ class Direction(Layer):
             specs |= {f"{name}0": Spec((H,), "state", H) for name in self.cell.state}
         return specs
 
+    @property
+    def reads_ahead(self) -> bool:
+        return self.reverse
+
     def remarks(self) -> list[str]:
         backend = self.bound.backend if self.parameters else None
         if backend is None or backend.name in ("numpy", "cupy") or backend.scans(self.cell):
@@ -61,7 +65,7 @@ class Direction(Layer):
         p = run.parameters
         xp, given = p.backend.xp, state is not None
         B = x.shape[1]
-        kernels = p.backend.scans(self.cell)
+        kernels = None if p.quantized else p.backend.scans(self.cell)
         one: PlainPass | FusedPass | CudaPass
         if kernels is None:
             one = PlainPass(self, run)

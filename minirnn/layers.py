@@ -9,6 +9,7 @@ import numpy as np
 
 from minirnn.backend import Array
 from minirnn.base import Layer, Result, Run, State, check_size
+from minirnn.chain import Chain
 from minirnn.parameters import Spec
 
 
@@ -46,10 +47,16 @@ class Linear(Layer):
     def config(self) -> dict[str, Any]:
         return {"in_features": self.in_features, "out_features": self.out_features, "bias": self.bias, "tie": self.tie}
 
+    def link(self, chain: Chain) -> None:
+        if chain.whole:
+            chain.linear(
+                self.tie.weight("W").T if self.tie else self.weight("W"), self.weight("b") if self.bias else None
+            )
+
     def apply(self, x: Array, state: State, run: Run) -> Result:
         W = self.tie.weight("W").T if self.tie else self.weight("W")
         b, backend = self.weight("b") if self.bias else None, run.parameters.backend
-        linear = backend.fused("linear")
+        linear = None if run.parameters.quantized else backend.fused("linear")
         if linear:
             y = linear(x, W, b)
         else:
@@ -89,6 +96,10 @@ class Embedding(Layer):
     def config(self) -> dict[str, Any]:
         return {"num_embeddings": self.num_embeddings, "embedding_dim": self.embedding_dim}
 
+    def link(self, chain: Chain) -> None:
+        if chain.whole:
+            chain.embedding(self.weight("W"))
+
     def apply(self, x: Array, state: State, run: Run) -> Result:
         def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
             if dy is not None:
@@ -113,6 +124,9 @@ class Dropout(Layer):
     def config(self) -> dict[str, Any]:
         return {"p": self.p}
 
+    def link(self, chain: Chain) -> None:
+        """Nothing: dropout is off."""
+
     def apply(self, x: Array, state: State, run: Run) -> Result:
         return drop(x, self.p, self.prefix, run)
 
@@ -131,6 +145,9 @@ class Last(Layer):
 
     def config(self) -> dict[str, Any]:
         return {"bidirectional": self.bidirectional}
+
+    def link(self, chain: Chain) -> None:
+        """Nothing: a stream's last step is the one it has just read."""
 
     def apply(self, x: Array, state: State, run: Run) -> Result:
         xp = run.parameters.backend.xp

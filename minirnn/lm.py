@@ -14,8 +14,7 @@ import numpy as np
 
 from minirnn.backend import Array, maker
 from minirnn.base import Layer
-from minirnn.compose import Bidirectional, Sequential
-from minirnn.direction import Direction
+from minirnn.compose import Sequential
 from minirnn.layers import Dropout, Embedding, Linear
 from minirnn.losses import cross_entropy
 from minirnn.padding import length_mask, pad
@@ -23,7 +22,6 @@ from minirnn.parameters import Scheme
 from minirnn.recurrent import GRU, LSTM, RNN
 from minirnn.sampling import check_sampling, distribution, log_softmax, take_rows
 from minirnn.text import Text, TextError, Vocabulary, check_string
-from minirnn.weighted import Weighted
 
 CELLS: dict[str, type[RNN] | type[GRU] | type[LSTM]] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
 TASKS = ("next", "fill")
@@ -52,7 +50,7 @@ class LanguageModel:
             )
         if not network.keeps_time:
             raise ValueError("a language model says something at every step; this network ends in one answer a row")
-        if task == "next" and any(reads_ahead(layer) for layer in network.walk()):
+        if task == "next" and network.reads_ahead:
             raise ValueError("task next takes a network that reads forward; this one has seen the answer: task='fill'")
         self.network, self.vocab, self.task = network, vocab, task
 
@@ -96,6 +94,10 @@ class LanguageModel:
         """Draw the weights; see ``Layer.init``."""
         self.network.init(seed, scheme=scheme, backend=backend, dtype=dtype)
         return self
+
+    def quantize(self, kind: str) -> Self:
+        """A copy for inference whose matrices take fewer bytes; see ``Layer.quantize``."""
+        return type(self)(self.network.quantize(kind), self.vocab, self.task)
 
     def __repr__(self) -> str:
         return f"LanguageModel of {len(self.vocab) - 1} symbols, task {self.task}\n{self.network!r}"
@@ -270,8 +272,3 @@ def check_vocab(vocab: Any) -> None:
     """Raise TypeError unless ``vocab`` is a Vocabulary: a Text has a length too."""
     if not isinstance(vocab, Vocabulary):
         raise TypeError(f"vocab must be a Vocabulary (text.vocab); got {type(vocab).__name__}")
-
-
-def reads_ahead(layer: Weighted) -> bool:
-    """Whether a layer's output at one step depends on later ones."""
-    return isinstance(layer, Bidirectional) or (isinstance(layer, Direction) and layer.reverse)

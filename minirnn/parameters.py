@@ -1,5 +1,6 @@
 """One flat vector of weights, one of gradients, and a name for every piece of both."""
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
@@ -88,7 +89,10 @@ class Parameters:
     ``seed`` and ``calls``, the number of training forwards so far, determine dropout's masks; ``updates`` counts how
     often an optimiser or ``init`` changed the weights; ``frozen`` names what optimisers leave alone; ``parted`` says
     that a layer has gone to another model since; ``prepared`` is what a backend works out once for these vectors.
+    ``quantized`` names how matrices are stored where that is not in the flat vector (``quantize.py``).
     """
+
+    quantized: str | None = None
 
     def __init__(self, specs: dict[str, Spec], backend: Backend, dtype: np.dtype[Any]) -> None:
         self.backend, self.dtype = backend, dtype
@@ -132,7 +136,22 @@ class Parameters:
         """Number of weights, alignment gaps left out."""
         return sum(slot.size for slot in self.slots.values())
 
-    def view(self, flat: Array, name: str) -> Array:
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weights, alignment gaps left out."""
+        return self.count * self.dtype.itemsize
+
+    def digest(self) -> bytes:
+        """A short name for the weights' values: another value, another name."""
+        return hashlib.blake2b(np.ascontiguousarray(self.backend.host(self.weights)).data, digest_size=16).digest()
+
+    def on(self, backend: Backend, dtype: np.dtype[Any]) -> "Parameters":
+        """The same weights on another backend or in another dtype, gradients zero."""
+        new = Parameters({name: slot.spec for name, slot in self.slots.items()}, backend, dtype)
+        new.weights[...] = backend.xp.asarray(cast(self.backend.host(self.weights), dtype))
+        return new
+
+    def view(self, flat: Array, name: str) -> Any:
         """The part of ``flat`` (laid out like ``weights``) that belongs to ``name``, in its shape."""
         slot = self.slots[name]
         return flat[slot.extent].reshape(slot.spec.shape)
@@ -219,3 +238,16 @@ def initial(rng: "np.random.Generator", spec: Spec, scheme: Scheme) -> Array:
             bound = (6 / (rows + width)) ** 0.5
             blocks.append(rng.uniform(-bound, bound, (rows, width)))
     return np.concatenate(blocks, axis=1)
+
+
+def cast(values: Array, dtype: np.dtype[Any]) -> Array:
+    """``values`` in ``dtype``, or ValueError where that would lose more than digits: imaginary parts, finite size."""
+    if values.dtype.kind == "c" and dtype.kind != "c":
+        if values.imag.any():
+            raise ValueError(f"weights with imaginary parts do not fit {dtype.name}")
+        values = values.real
+    with np.errstate(over="ignore"):  # looked for below
+        found: Array = values.astype(dtype)
+    if bool(np.isinf(found).any()) > bool(np.isinf(values).any()):
+        raise ValueError(f"a weight is too large for {dtype.name}")
+    return found

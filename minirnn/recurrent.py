@@ -5,6 +5,7 @@ from typing import Any
 from minirnn.backend import Array
 from minirnn.base import Layer, Pull, Result, Run, Saved, State, check_size, joined
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell, split
+from minirnn.chain import Chain
 from minirnn.direction import Direction
 from minirnn.layers import check_probability, drop
 from minirnn.parameters import Parameters
@@ -102,6 +103,13 @@ class Recurrent(Layer):
                 )
             admitted.append(array)
         return tuple(admitted) if len(names) > 1 else admitted[0]
+
+    def link(self, chain: Chain) -> None:
+        if self.bound.backend.scans(self.cell) is None or not chain.whole:
+            chain.stop()
+            return
+        layers = ((one, {name: one.weight(name) for name in one.specs()}) for one in self.directions)
+        chain.stack([(self.cell.__name__, len(self.cell.state), weights) for one, weights in layers])
 
     def __call__(self, x: Any, state: State = None, *, lengths: Any = None) -> tuple[Array, State]:
         if lengths is None:

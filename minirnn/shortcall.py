@@ -19,7 +19,8 @@ SHAPES = 4  # shapes of input for which workspaces are kept
 
 def prepare(layer: Any) -> "ShortCall | None":
     """A ShortCall for a recurrent layer with weights, or None where its backend has no kernels for its cell."""
-    kernels = None if layer.bound.backend.on_device else layer.bound.backend.scans(layer.cell)
+    p = layer.bound
+    kernels = None if p.backend.on_device or p.quantized else p.backend.scans(layer.cell)
     return ShortCall(layer, kernels) if kernels and not layer.trainable_state else None
 
 

@@ -7,10 +7,9 @@ from math import prod
 from numbers import Integral
 from typing import Any, Self
 
-import numpy as np
-
 from minirnn.backend import Array, get_backend, get_dtype
 from minirnn.parameters import Parameters, Scheme, Spec, Views
+from minirnn.quantize import narrowed
 
 
 class Weighted:
@@ -114,22 +113,31 @@ class Weighted:
 
     # ------------------------------------------------------------------ weights and gradients
 
-    def weight(self, name: str) -> Array:
+    def weight(self, name: str) -> Any:
         """The layer's own weight of this local name."""
         return self.bound.view(self.bound.weights, self.prefix + name)
 
     def grad(self, name: str) -> Array:
         """Its gradient."""
-        return self.bound.view(self.bound.grads, self.prefix + name)
+        gradient: Array = self.bound.view(self.bound.grads, self.prefix + name)
+        return gradient
 
     def _extent(self) -> slice:
         """The layer's stretch of the flat vectors; a layer's names stand side by side."""
         own = [self.bound.slots[name] for name in self.all_specs(self.prefix)]
         return slice(own[0].offset, own[-1].end) if own else slice(0, 0)
 
+    def _check_flat(self) -> None:
+        if self.bound.quantized:
+            raise ValueError(
+                f"a model quantised to {self.bound.quantized} has no flat vector of weights and no gradients; "
+                f"named_weights() has its matrices"
+            )
+
     @property
     def weights(self) -> Array:
         """All weights as one flat vector, written in place: ``model.weights[...] = vector``."""
+        self._check_flat()
         return self.bound.weights[self._extent()] if self.prefix else self.bound.weights
 
     @weights.setter
@@ -140,6 +148,7 @@ class Weighted:
     @property
     def grads(self) -> Array:
         """All gradients as one flat vector, laid out as ``weights``."""
+        self._check_flat()
         return self.bound.grads[self._extent()] if self.prefix else self.bound.grads
 
     @grads.setter
@@ -194,8 +203,19 @@ class Weighted:
         self.check_whole("to")
         chosen = get_backend(backend or old.backend.name)
         wanted = get_dtype(chosen, old.dtype if dtype is None else dtype)
-        new = Parameters({name: slot.spec for name, slot in old.slots.items()}, chosen, wanted)
-        new.weights[...] = chosen.xp.asarray(cast(old.backend.host(old.weights), wanted))
+        return self._copy_with(old.on(chosen, wanted))
+
+    def quantize(self, kind: str) -> Self:
+        """A copy for inference whose matrices take fewer bytes: ``"int8"`` a quarter, ``"f16"`` half.
+
+        int8 has one scale for each column of a matrix (each row of an Embedding).  The copy computes in float32 and can
+        be called, streamed and saved; it cannot be trained.  See ``minirnn.quantize``.
+        """
+        self.check_whole("quantize")
+        return self._copy_with(narrowed(self.bound, self.all_specs(), kind))
+
+    def _copy_with(self, new: Parameters) -> Self:
+        old = self.bound
         new.seed, new.calls, new.frozen = old.seed, old.calls, set(old.frozen)
         model = copy.deepcopy(self, {id(old): None})
         model.bind(new)
@@ -225,23 +245,10 @@ class Weighted:
         rows = [(name, str(shape), f"{prod(shape):,}") for name, shape in shapes.items()]
         widths = [max((len(row[k]) for row in rows), default=0) for k in range(3)]
         table = [f"  {n:{widths[0]}}  {shape:{widths[1]}}  {size:>{widths[2]}}" for n, shape, size in rows]
-        where = f"{p.dtype.name}, backend {p.backend.name}" if p else "not allocated yet: init()"
+        where = f"{p.quantized or p.dtype.name}, backend {p.backend.name}" if p else "not allocated yet: init()"
         remarks = dict.fromkeys(remark for layer in self.walk() for remark in layer.remarks())
         size = f"  {sum(map(prod, shapes.values())):,} parameters, {where}"
         return "\n".join([self.describe(), *table, size, *(f"  {remark}" for remark in remarks)])
-
-
-def cast(values: Array, dtype: np.dtype[Any]) -> Array:
-    """``values`` in ``dtype``, or ValueError where that would lose more than digits: imaginary parts, finite size."""
-    if values.dtype.kind == "c" and dtype.kind != "c":
-        if values.imag.any():
-            raise ValueError(f"weights with imaginary parts do not fit {dtype.name}")
-        values = values.real
-    with np.errstate(over="ignore"):  # looked for below
-        found: Array = values.astype(dtype)
-    if bool(np.isinf(found).any()) > bool(np.isinf(values).any()):
-        raise ValueError(f"a weight is too large for {dtype.name}")
-    return found
 
 
 def brief(layer: Weighted) -> str:

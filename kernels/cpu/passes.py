@@ -69,3 +69,35 @@ class Back(NamedTuple):
     dv: int
     work: int
     share: int  # entries of work for each thread alone, after the packed weights
+
+
+class Link(NamedTuple):
+    """What one layer of a stream is told, for one step: sizes, and addresses (0: there is none).
+
+    Matrices are in blocks (``blocks.py``); ``b`` and the rows of P and Q are filled up to whole blocks.
+    """
+
+    function: int  # the kernel's address
+    threads: int
+    B: int
+    D: int
+    H: int  # units; columns of a layer without state
+    x: int  # (B, D), or
+    indices: int  # (B) int64
+    W: int  # (D, N)
+    scale_W: int  # (N), of int8
+    apart_W: int  # bytes from one block to the next
+    U: int  # (H, N)
+    scale_U: int
+    apart_U: int
+    b: int  # (N)
+    v: int  # (N), 0 but for the bias of a product that is kept apart
+    h: int  # (B, H)
+    c: int  # (B, H), replaced
+    h1: int  # (B, H) to fill: the next step's h
+    y: int  # (B, H) to fill
+    P: int  # (B, N) of the gates' arguments, then the gates
+    Q: int  # (B, N)
+    m: int  # (B, H)
+    narrow: int  # for rows of x and h as int16, and their factors: ``share`` bytes for each thread
+    share: int

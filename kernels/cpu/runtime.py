@@ -172,6 +172,46 @@ def linear_backward(x: Array, W: Array, dy: Array, dW: Array, db: Array | None) 
     return dx
 
 
+def blocked_product(a: Array, matrix: Any, first: int, last: int) -> Array:
+    """a @ matrix, a ``BlockedMatrix``: its blocks from ``first`` to ``last``, (rows, 32 · blocks)."""
+    from minirnn.kernels.cpu import blocks
+
+    a, N = np.ascontiguousarray(a, matrix.dtype), (last - first) * blocks.COLUMNS
+    (rows, K), work = a.shape, 2.0 * a.size * N
+    y: Array = LEASES.empty((rows, N), a.dtype)
+    zeros, count, size = np.zeros(N, a.dtype), threads(work), narrow_bytes(min(rows, blocks.ROWS), K)
+    scale = zeros if matrix.scale is None else matrix.scale
+    room = LEASES.room(count * size, np.dtype(np.uint8))
+    told = blocks.Matrix(
+        rows=rows,
+        K=K,
+        first=first,
+        last=last,
+        a=address(a),
+        blocks=address(matrix.blocks),
+        apart=matrix.blocks.strides[0],
+        scale=address(scale),
+        zeros=address(zeros),
+        y=address(y),
+        work=room.start,
+        share=size,
+    )
+    run(blocks.MULTIPLY[matrix.kind], a.dtype, told, work, count)
+    return y
+
+
+def narrow_bytes(rows: int, K: int) -> int:
+    """Bytes that a thread needs for so many rows of K numbers as int16, and their factors."""
+    return -(-rows // 16) * 128 + rows * (-(-K // 64) * 128)
+
+
+def stream_kernels() -> Any:
+    """The module that runs streams, which most programs do not need."""
+    from minirnn.kernels.cpu import stepping
+
+    return stepping
+
+
 def cross_entropy(logits: Array, targets: Array, scale: float) -> tuple[Array, Array]:
     """(losses, dlogits) of each row of logits (rows, V); dlogits are multiplied by ``scale``."""
     (rows, V), dtype = logits.shape, logits.dtype

@@ -260,6 +260,16 @@ def integers(typingctx, address):
     return types.CPointer(types.int64)(types.intp), codegen
 
 
+@intrinsic
+def bytes_at(typingctx, address):
+    """Pointer to int8 numbers, from an address."""
+
+    def codegen(context, builder, sig, args):
+        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+    return types.CPointer(types.int8)(types.intp), codegen
+
+
 def reader(kind):
     """An intrinsic that reads a NamedTuple of int64 from an address."""
 

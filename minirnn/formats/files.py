@@ -10,14 +10,15 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
 from minirnn.backend import Array, get_backend, get_dtype
-from minirnn.base import Layer
-from minirnn.parameters import Parameters
-from minirnn.weighted import cast
+from minirnn.parameters import Parameters, cast
+from minirnn.weighted import Weighted
+
+Model = TypeVar("Model", bound=Weighted)
 
 LARGEST_FILE = 2**34  # bytes that a file may hold or, compressed, declare: more is refused before memory is taken
 
@@ -27,8 +28,8 @@ class ModelFileError(ValueError):
 
 
 def filled(
-    network: Layer, values: Callable[[str], Array], path: os.PathLike[str], *, backend: str = "auto", dtype: Any
-) -> Layer:
+    network: Model, values: Callable[[str], Array], path: os.PathLike[str], *, backend: str = "auto", dtype: Any
+) -> Model:
     """``network``, which has no weights yet, with those that ``values`` gives by name.
 
     Raises ModelFileError, which names ``path`` and the weight, where a value is of another shape, is not finite or does

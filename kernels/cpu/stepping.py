@@ -1,0 +1,23 @@
+"""What calls the kernels of streams: how many threads a step gets."""
+
+from typing import Any
+
+import numpy as np
+
+from minirnn.kernels.cpu.runtime import leave, narrow_bytes, take, threads
+from minirnn.kernels.cpu.streams import EMBEDDING, LINEAR, RECURRENT, stream
+
+__all__ = ["EMBEDDING", "LINEAR", "RECURRENT", "narrow_bytes", "step", "threads"]
+
+
+def step(x: Any, integer: bool, out: Any, links: "np.ndarray[Any, Any]", operations: float) -> None:  # noqa: FBT001 - called once per step
+    """One step of all links, of so many operations: see ``streams.stream``."""
+    most = threads(operations)
+    if most == 1:
+        stream(x, integer, out, links, 0, 1, 0)
+        return
+    box, most, patience = take(operations, most)
+    try:
+        stream(x, integer, out, links, box, most, patience)
+    finally:
+        leave(box)
