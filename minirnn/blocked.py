@@ -56,6 +56,12 @@ class BlockedMatrix:
             values = values.astype(np.float16)
         return cls(in_blocks(values), scale, stored.shape, matrix.dtype, turned=turned, product=product)
 
+    @classmethod
+    def stored(cls, values: Array, scale: Array | None, *, turned: bool = False, product: Any = None) -> Self:
+        """What ``values()`` and ``scale`` said of a quantised matrix, as one again."""
+        stored = values.T if turned else values
+        return cls(in_blocks(stored), scale, stored.shape, np.dtype(np.float32), turned=turned, product=product)
+
     @property
     def kind(self) -> str:
         if self.blocks.ndim == 4:

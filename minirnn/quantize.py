@@ -6,7 +6,7 @@ would multiply with an array, they multiply with a ``BlockedMatrix``, for which 
 widen it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import prod
 from typing import Any
 
@@ -89,6 +89,46 @@ def narrowed(old: Parameters, specs: dict[str, Spec], kind: str) -> NarrowParame
     for name in new.slots:
         new.view(new.weights, name)[...] = old.view(old.weights, name)
     return new
+
+
+def restored(specs: dict[str, Spec], values: Callable[[str], Array], kind: str, backend: Backend) -> NarrowParameters:
+    """The weights of a quantised model from what was stored of them: ``values(name)``, of int8 also ``name.scale``."""
+    matrices = {}
+    for name, spec in specs.items():
+        if len(spec.shape) == 2:
+            scale = np.array(values(f"{name}.scale")) if kind == "int8" else None
+            matrices[name] = BlockedMatrix.stored(
+                values(name), scale, turned=spec.role == "embedding", product=product_of(backend)
+            )
+    new = NarrowParameters(specs, matrices, kind, backend)
+    for name in new.slots:
+        new.view(new.weights, name)[...] = values(name)
+    return new
+
+
+def stored(parameters: Parameters, specs: dict[str, Spec]) -> dict[str, Array]:
+    """What ``restored`` takes, by name."""
+    found: dict[str, Array] = {}
+    for name in specs:
+        weight = parameters.view(parameters.weights, name)
+        if isinstance(weight, BlockedMatrix):
+            found[name] = weight.values()
+            if weight.scale is not None:
+                found[f"{name}.scale"] = weight.scale
+        else:
+            found[name] = weight
+    return found
+
+
+def stored_as(specs: dict[str, Spec], kind: str) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of everything that ``stored`` names."""
+    found = {}
+    for name, spec in specs.items():
+        matrix = len(spec.shape) == 2
+        found[name] = (spec.shape, {"int8": "int8", "f16": "float16"}[kind] if matrix else "float32")
+        if matrix and kind == "int8":
+            found[f"{name}.scale"] = ((spec.shape[0 if spec.role == "embedding" else 1],), "float32")
+    return found
 
 
 def product_of(backend: Backend) -> Any:

@@ -455,9 +455,9 @@ def set_entry(name: str, value: float) -> Callable[[dict[str, Array]], None]:
         (lambda t: t.update({"1.2.W": t["1.1.W"]}), "weight 1.2.W must not be there; it has (4, 12)"),
         (lambda t: t.update({"3.W": t["3.W"].T.copy()}), "weight 3.W must have shape (4, 5); it has (5, 4)"),
         (lambda t: t.update({"3.b": t["3.b"][None]}), "weight 3.b must have shape (5,); it has (1, 5)"),
-        (lambda t: t.update({n: w.astype("float16") for n, w in t.items()}), "must all be float32; got F16"),
-        (lambda t: t.update({n: w.astype("int64") for n, w in t.items()}), "must all be float32; got I64"),
-        (lambda t: t.update({"3.b": t["3.b"].astype("float64")}), "must all be float32; got F32, F64"),
+        (lambda t: t.update({n: w.astype("float16") for n, w in t.items()}), "weight 0.W must be float32; got F16"),
+        (lambda t: t.update({n: w.astype("int64") for n, w in t.items()}), "weight 0.W must be float32; got I64"),
+        (lambda t: t.update({"3.b": t["3.b"].astype("float64")}), "weight 3.b must be float32; got F64"),
         (lambda t: t.clear(), "more layers are described than there are weights stored"),
     ],
 )

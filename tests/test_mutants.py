@@ -136,7 +136,7 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "training repeats its batches": ("train.py", (("seed=epoch_seed(seed, epoch)):", "seed=epoch_seed(seed, 0)):"),)),
     # ------------------------------------------------------------ files and the command line
     "load: NaN accepted": ("formats/files.py", (("        if not np.isfinite(array).all():\n", "        if False:\n"),)),
-    "load: shapes not compared": ("formats/native.py", (("if expected.get(name) != shapes.get(name):", "if (name in expected) != (name in shapes):"),)),
+    "load: shapes not compared": ("formats/native.py", (("if name not in expected or expected[name][0] != shapes.get(name):", "if (name in expected) != (name in shapes):"),)),
     "save: not atomic": ("formats/files.py", (('temporary = path.with_name(f".{secrets.token_hex(8)}.part")', "temporary = path"),)),
     "save: frozen forgotten": ("formats/native.py", (('"frozen": sorted(parameters.frozen)', '"frozen": []'),)),
     "cli: errors exit with 1": ("cli.py", (('            say((f"minirnn: {error}", "bold red"))\n            sys.exit(2)', '            say((f"minirnn: {error}", "bold red"))\n            sys.exit(1)'),)),

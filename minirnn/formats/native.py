@@ -2,21 +2,25 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from minirnn.backend import Array, get_backend, get_dtype
 from minirnn.base import Layer
 from minirnn.compose import Bidirectional, Sequential
 from minirnn.formats.files import ModelFileError, atomic_write, filled
 from minirnn.layers import Dropout, Embedding, Last, Linear
 from minirnn.lm import LanguageModel
+from minirnn.quantize import STORED, restored, stored, stored_as
 from minirnn.recurrent import GRU, LSTM, RNN
 from minirnn.text import Vocabulary
 
 KINDS: dict[str, type[Layer]] = {c.__name__: c for c in (RNN, GRU, LSTM, Linear, Embedding, Dropout, Last)}
 DTYPES = {"F32": "float32", "F64": "float64"}
+ALL_DTYPES = DTYPES | {"F16": "float16", "I8": "int8"}  # of a quantised model too
 VERSION = 1
 LARGEST = 2**40  # no size in a description may exceed it
 
@@ -46,9 +50,12 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
         "calls": parameters.calls,
         "frozen": sorted(parameters.frozen),
     }
+    if parameters.quantized:
+        about["quantized"] = parameters.quantized
     if isinstance(model, LanguageModel):
         about |= {"task": model.task, "vocabulary": "".join(model.vocab.symbols)}
-    tensors = {name: np.ascontiguousarray(parameters.backend.host(w)) for name, w in network.named_weights().items()}
+    weights = stored(parameters, network.all_specs())
+    tensors = {name: np.ascontiguousarray(parameters.backend.host(w)) for name, w in weights.items()}
     for name, w in tensors.items():
         if not np.isfinite(w).all():
             raise ValueError(f"weight {name} is not finite: a diverged model is not saved")
@@ -69,10 +76,14 @@ def load(path: Path, *, backend: str = "auto", dtype: Any = None) -> Layer | Lan
             about = _metadata(path, file.metadata())
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
             shapes = {name: tuple(s.get_shape()) for name, s in slices.items()}
-            dtypes = {s.get_dtype() for s in slices.values()}
+            kinds = {name: s.get_dtype() for name, s in slices.items()}
             network, vocab = _build(path, about, len(shapes))
-            _check(path, network, shapes, dtypes, about["dtype"])
-            filled(network, file.get_tensor, path, backend=backend, dtype=about["dtype"] if dtype is None else dtype)
+            _check(path, network, shapes, kinds, about)
+            if "quantized" in about:
+                _quantized(path, network, file.get_tensor, about["quantized"], backend, dtype)
+            else:
+                dtype = about["dtype"] if dtype is None else dtype
+                filled(network, file.get_tensor, path, backend=backend, dtype=dtype)
             parameters = network.bound
             parameters.seed, parameters.calls = about["seed"], about["calls"]
             parameters.frozen = set(about["frozen"])
@@ -120,6 +131,8 @@ def _build(path: Path, about: dict[str, Any], weights: int) -> tuple[Layer, Voca
                 raise ValueError(f"{name} must be an integer from 0 to 2**64 - 1; got {about[name]!r:.30}")
         if about["dtype"] not in DTYPES.values():
             raise ValueError(f"dtype must be one of {', '.join(DTYPES.values())}; got {about['dtype']!r:.30}")
+        if about.get("quantized", "int8") not in STORED or ("quantized" in about and about["dtype"] != "float32"):
+            raise ValueError(f"quantized must be one of {', '.join(STORED)}; got {about['quantized']!r:.30}")
         if not isinstance(about["frozen"], list):
             raise ValueError(f"frozen must be a list of names; got {about['frozen']!r:.30}")
         if not set(about["frozen"]) <= set(network.all_specs()):
@@ -168,13 +181,38 @@ def _layer(about: Any, prefix: str, built: dict[str, Layer], budget: list[int]) 
     return layer
 
 
-def _check(path: Path, network: Layer, shapes: dict[str, tuple[int, ...]], dtypes: set[str], dtype: str) -> None:
+def _quantized(path: Path, network: Layer, values: Callable[[str], Array], kind: str, backend: str, dtype: Any) -> None:
+    """Give ``network`` the weights of a quantised model."""
+    chosen = get_backend(backend, dtype)
+    if get_dtype(chosen, dtype or "float32") != np.float32:
+        raise ValueError(f"{path} holds a quantised model, which computes in float32; it cannot become {dtype}")
+    if chosen.on_device:
+        raise ValueError(f"{path} holds a quantised model, which runs on the host; got backend {chosen.name}")
+
+    def checked(name: str) -> Array:
+        array = values(name)
+        if not np.isfinite(array).all():
+            raise ModelFileError(f"{path}: weight {name} must be finite; it holds NaN or infinity")
+        if array.dtype == np.int8 and (array == -128).any():  # the kernels' sums have no room for it
+            raise ModelFileError(f"{path}: weight {name} must be from -127 to 127; it holds -128")
+        return array
+
+    network.bind(restored(network.all_specs(), checked, kind, chosen))
+
+
+def _check(
+    path: Path, network: Layer, shapes: dict[str, tuple[int, ...]], kinds: dict[str, str], about: dict[str, Any]
+) -> None:
     """Raise ModelFileError unless the names, shapes and dtypes stored are those that the network needs."""
-    expected = {name: spec.shape for name, spec in network.all_specs().items()}
+    specs = network.all_specs()
+    if "quantized" in about:
+        expected = stored_as(specs, about["quantized"])
+    else:
+        expected = {name: (spec.shape, about["dtype"]) for name, spec in specs.items()}
     for name in sorted(expected.keys() | shapes.keys()):
-        if expected.get(name) != shapes.get(name):
-            wanted = f"have shape {expected[name]}" if name in expected else "not be there"
+        if name not in expected or expected[name][0] != shapes.get(name):
+            wanted = f"have shape {expected[name][0]}" if name in expected else "not be there"
             found = f"it has {shapes[name]}" if name in shapes else "it is missing"
             raise ModelFileError(f"{path}: weight {name} must {wanted}; {found}")
-    if any(DTYPES.get(stored) != dtype for stored in dtypes):
-        raise ModelFileError(f"{path}: weights must all be {dtype}; got {', '.join(sorted(dtypes))}")
+        if ALL_DTYPES.get(kinds[name]) != expected[name][1]:
+            raise ModelFileError(f"{path}: weight {name} must be {expected[name][1]}; got {kinds[name]}")
