@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 import minirnn
+from minirnn.activations import Function
 from minirnn.base import Layer
 from minirnn.recurrent import Recurrent
 
@@ -203,6 +204,42 @@ def paper_gru(
         ys.append(torch.stack(inputs + [x.new_zeros(layer.num_directions * H)] * (T - length)))
         finals.append(torch.stack(final))
     return torch.stack(ys, dim=1), torch.stack(finals, dim=1)
+
+
+# ---------------------------------------------------------------------- functions
+
+IN_TORCH_TOO: list[tuple[Function, Callable[[Tensor], Tensor]]] = [
+    (Function("tanh"), lambda a: a.tanh()),
+    (Function("sigmoid"), lambda a: a.sigmoid()),
+    (Function("relu"), F.relu),
+    (Function("relu6"), F.relu6),
+    (Function("hard_sigmoid", 1 / 6, 0.5), lambda a: F.relu6(a + 3) / 6),  # its own slope is float32's 1/6
+    (Function("leaky_relu", 0.2), lambda a: F.leaky_relu(a, 0.2)),
+    (Function("thresholded_relu", 0.4), lambda a: F.threshold(a, 0.4, 0)),
+    (Function("elu", 0.7), lambda a: F.elu(a, 0.7)),
+    (Function("selu"), F.selu),
+    (Function("softsign"), F.softsign),
+    (Function("softplus"), F.softplus),
+    (Function("silu"), F.silu),
+    (Function("gelu"), F.gelu),
+    (Function("gelu_tanh"), lambda a: F.gelu(a, approximate="tanh")),
+    (Function("exponential"), lambda a: a.exp()),
+    (Function("mish"), F.mish),
+    (Function("softmax"), lambda a: F.softmax(a, -1)),
+    (Function("log_softmax"), lambda a: F.log_softmax(a, -1)),
+]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), IN_TORCH_TOO, ids=[f.name for f, _ in IN_TORCH_TOO])
+def test_functions_agree_with_torch(ours: Function, theirs: Callable[[Tensor], Tensor]) -> None:
+    rng = np.random.default_rng(1)
+    a = rng.normal(0, 3, (40, 9))
+    a[0] = 0.0  # where some have a kink
+    ta, dy = leaf_of(a), rng.normal(size=a.shape)
+    ty = theirs(ta)
+    inner(ty, dy).backward()
+    y = ours(a)
+    agree({"y": y, "da": ours.slope(a, y, dy)}, {"y": ty, "da": ta.grad})
 
 
 # ---------------------------------------------------------------------- recurrent layers
