@@ -225,6 +225,10 @@ class Layer(Weighted):
             raise ValueError(
                 f"a model quantised to {parameters.quantized} is for inference, model(x); train the original"
             )
+        if training and parameters.inference_only:
+            for prefix, why in parameters.inference_only.items():
+                if prefix.startswith(self.prefix):
+                    raise ValueError(why)
         call = parameters.calls
         run = Run(parameters, training, call)
         if lengths is not None:

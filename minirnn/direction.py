@@ -11,7 +11,7 @@ from minirnn.base import Later, Layer, Reader, Result, Run, State
 from minirnn.cudapass import CudaPass
 from minirnn.fused import FusedPass
 from minirnn.parameters import Spec
-from minirnn.protocol import Arrays, block_of, recurrent_bias_of, stages_of, units_of
+from minirnn.protocol import Arrays, block_of, name_of, recurrent_bias_of, stages_of, units_of
 from minirnn.scan import Scan, flip, placed, turned
 
 
@@ -51,8 +51,7 @@ class Direction(Layer):
         backend = self.bound.backend if self.parameters else None
         if backend is None or backend.name in ("numpy", "cupy") or backend.scans(self.cell):
             return []
-        name = getattr(self.cell, "__name__", type(self.cell).__name__)
-        return [f"{name} has no kernel on backend {backend.name}: it runs by its plain equations"]
+        return [f"{name_of(self.cell)} has no kernel on backend {backend.name}: it runs by its plain equations"]
 
     def initial(self, B: int, run: Run) -> Arrays:
         """The state before the first step when none was given."""

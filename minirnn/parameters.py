@@ -88,7 +88,8 @@ class Parameters:
 
     ``seed`` and ``calls``, the number of training forwards so far, determine dropout's masks; ``updates`` counts how
     often an optimiser or ``init`` changed the weights; ``frozen`` names what optimisers leave alone; ``parted`` says
-    that a layer has gone to another model since; ``prepared`` is what a backend works out once for these vectors.
+    that a layer has gone to another model since; ``inference_only`` has, by prefix, the layers that cannot be trained;
+    ``prepared`` is what a backend works out once for these vectors.
     ``quantized`` names how matrices are stored where that is not in the flat vector (``quantize.py``).
     """
 
@@ -102,6 +103,7 @@ class Parameters:
         self.grads = backend.zeros(size, dtype)
         self._locate()
         self.frozen: set[str] = set()
+        self.inference_only: dict[str, str] = {}
         self.parted = False
         self.seed = self.calls = self.updates = 0
 

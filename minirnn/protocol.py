@@ -22,6 +22,9 @@ class Stage(Protocol):
                         ``step(p, q, state, *units)`` and ``unstep(dstate, saved, *units)``, and ``unstep`` returns a
                         gradient of shape (B, H) for each after ``dstate``: ``dp, dq, dstate, *dunits``.
     ``kinks``           those of ``saves`` at whose 0 the cell is not differentiable; checks keep away from it.
+
+    A stage may do without ``unstep`` and ``saves``; ``step`` then returns () for ``saved``.  A cell of such stages is
+    for inference only, and a layer of it refuses a training forward (``minirnn.variants`` has cells of that kind).
     """
 
     gates: tuple[str, ...]  # the blocks of p and q, each H wide: columns of W, U and b in this order
@@ -48,6 +51,12 @@ class Cell(Protocol):
     state: tuple[str, ...]  # "h" first: it is what the next layer sees and what U multiplies
 
 
+def name_of(cell: Any) -> str:
+    """What a cell is called in a sentence: a class's name, or that of an instance's class."""
+    name: str = getattr(cell, "__name__", type(cell).__name__)
+    return name
+
+
 def stages_of(cell: Any) -> tuple[Stage, ...]:
     """The cell's stages: its ``stages``, or the cell itself where it has only one."""
     stages: tuple[Stage, ...] = getattr(cell, "stages", (cell,))
@@ -66,6 +75,11 @@ def units_of(stage: Any) -> tuple[str, ...]:
     return names
 
 
+def trains(cell: Any) -> bool:
+    """Whether a cell has a transpose; one without is for inference only."""
+    return all(hasattr(stage, "unstep") for stage in stages_of(cell))
+
+
 def block_of(stage: Stage, gate: str, hidden_size: int) -> slice:
     """The columns of a gate within its stage."""
     k = stage.gates.index(gate)
@@ -73,15 +87,17 @@ def block_of(stage: Stage, gate: str, hidden_size: int) -> slice:
 
 
 def check_cell(cell: Any, hidden_size: int) -> None:
-    """Raise TypeError unless ``cell`` follows the protocol: one step and its transpose are run on a row of numbers."""
-    name = getattr(cell, "__name__", type(cell).__name__)
+    """Raise TypeError unless ``cell`` follows the protocol: one step is run on a row of numbers, and its transpose."""
+    name = name_of(cell)
     if not getattr(cell, "state", None):
         raise TypeError(f"cell {name} must name its states: state = ('h',)")
-    taken = {"W", "U", "b", *(f"{s}0" for s in cell.state)}
+    taken, transposed = {"W", "U", "b", *(f"{s}0" for s in cell.state)}, [hasattr(s, "unstep") for s in stages_of(cell)]
+    asked = ("gates", "saves", "step", "unstep") if any(transposed) else ("gates", "step")
     for stage in stages_of(cell):
-        missing = [a for a in ("gates", "saves", "step", "unstep") if not hasattr(stage, a)]
+        missing = [a for a in asked if not hasattr(stage, a)]
         if missing:
-            raise TypeError(f"cell {name} must have gates, saves, step and unstep; missing: {', '.join(missing)}")
+            *most, last = asked
+            raise TypeError(f"cell {name} must have {', '.join(most)} and {last}; missing: {', '.join(missing)}")
         for gate in recurrent_bias_of(stage):
             if gate not in stage.gates:
                 raise TypeError(f"cell {name}: recurrent_bias names {gate!r}, not one of the gates {stage.gates}")
@@ -98,13 +114,16 @@ def check_cell(cell: Any, hidden_size: int) -> None:
 
 
 def _try(cell: Any, H: int) -> None:
-    """One step and one unstep of every stage on a row of ones; ValueError for what does not fit."""
-    flow, stages = tuple(np.ones((1, H)) for _ in cell.state), stages_of(cell)
+    """One step of every stage on a row of ones, and one unstep if it has that; ValueError for what does not fit."""
+    flow, stages, transposed = tuple(np.ones((1, H)) for _ in cell.state), stages_of(cell), trains(cell)
     for stage in stages:
         p, units = np.ones((1, len(stage.gates) * H)), [np.ones(H) for _ in units_of(stage)]
         out, saved = stage.step(p, p, flow, *units)
         if stage is stages[-1] and [np.shape(a) for a in out] != [(1, H) for _ in cell.state]:
             raise ValueError(f"step must return {len(cell.state)} states of shape (B, H)")
+        if not transposed:
+            flow = out
+            continue
         if len(saved) != len(stage.saves):
             raise ValueError(f"step saves {len(saved)} arrays, and saves names {len(stage.saves)}")
         dp, dq, dflow, *dunits = stage.unstep(tuple(np.ones(np.shape(a)) for a in out), saved, *units)

@@ -9,7 +9,7 @@ from minirnn.chain import Chain
 from minirnn.direction import Direction
 from minirnn.layers import check_probability, drop
 from minirnn.parameters import Parameters
-from minirnn.protocol import Arrays, check_cell
+from minirnn.protocol import Arrays, check_cell, name_of, trains
 from minirnn.shortcall import ShortCall, prepare
 
 
@@ -23,7 +23,8 @@ class Recurrent(Layer):
 
     Weights of layer k are named ``k.W``, ``k.U``, ``k.b`` ..., of its reverse direction ``k.reverse.W`` ...
 
-    ``cell`` is one of ``minirnn.cells`` or follows ``minirnn.protocol`` as they do.
+    ``cell`` is one of ``minirnn.cells`` or follows ``minirnn.protocol`` as they do; with one that has no transpose, as
+    those of ``minirnn.variants``, the layer is for inference only.
     """
 
     integers = True
@@ -45,6 +46,7 @@ class Recurrent(Layer):
         self.hidden_size = check_size("hidden_size", hidden_size)
         check_cell(cell, self.hidden_size)
         self.cell = cell
+        self.inference_only = "" if trains(cell) else "its cell has no unstep"
         self.num_layers = check_size("num_layers", num_layers)
         self.bidirectional, self.trainable_state = bool(bidirectional), bool(trainable_state)
         self.dropout = check_probability("dropout", dropout)
@@ -79,6 +81,9 @@ class Recurrent(Layer):
             "dropout": self.dropout,
             "trainable_state": self.trainable_state,
         }
+
+    def remarks(self) -> list[str]:
+        return [f"{name_of(self.cell)} is for inference only: {self.inference_only}"] if self.inference_only else []
 
     def check_state(self, state: State, batch: int, *, cotangent: bool = False) -> State:
         if state is None:

@@ -20,6 +20,7 @@ class Weighted:
 
     parameters: Parameters | None = None
     prefix: str = ""
+    inference_only: str = ""  # why there is no pass backward; "": there is one
 
     # ------------------------------------------------------------------ what a layer of its own kind defines
 
@@ -101,6 +102,8 @@ class Weighted:
             self.parameters.updates += 1
             self.parameters.parted = True
         self.parameters, self.prefix = parameters, prefix
+        if self.inference_only:
+            parameters.inference_only[prefix] = f"{brief(self)} is for inference only, model(x): {self.inference_only}"
         for name, child in self.children().items():
             child.bind(parameters, f"{prefix}{name}.")
 

@@ -11,18 +11,23 @@ the numbers computed here, and this file shares no code with the package (nor Nu
 Shapes: x is [T][B][D]; W [D][G*H], U [H][G*H], b [G*H], bn [H], with the G gate blocks side by side in the order
 RNN: one block; GRU: r, z, n; LSTM: i, f, g, o. States are [num_layers * num_directions][B][H].
 
+The kinds that end in "_any" take ``options``: the functions of one number in place of σ and tanh, in the order of
+their use, a clip, peepholes and a coupled forget gate, as ONNX's operators define them [5].
+
 References:
  [1] Elman 1990, "Finding Structure in Time".
  [2] Hochreiter & Schmidhuber 1997, "Long Short-Term Memory"; the forget gate is from Gers et al. 2000, "Learning to
      Forget"; written out in the documentation of torch.nn.LSTM.
  [3] Cho et al. 2014, arXiv:1406.1078, equations 5 to 8: the GRU (reset gate before the product with U).
  [4] The documentation of torch.nn.GRU: the GRU with the reset gate after the product with U.
+ [5] The specification of ONNX's operators RNN, GRU and LSTM, version 22.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 Vector: TypeAlias = list[float]
 Matrix: TypeAlias = list[list[float]]
@@ -31,7 +36,22 @@ Weights: TypeAlias = dict[str, Any]  # "W" and "U" are a Matrix; "b" and, for gr
 Memory: TypeAlias = tuple[Vector, ...]  # one row's state in one direction: (h,) or, for the LSTM, (h, c)
 State: TypeAlias = tuple[Cube, ...]  # the whole network's state: (h,) or (h, c)
 
-KINDS = ("rnn_tanh", "rnn_relu", "gru_after", "gru_before", "lstm")
+KINDS = ("rnn_tanh", "rnn_relu", "gru_after", "gru_before", "lstm", "rnn_any", "gru_any", "lstm_any")
+
+
+class Options(NamedTuple):
+    """What [5] calls activations (f, g, h), clip, linear_before_reset and input_forget."""
+
+    functions: tuple[Callable[[float], float], ...]
+    clip: float | None = None
+    linear_before_reset: bool = False
+    input_forget: bool = False
+
+    def apply(self, k: int, a: float) -> float:
+        """The k-th function of a clipped argument."""
+        if self.clip is not None:
+            a = max(-self.clip, min(self.clip, a))
+        return self.functions[k](a)
 
 
 def sigmoid(a: float) -> float:
@@ -93,8 +113,58 @@ def lstm_step(x: Vector, h: Vector, c: Vector, p: Weights) -> tuple[Vector, Vect
     return new_h, new_c
 
 
-def step(kind: str, x: Vector, memory: Memory, p: Weights) -> Memory:
+def block(x: Vector, h: Vector, p: Weights, k: int, j: int) -> float:
+    """Unit j's argument in gate block k: x W + b + h U."""
+    column = k * len(h) + j
+    bias: float = p["b"][column]
+    return dot(x, p["W"], column) + bias + dot(h, p["U"], column)
+
+
+def rnn_any_step(x: Vector, h: Vector, p: Weights, options: Options) -> Vector:
+    """[5], RNN: Ht = f(Xt*Wi + Ht-1*Ri + b)."""
+    return [options.apply(0, block(x, h, p, 0, j)) for j in range(len(h))]
+
+
+def gru_any_step(x: Vector, h: Vector, p: Weights, options: Options) -> Vector:
+    """[5], GRU, with this file's gate blocks r, z, n."""
+    size = len(h)
+    r = [options.apply(0, block(x, h, p, 0, j)) for j in range(size)]
+    z = [options.apply(0, block(x, h, p, 1, j)) for j in range(size)]
+    new_h = []
+    for j in range(size):
+        column = 2 * size + j
+        a = dot(x, p["W"], column) + p["b"][column]
+        if options.linear_before_reset:
+            a += r[j] * (dot(h, p["U"], column) + p["bn"][j])  # rt . (Ht-1*Rh + Rbh)
+        else:
+            a += dot([r[k] * h[k] for k in range(size)], p["U"], column)  # (rt . Ht-1)*Rh
+        new_h.append((1.0 - z[j]) * options.apply(1, a) + z[j] * h[j])  # (1 - zt) . ht + zt . Ht-1
+    return new_h
+
+
+def lstm_any_step(x: Vector, h: Vector, c: Vector, p: Weights, options: Options) -> tuple[Vector, Vector]:
+    """[5], LSTM, with this file's gate blocks i, f, g, o; i, g, o where the forget gate is coupled."""
+    size, none = len(h), [0.0] * len(h)
+    peep_i, peep_f, peep_o = (p.get(name, none) for name in ("p_i", "p_f", "p_o"))
+    at_g, at_o = (1, 2) if options.input_forget else (2, 3)
+    new_h, new_c = [], []
+    for j in range(size):
+        i = options.apply(0, block(x, h, p, 0, j) + peep_i[j] * c[j])
+        f = 1.0 - i if options.input_forget else options.apply(0, block(x, h, p, 1, j) + peep_f[j] * c[j])
+        new_c.append(f * c[j] + i * options.apply(1, block(x, h, p, at_g, j)))  # Ct = ft . Ct-1 + it . ct
+        o = options.apply(0, block(x, h, p, at_o, j) + peep_o[j] * new_c[j])  # Po . Ct
+        new_h.append(o * options.functions[2](new_c[j]))  # Ht = ot . h(Ct)
+    return new_h, new_c
+
+
+def step(kind: str, x: Vector, memory: Memory, p: Weights, options: Options | None = None) -> Memory:
     """One time step of one row: the state after having read x."""
+    if kind.endswith("_any"):
+        if options is None:
+            raise ValueError(f"kind {kind} needs options")
+        if kind == "lstm_any":
+            return lstm_any_step(x, memory[0], memory[1], p, options)
+        return ((rnn_any_step if kind == "rnn_any" else gru_any_step)(x, memory[0], p, options),)
     if kind in ("rnn_tanh", "rnn_relu"):
         return (rnn_step(kind, x, memory[0], p),)
     if kind in ("gru_after", "gru_before"):
@@ -103,7 +173,12 @@ def step(kind: str, x: Vector, memory: Memory, p: Weights) -> Memory:
 
 
 def run(
-    kind: str, x: Cube, layers: list[list[Weights]], state: State | None = None, lengths: list[int] | None = None
+    kind: str,
+    x: Cube,
+    layers: list[list[Weights]],
+    state: State | None = None,
+    lengths: list[int] | None = None,
+    options: Options | None = None,
 ) -> tuple[Cube, State]:
     """Run a stack of layers, each of one direction (forward) or two (forward, reverse).
 
@@ -114,7 +189,7 @@ def run(
         raise ValueError(f"kind is {kind!r}, not one of {KINDS}")
     steps, rows = len(x), len(x[0])
     directions, size = len(layers[0]), len(layers[0][0]["U"])
-    parts = 2 if kind == "lstm" else 1
+    parts = 2 if kind.startswith("lstm") else 1
     if state is None:
         zeros: Cube = [[[0.0] * size for _ in range(rows)] for _ in range(len(layers) * directions)]
         state = (zeros,) * parts  # only ever read, so h and c may be one and the same list
@@ -134,7 +209,7 @@ def run(
                 if direction == 1:
                     order.reverse()
                 for t in order:
-                    memory = step(kind, sequence[t], memory, layers[layer][direction])
+                    memory = step(kind, sequence[t], memory, layers[layer][direction], options)
                     outputs[t].extend(memory[0])  # forward half first, then the reverse half
                 for k in range(parts):
                     final[k][index][b] = list(memory[k])

@@ -146,7 +146,17 @@ REFUSED: list[tuple[str, Any, str]] = [
         lambda: Recurrent(type("C", (), {**vars(NoUnstep), "unstep": 1, "recurrent_bias": ("n",)}), 1, 1),
         "not one of the gates",
     ),
-    ("a cell without unstep", lambda: Recurrent(NoUnstep, 2, 3), "missing: unstep"),
+    (
+        "a cell without unstep, to train",
+        lambda: Recurrent(NoUnstep, 2, 3).init(dtype="f8").forward(X),
+        r"Recurrent\(NoUnstep, 2, 3\) is for inference only, model\(x\): its cell has no unstep",
+    ),
+    (
+        "a stage without unstep",
+        lambda: Recurrent(type("C", (), {"state": ("h",), "stages": (NoUnstep, TanhCell)}), 2, 3),
+        "must have gates, saves, step and unstep; missing: unstep",
+    ),
+    ("a cell without step", lambda: Recurrent(type("C", (), {"state": ("h",)}), 2, 3), "missing: gates, step"),
 ]
 
 
