@@ -28,7 +28,12 @@ class ModelFileError(ValueError):
 
 
 def filled(
-    network: Model, values: Callable[[str], Array], path: os.PathLike[str], *, backend: str = "auto", dtype: Any
+    network: Model,
+    values: Callable[[str], Array],
+    path: str | os.PathLike[str],
+    *,
+    backend: str = "auto",
+    dtype: Any,
 ) -> Model:
     """``network``, which has no weights yet, with those that ``values`` gives by name.
 

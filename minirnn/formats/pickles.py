@@ -1,0 +1,247 @@
+"""A pickle read as data: nothing is imported, nothing is called but what the reader's table has.
+
+A pickle is a program for a stack machine, and Python's own machine can be made to call anything, to set attributes of
+what it has, and to ask for memory by the number.  This one knows the instructions that describe data (protocols 2 to 5,
+as ``torch.save`` writes them), counts what it makes, and takes dictionary keys only that cost nothing to hash: of
+tuples nested by reference, a hash takes time exponential in the bytes of the pickle.
+"""
+
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from minirnn.formats.files import ModelFileError
+
+LARGEST_PICKLE = 2**24  # bytes
+MOST_STEPS = 2**19  # instructions, so that time is bounded: half a second
+MOST_PARTS = 2**17  # tuples, lists, dictionaries and calls, so that memory is
+
+_SCALARS = (str, int, float, bool, bytes, type(None))
+
+
+class Function(NamedTuple):
+    """What a name in the table stands for if the pickle may call it; ``call`` gets the tuple of arguments."""
+
+    call: Callable[[tuple[Any, ...]], Any]
+
+
+class UnreadableError(ValueError):
+    """Raised by a table's functions for arguments that make no sense; the machine says where."""
+
+
+def read(data: bytes, where: str, known: Mapping[str, Any], persistent: Callable[[Any], Any]) -> Any:
+    """The object that the pickle ``data`` describes.
+
+    ``known`` gives, for each global name that may appear (``"collections.OrderedDict"``), a ``Function`` or a value to
+    take in its place; ``persistent`` what a persistent id stands for.  Raises ModelFileError, which begins with
+    ``where``, for every other name and for whatever is not a sound pickle of this kind.
+    """
+    if len(data) > LARGEST_PICKLE:
+        raise ModelFileError(f"{where} may have {LARGEST_PICKLE:,} bytes; it has {len(data):,}")
+    try:
+        return _Machine(data, known, persistent).run()
+    except UnreadableError as error:
+        raise ModelFileError(f"{where}: {error}") from None
+
+
+class _Machine:
+    def __init__(self, data: bytes, known: Mapping[str, Any], persistent: Callable[[Any], Any]) -> None:
+        self.data, self.known, self.persistent = data, known, persistent
+        self.at = self.parts = 0
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self) -> Any:
+        for _ in range(MOST_STEPS):
+            code = self.take(1)
+            if code == b".":
+                return self.pop()
+            step = _STEPS.get(code)
+            if step is None:
+                raise UnreadableError(f"instruction {code!r} of a pickle does not describe data")
+            step(self)
+        raise UnreadableError(f"the pickle has more than {MOST_STEPS:,} instructions")
+
+    # ------------------------------------------------------------------ the program, the stack, the budget
+
+    def take(self, count: int) -> bytes:
+        start, self.at = self.at, self.at + count
+        if self.at > len(self.data):
+            raise UnreadableError("the pickle ends too early")
+        return self.data[start : self.at]
+
+    def number(self, form: str) -> Any:
+        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+
+    def line(self) -> str:
+        end = self.data.find(b"\n", self.at, self.at + 1000)
+        if end < 0:
+            raise UnreadableError("the name of a global must end within 1000 bytes")
+        return self.text(self.take(end + 1 - self.at)[:-1])
+
+    def text(self, data: bytes) -> str:
+        try:
+            return data.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            raise UnreadableError(f"a string must be UTF-8; it is {data!r:.60}") from None
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def part(self, value: Any) -> None:
+        """Push what was made anew."""
+        self.parts += 1
+        if self.parts > MOST_PARTS:
+            raise UnreadableError(f"the pickle has more than {MOST_PARTS:,} parts")
+        self.stack.append(value)
+
+    def pop(self) -> Any:
+        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
+            raise UnreadableError("the pickle takes what is not there")
+        return self.stack.pop()
+
+    def pop_many(self, count: int) -> tuple[Any, ...]:
+        return tuple(reversed([self.pop() for _ in range(count)]))
+
+    def pop_mark(self) -> list[Any]:
+        if not self.marks:
+            raise UnreadableError("the pickle takes what is not there")
+        start = self.marks.pop()
+        found = self.stack[start:]
+        del self.stack[start:]
+        return found
+
+    def top(self, kind: type, what: str) -> Any:
+        """What is on top of the stack, which stays there and must be of this kind."""
+        value = self.pop()
+        if type(value) is not kind:
+            raise UnreadableError(f"the pickle {what} {type(value).__name__}")
+        self.stack.append(value)
+        return value
+
+    # ------------------------------------------------------------------ the instructions that take some doing
+
+    def protocol(self) -> None:
+        version = self.take(1)[0]
+        if not 2 <= version <= 5:
+            raise UnreadableError(f"the pickle must be of protocol 2 to 5; it is of {version}")
+
+    def integer(self) -> None:
+        self.push(int.from_bytes(self.take(self.take(1)[0]), "little", signed=True))
+
+    def put(self, index: int) -> None:
+        value = self.pop()
+        self.memo[index] = value
+        self.stack.append(value)
+
+    def get(self, index: int) -> None:
+        if index not in self.memo:
+            raise UnreadableError(f"the pickle refers to part {index}, which it has not made")
+        self.push(self.memo[index])
+
+    def mark(self) -> None:
+        self.marks.append(len(self.stack))
+
+    def append(self) -> None:
+        value = self.pop()
+        self.top(list, "appends to a").append(value)
+
+    def appends(self) -> None:
+        values = self.pop_mark()
+        self.top(list, "appends to a").extend(values)
+
+    def items(self, values: list[Any]) -> None:
+        target = self.top(dict, "sets entries of a")
+        if len(values) % 2:
+            raise UnreadableError("the pickle sets a key without its value")
+        for key, value in zip(values[::2], values[1::2], strict=True):
+            target[checked_key(key)] = value
+
+    def named(self, module: Any, name: Any) -> None:
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise UnreadableError("the name of a global must be a string")
+        whole = f"{module}.{name}"
+        if whole not in self.known:
+            raise UnreadableError(
+                f"it needs {whole!r:.120}, which would run code of its own; only tensors in plain containers are read. "
+                f"Where you trust the file, write its weights anew: torch.save(model.state_dict(), path)"
+            )
+        self.push(self.known[whole])
+
+    def reduce(self) -> None:
+        arguments, function = self.pop(), self.pop()
+        if type(function) is not Function or type(arguments) is not tuple:
+            raise UnreadableError(f"the pickle calls a {type(function).__name__}")
+        self.part(function.call(arguments))
+
+    def build(self) -> None:
+        """Attributes of a dictionary (a state dict has ``_metadata``) are left out; nothing else can have some."""
+        state = self.pop()
+        if type(state) is not dict:
+            raise UnreadableError(f"the pickle sets the state of an object to a {type(state).__name__}")
+        self.top(dict, "sets the state of a")
+
+    def frame(self) -> None:
+        if self.number("<Q") > len(self.data) - self.at:
+            raise UnreadableError("the pickle ends too early")
+
+
+def checked_key(key: Any) -> Any:
+    """``key``, which must be a number, a string or such, or a short tuple of those."""
+    for one in key if type(key) is tuple and len(key) <= 4 else (key,):
+        if type(one) not in _SCALARS or (type(one) is int and one.bit_length() > 64):
+            raise UnreadableError(f"the key of a dictionary must be a number or a string; it is a {type(one).__name__}")
+    return key
+
+
+def _checked_set(self: _Machine) -> None:
+    values = self.pop_mark()
+    self.top(set, "adds to a").update([checked_key(value) for value in values])
+
+
+_STEPS: dict[bytes, Callable[[_Machine], None]] = {
+    b"\x80": _Machine.protocol,
+    b"\x95": _Machine.frame,
+    # scalars
+    b"N": lambda m: m.push(None),
+    b"\x88": lambda m: m.push(value=True),
+    b"\x89": lambda m: m.push(value=False),
+    b"K": lambda m: m.push(m.take(1)[0]),
+    b"M": lambda m: m.push(m.number("<H")),
+    b"J": lambda m: m.push(m.number("<i")),
+    b"\x8a": _Machine.integer,
+    b"G": lambda m: m.push(m.number(">d")),
+    b"X": lambda m: m.push(m.text(m.take(m.number("<I")))),
+    b"\x8c": lambda m: m.push(m.text(m.take(m.take(1)[0]))),
+    b"\x8d": lambda m: m.push(m.text(m.take(m.number("<Q")))),
+    b"B": lambda m: m.push(m.take(m.number("<I"))),
+    b"C": lambda m: m.push(m.take(m.take(1)[0])),
+    # containers
+    b"(": _Machine.mark,
+    b")": lambda m: m.push(()),
+    b"\x85": lambda m: m.part(m.pop_many(1)),
+    b"\x86": lambda m: m.part(m.pop_many(2)),
+    b"\x87": lambda m: m.part(m.pop_many(3)),
+    b"t": lambda m: m.part(tuple(m.pop_mark())),
+    b"]": lambda m: m.part([]),
+    b"a": _Machine.append,
+    b"e": _Machine.appends,
+    b"}": lambda m: m.part({}),
+    b"s": lambda m: m.items(list(m.pop_many(2))),
+    b"u": lambda m: m.items(m.pop_mark()),
+    b"\x8f": lambda m: m.part(set()),
+    b"\x90": _checked_set,
+    # what was there before
+    b"q": lambda m: m.put(m.take(1)[0]),
+    b"r": lambda m: m.put(m.number("<I")),
+    b"\x94": lambda m: m.put(len(m.memo)),
+    b"h": lambda m: m.get(m.take(1)[0]),
+    b"j": lambda m: m.get(m.number("<I")),
+    # what the table knows
+    b"c": lambda m: m.named(m.line(), m.line()),
+    b"\x93": lambda m: m.named(*m.pop_many(2)),
+    b"R": _Machine.reduce,
+    b"b": _Machine.build,
+    b"Q": lambda m: m.part(m.persistent(m.pop())),
+}

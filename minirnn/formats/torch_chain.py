@@ -1,0 +1,172 @@
+"""A state dict as a chain of layers: which of its modules, in which order, and a network of them with their weights."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice, pairwise
+from typing import Any
+
+from minirnn.backend import Array
+from minirnn.base import Layer
+from minirnn.compose import Sequential
+from minirnn.formats.files import ModelFileError, filled
+from minirnn.formats.torch_modules import Matrix, Module, Unknown, identified
+from minirnn.formats.torch_read import Named, Source
+from minirnn.layers import Embedding, Linear
+
+FLOATS = ("F64", "F32", "F16", "BF16")
+MOST_MODULES = 200  # in a chain
+MOST_TRIED = 1000  # beginnings of chains, in the search for an order
+MOST_SHOWN = 8  # names in an error
+
+Link = tuple[Module, str]  # a module, and the kind of layer that it is in its place
+
+
+def network(
+    source: Source,
+    *,
+    nonlinearity: str = "tanh",
+    prefix: str = "",
+    modules: Sequence[str] | None = None,
+    kinds: Mapping[str, str] | None = None,
+    backend: str = "auto",
+    dtype: Any = None,
+) -> Layer:
+    """The layer that a state dict is, or the Sequential; ``formats.torch.load`` tells what the arguments mean."""
+    start = f"{prefix.removesuffix('.')}." if prefix else ""
+    chain = _chain(source, _modules(source, start, modules, dict(kinds or {})), given=modules is not None)
+    layers: list[Layer] = []
+    values: dict[str, Callable[[], Array]] = {}
+    frozen: set[str] = set()
+    taken: list[Named] = []
+    for k, (module, kind) in enumerate(chain):
+        layer, weights, still = module.build(kind, _fetching(source, start, module), nonlinearity)
+        place = f"{k}." if len(chain) > 1 else ""
+        first = layers[0] if layers else None
+        if isinstance(layer, Linear) and isinstance(first, Embedding) and _same(module, chain[0][0]):
+            layer = Linear(layer.in_features, layer.out_features, bias=layer.bias, tie=first)
+            del weights["W"]
+        layers.append(layer)
+        values |= {place + name: get for name, get in weights.items()}
+        frozen |= {place + name for name in still}
+        taken += module.tensors.values()
+    whole = Sequential(*layers) if len(layers) > 1 else layers[0]
+    if dtype is None:
+        dtype = "float64" if any(tensor.dtype == "F64" for tensor in taken) else "float32"
+    filled(whole, lambda name: values[name](), source.where, backend=backend, dtype=dtype)
+    whole.bound.frozen = frozen
+    return whole
+
+
+def _fetching(source: Source, start: str, module: Module) -> Callable[[str], Array]:
+    before = f"{start}{module.path}." if module.path else start
+    return lambda name: source.fetch(before + name)
+
+
+def _same(module: Module, embedding: Module) -> bool:
+    """Whether a Linear's weight is an Embedding's: the same numbers in memory, not equal ones."""
+    return module.tensors["weight"].identity == embedding.tensors["weight"].identity
+
+
+def _modules(source: Source, start: str, paths: Sequence[str] | None, kinds: dict[str, str]) -> list[Module]:
+    """The modules under ``start``, or those of them that ``paths`` names, each known."""
+    groups: dict[str, dict[str, Named]] = {}
+    for name, tensor in source.tensors.items():
+        if name.startswith(start):
+            path, _, last = name[len(start) :].rpartition(".")
+            groups.setdefault(path, {})[last] = tensor
+    if not groups:
+        under = f" under {start[:-1]!r:.60}" if start else ""
+        raise ModelFileError(f"{source.where} has no tensors{under}; it has {_some(source.tensors)}")
+    for path in [*(paths or ()), *kinds]:
+        if path not in groups:
+            raise ModelFileError(f"{source.where} has no module {path!r:.60}; it has {_some(groups)}")
+    found = []
+    for path in groups if paths is None else paths:
+        try:
+            module = identified(path, groups[path])
+        except ValueError as error:
+            raise ModelFileError(f"{source.where}: {error}") from None
+        if path in kinds:
+            if kinds[path] not in module.kinds:
+                raise ModelFileError(f"{source.where}: {module.describe()} is no {kinds[path]!r:.40}")
+            module = Matrix(path, groups[path], (kinds[path],)) if isinstance(module, Matrix) else module
+        odd = [name for name, tensor in module.tensors.items() if tensor.dtype not in FLOATS]
+        if odd and module.kinds:
+            raise ModelFileError(
+                f"{source.where}: {odd[0]!r:.60} of {path!r:.60} must be of floating point; "
+                f"it is {module.tensors[odd[0]].dtype}"
+            )
+        found.append(module)
+    return found
+
+
+def _chain(source: Source, modules: list[Module], *, given: bool) -> list[Link]:
+    """The modules in the order in which they compute, each with its kind."""
+    problem = "they do not fit one after another"
+    if any(isinstance(module, Unknown) for module in modules):
+        problem = "not all of them are layers of minirnn"
+    elif len(modules) > MOST_MODULES:
+        problem = f"there are more than {MOST_MODULES}"
+    else:
+        numbered = _numbered(modules)
+        if numbered or source.ordered or given or len(modules) == 1:
+            chain = _fitting(numbered or modules)
+            if chain:
+                return chain
+        if not given:
+            chain, problem = _search(modules)
+            if chain:
+                return chain
+    described = "; ".join(module.describe() for module in modules[:MOST_SHOWN])
+    advice = "" if given else ": name those to take, in the order in which they compute (modules=), or one (prefix=)"
+    raise ModelFileError(
+        f"{source.where}: its modules are no chain, since {problem}{advice}. "
+        f"There are {described}{' ...' if len(modules) > MOST_SHOWN else ''}"
+    )
+
+
+def _numbered(modules: list[Module]) -> list[Module] | None:
+    """The modules of an nn.Sequential, whose paths end in numbers where they differ, by these; None for others."""
+    paths = [module.path.split(".") for module in modules]
+    while all(path and path[0] == paths[0][0] for path in paths):
+        paths = [path[1:] for path in paths]
+    if not all(len(word) < 10 and word.isascii() and word.isdigit() for path in paths for word in path):
+        return None
+    return [module for _, module in sorted(zip(paths, modules, strict=True), key=lambda pair: [*map(int, pair[0])])]
+
+
+def _fitting(modules: list[Module]) -> list[Link] | None:
+    """The modules in this order, if each takes what the one before it gives; only the first can be an Embedding."""
+    for first in modules[0].kinds:
+        chain = [(modules[0], first), *((module, module.kinds[-1]) for module in modules[1:])]
+        if all(_follows(link, before) for before, link in pairwise(chain)):
+            return chain
+    return None
+
+
+def _follows(link: Link, before: Link) -> bool:
+    (module, kind), (other, other_kind) = link, before
+    return kind != "Embedding" and module.widths(kind)[0] == other.widths(other_kind)[1]
+
+
+def _search(modules: list[Module]) -> tuple[list[Link] | None, str]:
+    """The one order in which the modules fit, or None and why there is not one."""
+    found: dict[tuple[str, ...], list[Link]] = {}
+    waiting: list[list[Link]] = [[]]  # beginnings of chains, the one to go on with last
+    for _ in range(MOST_TRIED):
+        if not waiting or len(found) > 1:
+            break
+        chain = waiting.pop()
+        used = {module.path for module, _ in chain}
+        if len(used) == len(modules):
+            found.setdefault(tuple(module.path for module, _ in chain), chain)
+        links = [(module, kind) for module in modules if module.path not in used for kind in reversed(module.kinds)]
+        waiting += [[*chain, link] for link in links if not chain or _follows(link, chain[-1])]
+    if len(found) == 1 and not waiting:
+        return found.popitem()[1], ""
+    return None, "they fit in more than one order" if found or waiting else "they do not fit one after another"
+
+
+def _some(names: Iterable[str]) -> str:
+    """A few names, for an error."""
+    words = [f"{name!r:.60}" for name in islice(names, MOST_SHOWN + 1)]
+    return ", ".join(words[:MOST_SHOWN] + ["..."] * (len(words) > MOST_SHOWN))

@@ -1,0 +1,209 @@
+"""torch's modules, known by the names and shapes of their tensors, and the layers that they are.
+
+``identified`` looks at the tensors under one path (``weight_ih_l0``, ``weight_hh_l0`` ...) and says which module they
+are: a ``Recurrence``, a ``Matrix`` (Embedding or Linear) or ``Unknown``.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from minirnn.backend import Array
+from minirnn.base import Layer
+from minirnn.formats.torch_read import Named
+from minirnn.layers import Embedding, Linear
+from minirnn.recurrent import GRU, LSTM, RNN
+
+Fetch = Callable[[str], Array]  # reads a tensor by the last part of its name
+Weights = dict[str, Callable[[], Array]]  # reads them when asked, by the names that a layer has for them
+
+GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+_LEAF = re.compile(r"(?:weight|bias)_(?:ih|hh|hr)(?:_l(0|[1-9][0-9]{0,3})(?:_reverse)?)?")
+
+
+class Built(NamedTuple):
+    """A layer that has no weights yet, those that it will have, and which of them training leaves alone."""
+
+    layer: Layer
+    weights: Weights
+    frozen: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module of torch: the tensors under its ``path`` by the last part of their names."""
+
+    path: str
+    tensors: dict[str, Named]
+    kinds: tuple[str, ...]  # of layers that it may be
+
+    def widths(self, kind: str) -> tuple[int, int]:
+        """Features that it takes and gives, as that kind of layer; an Embedding takes indices below the first."""
+        raise NotImplementedError
+
+    def build(self, kind: str, fetch: Fetch, nonlinearity: str) -> Built:
+        """The layer, as that kind."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """A few words for an error that lists the modules."""
+        return f"{self.path!r:.60} {' or '.join('{} {} -> {}'.format(kind, *self.widths(kind)) for kind in self.kinds)}"
+
+
+class Unknown(Module):
+    """A module like no layer here."""
+
+    def describe(self) -> str:
+        shown = [f"{name[:40]!r} {tensor.shape}" for name, tensor in list(self.tensors.items())[:3]]
+        return f"{self.path!r:.60} unknown, with {', '.join(shown)}{', ...' if len(self.tensors) > 3 else ''}"
+
+
+class Matrix(Module):
+    """nn.Linear, or nn.Embedding: of a matrix alone only its place can tell."""
+
+    def widths(self, kind: str) -> tuple[int, int]:
+        rows, columns = self.tensors["weight"].shape
+        return (rows, columns) if kind == "Embedding" else (columns, rows)
+
+    def build(self, kind: str, fetch: Fetch, nonlinearity: str) -> Built:
+        if kind == "Embedding":
+            return Built(Embedding(*self.widths(kind)), {"W": lambda: fetch("weight")})
+        weights: Weights = {"W": lambda: fetch("weight").T}
+        if "bias" in self.tensors:
+            weights["b"] = lambda: fetch("bias")
+        return Built(Linear(*self.widths(kind), bias="bias" in self.tensors), weights)
+
+
+@dataclass(frozen=True)
+class Recurrence(Module):
+    """nn.RNN, nn.GRU or nn.LSTM, or one of their cells, whose names end without a number.
+
+    ``output_size`` is hidden_size, or proj_size where there is a projection.
+    """
+
+    input_size: int
+    hidden_size: int
+    output_size: int
+    depth: int
+    directions: tuple[str, ...]
+    bias: bool
+    cell: bool
+
+    def widths(self, kind: str) -> tuple[int, int]:
+        return self.input_size, self.output_size * len(self.directions)
+
+    def ends(self) -> list[tuple[int, str, str]]:
+        """Each layer and direction, and how the names of its tensors end."""
+        return [
+            (layer, direction, "" if self.cell else f"_l{layer}{direction}")
+            for layer in range(self.depth)
+            for direction in self.directions
+        ]
+
+    def expected(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every tensor that such a module has."""
+        H, P, rows = self.hidden_size, self.output_size, GATES[self.kinds[0]] * self.hidden_size
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer, _, end in self.ends():
+            D = self.input_size if layer == 0 else P * len(self.directions)
+            shapes |= {f"weight_ih{end}": (rows, D), f"weight_hh{end}": (rows, P)}
+            if self.bias:
+                shapes |= {f"bias_ih{end}": (rows,), f"bias_hh{end}": (rows,)}
+            if P != H:
+                shapes[f"weight_hr{end}"] = (P, H)
+        return shapes
+
+    def build(self, kind: str, fetch: Fetch, nonlinearity: str) -> Built:
+        sizes, bidirectional = (self.input_size, self.hidden_size, self.depth), len(self.directions) > 1
+        if kind == "RNN":
+            layer: Layer = RNN(*sizes, nonlinearity=nonlinearity, bidirectional=bidirectional)
+        elif kind == "GRU":
+            layer = GRU(*sizes, bidirectional=bidirectional)
+        else:
+            layer = LSTM(*sizes, bidirectional=bidirectional)
+        weights: Weights = {}
+        for k, direction, end in self.ends():
+            one = self._weights(kind, end, fetch)
+            weights |= {f"{k}{'.reverse' if direction else ''}.{name}": get for name, get in one.items()}
+        biases = tuple(name for name in weights if name.rpartition(".")[2] in ("b", "bn"))
+        return Built(layer, weights, () if self.bias else biases)
+
+    def _weights(self, kind: str, end: str, fetch: Fetch) -> Weights:
+        """Those of one layer in one direction.
+
+        torch adds two biases where one is enough, but for the GRU's candidate: the reset gate stands between them.
+        """
+        apart = 2 * self.hidden_size if kind == "GRU" else None  # from here on the two biases are two
+
+        def bias(part: str) -> Array:
+            if not self.bias:
+                return np.zeros(GATES[kind] * self.hidden_size, np.float32)
+            found = fetch(f"bias_{part}{end}")
+            return found.astype(np.promote_types(found.dtype, np.float32))  # a sum in float16 would lose digits
+
+        def joined() -> Array:
+            total = bias("ih")
+            total[:apart] += bias("hh")[:apart]
+            return total
+
+        weights: Weights = {
+            "W": lambda: fetch(f"weight_ih{end}").T,
+            "U": lambda: fetch(f"weight_hh{end}").T,
+            "b": joined,
+        }
+        if kind == "GRU":
+            weights["bn"] = lambda: bias("hh")[apart:]
+        if self.output_size != self.hidden_size:
+            weights["P"] = lambda: fetch(f"weight_hr{end}").T
+        return weights
+
+
+def identified(path: str, tensors: dict[str, Named]) -> Module:
+    """What these tensors are; ValueError where they are a recurrent module that misses one or has one of no use."""
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    if all(0 not in shape for shape in shapes.values()):
+        if shapes.keys() <= {"weight", "bias"} and len(shapes.get("weight", ())) == 2:
+            if "bias" not in shapes:
+                return Matrix(path, tensors, ("Embedding", "Linear"))
+            if shapes["bias"] == shapes["weight"][:1]:
+                return Matrix(path, tensors, ("Linear",))
+        leaves = [_LEAF.fullmatch(name) for name in shapes]
+        if all(leaves):
+            return _recurrence(path, tensors, [leaf[1] for leaf in leaves if leaf])
+    return Unknown(path, tensors, ())
+
+
+def _recurrence(path: str, tensors: dict[str, Named], layers: list[str | None]) -> Module:
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    end = "" if None in layers else "_l0"
+    ih, hh = (shapes.get(f"weight_{part}{end}", ()) for part in ("ih", "hh"))
+    if len(ih) != 2 or len(hh) != 2:
+        return Unknown(path, tensors, ())
+    P = hh[1]
+    H = shapes.get(f"weight_hr{end}", (0, P))[-1]
+    kind = next((kind for kind, gates in GATES.items() if hh[0] == gates * H), None)
+    depth = 1 + max((int(layer) for layer in layers if layer), default=0)
+    if kind is None or (P != H and kind != "LSTM") or depth > len(shapes):
+        return Unknown(path, tensors, ())
+    module = Recurrence(
+        path,
+        tensors,
+        (kind,),
+        input_size=ih[1],
+        hidden_size=H,
+        output_size=P,
+        depth=depth,
+        directions=("", "_reverse") if f"weight_ih{end}_reverse" in shapes else ("",),
+        bias=f"bias_ih{end}" in shapes,
+        cell=not end,
+    )
+    expected = module.expected()
+    for name in [*expected, *shapes]:
+        if shapes.get(name) != expected.get(name):
+            wanted = f"have shape {expected[name]}" if name in expected else "not be there"
+            found = f"it has {shapes[name]}" if name in shapes else "it is missing"
+            raise ValueError(f"{name[:60]} of {path!r:.60}, an nn.{kind}, must {wanted}; {found}")
+    return module

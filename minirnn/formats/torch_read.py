@@ -1,0 +1,361 @@
+"""Named tensors of torch's files, without torch: what a ``.pt`` or a foreign ``.safetensors`` holds, read one by one.
+
+A ``.pt`` that ``torch.save`` wrote since version 1.6 is a zip: ``data.pkl``, a pickle in which a tensor is a call of
+``torch._utils._rebuild_tensor_v2(storage, offset, size, stride, ...)``, and one entry of bytes for each storage.
+"""
+
+import json
+import os
+import struct
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minirnn.backend import Array
+from minirnn.formats import pickles
+from minirnn.formats.archive import Archive
+from minirnn.formats.files import LARGEST_FILE, ModelFileError
+from minirnn.formats.pickles import Function, UnreadableError
+
+USUAL = ("state_dict", "model_state_dict", "model", "model_state", "state", "net", "network", "module", "weights")
+LARGEST_HEADER = 2**22  # bytes of a safetensors header; of a hundred thousand tensors it would be larger
+LARGEST_SIZE = 2**40
+LONGEST_NAME = 100  # of a dictionary within a file
+DEEPEST = 4  # dictionaries within dictionaries that are looked through for the one with tensors
+LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # how files of torch before 1.6 begin
+
+# what a dtype is called in a safetensors header: how its numbers lie in a file; BF16 is the upper half of a float32
+DTYPES = {
+    "F64": "f8",
+    "F32": "f4",
+    "F16": "f2",
+    "BF16": "u2",
+    "I64": "i8",
+    "I32": "i4",
+    "I16": "i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "?",
+}
+STORAGES = {
+    "Double": "F64",
+    "Float": "F32",
+    "Half": "F16",
+    "BFloat16": "BF16",
+    "Long": "I64",
+    "Int": "I32",
+    "Short": "I16",
+    "Char": "I8",
+    "Byte": "U8",
+    "Bool": "BOOL",
+}
+
+
+class Named(NamedTuple):
+    """A tensor that can be read: ``dtype`` is a key of DTYPES; equal ``identity`` means the same numbers in memory."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    identity: Hashable
+
+
+@dataclass
+class Source:
+    """Named tensors of one state dict, and ``fetch`` to read one.
+
+    ``where`` is what errors begin with, ``ordered`` whether the names stand in the order in which a module has them,
+    ``part`` under which name of a larger file they are.
+    """
+
+    where: str
+    tensors: dict[str, Named]
+    fetch: Callable[[str], Array]
+    ordered: bool
+    part: str = ""
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str], part: str | None = None) -> Iterator[Source]:
+    """The state dict in a file, or the one that ``part`` names where there are several; ModelFileError if none."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            length = file.seek(0, os.SEEK_END)
+            if length > LARGEST_FILE:
+                raise ModelFileError(f"{path} must hold at most {LARGEST_FILE:,} bytes; it holds {length:,}")
+            file.seek(0)
+            head = file.read(512)
+            if Archive.begins(head):
+                yield _of_zip(Archive(file, path), part)
+                return
+        if part is not None:
+            raise ModelFileError(f"{path} is no zip file of torch: it has no part {part!r:.60}")
+        if head[8:9] != b"{":
+            raise ModelFileError(f"{path} {_wrong(head)}")
+        with _safetensors(path, head, length) as source:
+            yield source
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error}") from None
+
+
+def _wrong(head: bytes) -> str:
+    """What a file seems to be that cannot be read, and what to do about it."""
+    again = "load it in a torch that you have and write it anew: torch.save(model.state_dict(), path)"
+    if head.startswith(LEGACY):
+        return f"was written by torch before 1.6, or without its zip format: {again}"
+    if head[257:262] == b"ustar":
+        return f"is a tar file, as torch wrote them before 0.1.10: {again}"
+    if head[:1] == b"\x80":
+        return f"is a bare pickle, which could run code: {again}"
+    return "is neither a zip file of torch nor a safetensors file"
+
+
+# ---------------------------------------------------------------------- safetensors
+
+
+@contextmanager
+def _safetensors(path: Path, head: bytes, length: int) -> Iterator[Source]:
+    from safetensors import SafetensorError, safe_open
+
+    size = struct.unpack("<Q", head[:8])[0]
+    if size > min(LARGEST_HEADER, length - 8):
+        raise ModelFileError(f"{path} is not a whole safetensors file: its header has {size:,} bytes")
+    try:
+        with safe_open(path, framework="numpy") as file:  # checks the header: every byte belongs to one tensor
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+            tensors = {name: Named(tuple(s.get_shape()), s.get_dtype(), name) for name, s in slices.items()}
+            offsets = _offsets(path, size, {name for name, tensor in tensors.items() if tensor.dtype == "BF16"})
+
+            def fetch(name: str) -> Array:
+                shape, dtype, _ = tensors[name]
+                if dtype == "BF16":  # which NumPy lacks, and so safetensors' own reading
+                    raw = np.fromfile(path, "<u2", prod(shape), offset=8 + size + offsets[name])
+                    return widened(raw).reshape(shape)
+                array: Array = file.get_tensor(name)
+                return array
+
+            yield Source(str(path), tensors, fetch, ordered=False)
+    except SafetensorError as error:
+        raise ModelFileError(f"{path} is not a whole safetensors file: {error!s:.300}") from None
+
+
+def _offsets(path: Path, size: int, names: set[str]) -> dict[str, int]:
+    """Where these tensors begin, in bytes after the header, which has been checked."""
+    if not names:
+        return {}
+    with path.open("rb") as file:
+        header = json.loads(file.read(8 + size)[8:])
+    return {name: header[name]["data_offsets"][0] for name in names}
+
+
+def widened(raw: Array) -> Array:
+    """bfloat16 numbers, given as uint16, in float32: its upper half."""
+    return (raw.astype(np.uint32) << 16).view(np.float32)
+
+
+# ---------------------------------------------------------------------- zip
+
+
+class _Storage(NamedTuple):
+    """``length`` numbers in an entry of the zip."""
+
+    entry: str
+    dtype: str
+    length: int
+
+
+class _Tensor(NamedTuple):
+    """A view of a storage: entry ``[i, j]`` is at ``offset + i strides[0] + j strides[1]``."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+class _Type(NamedTuple):
+    """A class of storages, by the dtype of its numbers."""
+
+    dtype: str
+
+
+def _of_zip(archive: Archive, part: str | None) -> Source:
+    pickled = [name for name in archive.entries if name.count("/") == 1 and name.endswith("/data.pkl")]
+    root = pickled[0][: -len("data.pkl")] if pickled else ""
+    if any(name.startswith(f"{root}code/") for name in archive.entries) and f"{root}constants.pkl" in archive.entries:
+        raise ModelFileError(
+            f"{archive.path} is a TorchScript program; in torch, write its weights alone: "
+            "torch.save(torch.jit.load(path).state_dict(), other)"
+        )
+    if len(pickled) != 1:
+        raise ModelFileError(f"{archive.path} is a zip file, but not one of torch.save: it has no data.pkl in a folder")
+    order = archive.read(f"{root}byteorder") if f"{root}byteorder" in archive.entries else b"little"
+    if order not in (b"little", b"big"):
+        raise ModelFileError(f"{archive.path}: byteorder must be little or big; it is {order!r:.40}")
+    if archive.entries[pickled[0]].size > pickles.LARGEST_PICKLE:
+        raise ModelFileError(f"{archive.path}: data.pkl may have {pickles.LARGEST_PICKLE:,} bytes")
+    where = f"{archive.path}, data.pkl"
+    found = pickles.read(archive.read(pickled[0]), where, KNOWN, lambda key: _storage(archive, f"{root}data/", key))
+    taken, state = _chosen(found, str(archive.path), part)
+    where = f"{archive.path}{f', part {taken!r:.60}' if taken else ''}"
+    views = {name: value for name, value in state.items() if isinstance(value, _Tensor)}
+    stored = sum(entry.size for entry in archive.entries.values())
+    wanted = sum(prod(view.shape) * np.dtype(DTYPES[view.storage.dtype]).itemsize for view in views.values())
+    if wanted > 2 * stored:  # a weight may be there twice, where it is tied
+        raise ModelFileError(f"{where}: its tensors overlap: they are {wanted:,} bytes of {stored:,} stored")
+    kept: dict[str, bytes] = {}  # the last storage: tensors of one module often share one
+
+    def fetch(name: str) -> Array:
+        view = views[name]
+        if view.storage.entry not in kept:
+            kept.clear()
+            kept[view.storage.entry] = archive.read(view.storage.entry)
+        return _array(view, kept[view.storage.entry], "<" if order == b"little" else ">")
+
+    tensors = {name: Named(view.shape, view.storage.dtype, view) for name, view in views.items()}
+    return Source(where, tensors, fetch, ordered=True, part=taken)
+
+
+def _array(view: _Tensor, data: bytes, order: str) -> Array:
+    dtype = np.dtype(order + DTYPES[view.storage.dtype])
+    strides = [stride * dtype.itemsize for stride in view.strides]
+    if 0 in view.shape:
+        raw: Array = np.empty(view.shape, dtype)
+    else:
+        raw = np.ndarray(view.shape, dtype, data, view.offset * dtype.itemsize, strides)
+    raw = raw.astype(dtype.newbyteorder("="), copy=False)
+    return widened(raw) if view.storage.dtype == "BF16" else raw
+
+
+def _storage(archive: Archive, folder: str, key: Any) -> _Storage:
+    """What the persistent id ``("storage", class, entry, device, count)`` stands for."""
+    if type(key) is not tuple or len(key) != 5 or key[0] != "storage" or type(key[1]) is not _Type:
+        raise UnreadableError("a persistent id must be that of a storage")
+    name, count = key[2], key[4]
+    if type(name) is not str or f"{folder}{name}" not in archive.entries:
+        raise UnreadableError(f"storage {name!r:.40} is not in the file")
+    size, itemsize = archive.entries[f"{folder}{name}"].size, np.dtype(DTYPES[key[1].dtype]).itemsize
+    if type(count) is not int or count * itemsize != size:
+        raise UnreadableError(
+            f"storage {name!r:.40} must be {count!r:.40} numbers of {itemsize} bytes; it has {size:,}"
+        )
+    return _Storage(f"{folder}{name}", key[1].dtype, count)
+
+
+def _rebuilt(arguments: tuple[Any, ...]) -> _Tensor:
+    """``_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)``, held against the storage."""
+    if len(arguments) < 4 or type(arguments[0]) is not _Storage:
+        raise UnreadableError("a tensor must be made of a storage, an offset, sizes and strides")
+    storage, offset, shape, strides = arguments[:4]
+    if type(shape) is not tuple or type(strides) is not tuple or len(shape) != len(strides) or len(shape) > 16:
+        raise UnreadableError("a tensor's sizes and strides must be two tuples of one length")
+    if not all(type(n) is int and 0 <= n <= LARGEST_SIZE for n in (offset, *shape, *strides)):
+        raise UnreadableError("a tensor's offset, sizes and strides must be integers from 0 to 2**40")
+    last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+    if 0 not in shape and (last >= storage.length or prod(shape) > storage.length):
+        raise UnreadableError(f"a tensor of sizes {shape} from {offset} on does not fit {storage.length:,} numbers")
+    return _Tensor(storage, offset, shape, strides)
+
+
+def _first(arguments: tuple[Any, ...]) -> Any:
+    """A Parameter is the tensor that it wraps, a Size the tuple."""
+    if not arguments or type(arguments[0]) not in (_Tensor, tuple):
+        raise UnreadableError("a Parameter must wrap a tensor, a Size a tuple")
+    return arguments[0]
+
+
+def _dictionary(arguments: tuple[Any, ...]) -> dict[Any, Any]:
+    if arguments:
+        raise UnreadableError("an OrderedDict must be filled entry by entry")
+    return {}
+
+
+def _set(arguments: tuple[Any, ...]) -> set[Any]:
+    if len(arguments) != 1 or type(arguments[0]) is not list:
+        raise UnreadableError("a set must be made of a list")
+    return {pickles.checked_key(value) for value in arguments[0]}
+
+
+def _bytes(arguments: tuple[Any, ...]) -> bytes:
+    """Bytes as protocol 2 has them: a string, to be encoded as latin-1."""
+    if len(arguments) != 2 or type(arguments[0]) is not str or arguments[1] not in ("latin1", "latin-1"):
+        raise UnreadableError("bytes must be a string in latin-1")
+    return arguments[0].encode("latin-1", "replace")
+
+
+def _device(arguments: tuple[Any, ...]) -> str:
+    if not all(type(one) in (str, int) for one in arguments):
+        raise UnreadableError("a device must be a name and a number")
+    return ":".join(f"{one!s:.40}" for one in arguments[:2])
+
+
+_NAMES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
+KNOWN: dict[str, Any] = {
+    "collections.OrderedDict": Function(_dictionary),
+    "torch._utils._rebuild_tensor_v2": Function(_rebuilt),
+    "torch._utils._rebuild_parameter": Function(_first),
+    "torch._utils._rebuild_parameter_with_state": Function(_first),
+    "torch.Size": Function(_first),
+    "torch.device": Function(_device),
+    "_codecs.encode": Function(_bytes),
+    **{f"{module}.set": Function(_set) for module in ("builtins", "__builtin__")},
+    **{f"torch.{name}Storage": _Type(dtype) for name, dtype in STORAGES.items()},
+    **{f"torch.{name}": f"torch.{name}" for name in _NAMES},
+}
+
+
+# ---------------------------------------------------------------------- which dictionary
+
+
+def _chosen(found: Any, where: str, part: str | None) -> tuple[str, dict[str, Any]]:
+    """The state dict in what was pickled, and where it is, ``""`` for all of it.
+
+    Without ``part`` it is the one under a usual name, else all of it, else the only one there is.
+    """
+    states = _states(found)
+    if part is not None:
+        if part not in states:
+            raise ModelFileError(f"{where} has no part {part!r:.60} with tensors; it has {_list(states)}")
+        return part, states[part]
+    usual = [name for name in USUAL if name in states]
+    choices = usual[:1] or [name for name in states if not name] or list(states)
+    if len(choices) != 1:
+        raise ModelFileError(
+            f"{where} must hold a state dict; it holds {_list(states)}" + (": name one, part=..." if states else "")
+        )
+    return choices[0], states[choices[0]]
+
+
+def _states(found: Any) -> dict[str, dict[str, Any]]:
+    """All dictionaries that hold tensors by name, by their own dotted names.
+
+    One may stand in many places, of which only the first is looked into.
+    """
+    states: dict[str, dict[str, Any]] = {}
+    seen: dict[int, bool] = {}  # whether it holds some
+    level = [("", found)] if type(found) is dict else []
+    for _ in range(DEEPEST):
+        below = []
+        for path, one in level:
+            if id(one) not in seen:
+                named = all(type(name) is str for name in one)
+                seen[id(one)] = named and any(type(value) is _Tensor for value in one.values())
+                below += [
+                    (f"{path}.{name}" if path else name, value)
+                    for name, value in one.items()
+                    if named and len(name) <= LONGEST_NAME and type(value) is dict
+                ]
+            if seen[id(one)]:
+                states[path] = one
+        level = below
+    return states
+
+
+def _list(names: dict[str, Any]) -> str:
+    words = [repr(name)[:60] if name else "tensors" for name in list(names)[:10]]
+    return ", ".join(words) + (" ..." if len(names) > 10 else "") if words else "no tensors by name"
