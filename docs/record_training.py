@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
 from minirnn import cli, terminal
+from minirnn.commands import training
 
 HERE = Path(__file__).resolve().parent
 
@@ -27,9 +28,9 @@ class Folding(Console):
 
 if __name__ == "__main__":
     # not a terminal: the progress bar is printed once, as it ends
-    terminal.console = cli.output = Folding(record=True, width=96, file=io.StringIO(), highlight=False)
+    terminal.console = training.output = Folding(record=True, width=96, file=io.StringIO(), highlight=False)
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / cli.OUT
+        out = Path(folder) / training.OUT
         cli.main(["train", "--out", str(out)], standalone_mode=False)
     svg = terminal.console.export_svg(title="minirnn train", theme=MONOKAI)
     svg = re.sub(r"@font-face\s*{.*?}", "", svg, flags=re.DOTALL)  # no request to anywhere: the reader's own monospace

@@ -1,0 +1,89 @@
+"""``minirnn generate``, ``fill`` and ``evaluate``: what a trained language model is used for."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+import minirnn
+from minirnn.commands.shared import as_json_line, backend_option, model_option, one_sentence
+from minirnn.lm import LanguageModel
+from minirnn.text import Text
+
+
+def load_lm(path: Path, backend: str = "auto") -> LanguageModel:
+    """A language model from a file, or one sentence."""
+    lm = minirnn.load(path, backend=backend)
+    if not isinstance(lm, LanguageModel):
+        raise minirnn.ModelFileError(
+            f"{path} must hold a language model; it holds a {type(lm).__name__} without vocabulary"
+        )
+    return lm
+
+
+@click.command()
+@click.argument("prefix")
+@model_option
+@backend_option
+@click.option("--length", type=click.IntRange(1), default=200, show_default=True, help="Characters to write.")
+@click.option("--greedy", is_flag=True, help="Always the likeliest character.")
+@click.option("--temperature", type=click.FloatRange(0), help="[default: 1.0]")
+@click.option("--top-k", type=click.IntRange(1))
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True))
+@click.option("--beam", type=click.IntRange(1), help="Beam search of this width.")
+@click.option("--seed", type=click.IntRange(0), help="[default: a new one each time]")
+@one_sentence
+def generate(prefix: str, model: Path, backend: str, length: int, greedy: bool, beam: int | None, **how: Any) -> None:  # noqa: FBT001 - click passes options by name
+    """Go on from PREFIX."""
+    lm = load_lm(model, backend)
+    chosen = [f"--{k.replace('_', '-')}" for k, value in how.items() if value is not None and k != "seed"]
+    if greedy + bool(beam) + bool(chosen) > 1:
+        given = ["--greedy"] * greedy + ["--beam"] * bool(beam) + chosen
+        raise ValueError(f"--greedy, --beam and sampling exclude each other; got {', '.join(given)}")
+    if beam:
+        click.echo(prefix + lm.beam(prefix, length, width=beam)[0][0])
+        return
+    if how["temperature"] is None:
+        how["temperature"] = 0.0 if greedy else 1.0
+    characters = lm.generate(prefix, length, **how)
+    click.echo(prefix, nl=False)
+    for character in characters:
+        click.echo(character, nl=False)
+    click.echo()
+
+
+@click.command()
+@click.argument("text")
+@model_option
+@backend_option
+@click.option("--blank", default="_", show_default=True, help="The character that stands for a missing one.")
+@one_sentence
+def fill(text: str, model: Path, backend: str, blank: str) -> None:
+    """Restore the missing characters of TEXT: th_ q_ick br_wn."""
+    click.echo(load_lm(model, backend).fill(text, blank=blank))
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@model_option
+@backend_option
+@click.option("--json", "as_json", is_flag=True)
+@one_sentence
+def evaluate(files: tuple[Path, ...], model: Path, backend: str, as_json: bool) -> None:  # noqa: FBT001 - click passes options by name
+    """Perplexity on FILES, in the model's vocabulary."""
+    lm = load_lm(model, backend)
+    text = Text.from_string(str(Text.read(files)), lm.vocab)
+    begun = time.perf_counter()
+    record = {
+        "perplexity": lm.perplexity(text),
+        "characters": len(text),
+        "unknown": int((text.indices == 0).sum()),
+        "seconds": round(time.perf_counter() - begun, 3),
+    }
+    if as_json:
+        click.echo(as_json_line(record))
+        return
+    click.echo(
+        f"perplexity {record['perplexity']:.3f} on {len(text):,} characters, {record['unknown']} unknown to the model"
+    )

@@ -1,0 +1,66 @@
+"""What all commands share: a user's mistake ends in one sentence, and options that several have."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from minirnn.backend import BACKENDS
+from minirnn.terminal import say
+
+OUT = "minirnn.safetensors"  # what train writes and the others read, unless told otherwise
+
+model_option = click.option("--model", type=click.Path(path_type=Path), default=OUT, show_default=True)
+backend_option = click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True)
+
+
+def one_sentence(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn what a user can cause, bad input and missing files, into one sentence and exit code 2."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except BrokenPipeError:
+            raise  # click ends quietly when whoever reads the output has gone
+        except MemoryError as error:
+            say((f"minirnn: not enough memory: {error}", "bold red"))
+            sys.exit(2)
+        except (ValueError, ArithmeticError, OSError, ImportError) as error:
+            say((f"minirnn: {error}", "bold red"))
+            sys.exit(2)
+
+    return wrapped
+
+
+class OneSentence(click.Group):
+    """A group whose usage errors are one sentence too: without the usage that click prints above it."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with plain_usage_errors():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with plain_usage_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def plain_usage_errors() -> Iterator[None]:
+    """Take the context from a usage error, and with it what click would print of it."""
+    try:
+        yield
+    except click.UsageError as error:
+        error.ctx = None
+        raise
+
+
+def as_json_line(record: dict[str, Any]) -> str:
+    """One line of JSON; numbers that are not finite, which JSON does not have, become null."""
+    return json.dumps({k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in record.items()})

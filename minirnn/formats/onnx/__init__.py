@@ -1,0 +1,1 @@
+"""ONNX: graphs read into layers or run as they stand, and models written for other runtimes."""
