@@ -1,21 +1,37 @@
 """``minirnn.load``: the one way to open a model file, of whatever format; the content decides, never the name."""
 
 import os
+import zipfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from minirnn.backend import get_backend
-from minirnn.base import Layer
-from minirnn.formats import native
 from minirnn.formats.files import LARGEST_FILE, ModelFileError
-from minirnn.lm import LanguageModel
+
+FORMATS = {  # the room that reads each
+    "native": "minirnn.formats.native",
+    "torch": "minirnn.formats.torch",
+    "keras": "minirnn.formats.keras",
+    "onnx": "minirnn.formats.onnx.chain",
+}
+ONNX_FIELDS = b"\x08\x12\x3a\x42"  # with one of which a ModelProto begins: there is no other sign
 
 
-def load(path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = None) -> Layer | LanguageModel:
-    """Open a model file.
+def load(path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = None, **about: Any) -> Any:
+    """Open a model that minirnn, torch or Keras saved, or that is in ONNX: whichever ``path`` holds.
 
-    ``dtype`` None keeps the file's.  Raises ModelFileError for anything that is not a sound model file,
-    FileNotFoundError where there is none.
+    minirnn's own file gives what was saved, a LanguageModel where there is a vocabulary, else the layer.  A state dict
+    of torch's (``.pt``, ``.safetensors``) and Keras' files give layers, an ONNX graph gives layers where it is a plain
+    chain of them, else a ``minirnn.formats.onnx.Graph``, which can be run and no more.  In layers time comes first,
+    x (T, B, features), whatever it was where the model was trained.
+
+    ``dtype`` None keeps the file's.  What a file does not say, ``about`` can: ``nonlinearity="relu"`` of an nn.RNN,
+    ``prefix="encoder"`` for a part of a state dict, ``config=`` the architecture where Keras saved weights alone; see
+    ``load`` in each format's room.
+
+    Raises ModelFileError for anything that is not a sound model file, FileNotFoundError where there is none,
+    ImportError where the format needs a package that is not installed.  Nothing in a file is executed.
     """
     path = Path(path)
     get_backend(backend)  # refused before the file is read
@@ -23,4 +39,38 @@ def load(path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = No
         raise FileNotFoundError(f"no model file at {path}{': it is a directory' if path.is_dir() else ''}")
     if path.stat().st_size > LARGEST_FILE:
         raise ModelFileError(f"{path} must hold at most {LARGEST_FILE:,} bytes; it holds {path.stat().st_size:,}")
-    return native.load(path, backend=backend, dtype=dtype)
+    return import_module(FORMATS[format_of(path)]).load(path, backend=backend, dtype=dtype, **about)
+
+
+def format_of(path: Path) -> str:
+    """The format of a file, by its content: a key of ``FORMATS``, or ModelFileError."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+        if head.startswith(b"PK\x03\x04"):
+            with zipfile.ZipFile(path) as archive:
+                return "keras" if "config.json" in archive.namelist() else "torch"
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error}") from None
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return "torch"  # which says what is wrong with the archive
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "keras"
+    if head[8:9] == b"{":  # after its own length in 8 bytes: the header of a safetensors file
+        return "native" if _is_native(path) else "torch"
+    if head.startswith(b"\x80"):
+        return "torch"  # a pickle, which it explains
+    if head[:1] and head[0] in ONNX_FIELDS:
+        return "onnx"
+    raise ModelFileError(f"{path} must be a model file of minirnn, torch, Keras or ONNX; it begins with {head[:8]!r}")
+
+
+def _is_native(path: Path) -> bool:
+    """Whether a safetensors file describes a network; one that cannot be read is left to the native room to explain."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return "minirnn" in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return True
