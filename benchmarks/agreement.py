@@ -4,12 +4,14 @@ import numpy as np
 
 from benchmarks.cases import Case
 from benchmarks.inputs import LOSSES, STREAM, Arrays
+from benchmarks.peers import QUANTISED, SUBJECT
 
 EPS = 2.0**-23  # float32
+BITS = {"f16": 2.0**-11, "int8": 1 / 254}  # half a step between two weights, of the largest
 MARGIN = 2
 
 
-def bound(case: Case) -> float:
+def bound(case: Case, contestant: str = SUBJECT) -> float:
     """The largest error that passes, relative to the largest entry of the reference's array, or to 1 if that is less.
 
         MARGIN · eps · layers · √(steps · (D + H) + steps · B)
@@ -17,7 +19,11 @@ def bound(case: Case) -> float:
     A rounding error is eps of what is summed, and k of them, of either sign, come to about √k.  A step sums D + H
     products, ``steps`` steps pass their errors on to the next, a weight's gradient sums over steps · B rows, and each
     layer starts from the errors of the one before.
+
+    Quantised weights, uniform in ±1/√H, are off by half a step of theirs, which takes the place of eps.
     """
+    if contestant in QUANTISED:
+        return float(MARGIN * BITS[QUANTISED[contestant]] * np.sqrt(STREAM * (case.D + case.H) / (3 * case.H)))
     steps = {"stream": STREAM, "chapter": LOSSES * case.T}.get(case.kind, case.T)
     return float(MARGIN * EPS * case.layers * np.sqrt(steps * (case.D + case.H + case.B)))
 

@@ -37,7 +37,9 @@ def race(
     row = Row(case, threads, bound(case), {})
     runners: list[Contestant] = []
     for contestant in contestants:
-        standing = row.standings[contestant.name] = admit(contestant, case, reference, row.bound, pace)
+        standing = row.standings[contestant.name] = admit(
+            contestant, case, reference, bound(case, contestant.name), pace
+        )
         if standing.status == "timed":
             runners.append(contestant)
     for number in range(pace.rounds if runners else 0):
@@ -64,8 +66,8 @@ def admit(contestant: Contestant, case: Case, reference: Arrays, limit: float, p
         error, where = compare(contestant.check(), reference)
         if not error <= limit:
             reason = f"{where} is off by {error:.1e}, bound {limit:.1e}"
-            return Standing("wrong", reason, error, where)
-        return Standing("timed", "", error, where, contestant.calibrate(pace.sample))
+            return Standing("wrong", reason, error, where, limit)
+        return Standing("timed", "", error, where, limit, contestant.calibrate(pace.sample))
     except UnsupportedError as unsupported:
         return Standing("unsupported", str(unsupported))
     except FailedError as failed:

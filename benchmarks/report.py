@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.peers import PEAK, PLAIN, SUBJECT, TORCH
+from benchmarks.peers import PEAK, PLAIN, QUANTISED, SUBJECT, TORCH
 from benchmarks.results import Ratio, Results, Row, Standing, mean
 
 NONE = "–"
@@ -120,8 +120,9 @@ def remarks(results: Results, console: Console) -> None:
     for (name, reason), count in declined.items():
         line(console, f"{NONE} {name} took no part in {count} of {len(results.rows)}: {reason}", "dim")
     if any(row.timed for row in results.rows):
-        worst = max((s.error or 0.0 for row in results.rows for s in row.timed.values()), default=0.0)
-        share = max(((s.error or 0.0) / row.bound for row in results.rows for s in row.timed.values()), default=0.0)
+        found = [(name, s.error or 0.0, s.bound) for row in results.rows for name, s in row.timed.items()]
+        worst = max((error for name, error, _ in found if name not in QUANTISED), default=0.0)
+        share = max((error / limit for _, error, limit in found), default=0.0)
         said = f"those timed agree with the float64 reference to {worst:.1e}, at most {100 * share:.0f}% of the bound"
         line(console, said)
 

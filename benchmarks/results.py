@@ -7,7 +7,7 @@ from statistics import geometric_mean, median
 from typing import Any, Literal, NamedTuple
 
 from benchmarks.cases import Case
-from benchmarks.peers import PLAIN, SUBJECT, TORCH
+from benchmarks.peers import OWN, PLAIN, SUBJECT, TORCH
 
 QUIET = 0.1  # cores: what others may use before it is pointed out
 
@@ -18,14 +18,15 @@ Status = Literal["timed", "wrong", "failed", "unsupported"]
 class Standing:
     """One contestant in one case.
 
-    ``error`` is its largest relative error, found in the array ``where``; ``samples`` are seconds a call, one for each
-    round, each the mean of ``repeats`` calls.  ``reason`` says why there are none.
+    ``error`` is its largest relative error, found in the array ``where``, and ``bound`` what it may be; ``samples`` are
+    seconds a call, one for each round, each the mean of ``repeats`` calls.  ``reason`` says why there are none.
     """
 
     status: Status
     reason: str = ""
     error: float | None = None
     where: str = ""
+    bound: float = 0.0
     repeats: int = 0
     samples: list[float] = field(default_factory=list)
 
@@ -86,7 +87,7 @@ class Row:
     @property
     def fastest(self) -> Ratio | None:
         """Against the fastest, by its median, of the other libraries."""
-        others = {name: s.median for name, s in self.timed.items() if name not in (SUBJECT, PLAIN)}
+        others = {name: s.median for name, s in self.timed.items() if name not in OWN}
         return self.against(min(others, key=others.__getitem__)) if others else None
 
     @property

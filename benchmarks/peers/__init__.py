@@ -11,13 +11,16 @@ from benchmarks.cases import Case
 from benchmarks.inputs import Arrays
 
 SUBJECT, PLAIN, TORCH = "minirnn", "minirnn-numpy", "torch"
-CONTESTANTS = (SUBJECT, PLAIN, TORCH, "jax", "onnxruntime", "openvino")
+QUANTISED = {"minirnn-f16": "f16", "minirnn-int8": "int8"}  # streams with fewer bits; the others have all of them
+OWN = (SUBJECT, PLAIN, *QUANTISED)
+CONTESTANTS = (*OWN, TORCH, "jax", "onnxruntime", "openvino")
 REFERENCE, PEAK = "reference", "peak"
 
 MODULES = {
     SUBJECT: "benchmarks.peers.own",
     PLAIN: "benchmarks.peers.own",
     REFERENCE: "benchmarks.peers.own",
+    **dict.fromkeys(QUANTISED, "benchmarks.peers.own"),
     TORCH: "benchmarks.peers.pytorch",
     "jax": "benchmarks.peers.jaxscan",
     "onnxruntime": "benchmarks.peers.ort",

@@ -8,24 +8,30 @@ import numpy as np
 import minirnn
 from benchmarks.cases import Case
 from benchmarks.inputs import LOSSES, STREAM, Arrays
-from benchmarks.peers import PLAIN, REFERENCE, SUBJECT, Job
+from benchmarks.peers import PLAIN, QUANTISED, REFERENCE, SUBJECT, Job, UnsupportedError
 from minirnn import SGD, Embedding, Linear, Sequential, cross_entropy
 
-FORMS = {SUBJECT: ("numba", "float32"), PLAIN: ("numpy", "float32"), REFERENCE: ("numpy", "float64")}
+FORMS = {
+    SUBJECT: ("numba", "float32"),
+    PLAIN: ("numpy", "float32"),
+    REFERENCE: ("numpy", "float64"),
+    **dict.fromkeys(QUANTISED, ("numba", "float32")),
+}
 LAYERS: dict[str, Any] = {"rnn": minirnn.RNN, "gru": minirnn.GRU, "lstm": minirnn.LSTM}
 
 
 class Own:
-    """minirnn on one backend and dtype."""
+    """minirnn on one backend and dtype, with weights in all of their bits or ``quantised``."""
 
-    def __init__(self, backend: str, dtype: str, threads: int) -> None:
-        self.backend, self.dtype = backend, dtype
-        if hasattr(minirnn, "set_num_threads"):
-            minirnn.set_num_threads(threads)
+    def __init__(self, backend: str, dtype: str, threads: int, quantised: str | None = None) -> None:
+        self.backend, self.dtype, self.quantised = backend, dtype, quantised
+        minirnn.set_num_threads(threads)
         minirnn.RNN(1, 1).init(backend=backend, dtype=dtype)  # an error now, where there is no such backend
         self.info: dict[str, str | float] = {"minirnn": minirnn.__version__, "numpy": np.__version__}
 
     def prepare(self, case: Case, arrays: Arrays) -> Job:
+        if self.quantised and case.kind != "stream":
+            raise UnsupportedError("only streams are timed with fewer bits")
         arrays = {name: a.astype(self.dtype) if a.dtype.kind == "f" else a for name, a in arrays.items()}
         jobs = {"training": self._training, "inference": self._inference, "stream": self._stream}
         return jobs.get(case.kind, self._chapter)(case, arrays)
@@ -62,18 +68,15 @@ class Own:
         return Job(lambda: model(x), outputs)
 
     def _stream(self, case: Case, arrays: Arrays) -> Job:
-        model, xs, state = self._layer(case, arrays), cycle(arrays["x"]), None
-
-        def call() -> Any:
-            nonlocal state
-            y, state = model(next(xs), state)
-            return y
+        model, xs = self._layer(case, arrays), cycle(arrays["x"][:, 0])
+        stream = (model.quantize(self.quantised) if self.quantised else model).stream()
+        out = np.empty((1, case.H), self.dtype)
 
         def outputs() -> Arrays:
-            y = np.concatenate([call() for _ in range(STREAM)])
-            return {"y": y} | by_name(state)
+            y = np.stack([stream(next(xs)) for _ in range(STREAM)])
+            return {"y": y} | by_name(stream.state)
 
-        return Job(call, outputs)
+        return Job(lambda: stream(next(xs), out=out), outputs)
 
     def _chapter(self, case: Case, arrays: Arrays) -> Job:
         V, recurrent = case.vocab or 0, LAYERS[case.cell](case.D, case.H)
@@ -109,4 +112,4 @@ def by_name(state: Any) -> Arrays:
 
 def build(name: str, threads: int) -> Own:
     """The form of minirnn called ``name``."""
-    return Own(*FORMS[name], threads)
+    return Own(*FORMS[name], threads, QUANTISED.get(name))
