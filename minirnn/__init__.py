@@ -4,6 +4,7 @@ Layers (``RNN``, ``GRU``, ``LSTM``, ...), losses and optimisers are here; ``mini
 character language model, ``minirnn.testing`` what proves a gradient, ``minirnn.cells`` the equations.
 """
 
+from minirnn.activations import Function
 from minirnn.backend import Backend
 from minirnn.base import Backward, Layer
 from minirnn.compose import Bidirectional, Sequential
@@ -11,7 +12,7 @@ from minirnn.formats.files import ModelFileError
 from minirnn.formats.native import save
 from minirnn.formats.opening import load
 from minirnn.kernels.cpu.threads import get_num_threads, set_num_threads
-from minirnn.layers import Dropout, Embedding, Last, Linear
+from minirnn.layers import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
 from minirnn.lm import LanguageModel
 from minirnn.losses import cross_entropy, mse
 from minirnn.optim import SGD, Adam, AdamW, NonFiniteGradientError, RMSProp, clip_grad_norm, clip_grad_value, grad_norm
@@ -19,6 +20,7 @@ from minirnn.padding import length_mask, pad
 from minirnn.recurrent import GRU, LSTM, RNN, Recurrent
 from minirnn.stream import Stream, stream_many
 from minirnn.text import Text
+from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
 
 __version__ = "0.1.0"
 
@@ -27,6 +29,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "SGD",
+    "Activation",
     "Adam",
     "AdamW",
     "Backend",
@@ -34,14 +37,20 @@ __all__ = [
     "Bidirectional",
     "Dropout",
     "Embedding",
+    "Function",
+    "GRUVariant",
+    "LSTMVariant",
     "LanguageModel",
     "Last",
     "Layer",
     "Linear",
+    "Masking",
     "ModelFileError",
     "NonFiniteGradientError",
     "RMSProp",
+    "RNNVariant",
     "Recurrent",
+    "Reverse",
     "Sequential",
     "Stream",
     "Text",

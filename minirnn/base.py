@@ -23,7 +23,7 @@ import numpy as np
 
 from minirnn.backend import Array, check_indices, on_host
 from minirnn.chain import Chain
-from minirnn.padding import check_lengths
+from minirnn.padding import check_lengths, ends
 from minirnn.parameters import Parameters
 from minirnn.stream import Snapshot, Stream
 from minirnn.weighted import Weighted
@@ -42,15 +42,25 @@ class Run(NamedTuple):
     call: int  # number of this training pass, for dropout
     past: Array | None = None  # (T, B) True where t >= lengths[b]; None without lengths
     flipped: Array | None = None  # (T, B) the step that a reverse direction reads at t; None without lengths
+    skip: Array | None = None  # (T, B) True where a mask, or a row's end, has a step skipped; None without a mask
+
+    @property
+    def skipped(self) -> Array | None:
+        """(T, B) True at every step that is skipped, for whatever reason; None where there is none."""
+        return self.past if self.skip is None else self.skip
 
 
 class Result(NamedTuple):
-    """What a layer hands to whoever composes it: ``pull`` is its transpose, ``saved`` names what pull will use."""
+    """What a layer hands to whoever composes it: ``pull`` is its transpose, ``saved`` names what pull will use.
+
+    ``run`` is what the layers after it are told, where that differs from what it was told: a mask.
+    """
 
     y: Array
     state: State
     pull: Pull
     saved: Saved
+    run: Run | None = None
 
 
 class Later(Mapping[str, Reader]):
@@ -144,6 +154,11 @@ class Layer(Weighted):
         """Whether y at one step depends on later ones."""
         return any(child.reads_ahead for child in self.children().values())
 
+    @property
+    def masks(self) -> bool:
+        """Whether some layer decides by its input which steps are skipped."""
+        return any(child.masks for child in self.children().values())
+
     def link(self, chain: Chain) -> None:
         """Add what one step of this layer is to a stream's chain of kernels."""
         chain.stop()
@@ -183,7 +198,7 @@ class Layer(Weighted):
         ``backward`` reads ``x`` again: leave it as it is until then.  A ``y`` that backward needs cannot be written.
         """
         x, state, run = self._admit(x, state, lengths, training=True)
-        y, final, pull, saved = self.apply(x, state, run)
+        y, final, pull, saved, _ = self.apply(x, state, run)
         y_shape, batch, past = y.shape, _rows(x), run.past
         xp = self.bound.backend.xp
 
@@ -209,7 +224,7 @@ class Layer(Weighted):
     def __call__(self, x: Any, state: State = None, *, lengths: Any = None) -> tuple[Array, State]:
         """Inference: ``y`` and the final state.  Dropout is off and nothing is saved; arguments as in ``forward``."""
         x, state, run = self._admit(x, state, lengths, training=False)
-        y, final, _, _ = self.apply(x, state, run)
+        y, final, *_ = self.apply(x, state, run)
         if run.past is not None and self.keeps_time:
             y = blank(y, run.past)
         return (y.copy() if y is x else y), final
@@ -235,10 +250,9 @@ class Layer(Weighted):
             if x.ndim < 3 and self.timeless:
                 raise ValueError(f"lengths need x of shape (T, B, features); got shape {x.shape}")
             lengths, asarray = check_lengths(lengths, *x.shape[:2]), parameters.backend.xp.asarray
-            t = np.arange(x.shape[0])[:, None]
-            ended = t >= lengths
+            ended, flipped = ends(lengths, x.shape[0])
             past = asarray(ended)
-            run = run._replace(past=past, flipped=asarray(np.where(ended, t, lengths - 1 - t)))
+            run = run._replace(past=past, flipped=asarray(flipped))
             x = blank(x, past)
         if x.dtype.kind in "iu" and on_host(given):  # to look at those on a device would be to wait for it
             index = np.asarray(given)
@@ -311,13 +325,18 @@ def blank(a: Array, past: Array) -> Array:
     return out
 
 
+def over_time(a: Array, shape: tuple[int, ...]) -> bool:
+    """Whether a saved quantity has an entry for each of (T, B) steps and rows, and is not (B, features)."""
+    return a.shape[:2] == shape and (a.ndim > 2 or a.dtype.kind in "iu")
+
+
 def _blanked(saved: Saved, past: Array) -> Saved:
     """The same readers; what they read for every step is 0 past the rows' ends."""
 
     def blanked(read: Reader) -> Reader:
         def cleaned() -> Array:
             a = read()
-            return blank(a, past) if a.shape[:2] == past.shape else a
+            return blank(a, past) if over_time(a, past.shape) else a
 
         return cleaned
 

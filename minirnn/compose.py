@@ -1,12 +1,14 @@
 """Composition without autograd: a layer made of layers calls their passes backward in reverse."""
 
 import copy
+from typing import Any
 
 from minirnn.backend import Array
-from minirnn.base import Later, Layer, Pull, Result, Run, Saved, State, joined
+from minirnn.base import Later, Layer, Pull, Reader, Result, Run, Saved, State, blank, joined, over_time
 from minirnn.cells import split
 from minirnn.chain import Chain
-from minirnn.scan import flip, turned
+from minirnn.protocol import Arrays
+from minirnn.scan import flip, reversed_run
 from minirnn.weighted import brief
 
 
@@ -76,7 +78,8 @@ class Sequential(Layer):
         finals: list[State] = []
         kept: list[tuple[str, Saved]] = []
         for name, layer, initial in zip(self.children(), self.layers, state, strict=True):
-            x, final, pull, saved = layer.apply(x, initial, run)
+            x, final, pull, saved, told = layer.apply(x, initial, run)
+            run = told or run
             finals.append(final)
             if run.training:
                 pulls.append(pull)
@@ -89,24 +92,37 @@ class Sequential(Layer):
                 dinitials.append(dinitial)
             return dy, tuple(reversed(dinitials))
 
-        return Result(x, tuple(finals), pull_all, joined(kept))
+        return Result(x, tuple(finals), pull_all, joined(kept), run)
+
+
+MERGES = ("concat", "sum", "mul", "ave")
 
 
 class Bidirectional(Layer):
-    """Two layers over the same input, one of them in reverse, outputs side by side on the features.
+    """Two layers over the same input, one of them in reverse, and their outputs in one.
 
     ``reverse`` is a layer like ``forward`` unless it is given.  Within a row's length the second layer reads the steps
-    last to first, and its output is turned back, so ``y[t]`` holds what both know at step t.  The state is a pair
-    ``(forward's, reverse's)``, weights are named ``forward.…`` and ``reverse.…``.
+    last to first, and its output is turned back, so ``y[t]`` holds what both know at step t.  The two may also both
+    reduce the steps to one, as in ``Bidirectional(Sequential(LSTM(2, 3), Last()))``; then ``y`` (B, ...) is what each
+    knows at its end.  The state is a pair ``(forward's, reverse's)``; weights are named ``forward.…``, ``reverse.…``.
+
+    ``merge`` is ``"concat"``, side by side on the features, ``"sum"``, ``"mul"`` or ``"ave"``, entry by entry.  Under a
+    mask ``y`` is 0 at skipped steps, as in Keras; a mask that one of the two finds is its own.
     """
 
-    def __init__(self, forward: Layer, reverse: Layer | None = None) -> None:
+    def __init__(self, forward: Layer, reverse: Layer | None = None, merge: str = "concat") -> None:
         self.ahead = forward
         self.back = copy.deepcopy(forward) if reverse is None else reverse
         check_distinct("Bidirectional", (self.ahead, self.back))
-        for layer in (self.ahead, self.back):
-            if not layer.keeps_time:
-                raise ValueError(f"Bidirectional joins outputs step by step; {brief(layer)} reduces the steps to one")
+        if merge not in MERGES:
+            raise ValueError(f"merge must be one of {', '.join(MERGES)}; got {merge!r:.60}")
+        self.merge, self.keeps_time = merge, self.ahead.keeps_time
+        if self.ahead.keeps_time is not self.back.keeps_time:
+            one, other = (self.ahead, self.back) if self.ahead.keeps_time else (self.back, self.ahead)
+            raise ValueError(
+                f"Bidirectional joins two outputs of a kind: {brief(other)} reduces the steps to one, "
+                f"{brief(one)} does not"
+            )
         if forward.input_size != self.back.input_size:
             raise ValueError(
                 f"Bidirectional expects two layers of one input; got {brief(forward)} and {brief(self.back)}"
@@ -117,7 +133,7 @@ class Bidirectional(Layer):
             raise ValueError(
                 f"Bidirectional expects two layers with outputs of one width; got {widths[0]} and {widths[1]}"
             )
-        self.output_size = 2 * (widths[0] or 0)
+        self.output_size = (2 if merge == "concat" else 1) * (widths[0] or 0)
         self.integers = forward.integers and self.back.integers
         self.floats = forward.floats and self.back.floats
         if not self.integers and not self.floats:
@@ -134,6 +150,7 @@ class Bidirectional(Layer):
 
     def describe(self) -> str:
         lines = [f"  {name}: {indent(layer.describe())}" for name, layer in self.children().items()]
+        lines += [f"  merge={self.merge!r}"] if self.merge != "concat" else []
         return "\n".join(["Bidirectional(", *lines, ")"])
 
     def check_state(self, state: State, batch: int, *, cotangent: bool = False) -> State:
@@ -147,21 +164,50 @@ class Bidirectional(Layer):
         return ahead, back
 
     def apply(self, x: Array, state: State, run: Run) -> Result:
+        skip = run.skip if self.keeps_time else None
         ahead = self.ahead.apply(x, state[0], run)
-        back = self.back.apply(flip(x, run), state[1], run)
-        y = run.parameters.backend.xp.concatenate([ahead.y, flip(back.y, run)], axis=-1)
-        flipped = Later(lambda: {key: turned(read, run) for key, read in back.saved.items()})
+        back = self.back.apply(flip(x, run), state[1], reversed_run(run))
+        one, other = ahead.y, flip(back.y, run) if self.keeps_time else back.y
+        y = merged(self.merge, run.parameters.backend.xp, one, other)
 
         def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
-            dahead, dback = (None, None) if dy is None else split(dy, 2)
-            dx, dstate_ahead = ahead.pull(dahead, dstate[0])
-            dflipped, dstate_back = back.pull(None if dback is None else flip(dback, run), dstate[1])
+            dy = blank(dy, skip) if dy is not None and skip is not None else dy
+            done, dother = (None, None) if dy is None else parted(self.merge, dy, one, other)
+            dx, dstate_ahead = ahead.pull(done, dstate[0])
+            dother = flip(dother, run) if dother is not None and self.keeps_time else dother
+            dflipped, dstate_back = back.pull(dother, dstate[1])
             if dflipped is not None:
                 dflipped = flip(dflipped, run)
                 dx = dflipped if dx is None else dx + dflipped
             return dx, (dstate_ahead, dstate_back)
 
-        return Result(y, (ahead.state, back.state), pull, joined([("forward", ahead.saved), ("reverse", flipped)]))
+        def turned_back(read: Reader) -> Reader:
+            def whole() -> Array:
+                a = read()
+                return flip(a, run) if over_time(a, x.shape[:2]) else a
+
+            return whole
+
+        flipped = Later(lambda: {key: turned_back(read) for key, read in back.saved.items()})
+        saved = joined([("forward", ahead.saved), ("reverse", flipped)])
+        return Result(y if skip is None else blank(y, skip), (ahead.state, back.state), pull, saved)
+
+
+def merged(how: str, xp: Any, a: Array, b: Array) -> Array:
+    """Two outputs in one."""
+    if how == "concat":
+        joint: Array = xp.concatenate([a, b], axis=-1)
+        return joint
+    return a * b if how == "mul" else a + b if how == "sum" else (a + b) * 0.5
+
+
+def parted(how: str, dy: Array, a: Array, b: Array) -> Arrays:
+    """The transpose of ``merged``: the gradients of a and b."""
+    if how == "concat":
+        return split(dy, 2)
+    if how == "mul":
+        return dy * b, dy * a
+    return (dy, dy) if how == "sum" else (dy * 0.5, dy * 0.5)
 
 
 def check_distinct(what: str, layers: tuple[Layer, ...]) -> None:

@@ -1,16 +1,18 @@
-"""The layers without recurrence: Linear, Embedding, Dropout, Last."""
+"""The layers without recurrence: Linear, Embedding, Activation, Dropout, Masking, Reverse, Last."""
 
 import math
 import zlib
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
+from minirnn.activations import Function
 from minirnn.backend import Array
-from minirnn.base import Layer, Result, Run, State, check_size
+from minirnn.base import Layer, Result, Run, State, blank, check_size
 from minirnn.chain import Chain
 from minirnn.parameters import Spec
+from minirnn.scan import flip, reversed_run
 
 
 class Linear(Layer):
@@ -82,19 +84,30 @@ class Linear(Layer):
 
 
 class Embedding(Layer):
-    """y[t, b] = W[x[t, b]]: integers (T, B) -> (T, B, embedding_dim).  Weight ``W (num_embeddings, embedding_dim)``."""
+    """y[t, b] = W[x[t, b]]: integers (T, B) -> (T, B, embedding_dim).  Weight ``W (num_embeddings, embedding_dim)``.
+
+    Where x is ``mask``, an index, the layers that follow skip the step, as after ``Masking``; y is that index's row.
+    """
 
     integers, floats = True, False
 
-    def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
+    def __init__(self, num_embeddings: int, embedding_dim: int, mask: int | None = None) -> None:
         self.num_embeddings = self.input_size = check_size("num_embeddings", num_embeddings)
         self.embedding_dim = self.output_size = check_size("embedding_dim", embedding_dim)
+        known = isinstance(mask, Integral) and not isinstance(mask, bool) and 0 <= mask < num_embeddings
+        if mask is not None and not known:
+            raise ValueError(f"mask must be an index from 0 to {num_embeddings - 1}, or None; got {mask!r:.60}")
+        self.mask = None if mask is None else int(mask)
 
     def specs(self) -> dict[str, Spec]:
         return {"W": Spec((self.num_embeddings, self.embedding_dim), "embedding", self.embedding_dim)}
 
     def config(self) -> dict[str, Any]:
-        return {"num_embeddings": self.num_embeddings, "embedding_dim": self.embedding_dim}
+        return {"num_embeddings": self.num_embeddings, "embedding_dim": self.embedding_dim, "mask": self.mask}
+
+    @property
+    def masks(self) -> bool:
+        return self.mask is not None
 
     def link(self, chain: Chain) -> None:
         if chain.whole:
@@ -106,7 +119,83 @@ class Embedding(Layer):
                 run.parameters.backend.add_rows(self.grad("W"), x.reshape(-1), dy.reshape(-1, self.embedding_dim))
             return None, None
 
-        return Result(self.weight("W")[x], None, pull, {"x": lambda: x})
+        told = None if self.mask is None else skipping_also(run, x == self.mask)
+        return Result(self.weight("W")[x], None, pull, {"x": lambda: x}, told)
+
+
+class Activation(Layer):
+    """y = f(x), entry by entry: a ``minirnn.activations.Function`` by name; softmax and log_softmax over the features.
+
+    x is (T, B, features) or (B, features).  ``alpha`` and ``beta`` are the function's constants, where it has any.
+    """
+
+    timeless = True
+
+    def __init__(self, name: str, alpha: float | None = None, beta: float | None = None) -> None:
+        self.function = Function(name, alpha, beta)
+
+    def config(self) -> dict[str, Any]:
+        return self.function.config()
+
+    def apply(self, x: Array, state: State, run: Run) -> Result:
+        y = self.function(x)
+
+        def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
+            return None if dy is None else self.function.slope(x, y, dy), None
+
+        return Result(y, None, pull, {"x": lambda: x, "y": lambda: y})
+
+
+class Masking(Layer):
+    """Marks the steps whose features all equal ``value``, and sets x to 0 there; else y = x.
+
+    The layers after it, in a Sequential, skip those steps: a recurrent layer carries its state over them, and its
+    output there is the one before, 0 before the first step that counts; with both directions it is 0.  ``Last`` gives
+    the last step that counts, and ends the mask.  Several masks add up, and to ``lengths``.
+    """
+
+    def __init__(self, value: float = 0.0) -> None:
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+            raise ValueError(f"value must be a finite number; got {value!r:.60}")
+        self.value: float = float(value)
+
+    def config(self) -> dict[str, Any]:
+        return {"value": self.value}
+
+    @property
+    def masks(self) -> bool:
+        return True
+
+    def apply(self, x: Array, state: State, run: Run) -> Result:
+        skip = (x.real == self.value).all(axis=-1)
+
+        def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
+            return None if dy is None else blank(dy, skip), None
+
+        return Result(blank(x, skip), None, pull, {}, skipping_also(run, skip))
+
+
+def skipping_also(run: Run, skip: Array) -> Run:
+    """``run`` with steps to be skipped beside those that are already."""
+    return run._replace(skip=skip if run.skipped is None else skip | run.skipped)
+
+
+class Reverse(Layer):
+    """y[t] = x[T - 1 - t]; of a row with a length, y[t] = x[length - 1 - t], and what is past it stays.
+
+    A mask is reversed with the rows, so that the layers that follow skip the same entries of x.  (Keras reverses both
+    within a recurrent layer that goes backwards, but leaves the mask as it was for the layers after that one.)
+    """
+
+    @property
+    def reads_ahead(self) -> bool:
+        return True
+
+    def apply(self, x: Array, state: State, run: Run) -> Result:
+        def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
+            return None if dy is None else flip(dy, run), None
+
+        return Result(flip(x, run), None, pull, {}, reversed_run(run))
 
 
 class Dropout(Layer):
@@ -135,7 +224,8 @@ class Last(Layer):
     """y[b] = x[lengths[b] - 1, b], the last valid step: (T, B, features) -> (B, features); 0 for a row of length 0.
 
     Of a bidirectional layer's output, the reverse half has read the whole sequence at step 0, not at the last one.
-    ``Last(bidirectional=True)`` takes the second half of the features there.
+    ``Last(bidirectional=True)`` takes the second half of the features there.  Under a mask they are the last and the
+    first step that are not skipped.
     """
 
     keeps_time = False
@@ -152,14 +242,15 @@ class Last(Layer):
     def apply(self, x: Array, state: State, run: Run) -> Result:
         xp = run.parameters.backend.xp
         T, B, D = x.shape
-        rows, half = xp.arange(B), D // 2 if self.bidirectional else D
-        if run.past is None:
-            last, empty = xp.full(B, T - 1), xp.zeros((B, 1), bool)
+        rows, half, skipped = xp.arange(B), D // 2 if self.bidirectional else D, run.skipped
+        if skipped is None:
+            first, last, empty = xp.zeros(B, "int64"), xp.full(B, T - 1), xp.zeros((B, 1), bool)
         else:
-            lengths = T - run.past.sum(0)
-            last, empty = xp.maximum(lengths - 1, 0), (lengths == 0)[:, None]
+            t = xp.arange(T)[:, None]
+            first, last = xp.where(skipped, T - 1, t).min(0), xp.where(skipped, 0, t).max(0)
+            empty = skipped.all(axis=0, keepdims=True).T
         zero = x.dtype.type(0)
-        y = xp.where(empty, zero, xp.concatenate([x[last, rows, :half], x[0, :, half:]], axis=-1))
+        y = xp.where(empty, zero, xp.concatenate([x[last, rows, :half], x[first, rows, half:]], axis=-1))
 
         def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
             if dy is None:
@@ -167,7 +258,7 @@ class Last(Layer):
             dy = xp.where(empty, zero, dy)
             dx = xp.zeros(x.shape, x.dtype)
             dx[last, rows, :half] = dy[:, :half]
-            dx[0, :, half:] = dy[:, half:]
+            dx[first, rows, half:] = dy[:, half:]
             return dx, None
 
         return Result(y, None, pull, {})

@@ -41,6 +41,13 @@ def length_mask(lengths: Any, num_steps: int) -> Array:
     return mask
 
 
+def ends(lengths: Array, T: int, xp: Any = np) -> tuple[Array, Array]:
+    """(T, B): where t >= lengths[b], and the step that a reverse direction reads at t."""
+    t = xp.arange(T)[:, None]
+    past = t >= lengths
+    return past, xp.where(past, t, lengths - 1 - t)
+
+
 def check_lengths(lengths: Any, T: int, B: int) -> Array:
     """``lengths`` as an integer array (B,) with 0 <= lengths <= T."""
     if not on_host(lengths):

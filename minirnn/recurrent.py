@@ -8,6 +8,7 @@ from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell, 
 from minirnn.chain import Chain
 from minirnn.direction import Direction
 from minirnn.layers import check_probability, drop
+from minirnn.masks import skipping
 from minirnn.parameters import Parameters
 from minirnn.protocol import Arrays, check_cell, name_of, trains
 from minirnn.shortcall import ShortCall, prepare
@@ -126,6 +127,8 @@ class Recurrent(Layer):
         return super().__call__(x, state, lengths=lengths)
 
     def apply(self, x: Array, state: State, run: Run) -> Result:
+        if run.skip is not None:
+            return skipping(self, x, state, run, zero=self.bidirectional)
         backend, n = run.parameters.backend, self.num_directions
         rows = self._per_direction(state)
         pulls: list[tuple[list[Pull], Pull]] = []

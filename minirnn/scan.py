@@ -130,6 +130,11 @@ def placed(a: Array, out: Array | None) -> Array:
     return out
 
 
+def reversed_run(run: Run) -> Run:
+    """What a layer is told of rows that were flipped: a mask is flipped with them."""
+    return run if run.skip is None else run._replace(skip=flip(run.skip, run))
+
+
 def flip(a: Array, run: Run) -> Array:
     """``a`` (T, B, ...) with each row's steps reversed within its length."""
     if run.flipped is None:

@@ -35,6 +35,8 @@ class Snapshot:
         model.check_whole("stream")
         if model.reads_ahead:
             raise ValueError(f"a stream takes a network that reads forward only; got {name}")
+        if model.masks:
+            raise ValueError(f"a stream skips no steps: give it those that count; got {name}, which masks some")
         if p.backend.on_device:
             raise ValueError(f"a stream runs on the host; this model is on {p.backend.name}: model.to(backend='auto')")
         self.dtype, self.integers, self.floats = p.dtype, model.integers, model.floats

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from minirnn import GRU, LSTM, Adam, Bidirectional, Last, Linear, Sequential, save
+from minirnn import GRU, LSTM, Adam, Bidirectional, Last, Linear, Reverse, Sequential, save
 from minirnn.lm import LanguageModel
 from minirnn.sampling import distribution
 from minirnn.text import UNKNOWN, Text, TextError, Vocabulary
@@ -510,6 +510,7 @@ def test_a_network_that_has_seen_the_answer_or_gives_only_one_is_refused() -> No
         GRU(V, 3, bidirectional=True),
         Bidirectional(GRU(V, 3)),
         Sequential(LSTM(V, 3, bidirectional=True)),
+        Sequential(GRU(V, 6), Reverse()),
     ):
         with pytest.raises(ValueError, match="has seen the answer: task='fill'"):
             LanguageModel(Sequential(recurrent, Linear(6, V)), VOCAB)

@@ -11,6 +11,7 @@ from minirnn import (
     LSTM,
     RNN,
     SGD,
+    Activation,
     Bidirectional,
     Dropout,
     Embedding,
@@ -132,6 +133,22 @@ REFUSED: list[tuple[str, Any, str]] = [
         "may not be called W, as another one is",
     ),
     ("a cell that loses a state", lambda: Recurrent(type("C", (TanhCell,), {"state": ("h", "c")}), 2, 3), "2 states"),
+    (
+        "a merge of no kind",
+        lambda: Bidirectional(GRU(2, 3), merge="max"),
+        "merge must be one of concat, sum, mul, ave; got 'max'",
+    ),
+    (
+        "one of two that reduces time",
+        lambda: Bidirectional(Sequential(GRU(2, 3), Last()), GRU(2, 3)),
+        r"outputs of a kind: Sequential\( \(0\): GRU\(2, 3\).* reduces the steps to one, GRU\(2, 3\) does not",
+    ),
+    ("a function of no name", lambda: Activation("swish"), "name must be one of linear, tanh.*; got 'swish'"),
+    (
+        "reading on after two ends",
+        lambda: Sequential(Bidirectional(Sequential(GRU(2, 3), Last())), GRU(6, 2)),
+        "needs steps",
+    ),
     ("no layers", Sequential, "at least one layer"),
     (
         "sizes that do not meet",

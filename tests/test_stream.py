@@ -17,13 +17,16 @@ from minirnn import (
     GRU,
     LSTM,
     RNN,
+    Activation,
     Bidirectional,
     Dropout,
     Embedding,
     Last,
     Layer,
     Linear,
+    Masking,
     ModelFileError,
+    Reverse,
     Sequential,
     Stream,
     get_num_threads,
@@ -51,6 +54,7 @@ MODELS: dict[str, Callable[[], Layer]] = {
     "whole": lambda: Sequential(Embedding(11, 6), GRU(6, 40), Dropout(0.1), Linear(40, 11)),
     "nested": lambda: Sequential(Sequential(LSTM(4, 5), Linear(5, 6)), GRU(6, 7)),
     "tied": tied,
+    "activation": lambda: Sequential(GRU(5, 6), Linear(6, 4), Activation("softmax")),
     "no recurrence": lambda: Linear(5, 6),
 }
 every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS.keys())
@@ -409,6 +413,7 @@ def test_a_wrong_out_is_refused(backend: str) -> None:
     [
         lambda: GRU(3, 4, bidirectional=True),
         lambda: Sequential(Bidirectional(RNN(3, 4)), Linear(8, 2)),
+        lambda: Sequential(Reverse(), RNN(3, 4)),
     ],
 )
 def test_a_network_that_reads_backward_cannot_stream(make: Callable[[], Layer]) -> None:
@@ -422,5 +427,8 @@ def test_what_else_cannot_stream() -> None:
         model[0].stream()
     with pytest.raises(ValueError, match="batch_size must be an integer of at least 1; got 0"):
         model.stream(0)
+    for masked in (Sequential(Masking(), GRU(3, 4)), Sequential(Embedding(5, 3, mask=0), GRU(3, 4))):
+        with pytest.raises(ValueError, match="a stream skips no steps: give it those that count"):
+            masked.init().stream()
     with pytest.raises(ValueError, match="knows how many features"):
         Sequential(Dropout(0.1)).init().stream()

@@ -100,7 +100,7 @@ def describe(layer: Layer) -> dict[str, Any]:
     if type(layer) is Sequential:
         return {"kind": kind, "layers": [describe(child) for child in layer.layers]}
     if type(layer) is Bidirectional:
-        return {"kind": kind, **{name: describe(child) for name, child in layer.children().items()}}
+        return {"kind": kind, "merge": layer.merge} | {name: describe(c) for name, c in layer.children().items()}
     if KINDS.get(kind) is not type(layer):
         raise ValueError(f"a model file cannot describe {layer.describe()}: its kind is not one of minirnn's own")
     config = layer.config()
@@ -159,9 +159,8 @@ def _layer(about: Any, prefix: str, built: dict[str, Layer], budget: list[int]) 
         layers = [_layer(child, f"{prefix}{k}.", built, budget) for k, child in enumerate(arguments["layers"])]
         return Sequential(*layers)
     if kind == "Bidirectional":
-        return Bidirectional(
-            *(_layer(arguments[name], f"{prefix}{name}.", built, budget) for name in ("forward", "reverse"))
-        )
+        ahead, back = (_layer(arguments[name], f"{prefix}{name}.", built, budget) for name in ("forward", "reverse"))
+        return Bidirectional(ahead, back, arguments.get("merge", "concat"))  # files had no other before they named it
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r:.40}")
     if any(isinstance(value, int) and value > LARGEST for value in arguments.values()):

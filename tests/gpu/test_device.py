@@ -22,13 +22,24 @@ from minirnn import (
     LSTM,
     RNN,
     SGD,
+    Activation,
     Adam,
     AdamW,
+    Bidirectional,
     Dropout,
     Embedding,
+    Function,
+    GRUVariant,
+    Last,
     Linear,
+    LSTMVariant,
+    Masking,
+    Recurrent,
+    Reverse,
     RMSProp,
+    RNNVariant,
     Sequential,
+    activations,
     cross_entropy,
     mse,
 )
@@ -73,6 +84,66 @@ def test_cells_in_several_sizes(device: ModuleType, make: Any, bidirectional: bo
 def network(V: int = 19) -> Sequential:
     embedding = Embedding(V, 8)
     return Sequential(embedding, GRU(8, 8, 2, dropout=0.2), Dropout(0.1), LSTM(8, 8), Linear(8, V, tie=embedding))
+
+
+FUNCTIONS = [name for name in activations._RULES if name != "exponential"]
+
+
+def foreign() -> dict[str, Sequential]:
+    """What models of others are made of beside cells: masks, functions, merges."""
+    pair = Bidirectional(LSTM(4, 3), GRU(4, 3), merge="mul")
+    ends = Bidirectional(Sequential(GRU(3, 3), Last()), merge="ave")
+    functions = [layer for name in FUNCTIONS for layer in (Linear(4, 4), Activation(name))]
+    return {
+        "masks": Sequential(Embedding(5, 4, mask=0), LSTM(4, 4, 2), pair, Reverse(), RNN(3, 3, bidirectional=True)),
+        "ends": Sequential(Embedding(5, 3, mask=2), ends, Linear(3, 2)),
+        "last": Sequential(Embedding(5, 3, mask=2), GRU(3, 2, bidirectional=True), Last(bidirectional=True)),
+        "functions": Sequential(Embedding(5, 4), *functions),
+    }
+
+
+@pytest.mark.parametrize("backend", ON_DEVICE)
+@pytest.mark.parametrize("name", foreign())
+@pytest.mark.parametrize("lengths", [None, [6, 3, 0, 6, 1]], ids=["whole", "lengths"])
+def test_masks_and_functions_give_the_numbers_of_numpy(
+    device: ModuleType, name: str, backend: str, lengths: Any
+) -> None:
+    rng, found = np.random.default_rng(0), []
+    x, exact = rng.integers(0, 5, (6, 5)), foreign()[name].init(0, backend="numpy", dtype="float64")
+    for model in (exact, exact.to(backend=backend)):
+        host, begun = model.bound.backend.host, waits(device)
+        y, _, backward = model.forward(x, lengths=lengths)
+        backward(y * 1.0)
+        again, _ = model(x, lengths=lengths)
+        assert waits(device) == begun
+        found.append([host(a) for a in (y, again, model.grads, *backward_saved(model, x, lengths))])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-9, atol=1e-12)
+
+
+def backward_saved(model: Sequential, x: Any, lengths: Any) -> list[Any]:
+    _, _, backward = model.forward(x, lengths=lengths)
+    return list(backward.saved.values())
+
+
+VARIANTS: list[Any] = [
+    RNNVariant(Function("relu6"), clip=2.0),
+    GRUVariant(Function("hard_sigmoid"), Function("softsign")),
+    GRUVariant(reset="before", clip=0.5),
+    LSTMVariant(Function("hard_sigmoid"), Function("gelu"), Function("softsign"), 1.0, coupled=True, peepholes=True),
+]
+
+
+@pytest.mark.parametrize("backend", ON_DEVICE)
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: type(v).__name__)
+def test_cells_with_options_give_the_numbers_of_numpy(device: ModuleType, variant: Any, backend: str) -> None:
+    exact = Sequential(Masking(), Recurrent(variant, 3, 4, 2, bidirectional=True)).init(0, backend="numpy")
+    x = np.random.default_rng(0).normal(size=(5, 3, 3)).astype("f4") * np.array([1, 0, 1, 1, 0], "f4")[:, None, None]
+    there = exact.to(backend=backend)
+    y, _ = there(x, lengths=[5, 2, 0])
+    np.testing.assert_allclose(there.bound.backend.host(y), exact(x, lengths=[5, 2, 0])[0], atol=2e-6)
+    with pytest.raises(ValueError, match="is for inference only"):
+        there.forward(x)
 
 
 def waits(device: Any) -> int:
