@@ -9,8 +9,9 @@ and have no ``unstep``: such a layer is for inference only.  Where all options a
 those of ``TanhCell``, ``GRUCell``, ``GRUBeforeCell`` and ``LSTMCell``, to the last bit, and RNN, GRU and LSTM are the
 better choice: they train, and have kernels.
 
-In the equations ⟨a⟩ is a, or with ``clip`` what is nearest to it in [-clip, clip].  That is done to the arguments of
-gates and candidates; that of the LSTM's third function, its cell, is taken as it is, as onnxruntime does.
+In the equations ⟨a⟩ is a, or with ``clip`` what is nearest to it in [-clip, clip]: the specification has "applied to
+the input of activations", so the argument of every function is clipped, and nothing else.  onnxruntime does not clip
+that of the LSTM's third function, its cell (github.com/microsoft/onnxruntime/issues/27224).
 """
 
 from dataclasses import dataclass
@@ -169,7 +170,7 @@ class LSTMVariant(_Variant):
         g  = g(⟨p_g + q_g⟩)                   (3)
         c' = f c + i g                        (4)
         o  = f(⟨p_o + q_o + w_o c'⟩)          (5)  sees the new cell
-        h' = o h(c')                          (6)
+        h' = o h(⟨c'⟩)                        (6)
 
     ``peepholes`` brings the terms in w, per-unit weights (Gers and Schmidhuber 2000) that are called ``p_i``, ``p_f``
     and ``p_o`` among the layer's weights; ONNX's P holds them in the order i o f.
@@ -229,7 +230,7 @@ class LSTMVariant(_Variant):
         if self.peepholes:
             a["o"] = a["o"] + w["p_o"] * c1
         o = self.gate(clipped(a["o"], self.clip))  # (5)
-        h1 = o * self.output(c1)  # (6)
+        h1 = o * self.output(clipped(c1, self.clip))  # (6)
         return (h1, c1), ()
 
 

@@ -153,7 +153,7 @@ def lstm_any_step(x: Vector, h: Vector, c: Vector, p: Weights, options: Options)
         f = 1.0 - i if options.input_forget else options.apply(0, block(x, h, p, 1, j) + peep_f[j] * c[j])
         new_c.append(f * c[j] + i * options.apply(1, block(x, h, p, at_g, j)))  # Ct = ft . Ct-1 + it . ct
         o = options.apply(0, block(x, h, p, at_o, j) + peep_o[j] * new_c[j])  # Po . Ct
-        new_h.append(o * options.functions[2](new_c[j]))  # Ht = ot . h(Ct)
+        new_h.append(o * options.apply(2, new_c[j]))  # Ht = ot . h(Ct)
     return new_h, new_c
 
 
