@@ -1,0 +1,281 @@
+"""What a reader of an HDF5 file sees: groups, datasets and their attributes by name."""
+
+import io
+import os
+from collections.abc import Iterator, Mapping
+from math import prod
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from minirnn.backend import Array
+from minirnn.formats.hdf5.headers import (
+    ATTRIBUTE,
+    ATTRIBUTE_INFO,
+    DATASPACE,
+    DATATYPE,
+    LAYOUT,
+    LINK,
+    LINK_INFO,
+    SYMBOL_TABLE,
+    Header,
+)
+from minirnn.formats.hdf5.heaps import FractalHeap, LocalHeap
+from minirnn.formats.hdf5.source import Cursor, Source, bytes_of
+from minirnn.formats.hdf5.storage import Storage
+from minirnn.formats.hdf5.trees import new_records, old_entries
+from minirnn.formats.hdf5.types import as_array, read_shape, read_type
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+DEEPEST = 64  # groups within groups; one may be linked to within itself
+
+
+class Attributes(Mapping[str, Any]):
+    """An object's attributes by name.  Text is ``str``, in arrays of objects; everything else is NumPy's."""
+
+    def __init__(self, header: Header) -> None:
+        self._source = header.source
+        self._found: dict[str, _Attribute] = {}
+        for message in header.all(ATTRIBUTE):
+            if message.shared:
+                raise self._source.fault("an attribute must stand with its object; this one is shared")
+            self._add(message.data)
+        info = header.find(ATTRIBUTE_INFO)
+        if info is not None:
+            info.version(0)
+            info.take(2 if info.uint() & 1 else 0)
+            heap, index = info.address(), info.address()
+            if heap is not None and index is not None:
+                objects = FractalHeap(self._source, heap)
+                for record in new_records(self._source, index, 8):
+                    self._add(objects.get(record.take(objects.id_length)))
+
+    def _add(self, data: bytes) -> None:
+        at = Cursor(self._source, data, "an attribute")
+        version, flags = at.version(1, 2, 3), at.uint()
+        sizes = at.uint(2), at.uint(2), at.uint(2)
+        at.take(1 if version == 3 else 0)
+        if version > 1 and flags & 3:
+            raise self._source.fault("an attribute must have a type of its own; a shared one is not supported")
+        parts = []
+        for size in sizes:
+            parts.append(at.take(size))
+            at.take(-size % 8 if version == 1 else 0)
+        name = Cursor(self._source, parts[0], "an attribute's name").text(sizes[0])
+        self._found[name] = _Attribute(parts[1], parts[2], at.take(at.left))
+
+    def __getitem__(self, name: str) -> Any:
+        part = self._found[name]
+        element = read_type(Cursor(self._source, part.type, f"attribute {name!r:.60}"))
+        shape = read_shape(Cursor(self._source, part.shape, f"attribute {name!r:.60}"))
+        size = prod(shape) * element.dtype.itemsize
+        if size > len(part.data):
+            raise self._source.fault(f"attribute {name!r:.60} must have {size:,} bytes; it has {len(part.data):,}")
+        data = bytes_of(size)
+        data[:] = np.frombuffer(part.data, np.uint8)[:size]
+        array = as_array(self._source, data, element, shape)
+        return array if shape else array[()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+class _Attribute(NamedTuple):
+    """The parts of an attribute, not looked into."""
+
+    type: bytes
+    shape: bytes
+    data: bytes
+
+
+class Node:
+    """A group or a dataset; ``name`` is the path to it."""
+
+    def __init__(self, header: Header, name: str) -> None:
+        self.header, self.source, self.name = header, header.source, name
+        self._attrs: Attributes | None = None
+
+    @property
+    def attrs(self) -> Attributes:
+        """The attributes by name."""
+        if self._attrs is None:
+            self._attrs = Attributes(self.header)
+        return self._attrs
+
+
+class Dataset(Node):
+    """An array in the file: ``shape``, and ``read()`` for its values."""
+
+    def __init__(self, header: Header, name: str) -> None:
+        super().__init__(header, name)
+        self._type = read_type(header.need(DATATYPE))
+        self.shape = read_shape(header.need(DATASPACE))
+        self._storage = Storage(header, self.shape, self._type.dtype.itemsize)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The array's dtype; ``object`` for text, which is read as ``str``."""
+        if self._type.text:
+            return np.dtype(object)
+        return np.dtype(bool) if self._type.boolean else self._type.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the array in memory."""
+        return self._storage.nbytes
+
+    @property
+    def stored(self) -> int:
+        """The least number of bytes that the file must have to hold the array."""
+        return -(-self.nbytes // self._storage.expansion)
+
+    def read(self) -> Array:
+        """The array; one of ``str`` objects for text."""
+        return as_array(self.source, self._storage.read(), self._type, self.shape)
+
+
+class Group(Node):
+    """Groups and datasets by name, and by path: ``group["a/b"]``.
+
+    A name that is not there is a KeyError; a link that leads out of the tree of groups is refused.
+    """
+
+    def __init__(self, header: Header, name: str = "") -> None:
+        super().__init__(header, name)
+        self.links = _links(header)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.links)
+
+    def __len__(self) -> int:
+        return len(self.links)
+
+    def __contains__(self, path: object) -> bool:
+        try:
+            return isinstance(path, str) and self[path] is not None
+        except KeyError:
+            return False
+
+    def __getitem__(self, path: str) -> "Group | Dataset":
+        found: Group | Dataset = self
+        for part in path.split("/"):
+            if not isinstance(found, Group) or part not in found.links:
+                raise KeyError(path)
+            address = found.links[part]
+            where = f"{found.name}/{part}"
+            if address is None:
+                raise self.source.fault(f"{where:.200} must be a group or a dataset; it is a link to elsewhere")
+            if where.count("/") > DEEPEST:
+                raise self.source.fault(f"groups must be nested at most {DEEPEST} deep; {where:.80} goes on")
+            found = _node(self.source, address, where)
+        return found
+
+
+class File(Group):
+    """The root group of a file, by its path, or of an open one with a ``name`` for errors; ``with`` closes it."""
+
+    def __init__(self, file: str | os.PathLike[str] | io.BufferedIOBase, name: object = None) -> None:
+        self._file = Path(file).open("rb") if isinstance(file, (str, os.PathLike)) else file  # noqa: SIM115 - closed by __exit__
+        try:
+            source = Source(self._file, file if name is None else name)
+            super().__init__(Header(source, _root(source)))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def _node(source: Source, address: int, name: str) -> Group | Dataset:
+    header = Header(source, address)
+    return Dataset(header, name) if header.all(LAYOUT) else Group(header, name)
+
+
+def _root(source: Source) -> int:
+    """The address of the root group's header, from the superblock."""
+    what = "an HDF5 file"
+    start = source.read(0, 9, what)
+    start.expect(SIGNATURE)
+    version = start.version(0, 1, 2, 3)
+    if version < 2:
+        sizes = source.read(13, 2, what)
+        source.offsets, source.lengths = sizes.uint(), sizes.uint()
+        at = 24 + 4 * version
+    else:
+        sizes = source.read(9, 2, what)
+        source.offsets, source.lengths = sizes.uint(), sizes.uint()
+        at = 12
+    if source.offsets not in (4, 8) or source.lengths not in (4, 8):
+        raise source.fault("an HDF5 file must have addresses and lengths of 4 or 8 bytes")
+    rest = source.read(at, 6 * source.offsets, what)
+    base = rest.place()
+    rest.address()  # free space, or the superblock's extension
+    end = rest.place()
+    if base or end > source.size:
+        raise source.fault(f"an HDF5 file must begin at its first byte and be whole: {end:,} bytes from {base:,}")
+    if version < 2:
+        rest.address()  # a driver's block
+        rest.address()  # the root's name
+    return rest.place()
+
+
+def _links(header: Header) -> dict[str, int | None]:
+    """A group's members: the address of each one's header, None for a link to elsewhere."""
+    source = header.source
+    links: dict[str, int | None] = {}
+    table = header.find(SYMBOL_TABLE)
+    if table is not None:
+        tree, heap = table.place(), LocalHeap(source, table.place())
+        for _, address in old_entries(source, tree, 0, source.lengths):
+            links |= _symbols(source, heap, address)
+        return links
+    messages = [message.data for message in header.all(LINK)]
+    info = header.find(LINK_INFO)
+    if info is None:
+        raise source.fault("an object must be a group or a dataset; one is neither")
+    info.version(0)
+    info.take(8 if info.uint() & 1 else 0)
+    dense, index = info.address(), info.address()
+    if dense is not None and index is not None:
+        objects = FractalHeap(source, dense)
+        for record in new_records(source, index, 5):
+            record.take(4)  # the name's hash
+            messages.append(objects.get(record.take(objects.id_length)))
+    return dict(_link(Cursor(source, data, "a link")) for data in messages)
+
+
+def _symbols(source: Source, heap: LocalHeap, address: int) -> dict[str, int | None]:
+    """The entries of one node of a symbol table."""
+    head = source.read(address, 8, "a symbol table's node")
+    head.expect(b"SNOD")
+    head.version(1)
+    head.take(1)
+    n, size = head.uint(2), 2 * source.offsets + 24
+    entries = source.read(address + 8, n * size, "a symbol table's node")
+    found: dict[str, int | None] = {}
+    for _ in range(n):
+        entry = Cursor(source, entries.take(size), "a symbol table's entry")
+        name, place = heap.name(entry.uint(source.offsets)), entry.address()
+        found[name] = None if entry.uint(4) == 2 else place
+    return found
+
+
+def _link(at: Cursor) -> tuple[str, int | None]:
+    """A link message: its name, and where it leads."""
+    at.version(1)
+    flags = at.uint()
+    kind = at.uint() if flags & 8 else 0
+    at.take((8 if flags & 4 else 0) + (1 if flags & 16 else 0))  # its place in the order, its letters' code
+    name = at.text(at.uint(1 << (flags & 3)))
+    return name, at.place() if kind == 0 else None

@@ -1,0 +1,129 @@
+"""A file's bytes, with every read held against its size, and numbers taken from them one after another."""
+
+import io
+import os
+
+import numpy as np
+
+from minirnn.backend import Array
+from minirnn.formats.files import ModelFileError
+
+BUDGET = 2**26  # what all structures read from one file may cost together, in bytes
+PIECE = 256  # what reading one costs beside its bytes
+
+
+class Source:
+    """An open file.  ``offsets`` and ``lengths`` are how many bytes an address and a length have in it."""
+
+    offsets = lengths = 8
+
+    def __init__(self, file: io.BufferedIOBase, name: object) -> None:
+        self.file, self.name = file, name
+        self.size = file.seek(0, os.SEEK_END)
+        self._left = BUDGET
+
+    def fault(self, text: str) -> ModelFileError:
+        """The error to raise for a fault in the file."""
+        return ModelFileError(f"{self.name}: {text}")
+
+    def spend(self, cost: int) -> None:
+        """Take ``cost`` from the budget, which ends walks through files made to be endless."""
+        self._left -= cost
+        if self._left < 0:
+            raise self.fault("an HDF5 file's structures must be small beside its data; these go on and on")
+
+    def check(self, address: int, length: int, what: str) -> None:
+        """Raise unless ``length`` bytes from ``address`` lie within the file."""
+        if address + length > self.size:
+            raise self.fault(
+                f"{what} must lie within the file's {self.size:,} bytes; it has {length:,} from {address:,}"
+            )
+
+    def read(self, address: int | None, length: int, what: str) -> "Cursor":
+        """A piece of structure."""
+        if address is None:
+            raise self.fault(f"{what} must have an address; it has none")
+        self.check(address, length, what)
+        self.spend(PIECE + length)
+        self.file.seek(address)
+        return Cursor(self, self.file.read(length), what)
+
+    def fill(self, out: Array, address: int, what: str) -> None:
+        """Read ``out`` (of bytes) from ``address``."""
+        self.check(address, out.size, what)
+        self.file.seek(address)
+        if out.size and self.file.readinto(out.data) != out.size:
+            raise self.fault(f"{what} could not be read whole")
+
+
+class Cursor:
+    """Bytes, and how far they have been read."""
+
+    def __init__(self, source: Source, data: bytes, what: str) -> None:
+        self.source, self.data, self.what, self.at = source, data, what, 0
+
+    @property
+    def left(self) -> int:
+        """How many bytes are left."""
+        return len(self.data) - self.at
+
+    def take(self, n: int) -> bytes:
+        """The next n bytes."""
+        if n > self.left:
+            raise self.source.fault(f"{self.what} ends early: {n:,} more bytes were expected; {self.left:,} are left")
+        self.at += n
+        return self.data[self.at - n : self.at]
+
+    def uint(self, n: int = 1) -> int:
+        """The next n bytes as an unsigned integer, lowest first."""
+        return int.from_bytes(self.take(n), "little")
+
+    def length(self) -> int:
+        """The next length."""
+        return self.uint(self.source.lengths)
+
+    def address(self) -> int | None:
+        """The next address, None for the one that means nowhere."""
+        n = self.source.offsets
+        value = self.uint(n)
+        return None if value == 256**n - 1 else value
+
+    def place(self) -> int:
+        """The next address, which must be one."""
+        address = self.address()
+        if address is None:
+            raise self.source.fault(f"{self.what} must have an address; it has none")
+        return address
+
+    def expect(self, signature: bytes) -> None:
+        """Pass over the four letters that a structure begins with."""
+        found = self.take(len(signature))
+        if found != signature:
+            raise self.source.fault(f"{self.what} must begin with {signature!r}; it begins with {found!r}")
+
+    def version(self, *known: int) -> int:
+        """The next byte, which must be a version that is known."""
+        found = self.uint()
+        if found not in known:
+            raise self.source.fault(
+                f"{self.what} must be of version {' or '.join(map(str, known))}; it is of version {found}"
+            )
+        return found
+
+    def align(self, n: int) -> None:
+        """Go on at the next multiple of n, or at the end."""
+        self.at = min(-(-self.at // n) * n, len(self.data))
+
+    def text(self, n: int) -> str:
+        """The next n bytes as text, which ends at a zero byte if there is one."""
+        return decoded(self.take(n))
+
+
+def decoded(data: bytes) -> str:
+    """Text up to the first zero byte; a byte that is not UTF-8 becomes a surrogate."""
+    return data.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+
+
+def bytes_of(n: int) -> Array:
+    """Room for n bytes."""
+    return np.empty(n, np.uint8)
