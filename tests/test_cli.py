@@ -320,6 +320,23 @@ def test_evaluate(models: dict[str, Path], text: Path) -> None:
     assert json.loads(invoke("evaluate", text, "--model", models["next"], "--json").stdout)["unknown"] == 1
 
 
+def test_evaluate_says_what_fewer_bits_would_cost(models: dict[str, Path], text: Path, tmp_path: Path) -> None:
+    both = ("--quantize", "int8", "--quantize", "f16")
+    lines = invoke("evaluate", text, "--model", models["next"], *both).stdout.splitlines()
+    record = json.loads(invoke("evaluate", text, "--model", models["next"], *both, "--json").stdout)
+    assert [line.split()[0] for line in lines] == ["perplexity", "int8", "f16"]
+    for kind, most in (("int8", 0.4), ("f16", 0.6)):
+        found = record[kind]
+        assert abs(found["loss"]) < 0.01
+        assert found["loss"] == pytest.approx(found["perplexity"] / record["perplexity"] - 1)
+        assert found["bytes"] < most * record["bytes"]
+    small = minirnn.load(models["next"]).quantize("int8")
+    minirnn.save(small, tmp_path / "small")
+    line = invoke("evaluate", text, "--model", tmp_path / "small").stdout
+    assert line.startswith(f"perplexity {record['int8']['perplexity']:.3f}")
+    assert line.endswith("weights int8\n")
+
+
 # ---------------------------------------------------------------------- check and info
 
 

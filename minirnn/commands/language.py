@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 import minirnn
-from minirnn.commands.shared import as_json_line, backend_option, model_option, one_sentence
+from minirnn.commands.shared import as_json_line, backend_option, finite, model_option, one_sentence
 from minirnn.lm import LanguageModel
+from minirnn.quantize import STORED
 from minirnn.text import Text
 
 
@@ -68,22 +69,43 @@ def fill(text: str, model: Path, backend: str, blank: str) -> None:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @model_option
 @backend_option
+@click.option("--quantize", "kinds", type=click.Choice(STORED), multiple=True, help="What fewer bits would cost.")
 @click.option("--json", "as_json", is_flag=True)
 @one_sentence
-def evaluate(files: tuple[Path, ...], model: Path, backend: str, as_json: bool) -> None:  # noqa: FBT001 - click passes options by name
-    """Perplexity on FILES, in the model's vocabulary."""
+def evaluate(
+    files: tuple[Path, ...],
+    model: Path,
+    backend: str,
+    kinds: tuple[str, ...],
+    as_json: bool,  # noqa: FBT001 - click passes options by name
+) -> None:
+    """Perplexity on FILES, in the model's vocabulary; with --quantize, what it would be with smaller weights."""
     lm = load_lm(model, backend)
     text = Text.from_string(str(Text.read(files)), lm.vocab)
     begun = time.perf_counter()
+    perplexity, size = lm.perplexity(text), lm.network.bound.nbytes
     record = {
-        "perplexity": lm.perplexity(text),
+        "perplexity": perplexity,
         "characters": len(text),
         "unknown": int((text.indices == 0).sum()),
+        "bytes": size,
+        "quantized": lm.network.bound.quantized,
         "seconds": round(time.perf_counter() - begun, 3),
     }
+    smaller: dict[str, dict[str, Any]] = {}
+    for kind in kinds:
+        small = lm.quantize(kind)
+        found = small.perplexity(text)
+        smaller[kind] = {"perplexity": found, "loss": found / perplexity - 1, "bytes": small.network.bound.nbytes}
     if as_json:
-        click.echo(as_json_line(record))
+        click.echo(as_json_line(record | {kind: finite(numbers) for kind, numbers in smaller.items()}))
         return
+    weights = f", weights {record['quantized']}" if record["quantized"] else ""
     click.echo(
-        f"perplexity {record['perplexity']:.3f} on {len(text):,} characters, {record['unknown']} unknown to the model"
+        f"perplexity {perplexity:.3f} on {len(text):,} characters, {record['unknown']} unknown to the model{weights}"
     )
+    for kind, numbers in smaller.items():
+        click.echo(
+            f"{kind:4} would give {numbers['perplexity']:.3f}, {100 * numbers['loss']:+.2f} %, "
+            f"with {numbers['bytes']:,} bytes of weights instead of {size:,}"
+        )

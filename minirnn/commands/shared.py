@@ -62,5 +62,10 @@ def plain_usage_errors() -> Iterator[None]:
 
 
 def as_json_line(record: dict[str, Any]) -> str:
-    """One line of JSON; numbers that are not finite, which JSON does not have, become null."""
-    return json.dumps({k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in record.items()})
+    """One line of JSON, in which numbers that are not finite are null."""
+    return json.dumps(finite(record))
+
+
+def finite(record: dict[str, Any]) -> dict[str, Any]:
+    """A record in which numbers that are not finite, which JSON does not have, have become None."""
+    return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in record.items()}
