@@ -89,7 +89,7 @@ def load(path: Path, *, backend: str = "auto", dtype: Any = None) -> Layer | Lan
             parameters.frozen = set(about["frozen"])
             return network if vocab is None else LanguageModel(network, vocab, about["task"])
     except SafetensorError as error:
-        raise ModelFileError(f"{path} is not a whole safetensors file: {error}") from None
+        raise ModelFileError(f"{path} is not a whole safetensors file: {error!s:.300}") from None
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error}") from None
 

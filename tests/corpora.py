@@ -1,0 +1,133 @@
+"""Small valid files of every format that minirnn reads, made here; ``hostile.py`` spoils them.
+
+A format is one function: decorated, it is known, by its name and by the loader that its files are for.
+"""
+
+import json
+import struct
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from mutations import unzipped, zipped
+
+from minirnn import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Last, Layer, Linear, Sequential, save
+from minirnn.formats import torch as torch_files
+from minirnn.lm import LanguageModel
+from minirnn.text import UNKNOWN, Vocabulary
+
+
+class Format(NamedTuple):
+    """``files`` makes the corpus; ``loader`` is what loads one of them, ``"module:function"``."""
+
+    files: Callable[[], list[bytes]]
+    loader: str
+
+
+FORMATS: dict[str, Format] = {}
+
+Files = Callable[[], list[bytes]]
+
+
+def corpus(name: str, loader: str = "minirnn:load") -> Callable[[Files], Files]:
+    """Make a function the corpus of a format."""
+
+    def known(files: Files) -> Files:
+        FORMATS[name] = Format(files, loader)
+        return files
+
+    return known
+
+
+def ready(model: Layer, dtype: str = "float32", seed: int = 0) -> Layer:
+    """``model`` with every weight drawn."""
+    model.init(seed, dtype=dtype)
+    rng = np.random.default_rng(seed)
+    for w in model.named_weights().values():
+        w[...] = rng.normal(0, 0.5, w.shape)
+    return model
+
+
+def written(write: Callable[[Any, Path], Any], model: Any, suffix: str = "") -> bytes:
+    """What ``write(model, path)`` writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"model{suffix}"
+        write(model, path)
+        return path.read_bytes()
+
+
+@corpus("native")
+def native() -> list[bytes]:
+    embedding = Embedding(5, 4)
+    models: list[Layer | LanguageModel] = [
+        ready(Sequential(Embedding(5, 3), GRU(3, 4, 2, dropout=0.3), Dropout(0.2), Linear(4, 5))),
+        ready(Sequential(Bidirectional(LSTM(3, 2), GRU(3, 2)), Last(), Linear(4, 2, bias=False)), "float64"),
+        ready(Sequential(embedding, RNN(4, 4, nonlinearity="relu"), Linear(4, 5, tie=embedding))).freeze("1"),
+        ready(GRU(3, 4, reset="before", bidirectional=True, trainable_state=True)),
+        LanguageModel.build(Vocabulary([UNKNOWN, "a", "天"]), hidden_size=3, embedding_size=2).init(1),
+    ]
+    return [written(save, model) for model in models]
+
+
+def torch_models() -> list[Layer]:
+    embedding = Embedding(6, 4)
+    return [
+        ready(Sequential(Embedding(5, 3), GRU(3, 4, 2, bidirectional=True), Linear(8, 5))),
+        ready(LSTM(3, 4), "float64"),
+        ready(Sequential(embedding, RNN(4, 4), Linear(4, 6, tie=embedding))),
+    ]
+
+
+@corpus("torch zip", "minirnn.formats.torch:load")
+def torch_zip() -> list[bytes]:
+    files = [written(torch_files.save, model, ".pt") for model in torch_models()]
+    entries = dict(unzipped(files[0]))
+    state = entries["archive/data.pkl"].removeprefix(b"\x80\x02").removesuffix(b".")
+    checkpoint = b"".join([
+        b"\x80\x02}q\x00(X\x05\x00\x00\x00epochK\x03X\x10\x00\x00\x00model_state_dict",
+        state,
+        b"}X\x09\x00\x00\x00_metadata}sb",  # as torch has it, an attribute
+        b"X\x06\x00\x00\x00configq\x01}(X\x02\x00\x00\x00lrG?\xb9\x99\x99\x99\x99\x99\x9a",  # 0.1
+        b"X\x01\x00\x00\x00a]q\x02(K\x01\x88NeX\x01\x00\x00\x00bK\x01M\x00\x02J\x00\x00\x01\x00\x87h\x02\x86uu.",
+    ])  # fmt: skip
+    whole = list((entries | {"archive/data.pkl": checkpoint}).items())
+    return [*files, zipped(whole), zipped(whole, zipfile.ZIP_DEFLATED), *_of_torch()]
+
+
+def _of_torch() -> list[bytes]:
+    """Files of torch's own, where it is installed: with end records of 64 bits, and much beside a state dict."""
+    try:
+        import torch
+    except ImportError:
+        return []
+    torch.manual_seed(0)
+    net = torch.nn.GRU(3, 4, bidirectional=True)
+    net(torch.zeros(2, 1, 3))[0].sum().backward()
+    optimizer = torch.optim.Adam(net.parameters())
+    optimizer.step()
+    flat = torch.nn.utils.parameters_to_vector(net.parameters()).detach()
+    views, at = {}, 0
+    for name, tensor in net.state_dict().items():
+        views[name], at = flat[at : at + tensor.numel()].view(tensor.shape), at + tensor.numel()
+    checkpoint = {"state_dict": net.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3, "args": {"lr": 0.1}}
+    return [written(torch.save, made) for made in (net.half().state_dict(), views, checkpoint)]
+
+
+@corpus("torch safetensors", "minirnn.formats.torch:load")
+def torch_safetensors() -> list[bytes]:
+    files = [written(torch_files.save, model, ".safetensors") for model in torch_models()]
+    return [*files, *(_halved(data) for data in files[:1])]
+
+
+def _halved(data: bytes) -> bytes:
+    """A safetensors file of float32 in bfloat16, its upper half."""
+    size = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8 : 8 + size])
+    for name, entry in header.items():
+        if name != "__metadata__":
+            entry["dtype"], entry["data_offsets"] = "BF16", [offset // 2 for offset in entry["data_offsets"]]
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + np.frombuffer(data[8 + size :], "<u2")[1::2].tobytes()

@@ -1,0 +1,125 @@
+"""The process that loads what ``hostile.py`` spoils: one file after another, watched.
+
+It says for each what became of it: a line of JSON with the outcome, the seconds of processor time, the growth of its
+peak of memory, and what the loader did that no loader of data may do.
+"""
+
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minirnn import Layer, ModelFileError
+
+MEMORY = 8 * 2**30  # bytes of addresses that the process may have, so that a wild allocation fails by itself
+FORBIDDEN = (
+    "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "pty.", "socket.", "urllib.",
+    "http.", "ftplib.", "smtplib.", "exec", "compile", "code.__new__", "marshal.", "pickle.find_class", "ctypes.",
+    "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown",
+    "os.putenv", "os.kill", "shutil.", "tempfile.", "import",
+)  # fmt: skip
+LONGEST_MESSAGE = 2000
+
+
+class Watch:
+    """What the interpreter reports while it is on: ``found`` collects what is forbidden, which does not happen."""
+
+    def __init__(self) -> None:
+        self.on, self.found = False, []  # type: bool, list[str]
+        sys.addaudithook(self.hook)
+
+    def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self.on:
+            return
+        writing = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        if writing or event.startswith(FORBIDDEN):
+            self.found.append(f"{event} {str(arguments[:1])[:100]}")
+            raise RuntimeError(f"a loader of data may not {event}")
+
+
+class Peak:
+    """The growth of the process's peak of memory since ``reset``; None where the system does not tell."""
+
+    def __init__(self) -> None:
+        try:
+            self.clear, self.status = (
+                os.open("/proc/self/clear_refs", os.O_WRONLY),
+                os.open("/proc/self/status", os.O_RDONLY),
+            )
+            self.reset()
+            self.known = True
+        except OSError:
+            self.known = False
+
+    def reset(self) -> None:
+        os.pwrite(self.clear, b"5", 0)
+        self.before = self.read()
+
+    def read(self) -> int:
+        text = os.pread(self.status, 1 << 16, 0)
+        return int(text.split(b"VmHWM:")[1].split()[0]) * 1024
+
+
+def load(loader: Callable[[Path], Any], path: Path) -> tuple[str, str]:
+    """The outcome, ``loaded``, ``refused`` or ``failed``, and words about it."""
+    try:
+        model = loader(path)
+    except ModelFileError as error:
+        words = str(error)
+        if "\n" in words or len(words) > LONGEST_MESSAGE or str(path) not in words:
+            return "failed", f"a refusal in one line that names the file was expected; got {words[:500]!r}"
+        return "refused", words
+    except BaseException as error:  # noqa: BLE001 - what else comes is what is looked for
+        return "failed", f"{type(error).__name__}: {error!s:.500}"
+    network = getattr(model, "network", model)  # of a LanguageModel
+    if not isinstance(network, Layer):
+        return "failed", f"a model was expected; got {type(model).__name__}"
+    if not np.isfinite(network.weights).all():
+        return "failed", "the weights loaded are not finite"
+    return "loaded", ""
+
+
+def main(name: str) -> None:
+    """Warm up on the files named in the first line, then load those named in the lines that follow."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a loader prints is no answer
+    module, _, function = name.partition(":")
+    loader = getattr(importlib.import_module(module), function)
+    watch, peak = Watch(), Peak()
+    for path in json.loads(sys.stdin.readline()):
+        load(loader, Path(path))
+    limit()
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        path = Path(json.loads(line))
+        watch.found.clear()
+        if peak.known:
+            peak.reset()
+        began = time.process_time()
+        watch.on = True
+        outcome, words = load(loader, path)
+        watch.on = False
+        seconds = time.process_time() - began
+        growth = peak.read() - peak.before if peak.known else None
+        if watch.found:
+            outcome, words = "failed", f"did what no loader may: {'; '.join(watch.found[:3])}"
+        print(json.dumps([outcome, words, seconds, growth]), file=answers, flush=True)
+
+
+def limit() -> None:
+    """A wild allocation is to fail by itself, and leave the machine alone."""
+    try:
+        import resource
+    except ImportError:  # not on this system
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

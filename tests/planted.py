@@ -1,0 +1,134 @@
+"""Loaders with a fault each, which ``hostile.py`` must find, and two without."""
+
+import os
+import pickle
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minirnn import Linear, ModelFileError
+
+KEPT: list[Any] = []
+
+
+def sound(path: Path) -> Any:
+    """Loads, and uses memory that the file's size allows."""
+    assert np.ones(2**22).sum() == 2**22  # 32 MB
+    return Linear(2, 2).init()
+
+
+def refuses(path: Path) -> Any:
+    raise ModelFileError(f"{path} is not what was expected")
+
+
+def hangs(path: Path) -> Any:
+    while True:
+        time.sleep(1)
+
+
+def takes_long(path: Path) -> Any:
+    began = time.process_time()
+    while time.process_time() < began + 1.2:
+        pass
+    refuses(path)
+
+
+def takes_memory(path: Path) -> Any:
+    KEPT.append(np.ones(2**24))  # 128 MB
+    KEPT.clear()
+    refuses(path)
+
+
+def asks_for_all_memory(path: Path) -> Any:
+    return np.empty(2**40)
+
+
+def dies(path: Path) -> Any:
+    os.abort()
+
+
+def exits(path: Path) -> Any:
+    os._exit(0)
+
+
+def raises_key_error(path: Path) -> Any:
+    return dict[str, int]()["weights"]
+
+
+def recurses(path: Path) -> Any:
+    return recurses(path)
+
+
+def says_nothing(path: Path) -> Any:
+    raise ModelFileError("bad file")
+
+
+def says_too_much(path: Path) -> Any:
+    raise ModelFileError(f"{path} is bad:\n{'x' * 10_000}")
+
+
+def loads_nothing(path: Path) -> Any:
+    return {}
+
+
+def loads_infinity(path: Path) -> Any:
+    model = Linear(2, 2).init()
+    model.weights[...] = np.inf
+    return model
+
+
+def runs_code(path: Path) -> Any:
+    exec(path.read_bytes())  # noqa: S102 - the fault
+    refuses(path)
+
+
+def compiles(path: Path) -> Any:
+    compile(path.read_text(), "model", "exec")
+    refuses(path)
+
+
+def unpickles(path: Path) -> Any:
+    pickle.loads(b"cos\ngetcwd\n)R.")  # noqa: S301 - the fault
+    refuses(path)
+
+
+def starts_a_program(path: Path) -> Any:
+    subprocess.run(["true"], check=True)
+    refuses(path)
+
+
+def calls_the_shell(path: Path) -> Any:
+    os.system("true")  # noqa: S605 - the fault
+    refuses(path)
+
+
+def connects(path: Path) -> Any:
+    socket.socket()
+
+
+def writes_beside(path: Path) -> Any:
+    path.with_suffix(".out").write_text("x")
+    refuses(path)
+
+
+def removes(path: Path) -> Any:
+    path.unlink()
+    refuses(path)
+
+
+def imports(path: Path) -> Any:
+    import this  # noqa: F401 - the fault
+
+    refuses(path)
+
+
+def hides_what_it_did(path: Path) -> Any:
+    """The hook's own exception caught: it is on record all the same."""
+    try:
+        os.system("true")  # noqa: S605 - the fault
+    except RuntimeError:
+        refuses(path)
