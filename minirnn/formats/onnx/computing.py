@@ -1,0 +1,261 @@
+"""Operators that compute: number by number, products, sums."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from minirnn.activations import Function
+from minirnn.backend import Array
+from minirnn.formats.files import ModelFileError
+from minirnn.formats.onnx.graph import Given, Meter, Node, Run
+from minirnn.formats.onnx.operands import axis_of, listed, of_kind, one_dtype, optional, scalar
+from minirnn.formats.onnx.tensors import BFLOAT16, FLOAT16, dtype_of
+
+Elementwise = Callable[..., Array]
+
+# ---------------------------------------------------------------------- number by number
+
+
+def binary(f: Elementwise, kinds: str = "iuf") -> Callable[[Node], Run]:
+    """Two arrays, broadcast as NumPy does."""
+
+    def prepare(node: Node) -> Run:
+        def run(meter: Meter, given: Given) -> Sequence[Array]:
+            a, b = (of_kind(x, kinds) for x in given)
+            one_dtype(a, b)
+            meter.claim(np.broadcast_shapes(a.shape, b.shape), a.itemsize)
+            return (f(a, b),)
+
+        return run
+
+    return prepare
+
+
+def unary(f: Elementwise, kinds: str = "f") -> Callable[[Node], Run]:
+    """One array."""
+
+    def prepare(node: Node) -> Run:
+        def run(meter: Meter, given: Given) -> Sequence[Array]:
+            (x,) = given
+            meter.claim(x.shape, x.itemsize)
+            return (f(of_kind(x, kinds)),)
+
+        return run
+
+    return prepare
+
+
+def divide(a: Array, b: Array) -> Array:
+    """a / b; of integers, rounded towards 0."""
+    q: Array = a / b if a.dtype.kind == "f" else a // b
+    return q if a.dtype.kind == "f" else q + ((q < 0) & (q * b != a)).astype(q.dtype)
+
+
+FUNCTIONS = {
+    "Relu": "relu",
+    "Tanh": "tanh",
+    "Sigmoid": "sigmoid",
+    "Exp": "exponential",
+    "LeakyRelu": "leaky_relu",
+    "ThresholdedRelu": "thresholded_relu",
+    "HardSigmoid": "hard_sigmoid",
+    "Elu": "elu",
+    "Softplus": "softplus",
+    "Softsign": "softsign",
+    "Mish": "mish",
+    "Softmax": "softmax",
+    "LogSoftmax": "log_softmax",
+}
+
+
+def function_of(node: Node) -> Function:
+    """The function that a node applies, with its constants."""
+    name = FUNCTIONS[node.op]
+    constants = {word: node.attribute(word, float) for word in ("alpha", "beta")}
+    return Function(name, **{word: value for word, value in constants.items() if value is not None})
+
+
+def function(node: Node) -> Run:
+    """A function of each number; Relu takes integers too."""
+    f = function_of(node)
+    return unary(f, "fi" if node.op == "Relu" else "f")(node)
+
+
+def gelu(node: Node) -> Run:
+    """Exact, or by tanh."""
+    word = node.attribute("approximate", str, "none")
+    if word not in ("none", "tanh"):
+        raise ModelFileError(f"approximate must be none or tanh; got {word!r:.40}")
+    return unary(Function("gelu" if word == "none" else "gelu_tanh"))(node)
+
+
+def selu(node: Node) -> Run:
+    """gamma elu(x), with elu's alpha."""
+    gamma = node.attribute("gamma", float, 1.0507010221481323)
+    elu = Function("elu", node.attribute("alpha", float, 1.6732631921768188))
+    return unary(lambda x: gamma * elu(x))(node)
+
+
+def over_axis(node: Node) -> Run:
+    """Softmax and LogSoftmax: over one axis; before opset 13, over all axes from it on."""
+    f, old = Function(FUNCTIONS[node.op]), node.opset < 13
+    axis = node.attribute("axis", int, 1 if old else -1)
+
+    def run(meter: Meter, given: Given) -> Sequence[Array]:
+        x = of_kind(given[0], "f")
+        meter.claim(x.shape, x.itemsize)
+        k = axis_of(axis, x.ndim)
+        if old:
+            rows = math.prod(x.shape[:k])
+            return (f(x.reshape(rows, x.size // max(1, rows))).reshape(x.shape),)
+        moved: Array = np.moveaxis(f(np.moveaxis(x, k, -1)), -1, k)
+        return (moved,)
+
+    return run
+
+
+def clip(node: Node) -> Run:
+    """Bounds are attributes before opset 11, then inputs."""
+    fixed = None
+    if node.opset < 11:
+        fixed = [node.attribute("min", float), node.attribute("max", float)]
+
+    def run(meter: Meter, given: Given) -> Sequence[Array]:
+        x = of_kind(given[0], "iuf")
+        meter.claim(x.shape, x.itemsize)
+        low, high = fixed or [None if b is None else scalar(b) for b in (optional(given, 1), optional(given, 2))]
+        for bound, nearest in ((low, np.maximum), (high, np.minimum)):
+            if bound is not None:
+                one_dtype(x, *([] if fixed else [np.asarray(bound)]))
+                x = nearest(x, x.dtype.type(bound))
+        return (x,)
+
+    return run
+
+
+def cast(node: Node) -> Run:
+    """To another element type; saturate and round_mode concern types of 8 bits alone, which are not read."""
+    code = node.needed("to", int)
+    dtype = dtype_of(code)
+    node.attribute("saturate", int)
+    node.attribute("round_mode", str)
+
+    def run(meter: Meter, given: Given) -> Sequence[Array]:
+        (x,) = given
+        meter.claim(x.shape, dtype.itemsize)
+        if code == FLOAT16:
+            return (x.astype(np.float16).astype(np.float32),)
+        if code == BFLOAT16:
+            return (to_bfloat16(x.astype(np.float32)),)
+        return (x.astype(dtype, copy=False),)
+
+    return run
+
+
+def to_bfloat16(x: Array) -> Array:
+    """``x``, float32, rounded to the nearest number whose lower 16 bits are 0, ties to even."""
+    bits = x.view(np.uint32)
+    rounded = (bits + (bits >> 16 & 1) + 0x7FFF & 0xFFFF0000).view(np.float32)
+    out: Array = np.where(np.isnan(x), x, rounded)
+    return out
+
+
+def where(node: Node) -> Run:
+    """One array where a third is True, else the other."""
+
+    def run(meter: Meter, given: Given) -> Sequence[Array]:
+        condition, a, b = given
+        one_dtype(a, b)
+        meter.claim(np.broadcast_shapes(condition.shape, a.shape, b.shape), a.itemsize)
+        return (np.asarray(np.where(of_kind(condition, "b"), a, b)),)
+
+    return run
+
+
+def dropout(node: Node) -> Run:
+    """The identity, as in inference; the second output says that everything was kept."""
+    node.attribute("ratio", float)
+    node.attribute("seed", int)
+
+    def run(meter: Meter, given: Given) -> Sequence[Array]:
+        x, training = given[0], optional(given, 2)
+        if training is not None and scalar(training):
+            raise ModelFileError("training_mode must be False: a graph is run for inference; it is True")
+        if len(node.outputs) == 1:
+            return (x,)
+        dtype = np.dtype(np.bool) if node.opset >= 10 else x.dtype
+        meter.claim(x.shape, dtype.itemsize)
+        return (x, np.ones(x.shape, dtype))
+
+    return run
+
+
+# ---------------------------------------------------------------------- products and sums
+
+
+def product(meter: Meter, a: Array, b: Array) -> Array:
+    """a b, as NumPy's matmul, once the meter has agreed."""
+    one_dtype(a, b)
+    if 0 in (a.ndim, b.ndim) or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+        raise ModelFileError(f"a product's inner sizes must be equal; got {a.shape} and {b.shape}")
+    rows, columns = a.shape[-2:-1], b.shape[-1:] if b.ndim > 1 else ()
+    shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *rows, *columns)
+    meter.claim(shape, a.itemsize)
+    meter.spend(math.prod(shape) * a.shape[-1] * (1 if a.dtype.kind == "f" else 8))
+    return np.asarray(a @ b)
+
+
+def matmul(node: Node) -> Run:
+    """A product."""
+
+    def run(meter: Meter, given: Given) -> Sequence[Array]:
+        a, b = (of_kind(x, "iuf") for x in given)
+        return (product(meter, a, b),)
+
+    return run
+
+
+def gemm(node: Node) -> Run:
+    """alpha A' B' + beta C, with A' and B' transposed or not."""
+    alpha, beta = (node.attribute(word, float, 1.0) for word in ("alpha", "beta"))
+    turned = node.flag("transA"), node.flag("transB")
+
+    def run(meter: Meter, given: Given) -> Sequence[Array]:
+        a, b = (of_kind(x, "iuf") for x in given[:2])
+        if a.ndim != 2 or b.ndim != 2:
+            raise ModelFileError(f"Gemm's operands must have two axes; got {a.shape} and {b.shape}")
+        a, b = (x.T if turn else x for x, turn in zip((a, b), turned, strict=True))
+        y, c = product(meter, a, b), optional(given, 2)
+        scale = y.dtype.type
+        y = y if alpha == 1 else scale(alpha) * y
+        if c is None:
+            return (y,)
+        one_dtype(y, c)
+        if np.broadcast_shapes(y.shape, c.shape) != y.shape:
+            raise ModelFileError(f"C must have a shape that broadcasts to {y.shape}; it has {c.shape}")
+        return (y + (c if beta == 1 else scale(beta) * c),)
+
+    return run
+
+
+def reduction(f: Callable[..., Any], since: int, kinds: str) -> Callable[[Node], Run]:
+    """Over some axes or all; the axes are an input from opset ``since`` on."""
+
+    def prepare(node: Node) -> Run:
+        axes, keep, noop = listed(node, "axes", since), node.flag("keepdims", default=1), False
+        if node.opset >= since:
+            noop = node.flag("noop_with_empty_axes")
+
+        def run(meter: Meter, given: Given) -> Sequence[Array]:
+            x, chosen = of_kind(given[0], kinds), axes(given)
+            if not chosen and noop:
+                return (x,)
+            over = tuple(axis_of(k, x.ndim) for k in chosen) if chosen else None
+            meter.spend(x.size)
+            return (f(x, axis=over, keepdims=keep, dtype=x.dtype),)
+
+        return run
+
+    return prepare

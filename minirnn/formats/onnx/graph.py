@@ -1,0 +1,261 @@
+"""An ONNX graph as something that can be run: nodes in order, the constants they use, and a meter on what they take."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from minirnn.backend import Array
+from minirnn.formats.files import ModelFileError
+from minirnn.formats.onnx.tensors import short
+
+Given: TypeAlias = Sequence[Any]  # arrays; None for an input that is left out
+Run: TypeAlias = "Callable[[Meter, Given], Sequence[Array]]"
+
+ROOM = 64 << 20  # bytes that results may take, whatever goes in
+WORK = 1 << 29  # operations that a run may take, whatever goes in
+STEP = 1 << 14  # operations that the calls around one step of a recurrence are worth
+
+
+class TooMuchError(ModelFileError):
+    """More than the meter allows."""
+
+
+class Meter:
+    """What one run may take: bytes of results at a time, and operations altogether.
+
+    A few bytes of a graph can ask for any amount of either.  What an honest graph asks for goes with its input: results
+    with the input's size, times a width; operations with the input's size times that of the weights.
+    """
+
+    def __init__(self, weights: int, inputs: int, room: int | None = None) -> None:
+        """For so many bytes of weights and inputs."""
+        self.limit = ROOM + 4 * weights + 4096 * inputs if room is None else room
+        self.room, self.work = self.limit, WORK + 8 * inputs * (weights + 4096)
+
+    def claim(self, shape: Sequence[int], itemsize: int) -> None:
+        """Raise TooMuchError unless there is room for an array; called before it is made."""
+        size = math.prod(shape) * itemsize
+        if size > self.room:
+            raise TooMuchError(
+                f"results must take at most {self.limit:,} bytes together; one of shape {tuple(shape)} would take more "
+                "(limit=... allows more)"
+            )
+        self.spend(size // itemsize)
+
+    def spend(self, operations: int) -> None:
+        """Count operations that are about to be done."""
+        self.work -= operations
+        if self.work < 0:
+            raise TooMuchError("the graph asks for more operations than go with its weights and this input")
+
+    def hold(self, array: Array) -> None:
+        """Count a result that is kept from now on."""
+        self.room -= array.nbytes
+        if self.room < 0:
+            raise TooMuchError(
+                f"results must take at most {self.limit:,} bytes together; they take more (limit=... allows more)"
+            )
+
+    def release(self, array: Array) -> None:
+        """Count a result that nothing needs any more."""
+        self.room += array.nbytes
+
+
+class Node:
+    """One node: an operator of the standard, the names it reads and writes, and its attributes.
+
+    ``constants`` are those of its inputs that are known before any run.
+    """
+
+    def __init__(
+        self,
+        op: str,
+        name: str,
+        inputs: tuple[str, ...],
+        outputs: tuple[str, ...],
+        attributes: dict[str, Any],
+        opset: int,
+        backend: str,
+    ) -> None:
+        self.op, self.name, self.inputs, self.outputs = op, name, inputs, outputs
+        self.opset, self.backend = opset, backend
+        self.attributes, self.unread = attributes, set(attributes)
+        self.constants: list[Array | None] = [None] * len(inputs)
+
+    def __str__(self) -> str:
+        named = self.name or next(filter(None, self.outputs), "")
+        return f"node {short(named)} ({self.op})"
+
+    def attribute(self, name: str, kind: type, default: Any = None) -> Any:
+        """An attribute, which must be of that kind, or its default."""
+        self.unread.discard(name)
+        if name not in self.attributes:
+            return default
+        value = self.attributes[name]
+        if not isinstance(value, kind):
+            raise ModelFileError(f"attribute {name} must be of kind {kind.__name__}; got {type(value).__name__}")
+        return value
+
+    def needed(self, name: str, kind: type) -> Any:
+        """An attribute that must be there."""
+        value = self.attribute(name, kind)
+        if value is None:
+            raise ModelFileError(f"attribute {name} must be given; it is missing")
+        return value
+
+    def flag(self, name: str, *, default: int = 0) -> bool:
+        """An attribute that is 0 or 1."""
+        return bool(self.attribute(name, int, default))
+
+    def values(self, name: str, kind: type) -> list[Any] | None:
+        """An attribute that is a list of one kind."""
+        found = self.attribute(name, list)
+        for value in found or ():
+            if not isinstance(value, kind):
+                raise ModelFileError(f"attribute {name} must hold {kind.__name__}s; it holds {type(value).__name__}s")
+        return found  # type: ignore[no-any-return]  # a list, or None
+
+
+class Port(NamedTuple):
+    """What goes into a graph or comes out: a name, a shape, and the dtype that stands for the element type.
+
+    A size is a number, or a name or None where any will do; a shape is None where any will do.
+    """
+
+    name: str
+    shape: tuple[int | str | None, ...] | None
+    dtype: np.dtype[Any]
+    half: bool = False  # float16 in the file: computed in float32 all the same
+
+    def __str__(self) -> str:
+        shape = (
+            "of any shape" if self.shape is None else f"({', '.join('?' if n is None else str(n) for n in self.shape)})"
+        )
+        return f"{short(self.name)} {shape} {self.dtype}"
+
+
+class Step(NamedTuple):
+    """A node made ready: the function, and the names whose last use this is."""
+
+    node: Node
+    run: Run
+    ended: tuple[str, ...]
+
+
+class Graph:
+    """A model of ONNX, for inference: ``outputs = graph.run({"x": x})``, or ``y, *more = graph(x, ...)`` in order.
+
+    ``inputs`` and ``outputs`` are tuples of ``Port``: name, shape, dtype.  Recurrent nodes are run by minirnn's layers.
+    What it computes is what the standard says, in the dtypes of the file; only float16 and bfloat16 are computed in
+    float32, and an output of float16 is rounded to it.
+
+    Made by ``read``.  ``nodes`` are all nodes in order and ``constants`` all values that no input reaches.
+    """
+
+    def __init__(
+        self,
+        inputs: tuple[Port, ...],
+        outputs: tuple[Port, ...],
+        nodes: tuple[Node, ...],
+        constants: dict[str, Array],
+        steps: tuple[Step, ...],
+    ) -> None:
+        self.inputs, self.outputs, self.nodes, self.constants, self.steps = inputs, outputs, nodes, constants, steps
+        self._weights = sum(a.nbytes for a in constants.values())
+
+    def __repr__(self) -> str:
+        ports = [", ".join(map(str, ports)) for ports in (self.inputs, self.outputs)]
+        return f"Graph({ports[0]} -> {ports[1]}; {len(self.nodes)} nodes: {_counted(node.op for node in self.nodes)})"
+
+    def __call__(self, *arrays: Any) -> tuple[Array, ...]:
+        """The outputs in their order, for the inputs in theirs."""
+        if len(arrays) != len(self.inputs):
+            raise ValueError(f"the graph takes {self._wanted()}; got {len(arrays)} arrays")
+        found = self.run({port.name: array for port, array in zip(self.inputs, arrays, strict=True)})
+        return tuple(found[port.name] for port in self.outputs)
+
+    def run(self, inputs: Mapping[str, Any], *, limit: int | None = None) -> dict[str, Array]:
+        """The outputs by name.
+
+        ``inputs`` has an array for each of the graph's inputs.  Results may take ``limit`` bytes at a time, by default
+        64 MiB, four times the weights, and 4 KiB for each byte that goes in.
+
+        Raises ValueError for inputs that do not fit, and ModelFileError, a ValueError, where a node cannot be run on
+        what reaches it: the sentence names the node.
+        """
+        values = self._admit(inputs)
+        meter = Meter(self._weights, sum(a.nbytes for a in values.values()), limit)
+        taken = {id(owner(a)) for a in values.values()}
+        values |= self.constants
+        with np.errstate(all="ignore"):  # infinities and NaN are results like others
+            for step in self.steps:
+                perform(step, values, meter)
+        found: dict[str, Array] = {}
+        for port in self.outputs:
+            array = values[port.name]
+            if array.dtype != port.dtype:
+                raise ModelFileError(f"output {port} must be as declared; it is {array.dtype}")
+            if port.half:
+                with np.errstate(all="ignore"):
+                    array = array.astype(np.float16)
+            elif not array.flags.writeable or id(owner(array)) in taken:
+                array = array.copy()  # what the caller gets is the caller's
+            taken.add(id(owner(array)))
+            found[port.name] = array
+        return found
+
+    def _admit(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        names = {port.name for port in self.inputs}
+        if set(inputs) != names:
+            raise ValueError(f"the graph takes {self._wanted()}; got {', '.join(map(repr, inputs)) or 'none'}")
+        admitted = {}
+        for port in self.inputs:
+            given = inputs[port.name]
+            try:
+                array = np.asarray(given)
+            except ValueError as error:
+                raise ValueError(f"input {port} must be one array; {error}") from None
+            if not hasattr(given, "dtype") and array.dtype.kind in ("iuf" if port.dtype.kind == "f" else "iu"):
+                array = array.astype(port.dtype)  # a list of numbers
+            fits = port.shape is None or (
+                len(port.shape) == array.ndim
+                and all(not isinstance(n, int) or n == m for n, m in zip(port.shape, array.shape, strict=True))
+            )
+            if not fits or not np.can_cast(array.dtype, port.dtype, "safe"):
+                raise ValueError(f"input {port} is expected; got {array.shape} {array.dtype}")
+            admitted[port.name] = array.astype(port.dtype, copy=False)
+        return admitted
+
+    def _wanted(self) -> str:
+        return f"inputs {', '.join(map(str, self.inputs))}" if self.inputs else "no inputs"
+
+
+def perform(step: Step, values: dict[str, Array], meter: Meter) -> None:
+    """Run one node: its results join ``values``, and what nothing needs after it leaves."""
+    node = step.node
+    try:
+        results = step.run(meter, [values[name] if name else None for name in node.inputs])
+        for name, result in zip(node.outputs, results, strict=False):  # those at the end may be left out
+            if name:
+                values[name] = np.asarray(result)
+                meter.hold(values[name])
+    except ModelFileError as error:
+        raise type(error)(f"{node}: {error}") from None
+    except (ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
+        raise ModelFileError(f"{node} cannot be run: {' '.join(str(error).split()):.300}") from None
+    for name in step.ended:
+        meter.release(values.pop(name))
+
+
+def owner(array: Array) -> Any:
+    """The array whose memory this one uses."""
+    return array if array.base is None else array.base
+
+
+def _counted(words: Iterator[str]) -> str:
+    counts: dict[str, int] = {}
+    for word in words:
+        counts[word] = counts.get(word, 0) + 1
+    return ", ".join(word if n == 1 else f"{n} {word}" for word, n in counts.items())

@@ -1,0 +1,73 @@
+"""The operators that a graph may have, by name.
+
+A ``prepare`` reads the attributes, under the rules of the node's operator set (7 and later), and returns the function
+that is run.  Before a result is made that can be larger than what it is made from, the meter is asked.  The standard
+has no conversions between element types but ``Cast``: operands of one node have one dtype.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from minirnn.formats.onnx import computing, shaping
+from minirnn.formats.onnx.graph import Node, Run
+from minirnn.formats.onnx.recurrences import recurrence
+
+MANY = 1 << 16
+
+
+class Operator(NamedTuple):
+    """How a node of this kind is made ready, how many inputs and outputs it may have, and since which operator set."""
+
+    prepare: Callable[[Node], Run]
+    least: int
+    most: int
+    outputs: int = 1
+    since: int = 7
+
+
+OPERATORS: dict[str, Operator] = {
+    "RNN": Operator(recurrence, 3, 6, outputs=2),
+    "GRU": Operator(recurrence, 3, 6, outputs=2),
+    "LSTM": Operator(recurrence, 3, 8, outputs=3),
+    **{name: Operator(computing.function, 1, 1) for name in computing.FUNCTIONS},
+    "Softmax": Operator(computing.over_axis, 1, 1),
+    "LogSoftmax": Operator(computing.over_axis, 1, 1),
+    "ThresholdedRelu": Operator(computing.function, 1, 1, since=10),
+    "Mish": Operator(computing.function, 1, 1, since=18),
+    "Gelu": Operator(computing.gelu, 1, 1, since=20),
+    "Selu": Operator(computing.selu, 1, 1),
+    "Clip": Operator(computing.clip, 1, 3),
+    "Neg": Operator(computing.unary(np.negative, "if"), 1, 1),
+    "Sqrt": Operator(computing.unary(np.sqrt), 1, 1),
+    "Add": Operator(computing.binary(np.add), 2, 2),
+    "Sub": Operator(computing.binary(np.subtract), 2, 2),
+    "Mul": Operator(computing.binary(np.multiply), 2, 2),
+    "Div": Operator(computing.binary(computing.divide), 2, 2),
+    "Equal": Operator(computing.binary(np.equal, "iufb"), 2, 2),
+    "Where": Operator(computing.where, 3, 3, since=9),
+    "Cast": Operator(computing.cast, 1, 1),
+    "Dropout": Operator(computing.dropout, 1, 3, outputs=2),
+    "MatMul": Operator(computing.matmul, 2, 2),
+    "Gemm": Operator(computing.gemm, 2, 3),
+    "ReduceMean": Operator(computing.reduction(np.mean, 18, "f"), 1, 2),
+    "ReduceSum": Operator(computing.reduction(np.sum, 13, "iuf"), 1, 2),
+    "Transpose": Operator(shaping.transpose, 1, 1),
+    "Squeeze": Operator(shaping.squeeze, 1, 2),
+    "Unsqueeze": Operator(shaping.unsqueeze, 1, 2),
+    "Reshape": Operator(shaping.reshape, 2, 2),
+    "Flatten": Operator(shaping.flatten, 1, 1),
+    "Concat": Operator(shaping.concat, 1, MANY),
+    "Slice": Operator(shaping.slice_, 1, 5),
+    "Split": Operator(shaping.split, 1, 2, outputs=MANY),
+    "Identity": Operator(shaping.identity, 1, 1),
+    "Constant": Operator(shaping.constant, 0, 0),
+    "ConstantOfShape": Operator(shaping.constant_of_shape, 1, 1, since=9),
+    "Shape": Operator(shaping.shape_of, 1, 1),
+    "Size": Operator(shaping.size_of, 1, 1),
+    "Expand": Operator(shaping.expand, 2, 2, since=8),
+    "Gather": Operator(shaping.gather, 2, 2),
+    "GatherElements": Operator(shaping.gather_elements, 2, 2, since=11),
+    "OneHot": Operator(shaping.one_hot, 3, 3, since=9),
+}

@@ -1,0 +1,62 @@
+"""What a node's inputs are held against."""
+
+from collections.abc import Callable
+from typing import Any
+
+from minirnn.backend import Array
+from minirnn.formats.files import ModelFileError
+from minirnn.formats.onnx.graph import Given, Node
+
+
+def one_dtype(*arrays: Array | None) -> None:
+    """Raise ModelFileError unless all have the same dtype."""
+    found = {str(a.dtype) for a in arrays if a is not None}
+    if len(found) > 1:
+        raise ModelFileError(f"operands must have one dtype; they have {', '.join(sorted(found))}")
+
+
+def of_kind(array: Array, kinds: str) -> Array:
+    """``array``, or ModelFileError where its dtype is of another kind: f floats, i and u integers, b bool."""
+    if array.dtype.kind not in kinds:
+        words = {"f": "floats", "i": "integers", "u": "integers", "b": "bool"}
+        raise ModelFileError(
+            f"operands must be {' or '.join(dict.fromkeys(words[k] for k in kinds))}; got {array.dtype}"
+        )
+    return array
+
+
+def axis_of(axis: int, ndim: int) -> int:
+    """``axis`` counted from the front."""
+    if not -ndim <= axis < ndim:
+        raise ModelFileError(f"an axis must be from {-ndim} to {ndim - 1}; got {axis}")
+    return axis % ndim
+
+
+def whole(array: Array | None) -> list[int]:
+    """A short list of integers that a graph computes."""
+    if array is None or array.dtype.kind not in "iu" or array.ndim > 1:
+        got = "none" if array is None else f"{array.dtype} of shape {array.shape}"
+        raise ModelFileError(f"a list of integers is expected; got {got}")
+    return [int(v) for v in array.reshape(-1)]
+
+
+def listed(node: Node, name: str, since: int, place: int = 1) -> Callable[[Given], list[int] | None]:
+    """What was an attribute before an operator set, and an input from then on."""
+    if node.opset < since:
+        fixed = node.values(name, int)
+        if len(node.inputs) > place:
+            raise ModelFileError(f"{name} must be an attribute before opset {since}; there is an input for it")
+        return lambda _: fixed
+    return lambda given: None if len(given) <= place or given[place] is None else whole(given[place])
+
+
+def optional(given: Given, place: int) -> Array | None:
+    """An input that may be left out."""
+    return given[place] if len(given) > place else None
+
+
+def scalar(array: Array) -> Any:
+    """The one number of an array."""
+    if array.size != 1:
+        raise ModelFileError(f"one number is expected; got shape {array.shape}")
+    return array.reshape(())[()]

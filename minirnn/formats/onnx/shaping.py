@@ -1,0 +1,289 @@
+"""Operators that move numbers: shapes, pieces, indices, and constants."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minirnn.backend import Array
+from minirnn.formats.files import ModelFileError
+from minirnn.formats.onnx.graph import Given, Meter, Node, Run
+from minirnn.formats.onnx.operands import axis_of, listed, of_kind, one_dtype, scalar, whole
+from minirnn.formats.onnx.tensors import check_shape
+
+# ---------------------------------------------------------------------- shapes
+
+
+def transpose(node: Node) -> Run:
+    """Axes in another order, by default in reverse."""
+    perm = node.values("perm", int)
+
+    def run(meter: Meter, given: Given) -> Sequence[Array]:
+        (x,) = given
+        if perm is not None and sorted(perm) != list(range(x.ndim)):
+            raise ModelFileError(f"perm must have each axis of {x.shape} once; got {perm}")
+        return (x.transpose(perm),)
+
+    return run
+
+
+def squeeze(node: Node) -> Run:
+    """Without the axes of size 1 that are named, or all of them."""
+    axes = listed(node, "axes", 13)
+
+    def run(meter: Meter, given: Given) -> Sequence[Array]:
+        x, chosen = given[0], axes(given)
+        if chosen is None:
+            return (x.reshape([n for n in x.shape if n != 1]),)
+        gone = {axis_of(k, x.ndim) for k in chosen}
+        if any(x.shape[k] != 1 for k in gone):
+            raise ModelFileError(f"axes {sorted(gone)} must be of size 1; the shape is {x.shape}")
+        return (x.reshape([n for k, n in enumerate(x.shape) if k not in gone]),)
+
+    return run
+
+
+def unsqueeze(node: Node) -> Run:
+    """With axes of size 1 that have those places in the result."""
+    axes = listed(node, "axes", 13)
+
+    def run(meter: Meter, given: Given) -> Sequence[Array]:
+        x, chosen = given[0], axes(given)
+        if chosen is None:
+            raise ModelFileError("axes must be given; they are missing")
+        ndim = x.ndim + len(chosen)
+        new = {axis_of(k, ndim) for k in chosen}
+        if len(new) < len(chosen):
+            raise ModelFileError(f"axes must be different ones; got {chosen}")
+        old = iter(x.shape)
+        shape = [1 if k in new else next(old) for k in range(ndim)]
+        check_shape("the result", tuple(shape))
+        return (x.reshape(shape),)
+
+    return run
+
+
+def reshape(node: Node) -> Run:
+    """The same numbers in another shape: 0 keeps an axis unless allowzero is set, -1 takes what is left."""
+    zeros = node.flag("allowzero") if node.opset >= 14 else False
+
+    def run(meter: Meter, given: Given) -> Sequence[Array]:
+        x, asked = given[0], whole(given[1])
+        if any(n < -1 for n in asked) or asked.count(-1) > 1 or (zeros and -1 in asked and 0 in asked):
+            raise ModelFileError(f"a shape of sizes, and at most one -1, is expected; got {asked}")
+        if not zeros and any(n == 0 and k >= x.ndim for k, n in enumerate(asked)):
+            raise ModelFileError(f"a 0 must stand for an axis of {x.shape}; got {asked}")
+        shape = [x.shape[k] if n == 0 and not zeros else n for k, n in enumerate(asked)]
+        known = math.prod(n for n in shape if n != -1)
+        shape = [x.size // max(1, known) if n == -1 else n for n in shape]
+        check_shape("the result", tuple(shape))
+        if math.prod(shape) != x.size:
+            raise ModelFileError(f"a shape for the {x.size:,} numbers of {x.shape} is expected; got {asked}")
+        return (x.reshape(shape),)
+
+    return run
+
+
+def flatten(node: Node) -> Run:
+    """Two axes: those before ``axis``, and the others."""
+    axis = node.attribute("axis", int, 1)
+
+    def run(meter: Meter, given: Given) -> Sequence[Array]:
+        (x,) = given
+        k = axis if axis == x.ndim else axis_of(axis, max(1, x.ndim))
+        return (x.reshape(math.prod(x.shape[:k]), math.prod(x.shape[k:])),)
+
+    return run
+
+
+def concat(node: Node) -> Run:
+    """Arrays one after another along an axis."""
+    axis = node.needed("axis", int)
+
+    def run(meter: Meter, given: Given) -> Sequence[Array]:
+        one_dtype(*given)
+        first = given[0].shape
+        k = axis_of(axis, len(first))
+        if any(
+            x.ndim != len(first) or (*x.shape[:k], *x.shape[k + 1 :]) != (*first[:k], *first[k + 1 :]) for x in given
+        ):
+            shapes = ", ".join(str(x.shape) for x in given)
+            raise ModelFileError(f"shapes must be equal but for axis {k}; got {shapes:.200}")
+        meter.claim((*first[:k], sum(x.shape[k] for x in given), *first[k + 1 :]), given[0].itemsize)
+        return (np.concatenate(given, axis=k),)
+
+    return run
+
+
+def slice_(node: Node) -> Run:
+    """Stretches of some axes; what is to be cut is given by attributes before opset 10."""
+    names = ("starts", "ends", "axes", "steps")
+    parts = [listed(node, name, 10, place) for place, name in enumerate(names[: 3 if node.opset < 10 else 4], start=1)]
+
+    def run(meter: Meter, given: Given) -> Sequence[Array]:
+        x, (starts, ends, axes, *more) = given[0], [part(given) for part in parts]
+        if starts is None or ends is None:
+            raise ModelFileError("starts and ends must be given; they are missing")
+        axes = list(range(len(starts))) if axes is None else axes
+        steps = more[0] if more and more[0] is not None else [1] * len(starts)
+        if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
+            raise ModelFileError("starts, ends, axes and steps must be equally long, and no step 0; they are not")
+        cut = [slice(None)] * x.ndim
+        for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+            cut[axis_of(axis, x.ndim)] = slice(start, end, step)
+        return (x[tuple(cut)],)
+
+    return run
+
+
+def split(node: Node) -> Run:
+    """Pieces of an axis: of the sizes given, or equal ones, of which the last may be smaller from opset 18 on."""
+    axis, sizes, count = node.attribute("axis", int, 0), listed(node, "split", 13), len(node.outputs)
+    if node.opset >= 18:
+        number = node.attribute("num_outputs", int)
+        if number not in (None, count):
+            raise ModelFileError(f"num_outputs must be the number of outputs, {count}; got {number}")
+
+    def run(meter: Meter, given: Given) -> Sequence[Array]:
+        x, asked = given[0], sizes(given)
+        k = axis_of(axis, x.ndim)
+        n = x.shape[k]
+        if asked is None:
+            each = -(-n // count)
+            asked = [max(0, min(each, n - each * i)) for i in range(count)]
+            if node.opset < 18 and n % count:
+                raise ModelFileError(f"an axis of {n} must be split into {count} equal parts; it cannot be")
+        if len(asked) != count or sum(asked) != n or min(asked) < 0:
+            raise ModelFileError(f"{count} sizes that add up to {n} are expected; got {asked}")
+        return np.split(x, np.cumsum(asked)[:-1], axis=k)
+
+    return run
+
+
+def identity(node: Node) -> Run:
+    """The same."""
+    return lambda _, given: (given[0],)
+
+
+def constant(node: Node) -> Run:
+    """A value from the file."""
+    kinds: dict[str, tuple[type, Any]] = {
+        "value": (np.ndarray, None),
+        "value_float": (float, np.float32),
+        "value_int": (int, np.int64),
+        "value_floats": (list, np.float32),
+        "value_ints": (list, np.int64),
+    }
+    given = [name for name in kinds if name in node.attributes]
+    if len(given) != 1:
+        raise ModelFileError(f"one of {', '.join(kinds)} must be given; got {', '.join(given) or 'none'}")
+    kind, dtype = kinds[given[0]]
+    value = (
+        node.values(given[0], float if dtype is np.float32 else int) if kind is list else node.needed(given[0], kind)
+    )
+    array = np.asarray(value, dtype)
+    return lambda *_: (array,)
+
+
+def constant_of_shape(node: Node) -> Run:
+    """One number in every place, by default a float32 0."""
+    value = scalar(node.attribute("value", np.ndarray, np.zeros(1, np.float32)))
+
+    def run(meter: Meter, given: Given) -> Sequence[Array]:
+        shape = tuple(whole(given[0]))
+        check_shape("the result", shape)
+        meter.claim(shape, value.itemsize)
+        return (np.full(shape, value),)
+
+    return run
+
+
+def shape_of(node: Node) -> Run:
+    """The sizes of the axes, of some from opset 15 on."""
+    start, end = 0, None
+    if node.opset >= 15:
+        start, end = node.attribute("start", int, 0), node.attribute("end", int)
+    return lambda _, given: (np.array(given[0].shape[start:end], np.int64),)
+
+
+def size_of(node: Node) -> Run:
+    """How many numbers there are."""
+    return lambda _, given: (np.array(given[0].size, np.int64),)
+
+
+def expand(node: Node) -> Run:
+    """Broadcast to, and with, a shape."""
+
+    def run(meter: Meter, given: Given) -> Sequence[Array]:
+        x, asked = given[0], tuple(whole(given[1]))
+        check_shape("the result", asked)
+        shape = np.broadcast_shapes(x.shape, asked)
+        meter.claim(shape, x.itemsize)
+        return (np.broadcast_to(x, shape).copy(),)
+
+    return run
+
+
+# ---------------------------------------------------------------------- indices
+
+
+def check_range(index: Array, size: int) -> None:
+    """Raise ModelFileError where an index is outside an axis."""
+    if of_kind(index, "iu").size and not -size <= index.min() <= index.max() < size:
+        raise ModelFileError(
+            f"indices must be from {-size} to {size - 1}; they are from {index.min()} to {index.max()}"
+        )
+
+
+def gather(node: Node) -> Run:
+    """Slices of an axis by index: rows of an embedding, one step, one size of a shape."""
+    axis = node.attribute("axis", int, 0)
+
+    def run(meter: Meter, given: Given) -> Sequence[Array]:
+        x, index = given
+        k = axis_of(axis, x.ndim)
+        check_range(index, x.shape[k])
+        meter.claim((*x.shape[:k], *index.shape, *x.shape[k + 1 :]), x.itemsize)
+        return (np.take(x, index, axis=k),)
+
+    return run
+
+
+def gather_elements(node: Node) -> Run:
+    """y[i, j] = x[index[i, j], j], and so for other axes."""
+    axis = node.attribute("axis", int, 0)
+
+    def run(meter: Meter, given: Given) -> Sequence[Array]:
+        x, index = given
+        k = axis_of(axis, x.ndim)
+        if index.ndim != x.ndim or any(
+            n > m for i, (n, m) in enumerate(zip(index.shape, x.shape, strict=True)) if i != k
+        ):
+            raise ModelFileError(f"indices for x of shape {x.shape} are expected; got shape {index.shape}")
+        check_range(index, x.shape[k])
+        meter.claim(index.shape, x.itemsize)
+        x = x[tuple(slice(None) if i == k else slice(n) for i, n in enumerate(index.shape))]
+        return (np.take_along_axis(x, index.astype(np.int64), axis=k),)
+
+    return run
+
+
+def one_hot(node: Node) -> Run:
+    """A new axis of ``depth`` entries: one value at each index, another elsewhere; indices may count from its end."""
+    axis = node.attribute("axis", int, -1)
+
+    def run(meter: Meter, given: Given) -> Sequence[Array]:
+        index, depth, values = of_kind(given[0], "iuf"), int(scalar(given[1])), given[2]
+        if depth < 1 or values.shape != (2,):
+            raise ModelFileError(
+                f"a depth of at least 1 and values [off, on] are expected; got {depth}, {values.shape}"
+            )
+        k = axis_of(axis, index.ndim + 1)
+        meter.claim((depth,), 8)
+        meter.claim((*index.shape, depth), values.itemsize)
+        index = np.expand_dims(index.astype(np.int64), k)
+        symbols = np.arange(depth).reshape([depth if i == k else 1 for i in range(index.ndim)])
+        return (np.where((index == symbols) | (index + depth == symbols), values[1], values[0]),)
+
+    return run

@@ -1,0 +1,291 @@
+"""Protocol Buffers as they lie in a file, as far as an ONNX model needs them (protobuf.dev, "Encoding").
+
+A message is a row of fields, each a number, the kind of its encoding, and a value; what the number means is in a
+schema, here those of ``onnx.proto``.  A file may describe far more than it holds: millions of empty messages in two
+bytes each, integers of one byte that become eight.  So this reader counts what it makes and stops, keeps weights as
+views of the file, and needs no package.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from minirnn.backend import Array
+from minirnn.formats.files import ModelFileError
+
+MOST_FIELDS = 1 << 18  # of a file; a field becomes some 150 bytes
+MOST_WIDENED = 1 << 25  # bytes beyond four times those in the file that its integers may take
+CHUNK = 1 << 18  # bytes of integers that are decoded at once
+
+Message: TypeAlias = dict[str, Any]
+Field: TypeAlias = tuple[str, Any, bool]
+
+
+class Schema(NamedTuple):
+    """What the fields of a message are: by number, a name, a kind, and whether it may come more than once.
+
+    Kinds are ``int`` (64 bits, signed), ``float``, ``text``, ``bytes`` (a view of the file), another schema, and for
+    numbers side by side ``floats`` and ``doubles`` (a list of arrays), ``varints`` and ``longs`` (integers of 32 and 64
+    bits, a list of views).
+    """
+
+    name: str
+    fields: dict[int, Field]
+
+
+TENSOR = Schema(
+    "TensorProto",
+    {
+        1: ("dims", "int", True),
+        2: ("data_type", "int", False),
+        4: ("float_data", "floats", True),
+        5: ("int32_data", "varints", True),
+        6: ("string_data", "bytes", True),
+        7: ("int64_data", "longs", True),
+        8: ("name", "text", False),
+        9: ("raw_data", "bytes", False),
+        10: ("double_data", "doubles", True),
+        11: ("uint64_data", "longs", True),
+        13: ("external_data", "bytes", True),
+        14: ("data_location", "int", False),
+    },
+)
+ATTRIBUTE = Schema(
+    "AttributeProto",
+    {
+        1: ("name", "text", False),
+        2: ("f", "float", False),
+        3: ("i", "int", False),
+        4: ("s", "bytes", False),
+        5: ("t", TENSOR, False),
+        6: ("g", "bytes", False),
+        7: ("floats", "float", True),
+        8: ("ints", "int", True),
+        9: ("strings", "bytes", True),
+        10: ("tensors", "bytes", True),
+        11: ("graphs", "bytes", True),
+        14: ("tp", "bytes", False),
+        15: ("type_protos", "bytes", True),
+        20: ("type", "int", False),
+        21: ("ref_attr_name", "text", False),
+        22: ("sparse_tensor", "bytes", False),
+        23: ("sparse_tensors", "bytes", True),
+    },
+)
+NODE = Schema(
+    "NodeProto",
+    {
+        1: ("input", "text", True),
+        2: ("output", "text", True),
+        3: ("name", "text", False),
+        4: ("op_type", "text", False),
+        5: ("attribute", ATTRIBUTE, True),
+        7: ("domain", "text", False),
+    },
+)
+DIMENSION = Schema("Dimension", {1: ("dim_value", "int", False), 2: ("dim_param", "text", False)})
+SHAPE = Schema("TensorShapeProto", {1: ("dim", DIMENSION, True)})
+TENSOR_TYPE = Schema("TypeProto.Tensor", {1: ("elem_type", "int", False), 2: ("shape", SHAPE, False)})
+TYPE = Schema(
+    "TypeProto",
+    {
+        1: ("tensor_type", TENSOR_TYPE, False),
+        4: ("sequence_type", "bytes", False),
+        5: ("map_type", "bytes", False),
+        8: ("sparse_tensor_type", "bytes", False),
+        9: ("optional_type", "bytes", False),
+    },
+)
+VALUE = Schema("ValueInfoProto", {1: ("name", "text", False), 2: ("type", TYPE, False)})
+GRAPH = Schema(
+    "GraphProto",
+    {
+        1: ("node", NODE, True),
+        2: ("name", "text", False),
+        5: ("initializer", TENSOR, True),
+        11: ("input", VALUE, True),
+        12: ("output", VALUE, True),
+        15: ("sparse_initializer", "bytes", True),
+    },
+)
+OPERATOR_SET = Schema("OperatorSetIdProto", {1: ("domain", "text", False), 2: ("version", "int", False)})
+MODEL = Schema(
+    "ModelProto",
+    {
+        1: ("ir_version", "int", False),
+        7: ("graph", GRAPH, False),
+        8: ("opset_import", OPERATOR_SET, True),
+    },
+)
+
+VARINT, FIXED64, DELIMITED, FIXED32 = 0, 1, 2, 5
+ONE = (0,)
+
+
+def parse(data: bytes) -> Message:
+    """The ModelProto in ``data``: fields by name, those that may come more than once as lists, absent ones left out.
+
+    Raises ModelFileError for what is no whole message, and for more than a reader has room for.
+    """
+    return Reader(data).message(0, len(data), MODEL)
+
+
+def model_ahead(data: bytes) -> bool:
+    """Whether ``data``, a file's first bytes, begins as ONNX models do, which have no signature.
+
+    Writers put fields in order: the first is ``ir_version``, a small number, and a name or an operator set follows.
+    """
+    return len(data) > 2 and data[0] == 0x08 and 0 < data[1] < 0x40 and data[2] in b"\x12\x1a\x22\x28\x32\x3a\x42"
+
+
+class Reader:
+    """The messages of one file, within what it may take altogether."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.view, self.left, self.wide = data, memoryview(data), MOST_FIELDS, MOST_WIDENED
+
+    def message(self, start: int, end: int, schema: Schema) -> Message:
+        """What lies from ``start`` to ``end``."""
+        found: Message = {}
+        position, known = start, schema.fields
+        while position < end:
+            self.spend(ONE)
+            tag, position = self.varint(position, end)
+            encoding, number = tag & 7, tag >> 3
+            if encoding == VARINT:
+                value, position = self.varint(position, end)
+                first = last = position
+            elif encoding == DELIMITED:
+                size, first = self.varint(position, end)
+                position = last = first + size
+                value = 0
+            elif encoding in (FIXED32, FIXED64):
+                first, value = position, 0
+                position = last = first + (4 if encoding == FIXED32 else 8)
+            else:
+                raise ModelFileError(f"byte {position} must begin a field of {schema.name}; its encoding is {encoding}")
+            if last > end:
+                raise ModelFileError(f"a {schema.name} must end at byte {end}, where what holds it ends; it goes on")
+            if number not in known:
+                continue  # of a later version of the format, or of no use here
+            name, kind, repeated = known[number]
+            made = self.value(known[number], encoding, value, first, last, f"{schema.name}.{name}")
+            if not repeated:
+                if name in found and isinstance(kind, Schema):
+                    raise ModelFileError(f"{schema.name}.{name} must come once; it comes twice")
+                found[name] = made
+            elif isinstance(made, list):
+                found.setdefault(name, []).extend(made)
+            else:
+                found.setdefault(name, []).append(made)
+        return found
+
+    def value(self, field: Field, encoding: int, value: int, first: int, last: int, name: str) -> Any:
+        """A field's value; a list where several were stored side by side."""
+        _, kind, repeated = field
+        if encoding == DELIMITED:
+            if isinstance(kind, Schema):
+                return self.message(first, last, kind)
+            if kind in ("bytes", "varints"):
+                return self.view[first:last]
+            if kind == "longs":
+                return self.longs(first, last)
+            if kind == "text":
+                return self.text(first, last, name)
+            if kind in ("floats", "doubles"):
+                return self.numbers(kind, first, last, name)
+            if kind == "float" and repeated:  # packed
+                return list(map(float, self.spend(self.numbers("floats", first, last, name))))
+            if kind == "int" and repeated:
+                return self.integers(first, last)
+        elif encoding == VARINT and kind == "int":
+            return value - (1 << 64) if value >> 63 else value
+        elif encoding == VARINT and kind in ("varints", "longs"):
+            return memoryview(encoded(value))
+        elif encoding == FIXED32 and kind == "float":
+            return float(struct.unpack_from("<f", self.data, first)[0])
+        elif (encoding, kind) in ((FIXED32, "floats"), (FIXED64, "doubles")):
+            return self.numbers(kind, first, last, name)
+        raise ModelFileError(f"{name} must not have encoding {encoding}")
+
+    def varint(self, position: int, end: int) -> tuple[int, int]:
+        """An integer of 7 bits a byte, lowest first, and where it ends."""
+        value = shift = 0
+        while position < end and shift < 70:
+            byte = self.data[position]
+            position += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value & (1 << 64) - 1, position
+            shift += 7
+        raise ModelFileError(f"an integer must end before byte {position}; it goes on")
+
+    def integers(self, first: int, last: int) -> list[int]:
+        """Packed ones."""
+        packed = [self.view[first:last]]
+        self.spend(range(varint_count(packed)))
+        return [int(v) for part in varints(packed) for v in part]
+
+    def longs(self, first: int, last: int) -> memoryview:
+        """Integers that take eight bytes each once they are decoded, and may lie here in one."""
+        self.wide -= max(0, 8 * varint_count([self.view[first:last]]) - 4 * (last - first))
+        if self.wide < 0:
+            raise ModelFileError("integers as many as here must be stored in raw_data; they are in int64_data")
+        return self.view[first:last]
+
+    def spend(self, values: Any) -> Any:
+        """``values``, each of which counts as a field."""
+        self.left -= len(values)
+        if self.left < 0:
+            raise ModelFileError(f"the file must have at most {MOST_FIELDS:,} fields; it has more")
+        return values
+
+    def numbers(self, kind: str, first: int, last: int, name: str) -> Array:
+        """An array that is a view of the file."""
+        dtype = np.dtype("<f4" if kind == "floats" else "<f8")
+        if (last - first) % dtype.itemsize:
+            raise ModelFileError(f"{name} must hold whole numbers of {dtype.itemsize} bytes; it has {last - first}")
+        return np.frombuffer(self.view[first:last], dtype)
+
+    def text(self, first: int, last: int, name: str) -> str:
+        """UTF-8."""
+        try:
+            return str(self.view[first:last], "utf-8")
+        except UnicodeDecodeError:
+            raise ModelFileError(f"{name} must be text in UTF-8; it is not") from None
+
+
+def encoded(value: int) -> bytes:
+    """``value`` as it lies in a file."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def varint_count(views: list[memoryview]) -> int:
+    """How many integers ``views`` hold."""
+    return sum(int(np.count_nonzero(np.frombuffer(view, np.uint8) < 0x80)) for view in views)
+
+
+def varints(views: list[memoryview]) -> Iterator[Array]:
+    """The integers, signed and of 64 bits, in stretches: each is one that ends somewhere in the next CHUNK bytes."""
+    for view in views:
+        raw, start = np.frombuffer(view, np.uint8), 0
+        while start < len(raw):
+            part = raw[start : start + CHUNK]
+            ends = np.flatnonzero(part < 0x80)
+            if not len(ends):
+                raise ModelFileError("an integer must end within ten bytes; it goes on")
+            part = part[: ends[-1] + 1]
+            starts = np.concatenate(([0], ends[:-1] + 1))
+            place = np.arange(len(part)) - np.repeat(starts, ends - starts + 1)
+            if place.max() > 9:
+                raise ModelFileError("an integer must end within ten bytes; it goes on")
+            bits = (part & 0x7F).astype(np.uint64) << (7 * place).astype(np.uint64)
+            yield np.add.reduceat(bits, starts).view(np.int64)
+            start += len(part)
