@@ -1,0 +1,66 @@
+"""What torch exports to ONNX computes here what it computes in torch."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+torch: Any = pytest.importorskip("torch")
+onnx: Any = pytest.importorskip("onnx")
+
+from onnx_torch import EXPORTS, Export, Packed, arrays, expected, exported, exported_anew, with_lengths
+
+from minirnn.formats.onnx import read
+
+Array = NDArray[Any]
+every_export = pytest.mark.parametrize("case", EXPORTS.values(), ids=EXPORTS.keys())
+
+
+def assert_close(found: Any, wanted: list[Array]) -> None:
+    assert len(found) == len(wanted)
+    for a, b in zip(found, wanted, strict=True):
+        assert a.shape == b.shape
+        assert np.abs(a - b).max() <= 2e-6 * max(1.0, float(np.abs(b).max()))
+
+
+@every_export
+def test_an_export_computes_the_same_at_other_sizes(case: Export) -> None:
+    network, data = exported(case, 4, 2)
+    graph = read(data)
+    for T, B in ((4, 2), (1, 1), (9, 3)):
+        inputs = case.inputs(T, B)
+        assert_close(graph(*arrays(inputs)), expected(network, inputs))
+
+
+@every_export
+def test_an_export_of_fixed_sizes_computes_the_same_at_those(case: Export) -> None:
+    network, data = exported(case, 4, 2, dynamic=False)
+    inputs = case.inputs(4, 2)
+    assert_close(read(data)(*arrays(inputs)), expected(network, inputs))
+    with pytest.raises(ValueError, match=r"input '.*' \(.*4.*\) .* is expected; got"):
+        read(data)(*arrays(case.inputs(5, 2)))
+
+
+@every_export
+def test_what_the_newer_exporter_writes_computes_the_same(case: Export) -> None:
+    network, data = exported_anew(case, 4, 2)
+    inputs = case.inputs(4, 2)
+    assert_close(read(data)(*arrays(inputs)), expected(network, inputs))
+
+
+@pytest.mark.parametrize("opset", [9, 11, 13, 15, 18, 20])
+def test_older_operator_sets_are_read(opset: int) -> None:
+    for name in ("lstm, deep, both ways", "gru, batch first, both ways", "tagger", "classifier"):
+        network, data = exported(EXPORTS[name], 4, 2, opset=opset)
+        inputs = EXPORTS[name].inputs(6, 3)
+        assert_close(read(data)(*arrays(inputs)), expected(network, inputs))
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_packed_sequences_become_lengths(bidirectional: bool) -> None:  # noqa: FBT001 - pytest gives it by name
+    case = Export(lambda: Packed(torch.nn.LSTM(5, 6, bidirectional=bidirectional)), with_lengths)
+    network, data = exported(case, 4, 3, dynamic=False)
+    x, _ = with_lengths(4, 3)
+    lengths = torch.tensor([4, 3, 1])  # sorted: else the exporter writes a sort
+    assert_close(read(data)(*arrays((x, lengths))), expected(network, (x, lengths)))
