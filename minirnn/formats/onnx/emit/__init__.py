@@ -1,0 +1,1 @@
+"""A model in operators of ONNX: what ``minirnn.formats.onnx.writing`` is made of."""
