@@ -10,6 +10,6 @@ allocated, no piece is visited twice in one walk, and all walks of one file shar
 ModelFileError.  Checksums are not compared: the oldest files have none, and what they guard is held against the rest.
 """
 
-from minirnn.formats.hdf5.objects import Dataset, File, Group
+from minirnn.formats.hdf5.objects import SIGNATURE, Dataset, File, Group
 
-__all__ = ["Dataset", "File", "Group"]
+__all__ = ["SIGNATURE", "Dataset", "File", "Group"]

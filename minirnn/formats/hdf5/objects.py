@@ -156,10 +156,14 @@ class Group(Node):
         return len(self.links)
 
     def __contains__(self, path: object) -> bool:
+        return isinstance(path, str) and self.get(path) is not None
+
+    def get(self, path: str) -> "Group | Dataset | None":
+        """What is at ``path``, None where there is nothing."""
         try:
-            return isinstance(path, str) and self[path] is not None
+            return self[path]
         except KeyError:
-            return False
+            return None
 
     def __getitem__(self, path: str) -> "Group | Dataset":
         found: Group | Dataset = self

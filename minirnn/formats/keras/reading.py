@@ -1,0 +1,188 @@
+"""Opening a file of Keras: its configuration, its weights, and the network that both make."""
+
+import io
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minirnn.backend import Array
+from minirnn.base import Layer
+from minirnn.formats.archive import Archive
+from minirnn.formats.files import LARGEST_FILE, ModelFileError, filled
+from minirnn.formats.hdf5 import SIGNATURE, Dataset, File, Group
+from minirnn.formats.keras.graph import chain
+from minirnn.formats.keras.layers import Builder, Version, joined, needs
+from minirnn.formats.keras.stores import OLD_ROOT, ByName, ByPlace, Store
+
+LARGEST_CONFIG = 2**21  # bytes of JSON, which take about 20 times as many as objects
+WEIGHTS = "model.weights.h5"  # in a .keras file
+
+Config = str | os.PathLike[str] | Mapping[str, Any]
+
+
+class Contents(NamedTuple):
+    """What a file holds: its weights, the model's configuration and the version of Keras, where it has those."""
+
+    root: Group
+    store: Store
+    config: Any
+    version: str | None
+
+
+def load(
+    path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = None, config: Config | None = None
+) -> Layer:
+    """The network in a file that Keras saved, with its weights: a Sequential, or the one layer that it has.
+
+    ``.keras`` and the ``.h5`` of ``model.save`` say what the model is.  A file of weights alone (``.weights.h5``, or
+    the ``.h5`` of Keras 2's ``save_weights``) does not: ``config`` is then what ``model.to_json()`` returns, as text,
+    as the dictionary it stands for, or as the path of a file that holds it.  It may be written by hand, with less:
+    ``{"class_name": "Sequential", "config": [{"class_name": "LSTM", "config": {"units": 50}}]}``; what it does not say
+    is taken for Keras' default, at the version of Keras that the file names.
+
+    ``dtype`` None is float64 if a weight is, else float32.  Raises ModelFileError for anything that is not a sound
+    file, or not such a model; nothing in a file is executed.
+    """
+    path = Path(path)
+    given = None if config is None else _given(config)
+    try:
+        with _opened(path) as contents:
+            if contents.config is None and given is None:
+                raise ValueError(
+                    "the file holds weights alone, which do not say what computes with them: pass config=, what "
+                    "model.to_json() returns"
+                )
+            model = contents.config if given is None else given
+            return _network(model, contents, path, backend, dtype)
+    except ModelFileError:
+        raise
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error}") from None
+    except ValueError as error:
+        raise ModelFileError(f"{path}: {' '.join(str(error).split()):.600}") from None
+
+
+def _network(model: Any, contents: Contents, path: Path, backend: str, dtype: Any) -> Layer:
+    nodes = chain(model)
+    version = _version(contents.version, model)
+    wanted = [need for node in nodes for need in needs(node)]
+    found = contents.store.find(wanted)
+    _check_total(contents.root, [dataset for arrays in found for dataset in arrays])
+    stored = {(id(need.node), need.part): arrays for need, arrays in zip(wanted, found, strict=True)}
+    builder = Builder(version, lambda node, part: stored[id(node), part])
+    placed = [one for node in nodes for one in builder.build(node)]
+    if not placed:
+        raise ValueError("a model must have a layer that does something in inference")
+    whole = joined(placed)
+    specs = whole.layer.all_specs()
+    if dtype is None:
+        dtype = "float64" if any(d.dtype.itemsize == 8 for arrays in found for d in arrays) else "float32"
+
+    def value(name: str) -> Array:
+        source = whole.sources.get(name)
+        return np.zeros(specs[name].shape, np.float32) if source is None else source()  # a bias that there is not
+
+    filled(whole.layer, value, path, backend=backend, dtype=dtype)
+    whole.layer.bound.frozen = whole.frozen
+    return whole.layer
+
+
+def _check_total(root: Group, datasets: list[Dataset]) -> None:
+    """Raise unless all arrays together are no more than the file can hold."""
+    total = sum(dataset.stored for dataset in datasets)
+    if total > root.source.size or sum(dataset.nbytes for dataset in datasets) > LARGEST_FILE:
+        raise ValueError(f"the weights must be no more than the file holds, {root.source.size:,} bytes")
+
+
+def _version(stored: str | None, model: Mapping[str, Any]) -> Version:
+    """The version of Keras that made a model, as the file or the configuration says, else by what it has names for."""
+    named = model.get("keras_version")
+    text = stored or (named if isinstance(named, str) else "")
+    number = re.match(r"(\d{1,4})\.(\d{1,4})", text)
+    if number:
+        major, minor = int(number[1]), int(number[2])
+        if major < 2:
+            raise ValueError(f"the file must be of Keras 2 or 3; it is of {text:.20}")
+        return Version(min(major, 3), (major, minor), text.endswith("-tf"))
+    words = json.dumps(model)
+    if any(f'"{word}"' in words for word in ("batch_input_shape", "time_major", "implementation")):
+        return Version(2)
+    return Version(3 if any(f'"{word}"' in words for word in ("batch_shape", "DTypePolicy")) else None)
+
+
+# ---------------------------------------------------------------------- what is in a file
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Contents]:
+    with path.open("rb") as file:
+        head = file.read(8)
+        if head.startswith(SIGNATURE):
+            with File(file, path) as root:
+                yield _of_hdf5(root)
+        elif Archive.begins(head):
+            archive = Archive(file, path)
+            metadata = _parsed(_entry(archive, "metadata.json", path)) if "metadata.json" in archive.entries else {}
+            version = metadata.get("keras_version") if isinstance(metadata, Mapping) else None
+            config = _parsed(_entry(archive, "config.json", path))
+            if WEIGHTS not in archive.entries:
+                raise ValueError(f"a .keras file must have its weights in {WEIGHTS}; it has none there")
+            with File(io.BytesIO(archive.read(WEIGHTS)), f"{path}, {WEIGHTS}") as root:
+                yield Contents(root, ByPlace(root), config, version if isinstance(version, str) else None)
+        else:
+            raise ValueError(f"a file of Keras must be HDF5 or a zip; it begins with {head!r}")
+
+
+def _of_hdf5(root: File) -> Contents:
+    version = root.attrs.get("keras_version")
+    version = version if isinstance(version, str) else None
+    if "model_weights" in root:
+        weights = root["model_weights"]
+        text = root.attrs.get("model_config")
+        if not isinstance(weights, Group) or not isinstance(text, str):
+            raise ValueError("a model saved as HDF5 must have its configuration in model_config; it is not there")
+        return Contents(root, ByName(weights), _parsed(text.encode("utf-8", "surrogateescape")), version)
+    if "layer_names" in root.attrs or "layer_names0" in root.attrs:
+        return Contents(root, ByName(root), None, version)
+    if "layers" in root or OLD_ROOT in root:
+        return Contents(root, ByPlace(root), None, version or None)
+    raise ValueError("the file is HDF5, but not one of Keras: it has neither layers nor layer_names")
+
+
+def _entry(archive: Archive, name: str, path: Path) -> bytes:
+    if name not in archive.entries:
+        raise ValueError(f"a .keras file must have a {name}; it has none")
+    if archive.entries[name].size > LARGEST_CONFIG:
+        raise ValueError(f"{name} must have at most {LARGEST_CONFIG:,} bytes; it has {archive.entries[name].size:,}")
+    return archive.read(name)
+
+
+def _parsed(text: bytes) -> Any:
+    """A description in JSON."""
+    if len(text) > LARGEST_CONFIG:
+        raise ValueError(f"a configuration must have at most {LARGEST_CONFIG:,} bytes; it has {len(text):,}")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the configuration must be JSON; {error!s:.100}") from None
+
+
+def _given(config: Config) -> Any:
+    """What the caller says that the model is, as plain JSON."""
+    if isinstance(config, Mapping):
+        try:
+            return _parsed(json.dumps(config).encode())
+        except (TypeError, RecursionError) as error:
+            raise ValueError(f"config must be what model.to_json() returns; {error!s:.100}") from None
+    if isinstance(config, str) and config.lstrip().startswith("{"):
+        return _parsed(config.encode("utf-8", "surrogateescape"))
+    if not isinstance(config, (str, os.PathLike)):
+        raise TypeError(f"config must be a path, JSON or a dictionary; got {type(config).__name__}")
+    with Path(config).open("rb") as file:
+        return _parsed(file.read(LARGEST_CONFIG + 1))

@@ -1,0 +1,143 @@
+"""Where a file keeps the weights of each layer: by places that follow from the classes, or by the layers' names."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from minirnn.backend import Array
+from minirnn.formats.hdf5 import Dataset, Group
+from minirnn.formats.keras.graph import Node
+
+OLD_ROOT = "_layer_checkpoint_dependencies"  # what Keras 2.13 calls "layers"
+
+
+class Need(NamedTuple):
+    """A group of so many arrays that a layer keeps together, at ``part`` below the layer's own path."""
+
+    node: Node
+    part: str
+    arrays: int
+
+
+class Store(Protocol):
+    """The weights in a file."""
+
+    def find(self, needs: list[Need]) -> list[list[Dataset]]:
+        """The arrays of each need, in its order; ValueError where they are not as many."""
+
+
+class ByPlace:
+    """Keras 3's, and of Keras 2.12 to 2.15 that of ``.keras``: ``layers/lstm_1/cell/vars/0``."""
+
+    def __init__(self, root: Group) -> None:
+        self.root = root
+
+    def find(self, needs: list[Need]) -> list[list[Dataset]]:
+        return [self._one(need) for need in needs]
+
+    def _one(self, need: Need) -> list[Dataset]:
+        place = "/".join(part for part in (need.node.path, need.part, "vars") if part)
+        if "layers" not in self.root:
+            place = "/".join(OLD_ROOT if part == "layers" else part for part in place.split("/"))
+        group = self.root.get(place)
+        there = len(group) if isinstance(group, Group) else 0
+        if there != need.arrays:
+            raise need.node.settings.fault(f"must have {need.arrays} weights at {place}; {there} are there")
+        return [_dataset(self.root, f"{place}/{k}") for k in range(need.arrays)]
+
+
+class ByName:
+    """The older ``.h5``: for each layer of the outermost model a group, with a list of the weights in it."""
+
+    def __init__(self, root: Group) -> None:
+        self.root = root
+        names = texts(root, "layer_names")
+        self.weights = {
+            name: [f"{name}/{weight}" for weight in texts(_group(root, name), "weight_names")] for name in names
+        }
+
+    def find(self, needs: list[Need]) -> list[list[Dataset]]:
+        owners = list(dict.fromkeys(need.node.owner for need in needs if need.arrays))
+        stored = [name for name, weights in self.weights.items() if weights]
+        if len(owners) != len(stored):
+            raise ValueError(
+                f"the file must have weights of {len(owners)} layers, {_some(owners)}; it has those of {_some(stored)}"
+            )
+        if set(owners) == set(stored):
+            stored = owners  # else, as Keras has it, by their order
+        found: dict[int, list[Dataset]] = {}
+        for owner, name in zip(owners, stored, strict=True):
+            # in a model within a model, those of layers that were frozen are stored last
+            own = [k for k, need in enumerate(needs) if need.node.owner == owner]
+            own.sort(key=lambda k: not needs[k].node.trainable)
+            weights = iter(self.weights[name])
+            for k in own:
+                found[k] = [_dataset(self.root, self._next(weights, needs[k])) for _ in range(needs[k].arrays)]
+            if next(weights, None) is not None:
+                total = sum(needs[k].arrays for k in own)
+                raise needs[own[0]].node.settings.fault(
+                    f"must have {total} weights; {len(self.weights[name])} are stored"
+                )
+        return [found[k] for k in range(len(needs))]
+
+    def _next(self, weights: Iterator[str], need: Need) -> str:
+        path = next(weights, None)
+        if path is None:
+            raise need.node.settings.fault(f"must have {need.arrays} weights; fewer are stored")
+        return path
+
+
+def texts(group: Group, name: str) -> list[str]:
+    """A list of names kept as an attribute, or where that would be too long as several: name0, name1 ..."""
+    if name in group.attrs:
+        return _texts(group.attrs[name])
+    found: list[str] = []
+    k = 0
+    while f"{name}{k}" in group.attrs:
+        found += _texts(group.attrs[f"{name}{k}"])
+        k += 1
+    if not k:
+        raise ValueError(f"{group.name or 'the file'} must have a list of {name}; it has none")
+    return found
+
+
+def _texts(value: Any) -> list[str]:
+    array = np.asarray(value)
+    if array.size == 0:  # stored as numbers, for want of a word to go by
+        return []
+    if array.dtype != object:
+        raise ValueError(f"names must be text; they are {array.dtype}")
+    return [str(text) for text in array.ravel()]
+
+
+def _group(root: Group, name: str) -> Group:
+    found = root.get(name)
+    if not isinstance(found, Group):
+        raise ValueError(f"{name!r:.60} must be a group of weights; it is not there")
+    return found
+
+
+def _dataset(root: Group, path: str) -> Dataset:
+    found = root.get(path)
+    if not isinstance(found, Dataset):
+        raise ValueError(f"{path!r:.120} must be an array; it is not there")
+    if found.dtype.kind != "f" and not is_bfloat16(found):
+        raise ValueError(f"{path!r:.120} must hold floating point numbers; it holds {found.dtype}")
+    return found
+
+
+def is_bfloat16(dataset: Dataset) -> bool:
+    """Whether numbers are stored as the upper half of a float32."""
+    return dataset.dtype == np.dtype("V2") and dataset.attrs.get("dtype") == "bfloat16"
+
+
+def values(dataset: Dataset) -> Array:
+    """The numbers of a dataset, bfloat16 widened to float32."""
+    array = dataset.read()
+    array = array.astype(np.float32) if array.dtype.itemsize == 2 and array.dtype.kind == "f" else array
+    return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32) if is_bfloat16(dataset) else array
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "none"
