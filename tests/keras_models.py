@@ -1,5 +1,6 @@
 """Models drawn for Keras 2 or 3 to compute with and to save: what minirnn loads is held against them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from minirnn import load
 
 Array: TypeAlias = NDArray[Any]
+Draw: TypeAlias = Callable[..., Any]  # of Hypothesis
 
 FUNCTIONS = ["linear", "tanh", "sigmoid", "relu", "elu", "selu", "softsign", "softplus", "swish", "gelu", "exponential"]
 FUNCTIONS += ["hard_sigmoid", "softmax", "mish"]
@@ -28,7 +30,7 @@ class Models:
         self.keras, self.L, self.version = keras, keras.layers, version
         self.functions = FUNCTIONS + (KERAS_3 if version == 3 else [])
 
-    def recurrent(self, draw: st.DrawFn, *, sequences: bool, backwards: bool = False, **more: Any) -> Any:
+    def recurrent(self, draw: Draw, *, sequences: bool, backwards: bool = False, **more: Any) -> Any:
         """A recurrent layer of any kind."""
         kind = draw(st.sampled_from(["SimpleRNN", "GRU", "LSTM", "LSTM", "GRU", "RNN", "stack"]))
         time = {"return_sequences": sequences, "go_backwards": backwards, **more}
@@ -38,11 +40,11 @@ class Models:
             return self.L.RNN([self.cell(draw) for _ in range(draw(st.integers(1, 3)))], **time)
         return getattr(self.L, kind)(**self.cell_options(draw, kind), **time)
 
-    def cell(self, draw: st.DrawFn) -> Any:
+    def cell(self, draw: Draw) -> Any:
         kind = draw(st.sampled_from(["SimpleRNN", "GRU", "LSTM"]))
         return getattr(self.L, f"{kind}Cell")(**self.cell_options(draw, kind))
 
-    def cell_options(self, draw: st.DrawFn, kind: str) -> dict[str, Any]:
+    def cell_options(self, draw: Draw, kind: str) -> dict[str, Any]:
         found: dict[str, Any] = {"units": draw(size), "use_bias": draw(st.integers(0, 3)) > 0}
         if draw(st.booleans()):
             found["activation"] = draw(st.sampled_from(BOUNDED))
@@ -54,7 +56,7 @@ class Models:
             found["dropout"] = 0.3
         return found
 
-    def bidirectional(self, draw: st.DrawFn, *, sequences: bool) -> Any:
+    def bidirectional(self, draw: Draw, *, sequences: bool) -> Any:
         """Both directions of a layer, or of two that differ."""
         merge = draw(st.sampled_from(["concat", "concat", "sum", "mul", "ave"]))
         ahead = self.recurrent(draw, sequences=sequences)
@@ -63,7 +65,7 @@ class Models:
         back = type(ahead).from_config(ahead.get_config() | {"go_backwards": True, "name": "back"})
         return self.L.Bidirectional(ahead, merge_mode=merge, backward_layer=back)
 
-    def stepwise(self, draw: st.DrawFn, *, masked: bool) -> Any:
+    def stepwise(self, draw: Draw, *, masked: bool) -> Any:
         """A layer without recurrence."""
         L = self.L
         kind = draw(st.sampled_from(["dense", "dense", "activation", "layer", "noise", "distributed"]))
@@ -74,20 +76,18 @@ class Models:
         if kind == "distributed":
             return L.TimeDistributed(self.dense(draw))
         if kind == "noise":
-            return draw(
-                st.sampled_from([L.Dropout(0.4), L.SpatialDropout1D(0.3), L.GaussianNoise(0.5), L.GaussianDropout(0.2)])
-            ).__class__(0.3)
+            kinds = ["Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout"]
+            return getattr(L, draw(st.sampled_from(kinds)))(0.3)
         slope = {"negative_slope": 0.2} if self.version == 3 else {"alpha": 0.2}
         choices = [L.ReLU(), L.ReLU(6.0), L.ReLU(negative_slope=0.1), L.LeakyReLU(), L.LeakyReLU(**slope), L.ELU(0.7)]
         choices += [] if masked else [L.Softmax()]
-        chosen = choices[draw(st.integers(0, len(choices) - 1))]
-        return chosen
+        return choices[draw(st.integers(0, len(choices) - 1))]
 
-    def dense(self, draw: st.DrawFn) -> Any:
+    def dense(self, draw: Draw) -> Any:
         return self.L.Dense(draw(size), activation=draw(st.sampled_from(self.functions)), use_bias=draw(st.booleans()))
 
-    def layers(self, draw: st.DrawFn) -> tuple[list[Any], Array, bool]:
-        """A chain of layers, and an input to it; whether that is of integers."""
+    def layers(self, draw: Draw) -> tuple[list[Any], Array]:
+        """A chain of layers, and an input to it."""
         T, B, integers = draw(st.integers(1, 5)), draw(st.integers(1, 3)), draw(st.booleans())
         rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
         masked = draw(st.booleans())
@@ -104,7 +104,6 @@ class Models:
                 value = draw(st.sampled_from([0.0, -1.0]))
                 x[skip] = value
                 layers.append(self.L.Masking(value))
-        sequences = misaligned = False
         for k in reversed(range(draw(st.integers(0, 3)))):
             if draw(st.integers(0, 3)) == 0:
                 layers.append(self.stepwise(draw, masked=masked))
@@ -119,43 +118,38 @@ class Models:
             masked &= sequences
             if not sequences:
                 break
-        else:
-            sequences = True
         if draw(st.booleans()) or not layers:
             layers.append(self.dense(draw))
-        del misaligned
-        return layers, x, integers
+        return layers, x
 
-    def model(self, draw: st.DrawFn) -> tuple[Any, Array]:
+    def model(self, draw: Draw) -> tuple[Any, Array]:
         """A model with random weights, and an input to it."""
-        layers, x, integers = self.layers(draw)
+        layers, x = self.layers(draw)
         made = self.composed(draw, layers, self.L.Input(x.shape[1:] if draw(st.booleans()) else (None, *x.shape[2:])))
         made(x)
         rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
         made.set_weights([rng.normal(0, 0.6, w.shape).astype(w.dtype) for w in made.get_weights()])
         return made, x
 
-    def composed(self, draw: st.DrawFn, layers: list[Any], given: Any) -> Any:
-        """The layers as a model of any form."""
-        Sequential = self.keras.Sequential
-        form = draw(st.sampled_from(["sequential", "functional", "nested", "nested functional"]))
-        if form == "sequential":
-            return Sequential([given, *layers])
-        if form == "nested" and len(layers) > 1:
-            k = draw(st.integers(1, len(layers) - 1))
-            return Sequential([given, *layers[:k], Sequential(layers[k:])])
+    def composed(self, draw: Draw, layers: list[Any], given: Any) -> Any:
+        """The layers as a model of any form, some of them perhaps as one within it."""
+        inner = draw(st.sampled_from([None, None, "Sequential", "Functional"]))
+        functional = draw(st.booleans())
+        first = draw(st.integers(0, len(layers) - 1))
+        last = draw(st.integers(first + 1, len(layers)))
+        if inner == "Sequential" and (functional or first):
+            layers = [*layers[:first], self.keras.Sequential(layers[first:last]), *layers[last:]]
+        if not functional:
+            return self.keras.Sequential([given, *layers])
         y = given
-        if form == "nested functional" and len(layers) > 1:
-            k = draw(st.integers(1, len(layers) - 1))
-            for layer in layers[:k]:
+        for k, layer in enumerate(layers):
+            if inner == "Functional" and k == first:
+                z = start = self.L.Input(tuple(y.shape[1:]))
+                for one in layers[first:last]:
+                    z = one(z)
+                y = self.keras.Model(start, z)(y)
+            elif inner != "Functional" or not first < k < last:
                 y = layer(y)
-            inner = self.L.Input(tuple(y.shape[1:]))
-            z = inner
-            for layer in layers[k:]:
-                z = layer(z)
-            return self.keras.Model(given, self.keras.Model(inner, z)(y))
-        for layer in layers:
-            y = layer(y)
         return self.keras.Model(given, y)
 
     def saved(self, model: Any, folder: Path, ending: str) -> tuple[Path, Any]:
@@ -170,9 +164,10 @@ class Models:
 
 def check(model: Any, x: Array, path: Path, config: Any) -> None:
     """What is loaded from ``path`` computes what ``model`` does."""
-    theirs = np.asarray(model(x, training=False).detach() if hasattr(model(x), "detach") else model(x, training=False))
-    ours = load(path, config=config) if config is not None else load(path)
-    y, _ = ours(x.swapaxes(0, 1))
+    y = model(x, training=False)
+    theirs = y.detach().numpy() if hasattr(y, "detach") else np.asarray(y)
+    ours = load(path) if config is None else load(path, config=config)
+    y, _ = ours(x.swapaxes(0, 1) if x.ndim == 3 or x.dtype.kind == "i" else x)
     y = y.swapaxes(0, 1) if theirs.ndim == 3 else y
     assert y.shape == theirs.shape
     assert y.dtype == np.float32

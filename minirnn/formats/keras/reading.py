@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minirnn.backend import Array
+from minirnn.backend import Array, get_backend, get_dtype
 from minirnn.base import Layer
 from minirnn.formats.archive import Archive
 from minirnn.formats.files import LARGEST_FILE, ModelFileError, filled
@@ -50,6 +50,9 @@ def load(
     file, or not such a model; nothing in a file is executed.
     """
     path = Path(path)
+    chosen = get_backend(backend, dtype)
+    if dtype is not None:
+        get_dtype(chosen, dtype)  # refused before the file is read
     given = None if config is None else _given(config)
     try:
         with _opened(path) as contents:

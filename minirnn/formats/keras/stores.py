@@ -34,7 +34,13 @@ class ByPlace:
         self.root = root
 
     def find(self, needs: list[Need]) -> list[list[Dataset]]:
-        return [self._one(need) for need in needs]
+        found = [self._one(need) for need in needs]
+        used = {dataset.name for arrays in found for dataset in arrays}
+        for top in ("layers", OLD_ROOT):
+            for name in _arrays(self.root.get(top)):
+                if name not in used and "/seed_generator/" not in name:
+                    raise ValueError(f"every weight in the file must belong to a layer; {name:.120} does not")
+        return found
 
     def _one(self, need: Need) -> list[Dataset]:
         place = "/".join(part for part in (need.node.path, need.part, "vars") if part)
@@ -45,6 +51,15 @@ class ByPlace:
         if there != need.arrays:
             raise need.node.settings.fault(f"must have {need.arrays} weights at {place}; {there} are there")
         return [_dataset(self.root, f"{place}/{k}") for k in range(need.arrays)]
+
+
+def _arrays(node: Group | Dataset | None) -> Iterator[str]:
+    """The paths of all arrays in a group."""
+    if isinstance(node, Dataset):
+        yield node.name
+    elif node is not None:
+        for name in node:
+            yield from _arrays(node[name])
 
 
 class ByName:
@@ -128,8 +143,8 @@ def _dataset(root: Group, path: str) -> Dataset:
 
 
 def is_bfloat16(dataset: Dataset) -> bool:
-    """Whether numbers are stored as the upper half of a float32."""
-    return dataset.dtype == np.dtype("V2") and dataset.attrs.get("dtype") == "bfloat16"
+    """Whether numbers are stored as the upper half of a float32, for which HDF5 has no name but two bytes."""
+    return dataset.dtype == np.dtype("V2")
 
 
 def values(dataset: Dataset) -> Array:
