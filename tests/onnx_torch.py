@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 torch: Any = pytest.importorskip("torch")
+pytest.importorskip("onnx")
 nn: Any = torch.nn
 
 Array = NDArray[Any]

@@ -1,17 +1,16 @@
 """What torch exports to ONNX computes here what it computes in torch."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from onnx_torch import EXPORTS, Export, Packed, arrays, expected, exported, exported_anew, torch, with_lengths
 
-torch: Any = pytest.importorskip("torch")
-onnx: Any = pytest.importorskip("onnx")
-
-from onnx_torch import EXPORTS, Export, Packed, arrays, expected, exported, exported_anew, with_lengths
-
-from minirnn.formats.onnx import read
+import minirnn
+from minirnn import Layer
+from minirnn.formats.onnx import Graph, read
 
 Array = NDArray[Any]
 every_export = pytest.mark.parametrize("case", EXPORTS.values(), ids=EXPORTS.keys())
@@ -58,9 +57,31 @@ def test_older_operator_sets_are_read(opset: int) -> None:
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_packed_sequences_become_lengths(bidirectional: bool) -> None:  # noqa: FBT001 - pytest gives it by name
+def test_packed_sequences_become_lengths(bidirectional: bool) -> None:
     case = Export(lambda: Packed(torch.nn.LSTM(5, 6, bidirectional=bidirectional)), with_lengths)
     network, data = exported(case, 4, 3, dynamic=False)
     x, _ = with_lengths(4, 3)
     lengths = torch.tensor([4, 3, 1])  # sorted: else the exporter writes a sort
     assert_close(read(data)(*arrays((x, lengths))), expected(network, (x, lengths)))
+
+
+@every_export
+def test_the_layers_of_an_export_compute_the_same_with_time_first(case: Export) -> None:
+    network, data = exported(case, 4, 2)
+    layer = read(data).layers()
+    for T, B in ((4, 2), (1, 1), (9, 3)):
+        inputs = case.inputs(T, B)
+        x, *states = arrays(inputs)
+        state = None if not states else states[0] if len(states) == 1 else tuple(states)
+        y, final = layer(x.swapaxes(0, 1) if case.batch_first else x, state)
+        wanted, *ends = expected(network, inputs)
+        assert_close([y], [wanted.swapaxes(0, 1) if case.batch_first and wanted.ndim == 3 else wanted])
+        if ends:
+            assert_close(final if isinstance(final, tuple) else (final,), ends)
+
+
+@every_export
+def test_a_plain_load_gives_layers_unless_the_batch_is_first(case: Export, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(exported(case, 4, 2)[1])
+    assert isinstance(minirnn.load(path), Graph if case.batch_first else Layer)

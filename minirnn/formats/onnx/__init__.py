@@ -4,7 +4,8 @@
 chain of those.  Neither needs the package ``onnx``.
 """
 
+from minirnn.formats.onnx.chain import layers_of, load
 from minirnn.formats.onnx.graph import Graph, Port
 from minirnn.formats.onnx.reading import read
 
-__all__ = ["Graph", "Port", "read"]
+__all__ = ["Graph", "Port", "layers_of", "load", "read"]

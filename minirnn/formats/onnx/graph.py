@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from minirnn.backend import Array
+from minirnn.base import Layer
 from minirnn.formats.files import ModelFileError
 from minirnn.formats.onnx.tensors import short
 
@@ -151,7 +152,8 @@ class Graph:
     What it computes is what the standard says, in the dtypes of the file; only float16 and bfloat16 are computed in
     float32, and an output of float16 is rounded to it.
 
-    Made by ``read``.  ``nodes`` are all nodes in order and ``constants`` all values that no input reaches.
+    Made by ``read``.  ``nodes`` are all nodes in order, ``constants`` the values in use that no input reaches, ``where``
+    the file, for errors.
     """
 
     def __init__(
@@ -161,8 +163,10 @@ class Graph:
         nodes: tuple[Node, ...],
         constants: dict[str, Array],
         steps: tuple[Step, ...],
+        where: str,
     ) -> None:
         self.inputs, self.outputs, self.nodes, self.constants, self.steps = inputs, outputs, nodes, constants, steps
+        self.where = where
         self._weights = sum(a.nbytes for a in constants.values())
 
     def __repr__(self) -> str:
@@ -205,6 +209,15 @@ class Graph:
             taken.add(id(owner(array)))
             found[port.name] = array
         return found
+
+    def layers(self, *, backend: str = "auto", dtype: Any = None) -> Layer:
+        """The chain of minirnn's layers that computes the same, time first whatever the graph has first.
+
+        It can be trained, saved, streamed.  ModelFileError names the node for which there is no layer.
+        """
+        from minirnn.formats.onnx.chain import layers_of  # which stands on this module
+
+        return layers_of(self, either_first=True, backend=backend, dtype=dtype)
 
     def _admit(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         names = {port.name for port in self.inputs}

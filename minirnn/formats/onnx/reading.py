@@ -1,5 +1,6 @@
 """From a file to a ``Graph``: everything is checked before anything is run, and what no input reaches is computed."""
 
+import copy
 import os
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def read(source: Any, *, backend: str = "auto") -> Graph:
     else:
         where, data = str(source), _bytes(source)
     try:
-        return _graph(parse(data), backend)
+        return _graph(parse(data), backend, where)
     except ModelFileError as error:
         raise ModelFileError(f"{where}: {error}") from None
 
@@ -52,7 +53,7 @@ def _bytes(path: str | os.PathLike[str]) -> bytes:
         raise ModelFileError(f"{path} cannot be read: {error}") from None
 
 
-def _graph(model: Message, backend: str) -> Graph:
+def _graph(model: Message, backend: str, where: str) -> Graph:
     opset, graph = _opset(model), model.get("graph")
     if not graph:
         raise ModelFileError("an ONNX model must have a graph; there is none")
@@ -81,7 +82,7 @@ def _graph(model: Message, backend: str) -> Graph:
     if not outputs:
         raise ModelFileError("a graph must have outputs; there are none")
     steps, constants = _made_ready(nodes, constants, set(outputs))
-    return Graph(tuple(inputs.values()), tuple(outputs.values()), tuple(nodes), constants, steps)
+    return Graph(tuple(inputs.values()), tuple(outputs.values()), tuple(nodes), constants, steps, where)
 
 
 def _opset(model: Message) -> int:
@@ -181,6 +182,16 @@ def _value(attribute: Message) -> Any:
     except UnicodeDecodeError:
         raise ModelFileError(f"attribute {name} must be text in UTF-8; it is not") from None
     return value
+
+
+def placed(graph: Graph, backend: str) -> Graph:
+    """The graph with its recurrent nodes on another backend."""
+    steps = []
+    for step in graph.steps:
+        node = copy.copy(step.node)
+        node.backend = backend
+        steps.append(step._replace(node=node, run=OPERATORS[node.op].prepare(node)))
+    return Graph(graph.inputs, graph.outputs, graph.nodes, graph.constants, tuple(steps), graph.where)
 
 
 # ---------------------------------------------------------------------- what is done once
