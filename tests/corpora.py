@@ -3,10 +3,12 @@
 A format is one function: decorated, it is known, by its name and by the loader that its files are for.
 """
 
+import base64
 import json
 import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -131,3 +133,11 @@ def _halved(data: bytes) -> bytes:
             entry["dtype"], entry["data_offsets"] = "BF16", [offset // 2 for offset in entry["data_offsets"]]
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + np.frombuffer(data[8 + size :], "<u2")[1::2].tobytes()
+
+
+@corpus("keras")
+def keras_files() -> list[bytes]:
+    """Whole models that Keras 2 and 3 wrote: zips with HDF5 in them, and HDF5 alone."""
+    stored = json.loads(Path(__file__).with_name("keras_files.json").read_text(encoding="utf-8"))
+    whole = [zlib.decompress(base64.b64decode(one["file"])) for one in stored.values() if not one["config"]]
+    return [file for file in whole if len(file) < 2**16]

@@ -4,6 +4,7 @@ It says for each what became of it: a line of JSON with the outcome, the seconds
 peak of memory, and what the loader did that no loader of data may do.
 """
 
+import codecs
 import importlib
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from minirnn import Layer, ModelFileError
+from minirnn.formats import opening
 
 MEMORY = 8 * 2**30  # bytes of addresses that the process may have, so that a wild allocation fails by itself
 FORBIDDEN = (
@@ -91,6 +93,10 @@ def main(name: str) -> None:
     os.dup2(2, 1)  # what a loader prints is no answer
     module, _, function = name.partition(":")
     loader = getattr(importlib.import_module(module), function)
+    for encoding in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):  # which JSON may be in
+        codecs.lookup(encoding)
+    for room in opening.FORMATS.values():  # which a spoilt beginning may send for
+        importlib.import_module(room)
     watch, peak = Watch(), Peak()
     for path in json.loads(sys.stdin.readline()):
         load(loader, Path(path))

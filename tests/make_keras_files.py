@@ -53,7 +53,7 @@ def indices(n: int, *shape: int) -> Any:
 
 def keras_3() -> dict[str, Any]:
     import keras
-    from keras import layers as L
+    from keras import layers as L  # noqa: N812 - as Keras writes it
 
     floats = rng.normal(size=(3, 5, 2)).astype(np.float32)
     floats[:, 0] = floats[1, 2:4] = floats[2] = -1
@@ -120,4 +120,4 @@ if __name__ == "__main__":
     stored |= keras_2() if find_spec("tf_keras") else keras_3()
     FILE.write_text(json.dumps(stored, indent=0) + "\n")
     for name, one in stored.items():
-        print(f"{name}: {len(zlib.decompress(base64.b64decode(one['file']))):,} bytes")  # noqa: T201 - what a script says
+        print(f"{name}: {len(zlib.decompress(base64.b64decode(one['file']))):,} bytes")

@@ -126,13 +126,15 @@ def test_a_chain_trains_and_is_saved(tmp_path: Path) -> None:
         drawn = draw_chain(seed)
         layer = layer_of(drawn)
         x = feed_of(drawn, 4, 2, seed)["x"]
+        if "Variant" in layer.describe():
+            with pytest.raises(ValueError, match="cannot describe"):
+                minirnn.save(layer, tmp_path / "variant.safetensors")
+            continue
         minirnn.save(layer, tmp_path / "m.safetensors")
         again = minirnn.load(tmp_path / "m.safetensors")
         np.testing.assert_array_equal(layer(x)[0], again(x)[0])
-        if "Variant" in layer.describe():
-            continue
         y, _, backward = layer.forward(x)
-        backward(np.ones_like(y))
+        backward(np.random.default_rng(seed).normal(size=y.shape).astype(y.dtype))
         assert layer.grads.any() or not y.size
         trained += 1
     assert trained > 30

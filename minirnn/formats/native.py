@@ -12,13 +12,15 @@ from minirnn.backend import Array, get_backend, get_dtype
 from minirnn.base import Layer
 from minirnn.compose import Bidirectional, Sequential
 from minirnn.formats.files import ModelFileError, atomic_write, filled
-from minirnn.layers import Dropout, Embedding, Last, Linear
+from minirnn.layers import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
 from minirnn.lm import LanguageModel
 from minirnn.quantize import STORED, restored, stored, stored_as
 from minirnn.recurrent import GRU, LSTM, RNN
 from minirnn.text import Vocabulary
 
-KINDS: dict[str, type[Layer]] = {c.__name__: c for c in (RNN, GRU, LSTM, Linear, Embedding, Dropout, Last)}
+KINDS: dict[str, type[Layer]] = {
+    c.__name__: c for c in (RNN, GRU, LSTM, Linear, Embedding, Activation, Dropout, Masking, Reverse, Last)
+}
 DTYPES = {"F32": "float32", "F64": "float64"}
 ALL_DTYPES = DTYPES | {"F16": "float16", "I8": "int8"}  # of a quantised model too
 VERSION = 1

@@ -13,7 +13,7 @@ FORMATS = {  # the room that reads each
     "native": "minirnn.formats.native",
     "torch": "minirnn.formats.torch",
     "keras": "minirnn.formats.keras",
-    "onnx": "minirnn.formats.onnx.chain",
+    "onnx": "minirnn.formats.onnx",
 }
 ONNX_FIELDS = b"\x08\x12\x3a\x42"  # with one of which a ModelProto begins: there is no other sign
 

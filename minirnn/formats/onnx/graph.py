@@ -152,8 +152,8 @@ class Graph:
     What it computes is what the standard says, in the dtypes of the file; only float16 and bfloat16 are computed in
     float32, and an output of float16 is rounded to it.
 
-    Made by ``read``.  ``nodes`` are all nodes in order, ``constants`` the values in use that no input reaches, ``where``
-    the file, for errors.
+    Made by ``read``.  ``nodes`` are all nodes in order, ``constants`` the values in use that no input reaches,
+    ``where`` the file, for errors.
     """
 
     def __init__(
