@@ -166,7 +166,7 @@ class BlockedMatrix:
 
 def quantized(matrix: Array) -> tuple[Array, Array]:
     """int8 q and one scale a column, with q · scale the matrix to half a scale; a column of zeros has scale 0."""
-    scale = np.abs(matrix).max(axis=0, initial=0.0) / matrix.dtype.type(127)
+    scale = np.abs(matrix).max(axis=0) / matrix.dtype.type(127)
     q = np.round(np.divide(matrix, scale, out=np.zeros_like(matrix), where=scale > 0))
     return np.clip(q, -127, 127).astype(np.int8), scale
 
