@@ -408,9 +408,9 @@ def broken(kind: str, good: Path, tmp_path: Path) -> Path:
     [
         ("missing", "no model file at"),
         ("truncated", "not a whole safetensors file"),
-        ("empty", "not a whole safetensors file"),
-        ("a text", "not a whole safetensors file"),
-        ("foreign", "not of minirnn"),
+        ("empty", "must be a model file"),
+        ("a text", "must be a model file"),
+        ("foreign", "its modules"),
         ("layers only", "must hold a language model"),
         ("nan", "weight 1.0.U must be finite"),
     ],
