@@ -1,10 +1,11 @@
-"""The command line: ``minirnn train | generate | fill | evaluate | check | info``."""
+"""The command line: ``minirnn train | generate | fill | evaluate | convert | inspect | check | info``."""
 
 import click
 
 import minirnn
 from minirnn.commands.language import evaluate, fill, generate
 from minirnn.commands.machine import check, info
+from minirnn.commands.models import convert, inspect
 from minirnn.commands.shared import OneSentence
 from minirnn.commands.training import train_command
 
@@ -15,5 +16,5 @@ def main() -> None:
     """Recurrent networks whose every gradient is derived by hand."""
 
 
-for command in (train_command, generate, fill, evaluate, check, info):
+for command in (train_command, generate, fill, evaluate, convert, inspect, check, info):
     main.add_command(command)

@@ -176,7 +176,7 @@ def test_text_that_looks_like_markup_is_shown_as_it_is(tmp_path: Path) -> None:
 def test_a_model_replaces_neither_its_text_nor_what_is_no_file(text: Path, tmp_path: Path) -> None:
     result = invoke("train", text, *SMALL, "--steps", 1, "--out", text)
     assert result.exit_code == 2
-    assert "is among the FILES" in result.stderr
+    assert "must not be a file that is read" in result.stderr
     assert text.read_text(encoding="utf-8") == TEXT
     os.mkfifo(tmp_path / "pipe")
     for out, words in (("pipe", "a file that can be replaced"), ("n" * 300, "File name too long")):

@@ -1,6 +1,7 @@
 """What all commands share: a user's mistake ends in one sentence, and options that several have."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,3 +70,21 @@ def as_json_line(record: dict[str, Any]) -> str:
 def finite(record: dict[str, Any]) -> dict[str, Any]:
     """A record in which numbers that are not finite, which JSON does not have, have become None."""
     return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in record.items()}
+
+
+def check_writable(path: Path, files: tuple[Path, ...] = (), what: str = "--out") -> None:
+    """Find out before the work that the result could not be written, or would replace what it must not."""
+    real = Path(os.path.realpath(path))
+    if real.is_dir():
+        raise IsADirectoryError(f"{what} must be a file; {path} is a directory")
+    if real.exists() and not real.is_file():
+        raise OSError(f"{what} must be a file that can be replaced; {path} is not one")
+    if not real.parent.is_dir():
+        raise FileNotFoundError(f"{what} must be in a directory that exists; {real.parent} does not")
+    if any(file.exists() and real.exists() and file.samefile(real) for file in files):
+        raise ValueError(f"{what} must not be a file that is read; {path} is")
+    if not os.access(real.parent, os.W_OK):
+        raise PermissionError(f"{what} must be in a directory that can be written; {real.parent} cannot")
+    if not real.exists():  # a name the file system refuses, too long for example, is refused now
+        real.touch()
+        real.unlink()

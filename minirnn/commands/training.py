@@ -1,6 +1,5 @@
 """``minirnn train``: from text to a model file."""
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 
 import minirnn
 from minirnn.backend import BACKENDS
-from minirnn.commands.shared import OUT, as_json_line, one_sentence
+from minirnn.commands.shared import OUT, as_json_line, check_writable, one_sentence
 from minirnn.lm import CELLS, TASKS, LanguageModel
 from minirnn.optim import SGD, Adam, AdamW, NonFiniteGradientError, Optimizer, RMSProp
 from minirnn.schedules import constant, cosine
@@ -151,21 +150,3 @@ def make_optimizer(lm: LanguageModel, options: dict[str, Any], planned: int | No
     schedule = cosine(lr, planned, warmup=min(50, planned // 10)) if kind == "cosine" and planned else constant(lr)
     decay = {} if options["weight_decay"] is None else {"weight_decay": options["weight_decay"]}
     return OPTIMIZERS[name](lm.network, schedule, clip=options["clip"] or None, **decay)
-
-
-def check_writable(path: Path, files: tuple[Path, ...] = ()) -> None:
-    """Find out before the work that the result could not be written, or would replace what it must not."""
-    real = Path(os.path.realpath(path))
-    if real.is_dir():
-        raise IsADirectoryError(f"--out must be a file; {path} is a directory")
-    if real.exists() and not real.is_file():
-        raise OSError(f"--out must be a file that can be replaced; {path} is not one")
-    if not real.parent.is_dir():
-        raise FileNotFoundError(f"--out must be in a directory that exists; {real.parent} does not")
-    if any(file.exists() and real.exists() and file.samefile(real) for file in files):
-        raise ValueError(f"--out must not be a text to learn; {path} is among the FILES")
-    if not os.access(real.parent, os.W_OK):
-        raise PermissionError(f"--out must be in a directory that can be written; {real.parent} cannot")
-    if not real.exists():  # a name the file system refuses, too long for example, is refused now
-        real.touch()
-        real.unlink()

@@ -90,6 +90,12 @@ def read(path: str | os.PathLike[str], *, part: str | None = None) -> StateDict:
         return arrays
 
 
+def contents(path: str | os.PathLike[str], *, part: str | None = None) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of what ``read`` would return, by name, without reading it."""
+    with torch_read.opened(path, part) as source:
+        return {name: (tensor.shape, _word(tensor.dtype)) for name, tensor in source.tensors.items()}
+
+
 def from_state_dict(
     arrays: Mapping[str, Any],
     *,
@@ -176,6 +182,12 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str], *, names: S
     else:
         with atomic_write(path) as file:
             torch_write.write(arrays, file)
+
+
+def _word(dtype: str) -> str:
+    """NumPy's name of a dtype of safetensors, which has some that NumPy lacks."""
+    known = torch_read.DTYPES.get(dtype) if dtype != "BF16" else None
+    return np.dtype(known).name if known else {"BF16": "bfloat16"}.get(dtype, dtype)
 
 
 def _check(nonlinearity: str, modules: Sequence[str] | None) -> None:

@@ -30,6 +30,10 @@ def arrays_of(model: Layer | LanguageModel, names: Sequence[str] | None = None) 
         raise TypeError(f"expected a model made of layers or a LanguageModel; got {type(network).__name__}")
     parameters = network.bound
     network.check_whole("writing torch's names")
+    if parameters.quantized:
+        raise ValueError(
+            f"torch's modules have no place for weights quantised to {parameters.quantized}: write the original"
+        )
     if parameters.dtype.name not in STORAGES:
         raise ValueError(f"torch's modules have floating-point weights; got {parameters.dtype.name}")
     if names is None:

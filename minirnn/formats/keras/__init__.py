@@ -20,6 +20,6 @@ A layer that returns its state always does here, in ``state``, and one that was 
 frozen here; so are the biases, all 0, of one that has none.
 """
 
-from minirnn.formats.keras.reading import load
+from minirnn.formats.keras.reading import contents, load
 
-__all__ = ["load"]
+__all__ = ["contents", "load"]

@@ -18,7 +18,7 @@ from minirnn.formats.files import LARGEST_FILE, ModelFileError, filled
 from minirnn.formats.hdf5 import SIGNATURE, Dataset, File, Group
 from minirnn.formats.keras.graph import chain
 from minirnn.formats.keras.layers import Builder, Version, joined, needs
-from minirnn.formats.keras.stores import OLD_ROOT, ByName, ByPlace, Store
+from minirnn.formats.keras.stores import OLD_ROOT, ByName, ByPlace, Store, arrays_in, is_bfloat16
 
 LARGEST_CONFIG = 2**21  # bytes of JSON, which take about 20 times as many as objects
 WEIGHTS = "model.weights.h5"  # in a .keras file
@@ -69,6 +69,15 @@ def load(
         raise ModelFileError(f"{path} cannot be read: {error}") from None
     except ValueError as error:
         raise ModelFileError(f"{path}: {' '.join(str(error).split()):.600}") from None
+
+
+def contents(path: str | os.PathLike[str]) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of every array in a file of Keras, by its path there, without reading it."""
+    with _opened(Path(path)) as found:
+        return {
+            array.name.lstrip("/"): (array.shape, "bfloat16" if is_bfloat16(array) else array.dtype.name)
+            for array in arrays_in(found.root)
+        }
 
 
 def _network(model: Any, contents: Contents, path: Path, backend: str, dtype: Any) -> Layer:

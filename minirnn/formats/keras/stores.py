@@ -37,9 +37,9 @@ class ByPlace:
         found = [self._one(need) for need in needs]
         used = {dataset.name for arrays in found for dataset in arrays}
         for top in ("layers", OLD_ROOT):
-            for name in _arrays(self.root.get(top)):
-                if name not in used and "/seed_generator/" not in name:
-                    raise ValueError(f"every weight in the file must belong to a layer; {name:.120} does not")
+            for array in arrays_in(self.root.get(top)):
+                if array.name not in used and "/seed_generator/" not in array.name:
+                    raise ValueError(f"every weight in the file must belong to a layer; {array.name:.120} does not")
         return found
 
     def _one(self, need: Need) -> list[Dataset]:
@@ -53,13 +53,13 @@ class ByPlace:
         return [_dataset(self.root, f"{place}/{k}") for k in range(need.arrays)]
 
 
-def _arrays(node: Group | Dataset | None) -> Iterator[str]:
-    """The paths of all arrays in a group."""
+def arrays_in(node: Group | Dataset | None) -> Iterator[Dataset]:
+    """All arrays in a group."""
     if isinstance(node, Dataset):
-        yield node.name
+        yield node
     elif node is not None:
         for name in node:
-            yield from _arrays(node[name])
+            yield from arrays_in(node[name])
 
 
 class ByName:

@@ -1,0 +1,229 @@
+"""``minirnn convert`` and ``minirnn inspect``: any format in, any format out, the same numbers, and plain words."""
+
+import importlib
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from safetensors.numpy import save_file
+
+import minirnn
+from minirnn import GRU, LSTM, RNN, Embedding, Layer, Linear, Sequential
+from minirnn.cli import main
+from minirnn.commands.models import SAVERS, SUFFIXES
+from minirnn.formats import torch as torch_files
+from minirnn.lm import LanguageModel
+from minirnn.text import Text
+
+NEEDS = {"keras": "h5py", "onnx": "onnx"}  # what writing a format takes
+INDICES = np.random.default_rng(0).integers(0, 7, (5, 2))
+
+
+def invoke(*arguments: Any) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def refused(*arguments: Any) -> str:
+    """The one sentence with which a command ends."""
+    result = invoke(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.count("\n") == 1, result.stderr
+    return result.stderr
+
+
+def model() -> Layer:
+    return Sequential(Embedding(7, 5), LSTM(5, 6), GRU(6, 4, bidirectional=True), Linear(8, 3)).init(0)
+
+
+@pytest.fixture
+def native(tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    minirnn.save(model(), path)
+    return path
+
+
+def needed(form: str) -> None:
+    if form in NEEDS:
+        pytest.importorskip(NEEDS[form], reason=f"{NEEDS[form]} is not installed: pip install 'minirnn[{form}]'")
+
+
+@pytest.mark.parametrize(("suffix", "form"), SUFFIXES.items())
+def test_the_suffix_says_the_format_and_the_numbers_stay(native: Path, suffix: str, form: str) -> None:
+    needed(form)
+    there, back = native.with_name(f"there{suffix}"), native.with_name("back.safetensors")
+    result = invoke("convert", native, there)
+    assert result.exit_code == 0, result.stderr
+    first, second = result.stdout.splitlines()
+    assert first.startswith(f"{native}: native, Sequential(")
+    assert first.endswith(f" {minirnn.load(native).bound.count:,} parameters, float32")
+    assert second == f"{there}: {form}, {there.stat().st_size:,} bytes"
+    assert minirnn.formats.opening.format_of(there) == form
+    assert invoke("convert", there, back).exit_code == 0
+    wanted, _ = minirnn.load(native)(INDICES)
+    for path in (there, back):
+        np.testing.assert_allclose(minirnn.load(path)(INDICES)[0], wanted, rtol=0, atol=1e-6)
+
+
+def test_to_says_what_a_suffix_does_not(native: Path) -> None:
+    out = native.with_name("model.weights")
+    assert "OUT must end in .safetensors, .pt" in refused("convert", native, out)
+    assert "must end in .pt, .pth, .safetensors" in refused("convert", native, out, "--to", "torch")
+    assert not out.exists()
+    assert invoke("convert", native, out, "--to", "native").exit_code == 0
+    assert minirnn.load(out).describe() == model().describe()
+    out = native.with_name("torch.safetensors")
+    assert invoke("convert", native, out, "--to", "torch").exit_code == 0
+    assert sorted(torch_files.contents(out)) == sorted(torch_files.arrays_of(model()))
+
+
+def test_a_smaller_model_and_another_dtype(native: Path) -> None:
+    small, wide = native.with_name("small.safetensors"), native.with_name("wide.safetensors")
+    result = invoke("convert", native, small, "--quantize", "int8")
+    assert result.stdout.splitlines()[1].endswith(" bytes, weights int8")
+    assert minirnn.load(small).bound.quantized == "int8"
+    assert small.stat().st_size < native.stat().st_size
+    assert invoke("convert", native, wide, "--dtype", "float64").exit_code == 0
+    assert minirnn.load(wide).bound.dtype == np.float64
+    assert "quantised" in refused("convert", small, native.with_name("small.pt"))
+    assert "float32" in refused("convert", small, native.with_name("x.safetensors"), "--dtype", "float64")
+
+
+def test_what_a_file_does_not_say(tmp_path: Path) -> None:
+    state = torch_files.arrays_of(Sequential(Embedding(7, 5), RNN(5, 6, nonlinearity="relu"), Linear(6, 3)).init(0))
+    path, out = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    torch_files.save(Sequential(Embedding(7, 5), RNN(5, 6, nonlinearity="relu"), Linear(6, 3)).init(0), path)
+    assert invoke("convert", path, out, "--nonlinearity", "relu").exit_code == 0
+    assert minirnn.load(out)[1].nonlinearity == "relu"
+    assert invoke("convert", path, out, "--prefix", "1").exit_code == 0
+    assert type(minirnn.load(out)) is RNN
+    assert invoke("convert", path, out, "--module", "1", "--module", "2").exit_code == 0
+    assert len(minirnn.load(out)) == 2
+    named = tmp_path / "named.pt"
+    assert invoke("convert", path, named, "--name", "emb", "--name", "rnn", "--name", "fc").exit_code == 0
+    assert {name.split(".")[0] for name in torch_files.contents(named)} == {"emb", "rnn", "fc"}
+    assert len(torch_files.contents(named)) == len(state)
+    assert "--config is for files of keras; " in refused("convert", path, out, "--config", "x.json")
+    assert "--name is for files of torch; " in refused("convert", path, out, "--name", "emb")
+    assert "--lengths is for files of onnx; " in refused("convert", path, out, "--lengths")
+
+
+def test_a_graph_with_states(native: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'minirnn[onnx]'")
+    out = native.with_name("model.onnx")
+    assert invoke("convert", native, out, "--states", "--lengths").exit_code == 0
+    names = [value.name for value in onnx.load(out).graph.input]
+    assert names == ["x", "lengths", "1.h_0", "1.c_0", "2.h_0"]
+
+
+def test_a_vocabulary_is_kept_or_missed_aloud(tmp_path: Path) -> None:
+    lm = LanguageModel.build(Text.from_string("abcabc").vocab, hidden_size=4, embedding_size=3).init(0)
+    path = tmp_path / "lm.safetensors"
+    minirnn.save(lm, path)
+    assert invoke("convert", path, tmp_path / "small.safetensors", "--quantize", "f16").exit_code == 0
+    assert isinstance(minirnn.load(tmp_path / "small.safetensors"), LanguageModel)
+    result = invoke("convert", path, tmp_path / "lm.pt")
+    assert f"torch's format has no place for the vocabulary: keep {path} for it" in result.stderr
+
+
+def test_what_cannot_be_converted_is_refused_and_nothing_is_written(native: Path) -> None:
+    out, before = native.with_name("out.pt"), set(native.parent.iterdir())
+    assert "must not be a file that is read" in refused("convert", native, native)
+    assert "no model file at" in refused("convert", native.with_name("absent"), out)
+    assert "it is a directory" in refused("convert", native.parent, out)
+    assert "does not" in refused("convert", native, native.parent / "no" / "out.pt")
+    text = native.with_name("text.txt")
+    text.write_text("To be")
+    assert "must be a model file of minirnn, torch, Keras or ONNX" in refused("convert", text, out)
+    text.unlink()
+    minirnn.save(GRU(2, 3, trainable_state=True).init(0), text)
+    assert "trainable" in refused("convert", text, out)
+    text.unlink()
+    assert set(native.parent.iterdir()) == before
+
+
+# ---------------------------------------------------------------------- inspect
+
+
+def test_inspect_says_what_is_there(native: Path) -> None:
+    lines = invoke("inspect", native).stdout.splitlines()
+    assert lines[0] == f"{native}: native, a network, {native.stat().st_size:,} bytes"
+    assert "  (2): GRU(6, 4, bidirectional=True)" in lines
+    assert "  2.0.reverse.bn  (4,)     float32" in lines
+    assert lines[-1] == f"{minirnn.load(native).bound.count:,} parameters, float32"
+
+
+def torch_file(path: Path) -> None:
+    torch_files.save(model(), path)
+
+
+def small_file(path: Path) -> None:
+    minirnn.save(model().quantize("int8"), path)
+
+
+def saved_as(form: str) -> Callable[[Path], None]:
+    return lambda path: importlib.import_module(SAVERS[form]).save(model(), path)
+
+
+@pytest.mark.parametrize(
+    ("form", "suffix", "write"),
+    [
+        ("native", ".safetensors", saved_as("native")),
+        ("native", ".safetensors", small_file),
+        ("torch", ".safetensors", torch_file),
+        ("torch", ".pt", torch_file),
+        ("keras", ".keras", saved_as("keras")),
+        ("keras", ".h5", saved_as("keras")),
+        ("onnx", ".onnx", saved_as("onnx")),
+    ],
+)
+def test_inspect_of_every_format(form: str, suffix: str, write: Callable[[Path], None], tmp_path: Path) -> None:
+    needed(form)
+    path = tmp_path / f"model{suffix}"
+    write(path)
+    record = json.loads(invoke("inspect", path, "--json").stdout)
+    loaded = minirnn.load(path)
+    assert (record["file"], record["format"], record["bytes"]) == (str(path), form, path.stat().st_size)
+    assert (record["holds"], record["description"]) == ("layers", loaded.describe())
+    shapes = {weight["name"]: tuple(weight["shape"]) for weight in record["weights"]}
+    assert shapes == {name: w.shape for name, w in loaded.named_weights().items()}
+    assert record["parameters"] == loaded.bound.count
+    assert record["dtype"] == ("int8, float32" if write is small_file else "float32")
+
+
+def test_inspect_of_a_language_model(tmp_path: Path) -> None:
+    path = tmp_path / "lm.safetensors"
+    lm = LanguageModel.build(Text.from_string("abcabc").vocab, hidden_size=4, embedding_size=3).init(0)
+    minirnn.save(lm, path)
+    record = json.loads(invoke("inspect", path, "--json").stdout)
+    assert (record["holds"], record["task"], record["symbols"]) == ("language model", "next", 4)
+    assert "symbols: 4" in invoke("inspect", path).stdout.splitlines()
+
+
+def test_inspect_of_arrays_that_are_no_network(tmp_path: Path) -> None:
+    path = tmp_path / "conv.safetensors"
+    save_file({"conv.weight": np.zeros((2, 3, 3), "f4"), "conv.steps": np.zeros(1, "i8")}, path)
+    record = json.loads(invoke("inspect", path, "--json").stdout)
+    assert (record["holds"], record["parameters"], record["dtype"]) == ("arrays", 19, "int64, float32")
+    assert "'conv'" in record["why"]
+    assert "  conv.weight  (2, 3, 3)  float32" in invoke("inspect", path).stdout.splitlines()
+
+
+def test_inspect_of_numbers_that_numpy_lacks(tmp_path: Path) -> None:
+    header = json.dumps({"a": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    path = tmp_path / "half.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    assert "  a  (2,)  bfloat16" in invoke("inspect", path).stdout.splitlines()
+
+
+def test_inspect_of_a_file_that_is_none(tmp_path: Path) -> None:
+    assert "no model file at" in refused("inspect", tmp_path / "absent")
+    path = tmp_path / "text"
+    path.write_text("To be")
+    assert "must be a model file of minirnn, torch, Keras or ONNX" in refused("inspect", path)
+    path.write_bytes(b"PK\x03\x04 and no more")
+    assert "zip" in refused("inspect", path)
