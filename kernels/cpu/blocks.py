@@ -352,9 +352,6 @@ def make_parts(kind):
 PARTS = {kind: make_parts(kind) for kind in KINDS}
 
 
-PARTS = {kind: make_parts(kind) for kind in KINDS}
-
-
 class Matrix(NamedTuple):
     """A product with a matrix in blocks: sizes, and addresses."""
 

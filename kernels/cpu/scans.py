@@ -103,8 +103,26 @@ def single(x, D, W, h, H, U, N, joint, b, v, g, stride, u, rows, left, right, by
                 product(h, H, at(U, j), N, width, H, n, at(v, j - joint), 0, at(u, j - joint), H, rows, 0)
 
 
-def make_forward(cell, step, gates, apart):
-    """The forward kernel of a cell with so many gates; ``apart``: the last gate's product with U is kept apart."""
+def make_run(cell, step):
+    """A cell's ``step`` for its units from ``left`` up to ``right``, a vector at a time."""
+
+    @inline_as(f"step-{cell}")
+    def run(G, u, h, c, h1, c1, m, H, left, right):
+        width = lanes(G)
+        whole = left + (right - left) // width * width
+        for j in range(left, whole, width):
+            step(G, u, h, c, h1, c1, m, H, j, None)
+        if whole < right:
+            step(G, u, h, c, h1, c1, m, H, whole, right - whole)
+
+    return run
+
+
+def make_forward(cell, run, gates, apart):
+    """The forward kernel of a cell with so many gates, whose step is ``run``.
+
+    ``apart``: the last gate's product with U is kept apart.
+    """
 
     @kernel(f"forward-{cell}")
     def forward(like, told, part, parts, sync):
@@ -204,7 +222,7 @@ def make_forward(cell, step, gates, apart):
                     gr, hr, cr = at(g, r * stride), at(h, r * ldh), at(c, r * H)
                     h1r, c1r = at(h1, r * Y), at(c1, r * H)
                     if not ended(a.lengths, first + r, t):
-                        run(step, gr, at(u, r * H), hr, cr, h1r, c1r, at(m, r * H), H, left, right)
+                        run(gr, at(u, r * H), hr, cr, h1r, c1r, at(m, r * H), H, left, right)
                     else:
                         copy_row(at(hr, left), at(h1r, left), right - left)
                         if a.c:
@@ -216,20 +234,11 @@ def make_forward(cell, step, gates, apart):
             for r in range(first, first + rows):
                 copy_row(at(end, r * Y), at(numbers(a.last, like), r * H), H)
 
-    @inline_as(f"step-{cell}")
-    def run(step, G, u, h, c, h1, c1, m, H, left, right):
-        width = lanes(G)
-        whole = left + (right - left) // width * width
-        for j in range(left, whole, width):
-            step(G, u, h, c, h1, c1, m, H, j, None)
-        if whole < right:
-            step(G, u, h, c, h1, c1, m, H, whole, right - whole)
-
     return forward
 
 
 def make_backward(cell, unstep, gates, apart):
-    """The backward kernel of a cell; arguments as in ``make_forward``."""
+    """The backward kernel of a cell; but for the cell's ``unstep``, arguments are those of ``make_forward``."""
 
     @kernel(f"backward-{cell}")
     def backward(like, told, part, parts, sync):
@@ -341,7 +350,8 @@ STEPS = {
     "GRUCell": (steps.gru_step, steps.gru_unstep, 3, True),
     "LSTMCell": (steps.lstm_step, steps.lstm_unstep, 4, False),
 }
-FORWARD = {name: make_forward(name, step, gates, apart) for name, (step, _, gates, apart) in STEPS.items()}
+RUNS = {name: make_run(name, step) for name, (step, *_) in STEPS.items()}
+FORWARD = {name: make_forward(name, RUNS[name], gates, apart) for name, (*_, gates, apart) in STEPS.items()}
 BACKWARD = {name: make_backward(name, unstep, gates, apart) for name, (_, unstep, gates, apart) in STEPS.items()}
 
 

@@ -8,12 +8,12 @@ Threads share the columns of the products, meet, and share the units.
 """
 
 from minirnn.kernels.cpu.blocks import COLUMNS, KINDS, PARTS, half
-from minirnn.kernels.cpu.compiling import entry, inline_as, kernel
+from minirnn.kernels.cpu.compiling import entry, kernel
 from minirnn.kernels.cpu.passes import Link
 from minirnn.kernels.cpu.rows import add_row, begin, copy_row
-from minirnn.kernels.cpu.scans import STEPS
+from minirnn.kernels.cpu.scans import RUNS, STEPS
 from minirnn.kernels.cpu.team import barrier, lead
-from minirnn.kernels.cpu.vectors import address, at, bytes_at, get, integers, lanes, numbers, put, reader
+from minirnn.kernels.cpu.vectors import address, at, bytes_at, get, integers, numbers, put, reader
 
 read = reader(Link)
 FUNCTION, THREADS, X, INDICES, Y, H0, H1 = (
@@ -23,7 +23,8 @@ FUNCTION, THREADS, X, INDICES, Y, H0, H1 = (
 
 def make_recurrent(cell, kind):
     """The kernel of one layer in one direction."""
-    step, _, gates, apart = STEPS[cell]
+    *_, gates, apart = STEPS[cell]
+    run = RUNS[cell]
     times, pick = PARTS[kind]
 
     @kernel(f"stream-{cell}-{kind}")
@@ -54,18 +55,9 @@ def make_recurrent(cell, kind):
             if apart:
                 for k in range(0, joint, H):
                     add_row(at(q, k + left), at(g, k + left), right - left)
-            run(step, g, at(q, joint), at(h, r * H), cr, at(h1, r * H), cr, at(m, r * H), H, left, right)
+            run(g, at(q, joint), at(h, r * H), cr, at(h1, r * H), cr, at(m, r * H), H, left, right)
             if a.y:
                 copy_row(at(h1, r * H + left), at(y, r * H + left), right - left)
-
-    @inline_as(f"stream-step-{cell}-{kind}")
-    def run(step, G, u, h, c, h1, c1, m, H, left, right):
-        width = lanes(G)
-        whole = left + (right - left) // width * width
-        for j in range(left, whole, width):
-            step(G, u, h, c, h1, c1, m, H, j, None)
-        if whole < right:
-            step(G, u, h, c, h1, c1, m, H, whole, right - whole)
 
     return recurrent
 
