@@ -14,9 +14,9 @@ the input of activations", so the argument of every function is clipped, and not
 that of the LSTM's third function, its cell (github.com/microsoft/onnxruntime/issues/27224).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from numbers import Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -35,6 +35,12 @@ class _Variant:
     def config(self) -> dict[str, Any]:
         """The cell as JSON, by the names of its arguments."""
         return {name: value.config() if isinstance(value, Function) else value for name, value in self.__dict__.items()}
+
+    @classmethod
+    def of(cls, config: dict[str, Any]) -> Self:
+        """The cell of which ``config()`` gave this; TypeError or ValueError for what describes none."""
+        functions = {one.name for one in fields(cls) if one.type is Function}  # type: ignore[arg-type]  # cls is one of the three
+        return cls(**{name: Function(**value) if name in functions else value for name, value in config.items()})
 
     def __repr__(self) -> str:
         """The constructor's call, arguments at their defaults left out."""
@@ -232,6 +238,11 @@ class LSTMVariant(_Variant):
         o = self.gate(clipped(a["o"], self.clip))  # (5)
         h1 = o * self.output(clipped(c1, self.clip))  # (6)
         return (h1, c1), ()
+
+
+VARIANTS: dict[str, type[RNNVariant] | type[GRUVariant] | type[LSTMVariant]] = {
+    cell.__name__: cell for cell in (RNNVariant, GRUVariant, LSTMVariant)
+}
 
 
 def clipped(a: Array, clip: float | None) -> Array:

@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from mutations import unzipped, zipped
 
-from minirnn import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Last, Layer, Linear, Sequential, save
+from minirnn import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Last, Layer, Linear, Recurrent, Sequential, save
+from minirnn.activations import Function
 from minirnn.formats import torch as torch_files
 from minirnn.lm import LanguageModel
 from minirnn.text import UNKNOWN, Vocabulary
+from minirnn.variants import LSTMVariant
 
 
 class Format(NamedTuple):
@@ -69,6 +71,7 @@ def native() -> list[bytes]:
         ready(Sequential(Bidirectional(LSTM(3, 2), GRU(3, 2)), Last(), Linear(4, 2, bias=False)), "float64"),
         ready(Sequential(embedding, RNN(4, 4, nonlinearity="relu"), Linear(4, 5, tie=embedding))).freeze("1"),
         ready(GRU(3, 4, reset="before", bidirectional=True, trainable_state=True)),
+        ready(Recurrent(LSTMVariant(Function("hard_sigmoid"), clip=0.5, peepholes=True), 3, 4, 2, bidirectional=True)),
         LanguageModel.build(Vocabulary([UNKNOWN, "a", "天"]), hidden_size=3, embedding_size=2).init(1),
     ]
     return [written(save, model) for model in models]

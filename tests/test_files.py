@@ -15,6 +15,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from corpora import FORMATS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -40,8 +41,11 @@ from minirnn import (
     load,
     save,
 )
+from minirnn.activations import Function
+from minirnn.cells import LSTMCell
 from minirnn.lm import LanguageModel
 from minirnn.text import UNKNOWN, Vocabulary
+from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
 
 Array: TypeAlias = NDArray[Any]
 
@@ -64,6 +68,18 @@ MODELS: dict[str, Callable[[], Layer]] = {
     "masked": lambda: Sequential(Embedding(5, 3, mask=2), RNN(3, 2)),
     "nested": lambda: Sequential(Sequential(RNN(3, 2), Dropout(0.5)), Bidirectional(Sequential(Linear(2, 3)))),
     "no weights": lambda: Sequential(Dropout(0.5), Last()),
+}
+HARD = Function("hard_sigmoid", 1 / 6, 0.5)
+MODELS |= {
+    "another function": lambda: Recurrent(RNNVariant(Function("leaky_relu", 0.1)), 3, 2, 2, trainable_state=True),
+    "options of a GRU": lambda: Recurrent(GRUVariant(HARD, Function("softmax"), "before", 0.7), 3, 2),
+    "options of an LSTM": lambda: Sequential(
+        Embedding(5, 3),
+        Recurrent(LSTMVariant(HARD, Function("mish"), Function("elu"), 1 / 3, True, True), 3, 2, bidirectional=True),
+    ),
+    "other functions in reverse": lambda: Bidirectional(
+        Recurrent(LSTMVariant(peepholes=True), 3, 2), Recurrent(LSTMVariant(HARD), 3, 2), "sum"
+    ),
 }
 every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS.keys())
 
@@ -95,8 +111,9 @@ def assert_same(model: Layer, loaded: Any) -> None:
     for name, w in model.named_weights().items():
         assert weights[name].tobytes() == w.tobytes(), name
     x = an_input(model)
-    for one, other in ((loaded(x)[0], model(x)[0]), (loaded.forward(x)[0], model.forward(x)[0])):
-        assert one.tobytes() == other.tobytes()  # the second with dropout, whose masks come from the seed
+    assert loaded(x)[0].tobytes() == model(x)[0].tobytes()
+    if not model.bound.inference_only:  # with dropout, whose masks come from the seed
+        assert loaded.forward(x)[0].tobytes() == model.forward(x)[0].tobytes()
 
 
 def header_of(data: bytes) -> tuple[dict[str, Any], bytes]:
@@ -159,17 +176,33 @@ def test_a_model_comes_back_bit_for_bit(make: Callable[[], Layer], dtype: str, t
 
 
 @st.composite
+def variants(draw: st.DrawFn) -> RNNVariant | GRUVariant | LSTMVariant:
+    """Cells with every option."""
+    constant = st.floats(0.01, 2)
+    one = st.sampled_from(["tanh", "sigmoid", "softsign"]).map(Function) | st.builds(  # others make a state run away
+        Function, st.sampled_from(["hard_sigmoid", "scaled_tanh"]), constant, constant
+    )
+    f, g, h, clip = draw(one), draw(one), draw(one), draw(st.none() | st.floats(0.1, 3))
+    kind = draw(st.sampled_from(["rnn", "gru", "lstm"]))
+    if kind == "rnn":
+        return RNNVariant(f, clip)
+    if kind == "gru":
+        return GRUVariant(f, g, draw(st.sampled_from(["after", "before"])), clip)
+    return LSTMVariant(f, g, h, clip, draw(st.booleans()), draw(st.booleans()))
+
+
+@st.composite
 def networks(draw: st.DrawFn) -> Layer:
     """Small networks of every kind of layer."""
     size, dropout = st.integers(1, 3), draw(st.sampled_from([0.0, 0.5]))
-    kind, D, H, depth = draw(st.sampled_from([RNN, GRU, LSTM])), draw(size), draw(size), draw(size)
+    kind, D, H, depth = draw(st.sampled_from([RNN, GRU, LSTM, None])), draw(size), draw(size), draw(size)
     options: dict[str, Any] = {"dropout": dropout, "trainable_state": draw(st.booleans())}
     options["bidirectional"] = draw(st.booleans())
     if kind is RNN:
         options["nonlinearity"] = draw(st.sampled_from(["tanh", "relu"]))
     if kind is GRU:
         options["reset"] = draw(st.sampled_from(["after", "before"]))
-    recurrent: Layer = kind(D, H, depth, **options)
+    recurrent: Layer = kind(D, H, depth, **options) if kind else Recurrent(draw(variants()), D, H, depth, **options)
     middle = Bidirectional(recurrent) if draw(st.booleans()) else recurrent
     layers: list[Layer] = [Embedding(draw(size), D)] if draw(st.booleans()) else []
     layers.append(middle)
@@ -226,6 +259,28 @@ def test_a_loaded_model_can_be_trained_and_saved_again(tmp_path: Path) -> None:
     assert loaded.grads.any()
 
 
+def test_a_quantised_model_with_options_comes_back(tmp_path: Path) -> None:
+    for make in (MODELS[name] for name in ("options of a GRU", "options of an LSTM", "other functions in reverse")):
+        for kind in ("int8", "f16"):
+            model = ready(make()).quantize(kind)
+            save(model, tmp_path / "m.safetensors")
+            loaded, x = load(tmp_path / "m.safetensors"), an_input(model)
+            assert loaded.describe() == model.describe()
+            assert loaded.bound.quantized == kind
+            assert loaded(x)[0].tobytes() == model(x)[0].tobytes()
+
+
+def test_what_keras_trained_is_saved_like_any_other_model(tmp_path: Path) -> None:
+    described = ""
+    for k, data in enumerate(FORMATS["keras"].files()):
+        (tmp_path / "keras").write_bytes(data)
+        model = load(tmp_path / "keras")
+        save(model, tmp_path / f"{k}.safetensors")
+        assert_same(model, load(tmp_path / f"{k}.safetensors"))
+        described += model.describe()
+    assert all(word in described for word in ("LSTMVariant(", "mask=0", "merge="))
+
+
 def test_weights_are_converted_when_another_dtype_is_asked_for(tmp_path: Path) -> None:
     model = ready(MODELS["sequential"](), "float64")
     save(model, tmp_path / "m.safetensors")
@@ -272,6 +327,10 @@ class OwnLinear(Linear):
     """A layer of one's own."""
 
 
+class OwnVariant(RNNVariant):
+    """A cell with options of one's own."""
+
+
 def impostor() -> Layer:
     """A layer of one's own under a known name."""
     return type("GRU", (GRU,), {})(2, 2)  # type: ignore[no-any-return]
@@ -280,7 +339,21 @@ def impostor() -> Layer:
 @pytest.mark.parametrize(
     ("make", "dtype", "words"),
     [
-        (lambda: Recurrent(Leaky, 2, 2), "float32", "cannot describe Recurrent"),
+        (
+            lambda: Recurrent(Leaky, 2, 2),
+            "float32",
+            r"cannot describe Recurrent\(Leaky, 2, 2\): its cell is not one of",
+        ),
+        (
+            lambda: Recurrent(LSTMCell, 2, 2),
+            "float32",
+            "RNNVariant, GRUVariant, LSTMVariant, and not in an RNN, GRU or",
+        ),
+        (
+            lambda: Recurrent(OwnVariant(), 2, 2),
+            "float32",
+            r"cannot describe Recurrent\(OwnVariant\(\), 2, 2\): its cell",
+        ),
         (lambda: Sequential(GRU(2, 2), OwnLinear(2, 2)), "float32", r"cannot describe OwnLinear\(2, 2\)"),
         (lambda: Sequential(impostor()), "float32", r"cannot describe GRU\(2, 2\)"),
         (lambda: Linear(2, 2), "complex128", "float32 or float64 weights; got complex128"),
@@ -587,6 +660,50 @@ def test_an_absurd_description_is_refused_at_once_and_allocates_nothing(
         tracemalloc.stop()
     assert peak < 10_000_000
     assert time.perf_counter() - began < 2
+
+
+NO_CELLS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
+    "null": ((), None, "TypeError"),
+    "a name": ((), "LSTMVariant", "ValueError"),
+    "of an unknown kind": (("kind",), "LSTMCell", "a cell's kind must be one of RNNVariant"),
+    "of a kind that is a list": (("kind",), ["LSTMVariant"], "TypeError"),
+    "of a kind with other options": (("kind",), "GRUVariant", "unexpected keyword argument 'output'"),
+    "with an option too many": (("step",), "__import__", "unexpected keyword argument 'step'"),
+    "of an unknown function": (("gate", "name"), "__import__", "a function's name must be one of"),
+    "of a function that is a name": (("gate",), "tanh", "must be a mapping"),
+    "of a function that is null": (("output",), None, "must be a mapping"),
+    "of a function without a name": (("gate",), {"alpha": 1.0}, "missing 1 required positional argument: 'name'"),
+    "of a function named by a list": (("gate", "name"), ["elu"], "a function's name must be one of"),
+    "of a function with a constant of another": (("gate",), {"name": "tanh", "alpha": 1.0}, "tanh has no alpha"),
+    "of a function with an infinite constant": (("gate", "alpha"), float("inf"), "alpha must be a finite number"),
+    "of a function with a constant of 4300 digits": (("gate", "alpha"), 9 * 10**4299, "OverflowError"),
+    "of a function with a text for a constant": (("gate", "alpha"), "1", "alpha must be a finite number"),
+    "of a function with an option": (("gate", "gamma"), 1.0, "unexpected keyword argument 'gamma'"),
+    "clipped at 0": (("clip",), 0.0, "clip must be a number above 0"),
+    "clipped at NaN": (("clip",), float("nan"), "clip must be a number above 0"),
+    "clipped at true": (("clip",), True, "clip must be a number above 0"),
+    "clipped at a number of 4300 digits": (("clip",), 9 * 10**4299, "OverflowError"),
+    "coupled by a number": (("coupled",), 1, "coupled must be True or False; got 1"),
+    "with peepholes by a text": (("peepholes",), "", "peepholes must be True or False; got ''"),
+    "with peepholes that are not stored": (("peepholes",), True, "weight 0.p_f must have shape (4,); it is missing"),
+    "without a gate that is stored": (("coupled",), True, "weight 0.U must have shape (4, 12); it has (4, 16)"),
+}
+
+
+@pytest.mark.parametrize(("path", "value", "words"), NO_CELLS.values(), ids=NO_CELLS.keys())
+def test_a_cell_that_describes_none_is_refused(path: tuple[Any, ...], value: Any, words: str, tmp_path: Path) -> None:
+    elu = Function("elu")
+    save(ready(Recurrent(LSTMVariant(elu, elu, elu, 1.0), 3, 4)), tmp_path / "m.safetensors")
+    data = doctored((tmp_path / "m.safetensors").read_bytes(), at("network", "cell", *path, to=value))
+    assert words in refusal(tmp_path / "m.safetensors", data)
+
+
+def test_a_cell_that_is_missing_or_in_a_layer_that_takes_none_is_refused(whole: bytes, tmp_path: Path) -> None:
+    without = {"kind": "Recurrent", "input_size": 3, "hidden_size": 4}
+    assert "KeyError: 'cell'" in refusal(tmp_path / "m.safetensors", doctored(whole, network(without)))
+    within = GRU_3_4 | {"cell": RNNVariant().config() | {"kind": "RNNVariant"}}
+    words = refusal(tmp_path / "m.safetensors", doctored(whole, network(within)))
+    assert "unexpected keyword argument 'cell'" in words
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

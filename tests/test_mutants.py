@@ -38,7 +38,7 @@ EVIDENCE = [
 FIRST = {
     "cells.py": ["cells", "oracle"],
     "activations.py": ["activations"],
-    "variants.py": ["variants"],
+    "variants.py": ["variants", "files"],
     "protocol.py": ["variants"],
     "masks.py": ["masks"],
     "layers.py": ["layers", "masks", "gradients"],
@@ -172,6 +172,9 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "load: shapes not compared": ("formats/native.py", (("if name not in expected or expected[name][0] != shapes.get(name):", "if (name in expected) != (name in shapes):"),)),
     "save: not atomic": ("formats/files.py", (('temporary = path.with_name(f".{secrets.token_hex(8)}.part")', "temporary = path"),)),
     "save: frozen forgotten": ("formats/native.py", (('"frozen": sorted(parameters.frozen)', '"frozen": []'),)),
+    "save: a cell's options forgotten": ("formats/native.py", (('return {"kind": kind, **cell.config()}', 'return {"kind": kind}'),)),
+    "load: any class for a cell": ("formats/native.py", (("    if kind not in VARIANTS:\n", "    if False:\n"),)),
+    "load: a cell's functions not looked up": ("variants.py", (("Function(**value) if name in functions else value", "value"),)),
     "cli: errors exit with 1": ("commands/shared.py", (('            say((f"minirnn: {error}", "bold red"))\n            sys.exit(2)', '            say((f"minirnn: {error}", "bold red"))\n            sys.exit(1)'),)),
     "cli: clip ignored": ("commands/training.py", (('clip=options["clip"] or None', "clip=None"),)),
     "cli: sampling ignored": ("commands/training.py", (("sampling=sampling,", 'sampling="random",'),)),

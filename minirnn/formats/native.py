@@ -15,11 +15,13 @@ from minirnn.formats.files import ModelFileError, atomic_write, filled
 from minirnn.layers import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
 from minirnn.lm import LanguageModel
 from minirnn.quantize import STORED, restored, stored, stored_as
-from minirnn.recurrent import GRU, LSTM, RNN
+from minirnn.recurrent import GRU, LSTM, RNN, Recurrent
 from minirnn.text import Vocabulary
+from minirnn.variants import VARIANTS
+from minirnn.weighted import brief
 
 KINDS: dict[str, type[Layer]] = {
-    c.__name__: c for c in (RNN, GRU, LSTM, Linear, Embedding, Activation, Dropout, Masking, Reverse, Last)
+    c.__name__: c for c in (RNN, GRU, LSTM, Recurrent, Linear, Embedding, Activation, Dropout, Masking, Reverse, Last)
 }
 DTYPES = {"F32": "float32", "F64": "float64"}
 ALL_DTYPES = DTYPES | {"F16": "float16", "I8": "int8"}  # of a quantised model too
@@ -104,11 +106,24 @@ def describe(layer: Layer) -> dict[str, Any]:
     if type(layer) is Bidirectional:
         return {"kind": kind, "merge": layer.merge} | {name: describe(c) for name, c in layer.children().items()}
     if KINDS.get(kind) is not type(layer):
-        raise ValueError(f"a model file cannot describe {layer.describe()}: its kind is not one of minirnn's own")
+        raise ValueError(f"a model file cannot describe {brief(layer)}: its kind is not one of minirnn's own")
     config = layer.config()
     if config.get("tie") is not None:
         config["tie"] = config["tie"].prefix
+    if "cell" in config:
+        config["cell"] = _described(layer, config["cell"])
     return {"kind": kind, **config}
+
+
+def _described(layer: Layer, cell: Any) -> dict[str, Any]:
+    """A cell with options as JSON."""
+    kind = type(cell).__name__
+    if VARIANTS.get(kind) is not type(cell):
+        raise ValueError(
+            f"a model file cannot describe {brief(layer)}: its cell is not one of {', '.join(VARIANTS)}, "
+            "and not in an RNN, GRU or LSTM"
+        )
+    return {"kind": kind, **cell.config()}
 
 
 def _metadata(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
@@ -144,7 +159,7 @@ def _build(path: Path, about: dict[str, Any], weights: int) -> tuple[Layer, Voca
         vocab = Vocabulary(about["vocabulary"])
         LanguageModel(network, vocab, about["task"])  # for its checks
         return network, vocab
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         words = " ".join(f"{type(error).__name__}: {error}".split())
         raise ModelFileError(f"{path}: the description of the network is not valid: {words:.300}") from None
 
@@ -178,8 +193,19 @@ def _layer(about: Any, prefix: str, built: dict[str, Layer], budget: list[int]) 
         if arguments["tie"] not in built:
             raise ValueError(f"tie {arguments['tie']!r:.30} names no layer before it")
         arguments["tie"] = built[arguments["tie"]]
+    if kind == "Recurrent":
+        arguments["cell"] = _cell(arguments["cell"])
     layer = built[prefix] = KINDS[kind](**arguments)
     return layer
+
+
+def _cell(about: Any) -> Any:
+    """Build a cell with options."""
+    arguments = dict(about)
+    kind = arguments.pop("kind")
+    if kind not in VARIANTS:
+        raise ValueError(f"a cell's kind must be one of {', '.join(VARIANTS)}; got {kind!r:.40}")
+    return VARIANTS[kind].of(arguments)
 
 
 def _quantized(path: Path, network: Layer, values: Callable[[str], Array], kind: str, backend: str, dtype: Any) -> None:
