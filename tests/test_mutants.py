@@ -55,7 +55,12 @@ FIRST = {
     "text.py": ["text"],
     "lm.py": ["lm"],
     "train.py": ["train"],
+    "stream.py": ["stream"],
+    "chain.py": ["stream"],
+    "quantize.py": ["quantize"],
+    "blocked.py": ["quantize"],
     "commands/machine.py": ["cli"],
+    "commands/models.py": ["convert"],
     "commands/shared.py": ["cli"],
     "commands/training.py": ["cli"],
     "formats/files.py": ["files"],
@@ -201,6 +206,26 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "kernel adam: not scaled": ("kernels/cpu/updates.py", (("gradient = load(g, j, None) * scale +", "gradient = load(g, j, None) +"),)),
     "kernel sgd: uphill": ("kernels/cpu/updates.py", (("rate = rate * (clip / norm)", "rate = -rate * (clip / norm)"),)),
     "kernel threads: nobody waits at a barrier": ("kernels/cpu/team.py", (("while look(arrivals) < target:", "while look(arrivals) < 0:"),)),
+    "kernel stream: one state for all rows": ("kernels/cpu/streams.py", (("run(g, at(q, joint), at(h, r * H), cr,", "run(g, at(q, joint), at(h, 0), cr,"),)),
+    "kernel stream: the gates' part of U forgotten": ("kernels/cpu/streams.py", (("add_row(at(q, k + left), at(g, k + left), right - left)", "add_row(at(q, k + left), at(g, k + left), 0)"),)),
+    "kernel stream: states do not change places": ("kernels/cpu/streams.py", (("links[k, H0], links[k, H1] = links[k, H1], links[k, H0]", "links[k, H0], links[k, H1] = links[k, H0], links[k, H1]"),)),
+    "kernel blocks: a row's factor forgotten": ("kernels/cpu/blocks.py", (("builder.fmul(each, factor)", "builder.fmul(each, splat(builder, ir.Constant(vec.element, 1.0), vec))"),)),
+    "kernel blocks: only the first block's columns": ("kernels/cpu/blocks.py", (("place, n = b + p * apart, p * COLUMNS", "place, n = b + first * apart, p * COLUMNS"),)),
+    "kernel blocks: infinity taken for a number": ("kernels/cpu/blocks.py", (("return most / limit + total(check)", "return most / limit"),)),
+    # ------------------------------------------------------------ streams, and weights in fewer bits
+    "stream: a fork begins anew": ("stream.py", (("        other.state = self.state\n", ""),)),
+    "stream: the model itself for a snapshot": ("stream.py", (("None if self.chain.whole else model.to()", "None if self.chain.whole else model"),)),
+    "stream: the state before for the one after": ("stream.py", (("            self._turn ^= 1\n", ""),)),
+    "stream: many streams' states not given back": ("stream.py", (("places[k][i][...] = place[start:stop]", "_ = place[start:stop]"),)),
+    "stream: output of whatever shape": ("stream.py", (("and out.shape == self._out_shape and", "and"),)),
+    "stream: a GRU's second bias forgotten": ("chain.py", (('v[-H:] = weights["bn"]', "v[-H:] = 0"),)),
+    "quantize: a row's scale for an embedding's column": ("quantize.py", (('turned=spec.role == "embedding",\n                product=product_of(old.backend)', 'turned=False,\n                product=product_of(old.backend)'),)),
+    "quantize: not finite is finite": ("quantize.py", (("if not np.isfinite(values).all():", "if False:"),)),
+    "quantize: rounded down": ("blocked.py", (("np.round(np.divide", "np.floor(np.divide"),)),
+    "quantize: one line for its neighbour": ("blocked.py", (("self.blocks[:, index // 2, :, index % 2]", "self.blocks[:, index // 2, :, 1 - index % 2]"),)),
+    "quantize: transposed without its scales": ("blocked.py", (("(scale[:, None] if self.turned else scale)", "(1 if self.turned else scale)"),)),
+    "convert: written in the file's own format": ("commands/models.py", (("import_module(SAVERS[to]).save(model", "import_module(SAVERS[format_of(source)]).save(model"),)),
+    "inspect: a quantised weight's dtype": ("commands/models.py", (('{"int8": "int8", "f16": "float16"}.get(kind) or', ""),)),
     # ------------------------------------------------------------ the backends of a GPU, and their kernels
     "device: dU from the state after the step": ("cudapass.py", (("self.y[earlier].reshape", "self.y[later].reshape"),)),
     "device: what the product sends back lost": ("cudapass.py", (("back=back,", "back=None,"),)),
@@ -233,7 +258,11 @@ CELL = {
     "sgd": "a_training_step",
     "threads": "layers_give_the_same_bits",
     "single": "step_by_step",
+    "stream": "whole_sequence_says and (gru or lstm)",
+    "blocks": "whole_sequence_says and lstm or not_finite",
 }
+# where, if not in the conformance of backends
+ELSEWHERE = {"threads": "threads_and_memory", "single": "threads_and_memory", "stream": "stream", "blocks": "stream"}
 
 
 def run_evidence(
@@ -277,7 +306,7 @@ def test_the_evidence_passes_on_an_unchanged_copy_and_tests_that_copy(tmp_path: 
         cwd=tmp_path,
     )
     assert Path(where.stdout.strip()) == copied / "__init__.py"
-    done = run_evidence(tmp_path, [*EVIDENCE, "cli", "files"])
+    done = run_evidence(tmp_path, [*EVIDENCE, "stream", "quantize", "cli", "files", "convert"])
     assert done.returncode == 0, done.stdout[-3000:]
 
 
@@ -288,6 +317,7 @@ SOME = {
     "kernel: rows go on past their lengths",
     "kernel: the last of k dropped",
     "kernel cross entropy: gradient of the sum",
+    "kernel stream: one state for all rows",
 }
 PLANTED = [
     name
@@ -309,8 +339,7 @@ def test_a_planted_fault_is_caught(name: str, tmp_path: Path) -> None:
         done = run_evidence(tmp_path, ["device"])
     elif file.startswith("kernels/"):
         what = name.removeprefix("kernel ").split(":")[0]
-        evidence = "threads_and_memory" if what in ("threads", "single") else "conformance"
-        done = run_evidence(tmp_path, [evidence], "numba", CELL.get(what, CELL["tanh"]))
+        done = run_evidence(tmp_path, [ELSEWHERE.get(what, "conformance")], "numba", CELL.get(what, CELL["tanh"]))
     else:
         first = FIRST.get(file, [])
         done = run_evidence(tmp_path, [*first, *(name for name in EVIDENCE if name not in first)])

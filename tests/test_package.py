@@ -2,9 +2,11 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 import minirnn
+import minirnn.formats.torch
 
 ROOT = Path(__file__).resolve().parent.parent
 LAZY = ("numba", "cupy", "click", "rich", "safetensors", "hypothesis", "matplotlib", "torch")
@@ -77,6 +80,23 @@ def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
     exec("\n".join(blocks(ROOT / "docs/guide.md", "python")), {})  # noqa: S102 - our own guide
     assert (tmp_path / "fox.safetensors").is_file()
+
+
+def test_the_way_to_a_container_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, *rest = blocks(ROOT / "docs/deploy.md", "python")
+    names: dict[str, Any] = {}
+    if find_spec("torch"):
+        exec(first, names)  # noqa: S102 - our own text
+    else:  # the same file, of other weights
+        tagger = minirnn.Sequential(minirnn.Embedding(1000, 64), minirnn.LSTM(64, 256), minirnn.Linear(256, 20)).init(0)
+        minirnn.formats.torch.save(tagger, "tagger.pt", names=("embedding", "lstm", "fc"))
+        names |= {"sentence": np.arange(12), "wanted": tagger(np.arange(12)[:, None])[0].swapaxes(0, 1)}
+    exec("\n".join(rest), names)  # noqa: S102
+    for line in "".join(blocks(ROOT / "docs/deploy.md", "sh")).splitlines():
+        if line.startswith("minirnn "):
+            python("import sys; from minirnn.cli import main; main(sys.argv[1:])", *shlex.split(line)[1:])
+    assert minirnn.load("tagger.safetensors").bound.count == minirnn.load("small.safetensors").bound.count
 
 
 @pytest.mark.parametrize("path", sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]), ids=lambda p: p.name)
