@@ -114,7 +114,7 @@ def test_readme_commands_exist() -> None:
 
     text = "\n".join(blocks(ROOT / "README.md", "sh"))
     words = re.findall(r"minirnn (\w+)((?: +(?:\"[^\"]*\"|[^&\s]+))*)", text)
-    assert {command for command, _ in words} == {"train", "generate", "fill", "check"}
+    assert {command for command, _ in words} == {"train", "generate", "fill", "check", "inspect", "convert"}
     for command, arguments in words:
         known = CliRunner().invoke(main, [command, "--help"]).output
         for option in re.findall(r"--[\w-]+", arguments):
