@@ -944,6 +944,37 @@ def test_narrower_vectors_give_the_same_results(width: int, registers: int, envi
     assert found[2] <= 200  # eps
 
 
+STREAMS = """
+import json
+import numpy as np
+from minirnn import LSTM, Linear, Sequential
+from minirnn.kernels.cpu import vectors
+
+errors = {}
+plain = Sequential(LSTM(17, 41), Linear(41, 5)).init(0, backend="numpy")
+for kind in ("full", "f16", "int8"):
+    wanted = plain if kind == "full" else plain.quantize(kind)
+    model, rng, worst = wanted.to(backend="numba"), np.random.default_rng(0), 0.0
+    for B in (1, 2, 3, 7):
+        stream, x = model.stream(B), rng.normal(size=(6, B, 17)).astype("float32")
+        y, _ = wanted(x)
+        worst = max(worst, *(float(np.abs(stream(x_t) - y_t).max()) for x_t, y_t in zip(x, y)))
+        if kind != "full":
+            worst = max(worst, float(np.abs(model(x)[0] - y).max()))
+    errors[kind] = worst
+print(json.dumps([vectors.VECTOR_BYTES, errors]))
+"""
+
+
+@pytest.mark.parametrize(("width", "registers", "environment"), WIDTHS, ids=[f"{w[0]} bytes" for w in WIDTHS])
+def test_narrower_vectors_give_the_same_streams(width: int, registers: int, environment: dict[str, str]) -> None:
+    found, errors = python(STREAMS, **environment)
+    assert found == width
+    assert errors["full"] < 1e-6
+    assert errors["f16"] < 1e-6
+    assert errors["int8"] < 1e-4  # rows are int16 there
+
+
 NEON = """
 import json, sys
 import llvmlite.binding as llvm

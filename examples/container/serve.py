@@ -24,7 +24,9 @@ def answer(model: Any, asked: Any) -> dict[str, Any]:
     if not isinstance(asked, dict):
         raise ValueError("a request must be a JSON object")
     if isinstance(model, minirnn.LanguageModel):
-        prefix, length, temperature = (asked.get(*one) for one in (("prefix", ""), ("length", 80), ("temperature", 0.7)))
+        prefix, length, temperature = (
+            asked.get(*one) for one in (("prefix", ""), ("length", 80), ("temperature", 0.7))
+        )
         if not isinstance(prefix, str) or type(length) is not int or not 0 < length <= LONGEST:
             raise ValueError(f'a request must be {{"prefix": text, "length": from 1 to {LONGEST}}}')
         if not isinstance(temperature, (int, float)):
