@@ -138,9 +138,20 @@ def _halved(data: bytes) -> bytes:
     return struct.pack("<Q", len(text)) + text + np.frombuffer(data[8 + size :], "<u2")[1::2].tobytes()
 
 
+def stored(name: str) -> list[dict[str, Any]]:
+    """What stands in a file beside this one, with the ``file`` of each unpacked."""
+    found = json.loads(Path(__file__).with_name(name).read_text(encoding="utf-8")).values()
+    return [one | {"file": zlib.decompress(base64.b64decode(one["file"]))} for one in found]
+
+
 @corpus("keras")
 def keras_files() -> list[bytes]:
     """Whole models that Keras 2 and 3 wrote: zips with HDF5 in them, and HDF5 alone."""
-    stored = json.loads(Path(__file__).with_name("keras_files.json").read_text(encoding="utf-8"))
-    whole = [zlib.decompress(base64.b64decode(one["file"])) for one in stored.values() if not one["config"]]
+    whole = [one["file"] for one in stored("keras_files.json") if not one["config"]]
     return [file for file in whole if len(file) < 2**16]
+
+
+@corpus("onnx")
+def onnx_files() -> list[bytes]:
+    """Graphs of every operator, recurrent nodes, chains of layers, what torch and minirnn write."""
+    return [one["file"] for one in stored("onnx_files.json")]

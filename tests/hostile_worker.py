@@ -7,6 +7,7 @@ peak of memory, and what the loader did that no loader of data may do.
 import codecs
 import importlib
 import json
+import math
 import os
 import sys
 import time
@@ -18,6 +19,7 @@ import numpy as np
 
 from minirnn import Layer, ModelFileError
 from minirnn.formats import opening
+from minirnn.formats.onnx import Graph
 
 MEMORY = 8 * 2**30  # bytes of addresses that the process may have, so that a wild allocation fails by itself
 FORBIDDEN = (
@@ -27,6 +29,7 @@ FORBIDDEN = (
     "os.putenv", "os.kill", "shutil.", "tempfile.", "import",
 )  # fmt: skip
 LONGEST_MESSAGE = 2000
+LARGEST_INPUT = 2**16  # numbers
 
 
 class Watch:
@@ -72,6 +75,8 @@ def load(loader: Callable[[Path], Any], path: Path) -> tuple[str, str]:
     """The outcome, ``loaded``, ``refused`` or ``failed``, and words about it."""
     try:
         model = loader(path)
+        if isinstance(model, Graph):
+            return run(model)
     except ModelFileError as error:
         words = str(error)
         if "\n" in words or len(words) > LONGEST_MESSAGE or str(path) not in words:
@@ -84,6 +89,23 @@ def load(loader: Callable[[Path], Any], path: Path) -> tuple[str, str]:
         return "failed", f"a model was expected; got {type(model).__name__}"
     if not np.isfinite(network.weights).all():
         return "failed", "the weights loaded are not finite"
+    return "loaded", ""
+
+
+def run(graph: Graph) -> tuple[str, str]:
+    """What only runs is run, on small inputs where it takes any, which it may refuse."""
+    feed = {}
+    for port in graph.inputs:
+        shape = [n if isinstance(n, int) else 3 for n in port.shape or ()]
+        if math.prod(shape) > LARGEST_INPUT:
+            return "loaded", "its inputs are too large to be tried"
+        feed[port.name] = (np.arange(math.prod(shape)) % 3).reshape(shape).astype(port.dtype)
+    try:
+        graph.run(feed)
+    except ModelFileError as error:
+        if "\n" in str(error) or len(str(error)) > LONGEST_MESSAGE:
+            return "failed", f"a refusal in one line was expected; got {str(error)[:500]!r}"
+        return "loaded", f"refused to run: {error}"
     return "loaded", ""
 
 

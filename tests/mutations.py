@@ -1,8 +1,8 @@
 """Valid files spoilt: a file of any format with something changed, where possible within its structure.
 
 ``mutated`` looks at what it is given: in a zip it changes an entry and packs it anew with a right checksum, so that
-what reads the entry is reached; JSON, pickles and safetensors headers it takes apart; of everything else it changes
-bytes, and integers to the values that break arithmetic.
+what reads the entry is reached; JSON, pickles, safetensors headers and Protocol Buffers it takes apart; of everything
+else it changes bytes, and integers to the values that break arithmetic.
 """
 
 import io
@@ -58,6 +58,8 @@ def _changed(data: bytes, rng: Random, others: list[bytes]) -> bytes:
                 return _pickle(data, rng)
             if data[:1] in (b"{", b"["):
                 return _json(data, rng)
+            if data[:1] == b"\x08":
+                return message(changed(fields(data), rng, [fields(other) for other in others]))
     return rng.choice(BYTES)(data, rng, others)
 
 
@@ -255,3 +257,94 @@ def _pickle(data: bytes, rng: Random) -> bytes:
         value = rng.choice(EXTREMES) % (1 << 8 * (len(one) - 1))
         return data[: start + 1] + value.to_bytes(len(one) - 1, "little") + data[end:]
     return data[:start] + _bits(one, rng, []) + data[end:]
+
+
+# ---------------------------------------------------------------------- Protocol Buffers
+
+Field: TypeAlias = tuple[int, int, int | bytes]  # number, encoding, value
+
+
+def varint(value: int) -> bytes:
+    """``value`` in 7 bits a byte, lowest first."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def message(parts: list[Field]) -> bytes:
+    """The bytes of a message of these fields."""
+    out = bytearray()
+    for number, encoding, value in parts:
+        out += varint(number << 3 | encoding)
+        if isinstance(value, int):
+            out += varint(value)
+        else:
+            out += (varint(len(value)) if encoding == 2 else b"") + value
+    return bytes(out)
+
+
+def fields(data: bytes) -> list[Field]:
+    """The fields of a message, or ValueError where it is none."""
+    found: list[Field] = []
+    at = 0
+
+    def integer() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            if at >= len(data) or shift > 63:
+                raise ValueError("no integer")
+            byte, at = data[at], at + 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while at < len(data):
+        tag = integer()
+        number, encoding = tag >> 3, tag & 7
+        if encoding == 0:
+            found.append((number, 0, integer()))
+            continue
+        size = {1: 8, 5: 4}.get(encoding) or (integer() if encoding == 2 else -1)
+        if size < 0 or not number or at + size > len(data):
+            raise ValueError("no field")
+        found.append((number, encoding, data[at : at + size]))
+        at += size
+    return found
+
+
+def changed(parts: list[Field], rng: Random, others: list[list[Field]]) -> list[Field]:
+    """A message with something in it changed: a field here, or something further inside.
+
+    ``others`` are messages of the same kind, to take fields from.
+    """
+    k, kind = rng.randrange(len(parts)), rng.random()
+    number, encoding, value = parts[k]
+    alike = [field for other in others for field in other if field[:2] == (number, encoding)]
+    if isinstance(value, bytes) and encoding == 2 and kind < 0.75 and value:
+        with suppress(ValueError):
+            inner = changed(fields(value), rng, [fields(one) for _, _, one in alike[:50] if isinstance(one, bytes)])
+            return [*parts[:k], (number, 2, message(inner)), *parts[k + 1 :]]
+    if kind < 0.85:
+        return [*parts[:k], (number, encoding, _value(value, rng, [one for *_, one in alike])), *parts[k + 1 :]]
+    if kind < 0.88:
+        return [*parts[:k], *parts[k + 1 :]]
+    if kind < 0.91:
+        return [*parts[:k], *[parts[k]] * rng.choice([2, 2, 3, 500]), *parts[k + 1 :]]
+    if kind < 0.94:
+        return rng.sample(parts, len(parts))
+    if kind < 0.97:
+        return [*parts[:k], (rng.choice([number + 1, rng.randrange(1, 24)]), encoding, value), *parts[k + 1 :]]
+    return [*parts, *rng.choice(others)[-3:]]
+
+
+def _value(value: int | bytes, rng: Random, alike: list[int | bytes]) -> int | bytes:
+    if isinstance(value, int):
+        return rng.choice([*EXTREMES, value + 1, max(0, value - 1), value * 2 % 2**64, rng.randrange(24), *alike[:8]])
+    if rng.random() < 0.6 and alike:
+        return rng.choice(alike)
+    odd = [b"", value * 2, value[:-1], value[::-1], b"\xff" * len(value), bytes(len(value)), b"\xff\xfe", b"x" * 10_000]
+    return rng.choice([*odd, _bits(value, rng, []), rng.randbytes(len(value))])

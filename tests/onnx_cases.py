@@ -56,6 +56,18 @@ class Case:
         return short and any(name in onnx_oracle.ONNXRUNTIME.zeroed for name in names)
 
     @property
+    def departures(self) -> set[str]:
+        """Where onnxruntime takes the case otherwise than the standard; see ``onnx_oracle``."""
+        lens, found = self.given.get("sequence_lens"), set()
+        if self.lacks_constants:
+            found.add("defaults of constants")
+        if self.op == "LSTM" and "clip" in self.attributes:
+            found.add("h is not clipped")
+        if lens is not None and not lens.all() and set(self.outputs) != {"Y"}:
+            found.add("empty rows")
+        return found
+
+    @property
     def features(self) -> dict[str, Any]:
         """What is chosen, for counting pairs."""
         attributes, given = self.attributes, self.given

@@ -67,18 +67,6 @@ def in_onnxruntime(case: Case) -> dict[str, Array]:
     return dict(zip(names, session.run(None, case.feed), strict=True))
 
 
-def departures(case: Case) -> set[str]:
-    """Where onnxruntime takes a case otherwise than the standard; see ``onnx_oracle``."""
-    lens, found = case.given.get("sequence_lens"), set()
-    if case.lacks_constants:
-        found.add("defaults of constants")
-    if case.op == "LSTM" and "clip" in case.attributes:
-        found.add("h is not clipped")
-    if lens is not None and not lens.all() and set(case.outputs) != {"Y"}:
-        found.add("empty rows")
-    return found
-
-
 @every_case
 def test_a_node_computes_what_onnxruntime_does(case: Case) -> None:
     if case.attributes.get("layout"):
@@ -86,7 +74,7 @@ def test_a_node_computes_what_onnxruntime_does(case: Case) -> None:
             in_onnxruntime(case)
         return
     theirs = in_onnxruntime(case)
-    if not departures(case):
+    if not case.departures:
         assert_equal(ours(case), theirs, case)
     assert_equal(theirs, case.expected(ONNXRUNTIME), case)  # and nothing else is read otherwise
 
@@ -113,8 +101,8 @@ def test_the_cases_cover_every_choice_and_every_pair_of_choices() -> None:
 
 def test_most_cases_are_compared_with_onnxruntime_directly() -> None:
     refused = [case for case in CASES.values() if case.attributes.get("layout")]
-    counts = collections.Counter(word for case in CASES.values() for word in departures(case) if case not in refused)
-    direct = [case for case in CASES.values() if not departures(case) and case not in refused]
+    counts = collections.Counter(word for case in CASES.values() for word in case.departures if case not in refused)
+    direct = [case for case in CASES.values() if not case.departures and case not in refused]
     assert len(CASES) == len(OPERATORS) * COUNT
     assert len(direct) > 300
     assert all(count > 15 for count in counts.values())
@@ -126,7 +114,7 @@ def test_the_readings_differ_where_they_are_said_to() -> None:
     for word in ("defaults of constants", "h is not clipped", "empty rows"):
         differ = 0
         for case in CASES.values():
-            if departures(case) == {word}:
+            if case.departures == {word}:
                 one, other = case.expected(STANDARD), case.expected(ONNXRUNTIME)
                 differ += any(np.abs(one[name] - other[name]).max() > 1e-3 for name in case.outputs)
         assert differ > 5, word

@@ -87,7 +87,8 @@ class Node:
 
     def __str__(self) -> str:
         named = self.name or next(filter(None, self.outputs), "")
-        return f"node {short(named)} ({self.op})"
+        op = self.op[:60]  # which a file may have made up
+        return f"node {short(named)} ({op if op.isidentifier() else repr(op)})"
 
     def attribute(self, name: str, kind: type, default: Any = None) -> Any:
         """An attribute, which must be of that kind, or its default."""
