@@ -162,10 +162,15 @@ class Models:
         return path, None
 
 
+def computed(model: Any, x: Array) -> Array:
+    """What Keras makes of x, the batch first."""
+    y = model(x, training=False)
+    return y.detach().numpy() if hasattr(y, "detach") else np.asarray(y)
+
+
 def check(model: Any, x: Array, path: Path, config: Any) -> None:
     """What is loaded from ``path`` computes what ``model`` does."""
-    y = model(x, training=False)
-    theirs = y.detach().numpy() if hasattr(y, "detach") else np.asarray(y)
+    theirs = computed(model, x)
     ours = load(path) if config is None else load(path, config=config)
     y, _ = ours(x.swapaxes(0, 1) if x.ndim == 3 or x.dtype.kind == "i" else x)
     y = y.swapaxes(0, 1) if theirs.ndim == 3 else y

@@ -1,4 +1,6 @@
-"""Models that Keras saved, without Keras: ``.keras``, ``.weights.h5`` and the older ``.h5``, of Keras 2 and 3.
+"""Keras' models in and out, without Keras: ``.keras``, ``.weights.h5`` and the older ``.h5``.
+
+``load`` reads what Keras 2 and 3 saved.
 
 A model must be a chain: a Sequential, or a Functional model in which every layer reads the one before, with models of
 that kind within it.  Its layers may be
@@ -18,8 +20,11 @@ A layer that returns its state always does here, in ``state``, and one that was 
 
 ``hard_sigmoid`` is what it was in the Keras that wrote the file.  A layer that was frozen (``trainable=False``) is
 frozen here; so are the biases, all 0, of one that has none.
+
+``save`` writes a model for Keras 3, and needs h5py (``pip install 'minirnn[keras]'``), which reading does not.
 """
 
 from minirnn.formats.keras.reading import contents, load
+from minirnn.formats.keras.writing import configuration, save
 
-__all__ = ["contents", "load"]
+__all__ = ["configuration", "contents", "load", "save"]

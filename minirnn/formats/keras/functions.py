@@ -12,6 +12,7 @@ _PLAIN = {
     **{name: name for name in ("silu", "gelu", "exponential", "mish", "softmax", "log_softmax")},
     "swish": "silu",
 }
+_NAMES = {name: name for name in _PLAIN.values() if name != "elu"}
 LAYERS = ("Activation", "ReLU", "LeakyReLU", "ELU", "Softmax", "ThresholdedReLU")  # layers that are a function alone
 
 
@@ -69,3 +70,23 @@ def function_of_layer(kind: str, settings: Settings, keras: int | None) -> Funct
     raise settings.fault(
         f"a ReLU with max_value={top}, negative_slope={slope} and threshold={threshold} is not supported"
     )
+
+
+def spelled(f: Function) -> str | tuple[str, dict[str, Any]]:
+    """What Keras 3 calls a function: its name, else the layer that it is and that layer's settings.
+
+    ValueError where it has neither.
+    """
+    if f.name in _NAMES:
+        return _NAMES[f.name]
+    if f == Function("hard_sigmoid", 1 / 6, 0.5):
+        return "hard_sigmoid"
+    if f.name == "elu":
+        return "elu" if f.alpha == 1 else ("ELU", {"alpha": f.alpha})
+    if f.name == "leaky_relu":
+        return "LeakyReLU", {"negative_slope": f.alpha}
+    if f.name == "thresholded_relu" and f.constants[0] >= 0:
+        return "ReLU", {"threshold": f.alpha}
+    if f == Function("hard_sigmoid", 0.2, 0.5):
+        raise ValueError("hard_sigmoid is clip(a / 6 + 0.5, 0, 1) in Keras 3; clip(0.2 a + 0.5, 0, 1) was Keras 2's")
+    raise ValueError(f"it has no {f!r}")

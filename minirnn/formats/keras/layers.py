@@ -23,6 +23,7 @@ CELLS = {"SimpleRNNCell": "SimpleRNN", "GRUCell": "GRU", "LSTMCell": "LSTM"}
 NOTHING = ("SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization")
 STEPWISE = ("Dense", "Dropout", *FUNCTIONS, *NOTHING)  # what TimeDistributed may apply to every step
 KNOWN = (*RECURRENT, "Bidirectional", "Embedding", "Masking", "TimeDistributed", *STEPWISE)
+MOST_CELLS = 100  # one above the other
 TANH, SIGMOID, RELU = Function("tanh"), Function("sigmoid"), Function("relu")
 
 
@@ -88,8 +89,8 @@ def cells(kind: str, settings: Settings) -> list[Cell]:
     if name != "StackedRNNCells":
         return [_cell(name, own, settings, "cell")]
     listed = own.values.get("cells")
-    if not isinstance(listed, list) or not 1 <= len(listed) <= 100:
-        raise settings.fault(f"must have a list of 1 to 100 cells; got {listed!r:.60}")
+    if not isinstance(listed, list) or not 1 <= len(listed) <= MOST_CELLS:
+        raise settings.fault(f"must have a list of 1 to {MOST_CELLS} cells; got {listed!r:.60}")
     inner = [Settings("cell", str(k), {"cell": one}).layer("cell") for k, one in enumerate(listed)]
     places = numbered([name for name, _ in inner])
     return [_cell(name, own, settings, f"cell/cells/{p}") for (name, own), p in zip(inner, places, strict=True)]

@@ -62,7 +62,7 @@ def load(
                     "model.to_json() returns"
                 )
             model = contents.config if given is None else given
-            return _network(model, contents, path, backend, dtype)
+            return network(model, contents, path, backend, dtype)
     except ModelFileError:
         raise
     except OSError as error:
@@ -80,7 +80,8 @@ def contents(path: str | os.PathLike[str]) -> dict[str, tuple[tuple[int, ...], s
         }
 
 
-def _network(model: Any, contents: Contents, path: Path, backend: str, dtype: Any) -> Layer:
+def network(model: Any, contents: Contents, path: Path, backend: str, dtype: Any) -> Layer:
+    """The network that a configuration describes, with its weights; ValueError where ``contents`` do not fit."""
     nodes = chain(model)
     version = _version(contents.version, model)
     wanted = [need for node in nodes for need in needs(node)]

@@ -96,6 +96,23 @@ def recurrent(
     return D, sources
 
 
+def kept(kind: str, weights: dict[str, Array], *, bias: bool, after: bool) -> dict[str, Array]:
+    """Keras' arrays of a cell of ``kind``, by their names there, from W, U, b and bn: what ``recurrent`` reads."""
+    G, order = GATES[kind], _order(kind)
+
+    def turned(a: Array) -> Array:
+        return np.concatenate([np.split(a, G, axis=-1)[k] for k in order], axis=-1)
+
+    arrays = {"kernel": turned(weights["W"]), "recurrent_kernel": turned(weights["U"])}
+    if bias:
+        arrays["bias"] = turned(weights["b"])
+    if bias and kind == "GRU" and after:
+        inner = np.zeros_like(arrays["bias"])
+        inner[-len(weights["bn"]) :] = weights["bn"]
+        arrays["bias"] = np.stack([arrays["bias"], inner])
+    return arrays
+
+
 def _order(kind: str) -> list[int]:
-    """Which of Keras' gates is each of minirnn's: z r h becomes r z n."""
+    """Which of Keras' gates is each of minirnn's, and the other way round: z r h becomes r z n."""
     return [1, 0, 2] if kind == "GRU" else list(range(GATES[kind]))

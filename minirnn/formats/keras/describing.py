@@ -1,0 +1,306 @@
+"""minirnn's layers as Keras 3's: the configuration of each, and the arrays that belong to it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeGuard
+
+from minirnn.activations import Function
+from minirnn.backend import Array
+from minirnn.base import Layer
+from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell
+from minirnn.compose import Bidirectional, Sequential
+from minirnn.direction import Direction
+from minirnn.formats.keras.functions import spelled
+from minirnn.formats.keras.graph import MOST, numbered
+from minirnn.formats.keras.layers import MOST_CELLS
+from minirnn.formats.keras.weights import kept
+from minirnn.layers import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
+from minirnn.recurrent import GRU, LSTM, RNN, Recurrent
+from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
+from minirnn.weighted import brief
+
+STANDARD = (
+    (TanhCell, RNNVariant()),
+    (ReluCell, RNNVariant(Function("relu"))),
+    (GRUCell, GRUVariant()),
+    (GRUBeforeCell, GRUVariant(reset="before")),
+    (LSTMCell, LSTMVariant()),
+)
+
+Config = dict[str, Any]
+
+
+class Part(NamedTuple):
+    """Arrays that stand together, by Keras' names and in its order, at ``place`` below their layer."""
+
+    place: str
+    arrays: dict[str, Array]
+
+
+class Described(NamedTuple):
+    """One layer of Keras: its class, its name in the model, its configuration and its weights."""
+
+    kind: str
+    name: str
+    config: Config
+    parts: list[Part]
+
+
+class Cell(NamedTuple):
+    """One cell of Keras: its kind, the configuration and the arrays."""
+
+    kind: str
+    config: Config
+    arrays: dict[str, Array]
+
+
+def fault(layer: Layer, words: str) -> ValueError:
+    """The error for a layer that Keras has no words for."""
+    return ValueError(f"Keras cannot express {brief(layer)}: {words}")
+
+
+def described(network: Layer) -> list[Described]:
+    """The layers of Keras that compute what ``network`` does, one after another; the first is where x comes in."""
+    layers = list(_flat(network))
+    writer = Writer(network)
+    for before, layer, after in zip([None, *layers], layers, [*layers[1:], None], strict=False):
+        writer.write(layer, before, after)
+    if len(writer.made) >= MOST:
+        raise ValueError(f"a model of Keras may have {MOST} layers; this one has {len(writer.made) + 1}")
+    writer.made.insert(0, ("InputLayer", _entry(layers[0], network), []))
+    names = numbered([kind for kind, _, _ in writer.made])
+    return [
+        Described(kind, name, {"name": name, **config}, parts)
+        for name, (kind, config, parts) in zip(names, writer.made, strict=True)
+    ]
+
+
+def serialized(kind: str, config: Config, module: str = "keras.layers") -> Config:
+    """An object as Keras 3 writes it in a configuration."""
+    return {"module": module, "class_name": kind, "config": config, "registered_name": None}
+
+
+def _flat(layer: Layer) -> Iterator[Layer]:
+    if type(layer) is Sequential:
+        for child in layer.layers:
+            yield from _flat(child)
+    else:
+        yield layer
+
+
+def _entry(first: Layer, network: Layer) -> Config:
+    """The configuration of where x comes in: (B, T) of indices, (B, T, features), or (B, features) without time."""
+    if not first.floats:
+        return {"batch_shape": [None, None], "dtype": "int32"}
+    time = [] if network.timeless else [None]
+    return {"batch_shape": [None, *time, network.input_size], "dtype": network.bound.dtype.name}
+
+
+def is_recurrent(layer: Layer | None) -> TypeGuard[Recurrent]:
+    """Whether a layer is one of minirnn's own recurrent kinds, over whatever cell."""
+    return type(layer) in (Recurrent, RNN, GRU, LSTM)
+
+
+class Writer:
+    """Collects Keras' layers in ``made``: class, configuration without a name, weights.
+
+    ``masked`` and ``turned`` are what they are in the reader: whether steps may be skipped by now, and whether the mask
+    no longer stands with its steps.
+    """
+
+    def __init__(self, network: Layer) -> None:
+        self.made: list[tuple[str, Config, list[Part]]] = []
+        self.parameters = network.bound
+        self.host = self.parameters.backend.host
+        self.masked = self.turned = False
+
+    def write(self, layer: Layer, before: Layer | None, after: Layer | None) -> None:
+        """Add what a layer is, between these two."""
+        last = after if type(after) is Last else None
+        if is_recurrent(layer):
+            self.recurrent(layer, last, backwards=type(before) is Reverse)
+        elif type(layer) is Bidirectional:
+            self.bidirectional(layer, last)
+        elif type(layer) is Linear:
+            self.linear(layer)
+        elif type(layer) is Embedding:
+            self.embedding(layer)
+        elif type(layer) is Activation:
+            self.activation(layer)
+        elif type(layer) is Masking:
+            self.mask(layer)
+            self.add("Masking", {"mask_value": layer.value})
+        elif type(layer) is Dropout:
+            self.add("Dropout", {"rate": layer.p})
+        elif type(layer) is Reverse:
+            if not is_recurrent(after) or after.bidirectional:
+                raise fault(layer, "it must stand before a recurrent layer of one direction, which then goes backwards")
+        elif type(layer) is Last:
+            if not is_recurrent(before) and type(before) is not Bidirectional:
+                raise fault(layer, "it must follow a recurrent layer, which then returns its last step")
+        else:
+            raise fault(layer, "its kind is not one of minirnn's own")
+
+    def add(self, kind: str, config: Config, parts: Sequence[Part] = (), owned: Sequence[str] = ()) -> None:
+        """A layer, which does not train where all weights that it is made of, ``owned``, are frozen."""
+        trains = not owned or not self.parameters.frozen.issuperset(owned)
+        self.made.append((kind, {"trainable": trains, "dtype": self.parameters.dtype.name, **config}, list(parts)))
+
+    # ------------------------------------------------------------------ layers without recurrence
+
+    def linear(self, layer: Linear) -> None:
+        """A tied matrix is copied: in a chain of Keras' no layer uses another's."""
+        W = layer.tie.weight("W").T if layer.tie else layer.weight("W")
+        arrays = {"kernel": self.host(W)} | ({"bias": self.host(layer.weight("b"))} if layer.bias else {})
+        owned = names_of(layer) + (names_of(layer.tie) if layer.tie else [])
+        self.add("Dense", {"units": layer.out_features, "use_bias": layer.bias}, [Part("", arrays)], owned)
+
+    def embedding(self, layer: Embedding) -> None:
+        if layer.mask not in (None, 0):
+            raise fault(layer, "of all indices only 0 can be the mask (mask_zero)")
+        if layer.masks:
+            self.mask(layer)
+        config = {
+            "input_dim": layer.num_embeddings,
+            "output_dim": layer.embedding_dim,
+            "mask_zero": layer.masks,
+        }
+        part = Part("", {"embeddings": self.host(layer.weight("W"))})
+        self.add("Embedding", config, [part], names_of(layer))
+
+    def activation(self, layer: Activation) -> None:
+        found = self.spelled(layer, layer.function)
+        if isinstance(found, str):
+            self.add("Activation", {"activation": found})
+        else:
+            self.add(*found)
+
+    def mask(self, layer: Layer) -> None:
+        if self.masked:
+            raise fault(layer, "a second mask would take the place of the first")
+        self.masked = True
+
+    # ------------------------------------------------------------------ recurrent layers
+
+    def recurrent(self, layer: Recurrent, last: Last | None, *, backwards: bool) -> None:
+        """One layer of Keras for each layer, with dropout between."""
+        n = layer.num_directions
+        if last and last.bidirectional is not layer.bidirectional:
+            raise fault(last, f"after {brief(layer)} it must be Last(bidirectional={layer.bidirectional})")
+        for k in range(layer.num_layers):
+            top, here = k + 1 == layer.num_layers, layer.directions[k * n : (k + 1) * n]
+            whole = last is None or not top
+            self.over_time(layer, whole=whole, backwards=backwards and k == 0)
+            if layer.bidirectional:
+                self.both(layer, [here[:1], here[1:]], "concat", whole=whole)
+            else:
+                kind, config, parts = self.unrolled(layer, here, whole=whole, backwards=backwards and k == 0)
+                self.add(kind, config, parts, [name for one in here for name in names_of(one)])
+            if layer.dropout and not top:
+                self.add("Dropout", {"rate": layer.dropout})
+
+    def bidirectional(self, layer: Bidirectional, last: Last | None) -> None:
+        """Two layers over the same x; a stack of several in one direction is one layer of Keras with as many cells."""
+        whole = layer.keeps_time and last is None
+        if last and not (last.bidirectional and layer.merge == "concat"):
+            raise fault(last, f"after {brief(layer)} it must stand in both of its parts")
+        self.over_time(layer, whole=whole, backwards=False)
+        self.both(layer, [self.stack(layer, way) for way in layer.children().values()], layer.merge, whole=whole)
+
+    def stack(self, layer: Bidirectional, way: Layer) -> list[Direction]:
+        """What one direction of ``layer`` runs, one above the other."""
+        inner = list(_flat(way))
+        inner = inner[: len(inner) - (type(inner[-1]) is Last)]
+        found: list[Direction] = []
+        for one in inner:
+            if not is_recurrent(one) or one.bidirectional:
+                raise fault(layer, "each part must be recurrent layers of one direction")
+            if one.dropout and one.num_layers > 1:
+                raise fault(layer, "there is no dropout between the cells of one direction")
+            found += one.directions
+        if len(found) > MOST_CELLS:
+            raise fault(layer, f"a direction may have {MOST_CELLS} cells, one above the other")
+        return found
+
+    def over_time(self, layer: Layer, *, whole: bool, backwards: bool) -> None:
+        """Keep account of the mask, where a layer returns the ``whole`` of its steps or the last."""
+        if self.turned:
+            raise fault(layer, "after a layer that goes backwards under a mask, which Keras leaves as it was")
+        self.turned = self.masked and backwards and whole
+        self.masked &= whole
+
+    def both(self, layer: Layer, ways: list[list[Direction]], merge: str, *, whole: bool) -> None:
+        """A Bidirectional of Keras: plain layers where both are of one kind, else RNN of their cells."""
+        kinds = {self.cell(layer, one).kind for way in ways for one in way}
+        plain = len(kinds) == 1 and all(len(way) == 1 for way in ways)
+        config: Config = {"merge_mode": merge}
+        parts: list[Part] = []
+        for word, way in zip(("forward", "backward"), ways, strict=True):
+            name, key = f"{word}_layer", "layer" if word == "forward" else "backward_layer"
+            kind, inner, own = self.unrolled(layer, way, whole=whole, backwards=word == "backward", plain=plain)
+            config[key] = serialized(kind, {"name": f"{word}_{numbered([kind])[0]}", **inner})
+            parts += [Part(f"{name}/{part.place}", part.arrays) for part in own]
+        self.add("Bidirectional", config, parts, [name for way in ways for one in way for name in names_of(one)])
+
+    def unrolled(
+        self, layer: Layer, way: list[Direction], *, whole: bool, backwards: bool, plain: bool = True
+    ) -> tuple[str, Config, list[Part]]:
+        """Cells over time: as SimpleRNN, GRU or LSTM if ``plain``, else as an RNN of one cell or of a stack."""
+        found = [self.cell(layer, direction) for direction in way]
+        time: Config = {"dtype": self.parameters.dtype.name, "return_sequences": whole, "go_backwards": backwards}
+        if plain:
+            (cell,) = found
+            return cell.kind, time | cell.config, [Part("cell", cell.arrays)]
+        classes = [f"{cell.kind}Cell" for cell in found]
+        listed = [
+            serialized(kind, {"dtype": time["dtype"], **cell.config}) for kind, cell in zip(classes, found, strict=True)
+        ]
+        if len(found) == 1:
+            return "RNN", time | {"cell": listed[0]}, [Part("cell", found[0].arrays)]
+        places = [f"cell/cells/{place}" for place in numbered(classes)]
+        parts = [Part(place, cell.arrays) for place, cell in zip(places, found, strict=True)]
+        stacked = serialized("StackedRNNCells", {"dtype": time["dtype"], "cells": listed})
+        return "RNN", time | {"cell": stacked}, parts
+
+    def cell(self, layer: Layer, direction: Direction) -> Cell:
+        """A cell that computes what a direction of ``layer`` does at one step."""
+        if direction.trainable_state:
+            raise fault(layer, "it has no trainable initial states, and starts from 0")
+        cell = next((variant for known, variant in STANDARD if known is direction.cell), direction.cell)
+        words = {"units": direction.hidden_size}
+        if type(cell) is RNNVariant:
+            kind, functions = "SimpleRNN", {"activation": cell.activation}
+        elif type(cell) is GRUVariant:
+            kind, functions = "GRU", {"activation": cell.candidate, "recurrent_activation": cell.gate}
+            words["reset_after"] = cell.reset == "after"
+        elif type(cell) is LSTMVariant and not cell.peepholes and not cell.coupled and cell.candidate == cell.output:
+            kind, functions = "LSTM", {"activation": cell.candidate, "recurrent_activation": cell.gate}
+        else:
+            raise fault(layer, "its cell is none of SimpleRNN, GRU and LSTM")
+        if cell.clip is not None:
+            raise fault(layer, "no cell of its clips the arguments of functions")
+        bias = self.has_bias(direction)
+        config: Config = {**words, "use_bias": bias}
+        for word, function in functions.items():
+            found = self.spelled(layer, function)
+            config[word] = found if isinstance(found, str) else serialized(*found)
+        weights = {name: self.host(direction.weight(name)) for name in direction.specs()}
+        return Cell(kind, config, kept(kind, weights, bias=bias, after=bool(words.get("reset_after"))))
+
+    def has_bias(self, direction: Direction) -> bool:
+        """Whether Keras' cell has biases: those that are 0 and frozen stand for ``use_bias=False``."""
+        biases = [name for name in direction.specs() if name in ("b", "bn")]
+        return not all(
+            direction.prefix + name in self.parameters.frozen and not direction.weight(name).any() for name in biases
+        )
+
+    def spelled(self, layer: Layer, function: Function) -> str | tuple[str, Config]:
+        """The function in Keras' words; ValueError, which names the layer, where it has none."""
+        try:
+            return spelled(function)
+        except ValueError as error:
+            raise fault(layer, str(error)) from None
+
+
+def names_of(layer: Layer) -> list[str]:
+    """The names of a layer's weights in the model."""
+    return list(layer.all_specs(layer.prefix))

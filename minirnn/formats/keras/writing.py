@@ -1,0 +1,147 @@
+"""Models written for Keras: ``.keras`` and ``.weights.h5`` as Keras 3 lays them out, and the older ``.h5``."""
+
+import io
+import json
+import os
+import zipfile
+from typing import IO, Any
+
+import numpy as np
+
+from minirnn.backend import Array
+from minirnn.base import Layer
+from minirnn.formats.files import atomic_write
+from minirnn.formats.keras.describing import Described, described, serialized
+from minirnn.formats.keras.graph import numbered
+from minirnn.formats.keras.reading import WEIGHTS
+from minirnn.lm import LanguageModel
+
+ENDINGS = (".keras", ".weights.h5", ".h5", ".hdf5")
+VERSION = "3.0.0"  # of Keras: what is written here is what it reads since
+PLACES = "layers"  # where the weights of a model's layers are
+
+
+def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
+    """Write a model for Keras 3, whole or not at all; the name says how.
+
+    ``.keras`` and the older ``.h5`` are for ``keras.models.load_model``; ``.weights.h5`` has the weights alone, for
+    ``load_weights`` of a model like that of ``configuration(model)``.  The same model gives the same bytes.
+
+    It becomes a Sequential: x (B, T, features), or integers (B, T) for one that begins with an Embedding, and y with
+    the batch first as well; without any layer over time, x is (B, features).  A recurrent layer that minirnn feeds with
+    indices, as in a LanguageModel, reads the one-hot vectors that they stand for.  Each layer of a stack is a layer
+    of Keras, with its dropout behind it; ``Last`` and ``Reverse`` become ``return_sequences`` and ``go_backwards``;
+    biases that are 0 and frozen are left out; a tied matrix is stored twice.  A layer of Keras does not train if all of
+    its weights are frozen here.
+
+    Raises ValueError, which names the layer, for what Keras has no words for: trainable initial states, peepholes and
+    other options of a cell, cells and layers of your own, a ``Last`` that follows no recurrent layer ...; for a
+    quantised model; for weights that are neither float32 nor float64, or not finite.  ImportError without h5py.
+    """
+    name = os.fspath(path)
+    if not name.endswith(ENDINGS):
+        raise ValueError(f"the file's name must end in {', '.join(ENDINGS)}; got {name!r}")
+    h5py = _h5py()
+    layers = _layers(model)
+    for layer in layers:
+        for part in layer.parts:
+            for word, array in part.arrays.items():
+                if not np.isfinite(array).all():
+                    raise ValueError(f"{word} of {layer.name} is not finite: a diverged model is not saved")
+    whole = _hdf5(h5py, layers, by_place=name.endswith((".keras", ".weights.h5")))
+    with atomic_write(path) as file:
+        if name.endswith(".keras"):
+            _zip(file, _configuration(layers), whole)
+        else:
+            file.write(whole)
+
+
+def configuration(model: Layer | LanguageModel) -> dict[str, Any]:
+    """What the ``to_json()`` of the model says that ``save`` writes, as a dictionary.
+
+    ``keras.models.model_from_json(json.dumps(configuration(model)))`` is that model, without its weights, and
+    ``minirnn.load("model.weights.h5", config=configuration(model))`` reads a file of weights alone.  Raises ValueError
+    as ``save`` does.
+    """
+    return _configuration(_layers(model))
+
+
+def _layers(model: Layer | LanguageModel) -> list[Described]:
+    network = model.network if isinstance(model, LanguageModel) else model
+    if not isinstance(network, Layer):
+        raise TypeError(f"Keras' files hold a model made of layers or a LanguageModel; got {type(network).__name__}")
+    parameters = network.bound
+    network.check_whole("save")
+    if parameters.quantized:
+        raise ValueError(f"Keras cannot express a model quantised to {parameters.quantized}: save the original")
+    if parameters.dtype.name not in ("float32", "float64"):
+        raise ValueError(
+            f"Keras' files are written in float32 or float64; got {parameters.dtype.name}: model.to(dtype=...) first"
+        )
+    return described(network)
+
+
+def _configuration(layers: list[Described]) -> dict[str, Any]:
+    listed = [serialized(layer.kind, layer.config) for layer in layers]
+    return serialized("Sequential", {"name": "sequential", "trainable": True, "layers": listed}, "keras")
+
+
+def _h5py() -> Any:
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError("Keras' files are written by h5py: pip install 'minirnn[keras]'") from error
+    return h5py
+
+
+def _zip(file: IO[bytes], configuration: dict[str, Any], weights: bytes) -> None:
+    """A ``.keras`` file: the entries' time is 1980's, so that a file's bytes depend on nothing but the model."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in (
+            ("metadata.json", json.dumps({"keras_version": VERSION}).encode()),
+            ("config.json", json.dumps(configuration).encode()),
+            (WEIGHTS, weights),
+        ):
+            archive.writestr(zipfile.ZipInfo(name), content)
+
+
+def _hdf5(h5py: Any, layers: list[Described], *, by_place: bool) -> bytes:
+    data = io.BytesIO()
+    with h5py.File(data, "w") as root:
+        (_by_place if by_place else _by_name)(root, layers)
+    return data.getvalue()
+
+
+def _by_place(root: Any, layers: list[Described]) -> None:
+    """The arrays where Keras 3 looks for them, whatever the layers are called: ``layers/lstm_1/cell/vars/0``."""
+    root.create_group(PLACES)
+    for layer, place in zip(layers, numbered([layer.kind for layer in layers]), strict=True):
+        for part in layer.parts:
+            for k, array in enumerate(part.arrays.values()):
+                path = "/".join(word for word in (PLACES, place, part.place, "vars", str(k)) if word)
+                root.create_dataset(path, data=_plain(array))
+
+
+def _by_name(root: Any, layers: list[Described]) -> None:
+    """A whole model in the older form: the configuration, and for each layer a group with a list of its weights."""
+    root.attrs["keras_version"] = VERSION
+    root.attrs["model_config"] = json.dumps(_configuration(layers))
+    group = root.create_group("model_weights")
+    group.attrs["keras_version"] = VERSION
+    weighty = [layer for layer in layers if layer.parts]
+    group.attrs["layer_names"] = [layer.name.encode() for layer in weighty]
+    for layer in weighty:
+        arrays = {
+            "/".join(word for word in (layer.name, part.place, name) if word): array
+            for part in layer.parts
+            for name, array in part.arrays.items()
+        }
+        own = group.create_group(layer.name)
+        own.attrs["weight_names"] = [path.encode() for path in arrays]
+        for path, array in arrays.items():
+            own.create_dataset(path, data=_plain(array))
+
+
+def _plain(array: Array) -> Array:
+    """In the byte order and the layout that every reader takes."""
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))

@@ -1,0 +1,112 @@
+"""Networks drawn of whatever Keras has words for."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from minirnn import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Last, Layer, Linear, Recurrent, Sequential
+from minirnn.activations import Function
+from minirnn.layers import Activation, Masking, Reverse
+from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
+
+Array: TypeAlias = NDArray[Any]
+
+BOUNDED = [Function(name) for name in ("tanh", "sigmoid", "softsign", "relu6", "softmax")]
+BOUNDED += [Function("hard_sigmoid", 1 / 6, 0.5)]
+FUNCTIONS = [Function(name) for name in ("relu", "selu", "softplus", "silu", "gelu", "mish", "log_softmax", "linear")]
+FUNCTIONS += [Function("elu"), Function("elu", 0.5), Function("leaky_relu", 0.1), Function("leaky_relu", 0.2)]
+FUNCTIONS += [Function("thresholded_relu", 0.3), Function("exponential")]
+size = st.integers(1, 4)
+bounded = st.sampled_from(BOUNDED)
+odd = st.sampled_from([*BOUNDED, *(f for f in FUNCTIONS if f.name in ("elu", "leaky_relu", "thresholded_relu"))])
+
+
+def ready(model: Layer, seed: int = 0, dtype: str = "float32") -> Layer:
+    """``model`` with every weight drawn, at the scale of an initialisation."""
+    model.init(seed, dtype=dtype)
+    rng = np.random.default_rng(seed)
+    for w in model.named_weights().values():
+        w[...] = rng.normal(0, 0.5, w.shape)
+    return model
+
+
+def input_for(model: Layer, rng: np.random.Generator) -> Array:
+    """Features of a few rows, some steps of them 0, indices, or features without time."""
+    T, B = int(rng.integers(1, 6)), int(rng.integers(1, 4))
+    if not model.floats:
+        return np.where(rng.random((T, B)) < 0.3, 0, rng.integers(0, model.input_size or 1, (T, B)))
+    x = rng.normal(size=(T, B, model.input_size or 3))
+    x[rng.random((T, B)) < 0.3] = 0
+    return (x[0] if model.timeless else x).astype(model.bound.dtype)
+
+
+@st.composite
+def recurrent(draw: st.DrawFn, D: int, H: int | None = None, *, two_ways: bool | None = None) -> Recurrent:
+    """A recurrent layer of any cell that Keras has, of any depth and direction."""
+    H, kind = H or draw(size), draw(st.sampled_from(["rnn", "gru", "lstm", "variant"]))
+    options: dict[str, Any] = {"num_layers": draw(st.sampled_from([1, 1, 2]))}
+    options["bidirectional"] = draw(st.booleans()) if two_ways is None else two_ways
+    if two_ways is None and draw(st.booleans()):
+        options["dropout"] = 0.3
+    if kind == "rnn":
+        return RNN(D, H, nonlinearity=draw(st.sampled_from(["tanh", "relu"])), **options)
+    if kind == "gru":
+        return GRU(D, H, reset=draw(st.sampled_from(["after", "before"])), **options)
+    if kind == "lstm":
+        return LSTM(D, H, **options)
+    reset, function = draw(st.sampled_from(["after", "before"])), draw(odd)
+    gate = draw(bounded)
+    cells = [RNNVariant(function), GRUVariant(gate, function, reset), LSTMVariant(gate, function, function)]
+    return Recurrent(draw(st.sampled_from(cells)), D, H, **options)
+
+
+@st.composite
+def pairs(draw: st.DrawFn, D: int) -> Bidirectional:
+    """Two layers over one input, alike or not, which may both reduce the steps to one."""
+    H, merge = draw(size), draw(st.sampled_from(["concat", "sum", "mul", "ave"]))
+    first = draw(recurrent(D, two_ways=False))
+    deep: list[Layer] = [first, draw(recurrent(first.hidden_size, H, two_ways=False))]
+    ways: list[Layer] = [draw(recurrent(D, H, two_ways=False)), Sequential(*deep)]
+    ways = draw(st.sampled_from([[ways[0], None], ways, ways[::-1]]))
+    if draw(st.booleans()):
+        ways = [way and Sequential(way, Last()) for way in ways]
+    return Bidirectional(ways[0], ways[1], merge)
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> Layer:
+    """A network of layers in any order that Keras can express."""
+    D = draw(size)
+    layers: list[Layer] = []
+    embedding = Embedding(5, D, draw(st.sampled_from([None, 0]))) if draw(st.booleans()) else None
+    if embedding:
+        layers.append(embedding)
+    elif draw(st.booleans()):
+        layers.append(Masking(0.0))
+    masked = any(layer.masks for layer in layers)
+    timed = True
+    for _ in range(draw(st.integers(0, 3))):
+        if not timed or draw(st.integers(0, 2)) == 0:
+            f = draw(st.sampled_from([*BOUNDED, *FUNCTIONS]))
+            plain = [Linear(D, 3, bias=draw(st.booleans())), Dropout(0.3), Activation(**f.config())]
+            layers.append(draw(st.sampled_from(plain)))
+        elif draw(st.integers(0, 2)) == 0:
+            pair = draw(pairs(D))
+            layers.append(pair)
+            if pair.keeps_time and pair.merge == "concat" and draw(st.booleans()):
+                layers.append(Last(bidirectional=True))
+        else:
+            layer = draw(recurrent(D))
+            ends, alone = draw(st.booleans()), not layer.bidirectional and layer.num_layers == 1
+            backwards = not layer.bidirectional and (not masked or (alone and ends)) and draw(st.booleans())
+            layers += [Reverse()] if backwards else []
+            layers.append(Sequential(layer) if draw(st.integers(0, 3)) == 0 else layer)
+            layers += [Last(bidirectional=layer.bidirectional)] if ends else []
+        D = next((one.output_size for one in reversed(layers) if one.output_size), D)
+        timed = all(one.keeps_time for one in layers)
+    if not layers or draw(st.booleans()):
+        tied = embedding if embedding and embedding.embedding_dim == D else None
+        layers.append(Linear(D, 5 if tied else 2, bias=draw(st.booleans()), tie=tied))
+    return layers[0] if len(layers) == 1 else Sequential(*layers)

@@ -1,0 +1,38 @@
+"""The models in ``keras_files.json``: a file of each that Keras 2 or 3 saved, an input, and what Keras made of it."""
+
+import base64
+import json
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+
+
+class Stored(NamedTuple):
+    """``config`` is what ``to_json`` says of a model if the file holds weights alone; x and y have the batch first."""
+
+    file: bytes
+    ending: str
+    config: dict[str, Any] | None
+    x: Array
+    y: Array
+
+
+def unpacked(text: str) -> bytes:
+    return zlib.decompress(base64.b64decode(text))
+
+
+def _array(about: dict[str, Any]) -> Array:
+    return np.frombuffer(unpacked(about["data"]), about["dtype"]).reshape(about["shape"])
+
+
+def stored() -> dict[str, Stored]:
+    entries = json.loads(Path(__file__).with_name("keras_files.json").read_text(encoding="utf-8"))
+    return {
+        name: Stored(unpacked(one["file"]), one["ending"], one["config"], _array(one["x"]), _array(one["y"]))
+        for name, one in entries.items()
+    }

@@ -1,0 +1,241 @@
+"""Keras' files where there is no Keras: those that it saved, and models in its words, read as its files are."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keras_networks import input_for, networks, ready
+from keras_stored import stored
+from numpy.typing import NDArray
+
+from minirnn import GRU, LSTM, Bidirectional, Embedding, Last, Layer, Linear, Recurrent, Sequential, load
+from minirnn.activations import Function
+from minirnn.cells import TanhCell
+from minirnn.formats.keras import configuration, save
+from minirnn.formats.keras.describing import described
+from minirnn.formats.keras.graph import numbered
+from minirnn.formats.keras.reading import Contents, network
+from minirnn.formats.keras.stores import Need
+from minirnn.layers import Activation, Masking, Reverse
+from minirnn.lm import LanguageModel
+from minirnn.text import UNKNOWN, Vocabulary
+from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
+
+Array: TypeAlias = NDArray[Any]
+
+STORED = stored()
+
+
+def opened(name: str, folder: Path) -> Layer:
+    """The model in a stored file."""
+    one = STORED[name]
+    path = folder / f"model{one.ending}"
+    path.write_bytes(one.file)
+    model = load(path) if one.config is None else load(path, config=one.config)
+    assert isinstance(model, Layer)
+    return model
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_a_file_of_keras_gives_its_numbers(name: str, tmp_path: Path) -> None:
+    one, model = STORED[name], opened(name, tmp_path)
+    y, _ = model(one.x.swapaxes(0, 1))
+    y = y.swapaxes(0, 1) if one.y.ndim == 3 else y
+    assert (y.shape, y.dtype) == (one.y.shape, one.y.dtype)
+    np.testing.assert_allclose(y, one.y, rtol=0, atol=2e-6 * max(1, np.abs(one.y).max()))
+
+
+# ---------------------------------------------------------------------- what is written, read again without a file
+
+
+class Held:
+    """An array as the reader takes those of a file."""
+
+    def __init__(self, name: str, array: Array) -> None:
+        self.name, self.array, self.shape, self.dtype = name, array, array.shape, array.dtype
+        self.stored = self.nbytes = array.nbytes
+
+    def read(self) -> Array:
+        return self.array.copy()
+
+
+class Memory:
+    """A store of what ``described`` says, by the places of Keras 3."""
+
+    def __init__(self, model: Layer) -> None:
+        layers = described(model)
+        places = numbered([layer.kind for layer in layers])
+        self.held = {
+            f"layers/{place}/{part.place}".removesuffix("/"): [Held(n, a) for n, a in part.arrays.items()]
+            for layer, place in zip(layers, places, strict=True)
+            for part in layer.parts
+        }
+
+    def find(self, needs: list[Need]) -> list[list[Held]]:
+        found = [self.held.pop(f"{need.node.path}/{need.part}".removesuffix("/")) for need in needs]
+        assert [len(arrays) for arrays in found] == [need.arrays for need in needs]
+        assert not self.held  # every weight belongs to a layer
+        return found
+
+
+def again(model: Layer) -> Layer:
+    """A model in Keras' words, as the reader understands them."""
+    root: Any = SimpleNamespace(source=SimpleNamespace(size=2**40))
+    store: Any = Memory(model)
+    config = json.loads(json.dumps(configuration(model)))
+    return network(config, Contents(root, store, config, "3.0.0"), Path("memory"), "auto", model.bound.dtype)
+
+
+def assert_same(model: Layer, other: Layer, x: Array) -> None:
+    """The same numbers, though perhaps of layers that are grouped otherwise."""
+    y, found = model(x)[0], other(x)[0]
+    assert (y.shape, y.dtype) == (found.shape, found.dtype)
+    np.testing.assert_allclose(found, y, rtol=0, atol=1e-6 * max(1, np.abs(y).max(initial=0)))
+
+
+@given(networks(), st.integers(0, 2**32 - 1), st.sampled_from(["float32", "float64"]))
+def test_a_model_in_the_words_of_keras_is_the_same_model(model: Layer, seed: int, dtype: str) -> None:
+    model, rng = ready(model, seed, dtype), np.random.default_rng(seed)
+    assert_same(model, again(model), input_for(model, rng))
+
+
+@pytest.mark.parametrize("name", [name for name in STORED if "Keras 3" in name])
+def test_what_keras_saved_in_its_words_again(name: str, tmp_path: Path) -> None:
+    model = opened(name, tmp_path)
+    assert again(model).describe() == model.describe()
+    assert_same(model, again(model), STORED[name].x.swapaxes(0, 1))
+
+
+def words_of(model: Layer) -> list[dict[str, Any]]:
+    """What is written of each layer."""
+    return [layer["config"] for layer in configuration(model)["config"]["layers"]]
+
+
+def test_frozen_layers_do_not_train_and_biases_that_there_are_not_are_left_out() -> None:
+    model = ready(Sequential(GRU(3, 2, 2, bidirectional=True), LSTM(4, 3), Linear(3, 2)))
+    biases = [name for name in model.named_weights() if name.startswith("1.") and name.endswith(".b")]
+    for name in biases:
+        model.named_weights()[name] = 0
+    model.freeze("0.1", "0.1.reverse", "2", *biases)
+    one, two, lstm, dense = words_of(model)[1:]
+    assert [layer["trainable"] for layer in (one, two, lstm, dense)] == [True, False, True, False]
+    assert (one["layer"]["config"]["use_bias"], lstm["use_bias"]) == (True, False)
+    assert again(model).bound.frozen == {
+        *(f"1.0.{way}{name}" for way in ("", "reverse.") for name in ("W", "U", "b", "bn")), "2.0.b", "3.W", "3.b",
+    }  # fmt: skip
+
+
+def test_a_tied_matrix_is_written_twice() -> None:
+    embedding = Embedding(5, 3)
+    model = ready(Sequential(embedding, GRU(3, 3), Linear(3, 5, tie=embedding)))
+    found = again(model).named_weights()
+    np.testing.assert_array_equal(found["2.W"], found["0.W"].T)
+    assert words_of(model)[0]["batch_shape"] == [None, None]
+
+
+def test_a_language_model_is_its_network() -> None:
+    lm = LanguageModel.build(Vocabulary([UNKNOWN, "a", "b"]), hidden_size=4, cell="lstm").init(0)
+    assert configuration(lm) == configuration(lm.network)
+    assert words_of(lm.network)[0]["batch_shape"] == [None, None, 3]  # the one-hot vectors
+
+
+# ---------------------------------------------------------------------- what Keras has no words for
+
+STRAIGHT = Function("linear")
+REFUSED: dict[str, tuple[Any, str]] = {
+    "a trained state": (lambda: GRU(2, 3, trainable_state=True), r"GRU\(2, 3, trainable_state=True\): it has no train"),
+    "a cell of one's own": (lambda: Recurrent(Own(), 2, 3), r"Recurrent\(.*: its cell is none of SimpleRNN, GRU and"),
+    "peepholes": (lambda: Recurrent(LSTMVariant(peepholes=True), 2, 3), "peepholes=True.*: its cell is none of"),
+    "coupled gates": (lambda: Recurrent(LSTMVariant(coupled=True), 2, 3), "coupled=True.*: its cell is none of"),
+    "two functions": (lambda: Recurrent(LSTMVariant(output=STRAIGHT), 2, 3), "output=Function.*: its cell is none"),
+    "a clip": (lambda: Recurrent(RNNVariant(clip=2.0), 2, 3), "clip=2.0.*: no cell of its clips"),
+    "Keras 2's hard sigmoid": (
+        lambda: Recurrent(GRUVariant(gate=Function("hard_sigmoid")), 2, 3),
+        r"Recurrent\(GRUVariant\(gate=Function\('hard_sigmoid'\)\), 2, 3\): hard_sigmoid is clip\(a / 6 \+ 0.5, 0, 1\)",
+    ),
+    "a function": (lambda: Activation("scaled_tanh", 2.0), r"it has no Function\('scaled_tanh', alpha=2.0\)"),
+    "a threshold below 0": (lambda: Activation("thresholded_relu", -1.0), "it has no Function"),
+    "another index": (lambda: Embedding(5, 2, mask=3), r"Embedding\(5, 2, mask=3\): of all indices only 0"),
+    "two masks": (lambda: Sequential(Embedding(5, 2, mask=0), Masking()), r"Masking\(\): a second mask"),
+    "Reverse before two directions": (
+        lambda: Sequential(Reverse(), LSTM(2, 3, bidirectional=True)), r"Reverse\(\): it must stand before"
+    ),
+    "Reverse at the end": (lambda: Sequential(LSTM(2, 3), Reverse()), r"Reverse\(\): it must stand before a rec"),
+    "a mask turned around": (
+        lambda: Sequential(Masking(), Reverse(), LSTM(2, 3, 2)), r"LSTM\(2, 3, num_layers=2\): after a layer that goes"
+    ),
+    "Last of a Linear": (lambda: Sequential(GRU(2, 3), Linear(3, 2), Last()), r"Last\(\): it must follow a recurrent"),
+    "Last of one direction": (
+        lambda: Sequential(GRU(2, 3), Last(bidirectional=True)), r"it must be Last\(bidirectional=False\)"
+    ),
+    "Last of two directions": (
+        lambda: Sequential(GRU(2, 3, bidirectional=True), Last()), r"after GRU\(.*\) it must be Last\(bidirec"
+    ),
+    "Last of two layers": (
+        lambda: Sequential(Bidirectional(GRU(2, 3)), Last()), r"Last\(\): after Bidirectional\(.*\) it must stand in"
+    ),
+    "Last of a sum": (
+        lambda: Sequential(Bidirectional(GRU(2, 3), merge="sum"), Last(bidirectional=True)), "it must stand in both"
+    ),
+    "directions of directions": (
+        lambda: Bidirectional(GRU(2, 3, bidirectional=True)), r"Bidirectional\(.*\): each part must be recurrent layers"
+    ),
+    "a direction without recurrence": (lambda: Bidirectional(Linear(2, 3)), "each part must be recurrent layers"),
+    "very deep directions": (lambda: Bidirectional(GRU(1, 1, 101)), r"Bidirectional\(.*: a direction may have 100"),
+    "dropout within": (lambda: Bidirectional(GRU(2, 3, 2, dropout=0.1)), "there is no dropout between the cells"),
+    "a layer of one's own": (lambda: Sequential(Mine(), GRU(2, 3)), r"Mine\(\): its kind is not one of minirnn's own"),
+    "very many layers": (lambda: Sequential(*(Activation("relu") for _ in range(1000))), "may have 1000 layers"),
+}  # fmt: skip
+
+
+class Own(TanhCell):
+    """Not known to Keras, though it would compute the same."""
+
+
+class Mine(Layer):
+    def apply(self, x: Array, state: Any, run: Any) -> Any:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_keras_has_no_words_for_is_named(name: str) -> None:
+    make, words = REFUSED[name]
+    with pytest.raises(ValueError, match=words) as caught:
+        configuration(ready(make()))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_is_no_whole_one_in_full_numbers_is_refused() -> None:
+    gru = GRU(2, 3)
+    model = ready(Sequential(gru, Linear(3, 2)))
+    for wrong, words in (
+        (model.quantize("int8"), "a model quantised to int8: save the original"),
+        (model.to(dtype="complex128", backend="numpy"), "float32 or float64; got complex128"),
+        (gru, "whole model"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            configuration(wrong)
+    with pytest.raises(TypeError, match="made of layers or a LanguageModel; got dict"):
+        configuration({})  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="no weights yet"):
+        configuration(GRU(2, 3))
+
+
+def test_a_name_says_how_it_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"must end in .keras, .weights.h5, .h5, .hdf5; got '.*model.pt'"):
+        save(ready(GRU(2, 3)), tmp_path / "model.pt")
+
+
+def test_without_h5py_an_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"as it was")
+    with pytest.raises(ImportError, match=r"pip install 'minirnn\[keras\]'"):
+        save(ready(GRU(2, 3)), path)
+    assert path.read_bytes() == b"as it was"
