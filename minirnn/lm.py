@@ -26,6 +26,7 @@ from minirnn.text import Text, TextError, Vocabulary, check_string
 CELLS: dict[str, type[RNN] | type[GRU] | type[LSTM]] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
 TASKS = ("next", "fill")
 MASK_RATE = 0.15  # of characters masked while learning to fill (Devlin et al. 2019, arXiv 1810.04805, section 3.1)
+ALL = slice(None)
 WINDOW = 256  # steps that one inference pass computes at a time
 
 
@@ -105,11 +106,25 @@ class LanguageModel:
     # ------------------------------------------------------------------ learning
 
     def forward(
-        self, x: Array, y: Array, state: Any = None, *, rng: "np.random.Generator | None" = None
+        self,
+        x: Array,
+        y: Array,
+        state: Any = None,
+        *,
+        rng: "np.random.Generator | None" = None,
+        stride: int | None = None,
+        rows: slice = ALL,
     ) -> tuple[Any, Any, Callable[[], None]]:
         """One training pass over a batch (T, B): the mean loss in nats, the final state, a function that runs backward.
 
         For task fill, characters of ``x`` are masked at random by ``rng``, which it takes, and the loss counts those.
+
+        With a ``stride`` below T batches overlap: the state returned is that after ``stride`` steps, and where a state
+        is given, of what it has read the loss counts no more than the last ``stride`` steps: those before were in the
+        batch before.  So every ``stride`` steps errors go back through T (Williams and Peng 1990, BPTT(h; h')).
+
+        Of the batch only ``rows`` are computed, for which the state is; their losses and gradients are parts of the
+        batch's, which other ranks' add up to.
         """
         mask = None
         if self.task == "fill":
@@ -117,11 +132,22 @@ class LanguageModel:
                 raise ValueError("task fill takes rng, a numpy.random.Generator that chooses what to mask; got None")
             x, y, mask = self._mask(x, rng)
             state = None  # a reverse direction has no state to carry on from
-        logits, state, backward = self.network.forward(x, state)
-        loss, dlogits = cross_entropy(logits, y, mask)
+        elif stride and stride < len(x) and state is not None:
+            mask = np.broadcast_to(np.arange(len(x))[:, None] >= len(x) - stride, x.shape)
+        total = x.size if mask is None else int(mask.sum())
+        x, y, mask = x[:, rows], y[:, rows], None if mask is None else mask[:, rows]
+        if self.task == "fill" or not stride or stride == len(x):
+            logits, state, backward = self.network.forward(x, state)
+            loss, dlogits = cross_entropy(logits, y, mask, total=total)
+            return loss, state, lambda: _discard(backward(dlogits))
+        first, state, back_first = self.network.forward(x[:stride], state)
+        second, _, back_second = self.network.forward(x[stride:], state)
+        xp = self.network.bound.backend.xp
+        loss, dlogits = cross_entropy(xp.concatenate([first, second]), y, mask, total=total)
 
         def run_backward() -> None:
-            backward(dlogits)
+            _, dstate = back_second(dlogits[stride:])
+            back_first(dlogits[:stride], dstate)
 
         return loss, state, run_backward
 
@@ -266,6 +292,10 @@ class LanguageModel:
             x[place], holes[place] = int(np.argmax(log_p[place])), False
         restored = self.vocab.decode(x)
         return "".join(c if c != blank else r for c, r in zip(text, restored, strict=True))
+
+
+def _discard(_: Any) -> None:
+    """Nothing is wanted of a pass backward but what it adds to the gradients."""
 
 
 def check_vocab(vocab: Any) -> None:

@@ -7,12 +7,12 @@ import numpy as np
 from minirnn.backend import Array, check_indices, maker, namespace, on_host
 
 
-def cross_entropy(logits: Array, targets: Any, mask: Any = None) -> tuple[Any, Array]:
+def cross_entropy(logits: Array, targets: Any, mask: Any = None, *, total: int | None = None) -> tuple[Any, Array]:
     """Mean of -log softmax(logits)[target], and its gradient.
 
     ``logits`` (..., V), ``targets`` (...) integers from 0 to V - 1, ``mask`` (...) booleans, True where the loss
     counts: elsewhere the target may be anything and the gradient is 0.  With y = softmax(logits) and N positions that
-    count,
+    count, or N = ``total`` where these logits are some of a larger batch's,
 
         loss = -1/N Σ log y[target]           (1)
         dlogits = (y - onehot(target)) / N    (2)
@@ -26,7 +26,7 @@ def cross_entropy(logits: Array, targets: Any, mask: Any = None) -> tuple[Any, A
     if targets.shape != logits.shape[:-1]:
         raise ValueError(f"targets must have shape {logits.shape[:-1]}, logits' without the last; got {targets.shape}")
     counts = _mask(lib, mask, targets.shape)
-    N = targets.size if counts is None else counts.sum()
+    N = total if total is not None else targets.size if counts is None else counts.sum()
     if counts is not None:
         targets = lib.where(counts, targets, 0)
     if looked_at:
@@ -34,7 +34,7 @@ def cross_entropy(logits: Array, targets: Any, mask: Any = None) -> tuple[Any, A
             raise ValueError("cross_entropy expects at least one position that counts; got none")
         check_indices("targets", targets, V)
         targets, counts = xp.asarray(targets), None if counts is None else xp.asarray(counts)
-        N = int(N)
+        N = int(N)  # total too may be a NumPy number
     flat = logits.reshape(-1, V)
     fused = maker(logits).fused("cross_entropy") if counts is None and flat.flags.c_contiguous else None
     if fused:

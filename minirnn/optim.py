@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from math import isfinite
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -127,6 +127,7 @@ class Optimizer:
         self.clip = None if clip is None else _above_0("clip", clip)
         self.clip_value = None if clip_value is None else _above_0("clip_value", clip_value)
         self.steps = 0
+        self.factor = 1.0  # what the schedule's rate is multiplied by
         xp = model.bound.backend.xp
         self.state: dict[str, Array] = {name: xp.zeros_like(model.weights) for name in self.buffers}
         self._first = xp.zeros((), "int64") if model.bound.backend.on_device else None  # step that was skipped, or 0
@@ -134,7 +135,33 @@ class Optimizer:
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
-        return _at_least_0("lr", self.schedule(self.steps))
+        return _at_least_0("lr", self.schedule(self.steps) * self.factor)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of what a later step depends on beside the weights: ``steps``, ``factor`` and the buffers by name."""
+        host = self.model.bound.backend.host
+        buffers = {name: np.array(host(a)) for name, a in self.state.items()}
+        return {"steps": self.steps, "factor": self.factor, **buffers}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state_dict`` of an optimiser of the same kind, for a model of the same sizes, returned."""
+        if set(state) != {"steps", "factor", *self.buffers}:
+            raise ValueError(
+                f"the state of {type(self).__name__} is steps, factor{''.join(f', {name}' for name in self.buffers)}; "
+                f"got {', '.join(state)}"
+            )
+        for name in self.buffers:
+            wanted, found = self.state[name], state[name]
+            if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+                raise ValueError(
+                    f"{name} must be {wanted.dtype} of shape {wanted.shape}; got {found.dtype} of shape {found.shape}"
+                )
+        steps, factor = state["steps"], _at_least_0("factor", state["factor"])
+        if not isinstance(steps, Integral) or steps < 0:
+            raise ValueError(f"steps must be an integer of at least 0; got {steps!r}")
+        for name in self.buffers:
+            self.state[name][...] = self.model.bound.backend.xp.asarray(state[name])
+        self.steps, self.factor = int(steps), factor
 
     def step(self) -> Any:
         """Clip, update the weights, zero the gradients; returns the gradients' norm before clipping by norm.

@@ -13,7 +13,7 @@ Elsewhere a step is ``model(x[None], state)``.
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 from minirnn.backend import Array, check_indices
 from minirnn.chain import Chain, Space
 from minirnn.formats.files import ModelFileError, atomic_write
+from minirnn.states import arrays_in, rebuilt
 
 GROUPS = 4  # numbers of rows for which ``stream_many`` keeps memory
 VERSION = 1
@@ -68,7 +69,7 @@ class Stream:
         self._index = np.zeros(batch_size, np.int64)  # cannot be read as it is
         self._space = Space(snapshot.chain, batch_size) if snapshot.chain.whole else None
         self._turn = 0  # which of h's two arrays in the space holds it
-        self._state = _rebuilt(snapshot.initial, lambda a: np.repeat(a, batch_size, axis=1))  # where there is no space
+        self._state = rebuilt(snapshot.initial, lambda a: np.repeat(a, batch_size, axis=1))  # where there is no space
         self.reset()
 
     def __call__(self, x: Any, *, out: Array | None = None) -> Array:
@@ -124,11 +125,11 @@ class Stream:
     def state(self) -> Any:
         """A copy of the state, put together as ``model(x)`` returns it; assigning one goes on from there."""
         arrays = iter([np.stack(layers) for layers in self._places()])
-        return _rebuilt(self.snapshot.initial, lambda _: next(arrays))
+        return rebuilt(self.snapshot.initial, lambda _: next(arrays))
 
     @state.setter
     def state(self, value: Any) -> None:
-        given, places = list(_arrays(value)), self._places()
+        given, places = list(arrays_in(value)), self._places()
         shapes = [(len(layers), *layers[0].shape) for layers in places]
         if [a.shape for a in given] != shapes or any(a.dtype != self.dtype for a in given):
             raise ValueError(
@@ -142,7 +143,7 @@ class Stream:
     def _places(self) -> list[list[Array]]:
         """Where the state is: for each of its arrays (layers, B, H), what each layer has of it."""
         if self._space is None:
-            return [list(a) for a in _arrays(self._state)]
+            return [list(a) for a in arrays_in(self._state)]
         found = []
         for stack in self.snapshot.chain.stacks:
             now = [[states[self._turn], *states[2:]] for states in (self._space.states[k] for k in stack)]
@@ -151,7 +152,7 @@ class Stream:
 
     def reset(self) -> None:
         """Begin again, from the model's initial state."""
-        for layers, initial in zip(self._places(), _arrays(self.snapshot.initial), strict=True):
+        for layers, initial in zip(self._places(), arrays_in(self.snapshot.initial), strict=True):
             for place, values in zip(layers, initial, strict=True):
                 place[...] = values
 
@@ -165,7 +166,7 @@ class Stream:
         """Write the state to a file, whole or not at all; ``restore`` reads it."""
         from safetensors.numpy import save as to_bytes  # 10 ms that most programs do not need
 
-        arrays = {str(k): a for k, a in enumerate(_arrays(self.state))}
+        arrays = {str(k): a for k, a in enumerate(arrays_in(self.state))}
         with atomic_write(path) as file:
             file.write(to_bytes(arrays, metadata={"minirnn-stream": json.dumps({"version": VERSION})}))
 
@@ -204,27 +205,11 @@ def stream_many(streams: Sequence[Stream], x: Any, *, out: Array | None = None) 
     return y
 
 
-def _arrays(state: Any) -> Iterator[Array]:
-    """The arrays of a state, in order."""
-    if isinstance(state, (tuple, list)):
-        for part in state:
-            yield from _arrays(part)
-    elif state is not None:
-        yield state
-
-
-def _rebuilt(state: Any, make: Callable[[Array], Array]) -> Any:
-    """A state put together as ``state`` is, of what ``make`` gives for each of its arrays."""
-    if isinstance(state, (tuple, list)):
-        return tuple(_rebuilt(part, make) for part in state)
-    return None if state is None else make(state)
-
-
 def _read(path: Path, like: Any) -> Any:
     """The state in a file, put together as ``like``."""
     from safetensors import SafetensorError, safe_open
 
-    wanted = list(_arrays(like))
+    wanted = list(arrays_in(like))
     try:
         with safe_open(path, framework="numpy") as file:
             if "minirnn-stream" not in (file.metadata() or {}):
@@ -240,4 +225,4 @@ def _read(path: Path, like: Any) -> Any:
     if any(a.dtype != b.dtype for a, b in zip(found, wanted, strict=True)):
         raise ModelFileError(f"{path} must hold {wanted[0].dtype} numbers; got {found[0].dtype}")
     arrays = iter(found)
-    return _rebuilt(like, lambda _: next(arrays))
+    return rebuilt(like, lambda _: next(arrays))

@@ -119,24 +119,40 @@ class Text:
         return Text(self.vocab, self.indices[:cut]), Text(self.vocab, self.indices[cut:])
 
     def batches(
-        self, batch_size: int, num_steps: int, *, sampling: str = "sequential", seed: int | None = None
+        self,
+        batch_size: int,
+        num_steps: int,
+        *,
+        stride: int | None = None,
+        sampling: str = "sequential",
+        seed: int | None = None,
+        start: int = 0,
     ) -> Iterator[tuple[Array, Array]]:
         """One epoch of pairs ``x, y``, each (num_steps, batch_size); y is x one character on.
 
         ``"sequential"``: row b of a batch goes on where row b of the batch before ended, so the state may be carried.
+        With a ``stride`` below ``num_steps`` it begins only so many characters on, and the two overlap.
         ``"random"``: windows in random order, so it may not.  With a ``seed``, the first character is drawn from the
         first ``num_steps``, so that epochs with different seeds cut the text differently; and it orders random windows.
+        The first ``start`` batches are left out.
         """
         offset = self._offset(batch_size, num_steps, seed)
         if sampling not in ("sequential", "random"):
             raise ValueError(f"sampling must be sequential or random; got {sampling!r}")
+        stride = check_stride(stride, num_steps)
         if sampling == "sequential":
-            return self._sequential(batch_size, num_steps, offset)
-        return self._random(batch_size, num_steps, offset, np.random.default_rng(None if seed is None else [seed, 1]))
+            return self._sequential(batch_size, num_steps, stride, offset, start)
+        if stride < num_steps:
+            raise ValueError(f"stride {stride} needs sequential sampling: random windows do not follow one another")
+        rng = np.random.default_rng(None if seed is None else [seed, 1])
+        return self._random(batch_size, num_steps, offset, rng, start)
 
-    def num_batches(self, batch_size: int, num_steps: int, *, seed: int | None = None) -> int:
-        """How many batches ``batches`` yields for this seed, by either way of sampling."""
-        return (len(self) - 1 - self._offset(batch_size, num_steps, seed)) // (batch_size * num_steps)
+    def num_batches(
+        self, batch_size: int, num_steps: int, *, stride: int | None = None, seed: int | None = None
+    ) -> int:
+        """How many batches ``batches`` yields for these arguments, by either way of sampling."""
+        length = (len(self) - 1 - self._offset(batch_size, num_steps, seed)) // batch_size  # of a row
+        return (length - num_steps) // check_stride(stride, num_steps) + 1
 
     def _offset(self, batch_size: int, num_steps: int, seed: int | None) -> int:
         """Where an epoch's first character stands, after a check that there is room for a batch."""
@@ -151,18 +167,29 @@ class Text:
         room = len(self) - 1 - batch_size * num_steps
         return 0 if seed is None else int(np.random.default_rng(seed).integers(min(num_steps, room + 1)))
 
-    def _sequential(self, B: int, T: int, offset: int) -> Iterator[tuple[Array, Array]]:
+    def _sequential(self, B: int, T: int, stride: int, offset: int, start: int) -> Iterator[tuple[Array, Array]]:
         L = (len(self) - 1 - offset) // B
         x, y = (self.indices[offset + k : offset + k + B * L].reshape(B, L).T for k in (0, 1))
-        for t in range(0, L - T + 1, T):
+        for t in range(start * stride, L - T + 1, stride):
             yield x[t : t + T], y[t : t + T]
 
-    def _random(self, B: int, T: int, offset: int, rng: "np.random.Generator") -> Iterator[tuple[Array, Array]]:
+    def _random(
+        self, B: int, T: int, offset: int, rng: "np.random.Generator", start: int
+    ) -> Iterator[tuple[Array, Array]]:
         starts = offset + T * rng.permutation((len(self) - 1 - offset) // T)
         steps = np.arange(T)[:, None]
-        for k in range(0, len(starts) - B + 1, B):
+        for k in range(start * B, len(starts) - B + 1, B):
             window = starts[k : k + B] + steps
             yield self.indices[window], self.indices[window + 1]
+
+
+def check_stride(stride: int | None, num_steps: int) -> int:
+    """How many characters on each batch begins: ``num_steps`` unless something else was asked for."""
+    if stride is None:
+        return num_steps
+    if not isinstance(stride, Integral) or not 1 <= stride <= num_steps:
+        raise ValueError(f"stride must be an integer from 1 to num_steps = {num_steps}; got {stride!r}")
+    return int(stride)
 
 
 def check_string(what: str, text: Any) -> None:
