@@ -26,7 +26,8 @@ def cross_entropy(logits: Array, targets: Any, mask: Any = None, *, total: int |
     if targets.shape != logits.shape[:-1]:
         raise ValueError(f"targets must have shape {logits.shape[:-1]}, logits' without the last; got {targets.shape}")
     counts = _mask(lib, mask, targets.shape)
-    N = total if total is not None else targets.size if counts is None else counts.sum()
+    found: Any = targets.size if counts is None else counts.sum()
+    N = found if total is None else total
     if counts is not None:
         targets = lib.where(counts, targets, 0)
     if looked_at:
@@ -34,7 +35,7 @@ def cross_entropy(logits: Array, targets: Any, mask: Any = None, *, total: int |
             raise ValueError("cross_entropy expects at least one position that counts; got none")
         check_indices("targets", targets, V)
         targets, counts = xp.asarray(targets), None if counts is None else xp.asarray(counts)
-        N = int(N)  # total too may be a NumPy number
+        N = int(N)
     flat = logits.reshape(-1, V)
     fused = maker(logits).fused("cross_entropy") if counts is None and flat.flags.c_contiguous else None
     if fused:
@@ -46,9 +47,9 @@ def cross_entropy(logits: Array, targets: Any, mask: Any = None, *, total: int |
     with np.errstate(over="ignore"):  # further apart than the dtype reaches: -inf, whose exp is 0
         shifted = flat - flat.real.max(axis=1, keepdims=True)
     dlogits = xp.exp(shifted)
-    total = dlogits.sum(axis=1, keepdims=True)
-    losses = xp.log(total[:, 0]) - shifted[place]  # (1)
-    dlogits /= total
+    sums = dlogits.sum(axis=1, keepdims=True)
+    losses = xp.log(sums[:, 0]) - shifted[place]  # (1)
+    dlogits /= sums
     dlogits[place] -= 1  # (2)
     dlogits /= N
     if counts is not None:

@@ -31,11 +31,8 @@ def outline(state: Any) -> Any:
 
 def filled_in(form: Any, arrays: Sequence[Array]) -> Any:
     """The state of an ``outline`` and its arrays; ValueError where those are not as many."""
+    places = sum(1 for _ in arrays_in(form))
+    if places != len(arrays):
+        raise ValueError(f"a state must have as many arrays as it has places, {places}; got {len(arrays)}")
     left = iter(arrays)
-    try:
-        state = rebuilt(form, lambda _: next(left))
-    except (StopIteration, RecursionError):
-        raise ValueError(f"a state must have as many arrays as it has places; got {len(arrays)}") from None
-    if next(left, None) is not None:
-        raise ValueError(f"a state must have as many arrays as it has places; got {len(arrays)}, which are too many")
-    return state
+    return rebuilt(form, lambda _: next(left))

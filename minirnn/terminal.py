@@ -1,8 +1,10 @@
 """What a person sees while a model trains: lines, a progress bar, a sample of what it learnt."""
 
-from collections.abc import Iterable
+import signal
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from rich.console import Console
@@ -12,7 +14,7 @@ from rich.text import Text as Line
 from minirnn.lm import MASK_RATE, LanguageModel
 from minirnn.optim import NonFiniteGradientError
 from minirnn.text import Text
-from minirnn.train import Step
+from minirnn.train import Step, Training
 
 REFRESH = 5  # times a second that progress is shown
 console = Console(stderr=True, highlight=False)  # what goes on
@@ -26,12 +28,17 @@ def say(*parts: str | tuple[str, str], to: Console | None = None) -> None:
 
 @dataclass
 class Run:
-    """What training came to: the last step, the characters read, the running perplexity, and how it ended."""
+    """What training came to: the last step, the characters read, the running perplexity, and how it ended.
 
+    ``signal`` is that which ended it, 0 for none; ``before`` are the seconds of training before this process.
+    """
+
+    before: float = 0.0
     last: Step | None = None
     tokens: int = 0
     loss: Any = float("nan")  # running mean, decaying over about 50 steps; on a GPU still there
-    interrupted: bool = False
+    signal: int = 0
+    early: bool = False
     error: NonFiniteGradientError | None = None
 
     @property
@@ -39,16 +46,47 @@ class Run:
         with np.errstate(over="ignore"):
             return float(np.exp(float(self.loss)))
 
+    @property
+    def rate(self) -> float:
+        """Characters a second."""
+        return self.tokens / (self.last.seconds - self.before) if self.last else 0.0
+
     def add(self, step: Step) -> None:
         """Count a step in."""
         weight = max(0.02, 1 / step.step)
-        self.loss = step.loss if self.last is None else (1 - weight) * self.loss + weight * step.loss
-        self.last, self.tokens = step, self.tokens + step.tokens
+        if not step.skipped:
+            self.loss = (1 - weight) * self.loss + weight * step.loss if self.tokens else step.loss
+            self.tokens += step.tokens
+        self.last = step
 
 
-def follow(steps: Iterable[Step], planned: int | None, seconds: float | None) -> Run:
-    """Run the training under a progress bar until it ends, is interrupted, or diverges."""
-    run, shown = Run(), 0.0
+class Signals:
+    """Ctrl-C and SIGTERM, taken note of until a step has ended; a second one is obeyed at once."""
+
+    def __init__(self) -> None:
+        self.caught = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # which alone may have handlers
+            self._before = {number: signal.signal(number, self._catch) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _catch(self, number: int, _: object) -> None:
+        if self.caught:
+            raise KeyboardInterrupt
+        self.caught = number
+
+
+def follow(
+    training: Training, planned: int | None, seconds: float | None, after: Callable[[Step], bool] = lambda _: False
+) -> Run:
+    """Run the training under a progress bar until it ends, is interrupted, diverges, or ``after`` a step says so."""
+    run, shown = Run(before=training.elapsed), 0.0
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -56,35 +94,38 @@ def follow(steps: Iterable[Step], planned: int | None, seconds: float | None) ->
         TextColumn("{task.fields[words]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, refresh_per_second=REFRESH) as progress:
+    with Progress(*columns, console=console, refresh_per_second=REFRESH) as progress, Signals() as signals:
         bar = progress.add_task("training", total=1.0, words="")
 
         def show(step: Step) -> None:
             float(step.norm)  # on a GPU this tells of a step that was skipped
             done = max(step.step / planned if planned else 0.0, step.seconds / seconds if seconds else 0.0)
-            rate = run.tokens / step.seconds
             progress.update(
                 bar,
                 completed=min(1.0, done),
                 description=f"step {step.step}" + (f"/{planned}" if planned else ""),
-                words=f"loss {float(run.loss):.3f}  perplexity {run.perplexity:.2f}  {rate:,.0f} tokens/s",
+                words=f"loss {float(run.loss):.3f}  perplexity {run.perplexity:.2f}  {run.rate:,.0f} tokens/s",
             )
 
         try:
-            for step in steps:
+            for step in training:
                 run.add(step)
+                run.early = after(step)
                 if step.step == 1 or step.seconds - shown > 1 / REFRESH:  # to read a loss may be to wait for it
                     shown = step.seconds
                     show(step)
+                if signals.caught or run.early:
+                    break
             if run.last is not None:
                 show(run.last)
             progress.update(bar, completed=1.0)
         except KeyboardInterrupt:
-            run.interrupted = True
+            run.signal = signal.SIGINT
         except NonFiniteGradientError as error:
             if run.last is None:
                 raise
             run.error = error if error.step else NonFiniteGradientError(f"step {run.last.step + 1}: {error}")
+        run.signal = run.signal or signals.caught
     return run
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from minirnn.backend import BACKENDS
+from minirnn.record import finite
 from minirnn.terminal import say
 
 OUT = "minirnn.safetensors"  # what train writes and the others read, unless told otherwise
@@ -65,11 +65,6 @@ def plain_usage_errors() -> Iterator[None]:
 def as_json_line(record: dict[str, Any]) -> str:
     """One line of JSON, in which numbers that are not finite are null."""
     return json.dumps(finite(record))
-
-
-def finite(record: dict[str, Any]) -> dict[str, Any]:
-    """A record in which numbers that are not finite, which JSON does not have, have become None."""
-    return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in record.items()}
 
 
 def check_writable(path: Path, files: tuple[Path, ...] = (), what: str = "--out") -> None:

@@ -1,28 +1,38 @@
 """``minirnn train``: from text to a model file."""
 
+import re
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+from click.core import ParameterSource
 
 import minirnn
 from minirnn.backend import BACKENDS
+from minirnn.checkpoint import Folder
 from minirnn.commands.shared import OUT, as_json_line, check_writable, one_sentence
+from minirnn.keeping import Keeper
 from minirnn.lm import CELLS, TASKS, LanguageModel
 from minirnn.optim import SGD, Adam, AdamW, NonFiniteGradientError, Optimizer, RMSProp
+from minirnn.record import Record, checksum, circumstances
 from minirnn.schedules import constant, cosine
-from minirnn.terminal import console, follow, output, say, show_samples
+from minirnn.terminal import Run, console, follow, output, say, show_samples
 from minirnn.text import Text, TextError, pydoc_topics
-from minirnn.train import count_steps, train
+from minirnn.train import NONFINITE, State, Training, count_steps, train
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSProp}
 DEFAULT_LR = {"sgd": 1.0, "adam": 6e-3, "adamw": 6e-3, "rmsprop": 2e-3}
 LR_HELP = "; ".join(f"{lr:g} for {name}" for name, lr in DEFAULT_LR.items())
-INTERRUPTED = 130  # the exit code that shells give a program ended by Ctrl-C
 DEFAULT_STEPS = 1600  # about 45 s on two cores
+LIMITS = ("epochs", "steps", "seconds")
+# what may be otherwise when a run goes on; all else decides what its steps are
+FREE = {*LIMITS, "lr", "clip", "on_nonfinite", "patience", "every", "keep", "log_every", "out", "as_json", "backend"}
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @click.command("train")
@@ -35,6 +45,7 @@ DEFAULT_STEPS = 1600  # about 45 s on two cores
 @click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--num-steps", type=click.IntRange(1), default=35, show_default=True, help="Characters a row and step.")
+@click.option("--stride", type=click.IntRange(1), help="Characters from step to step  [default: --num-steps]")
 @click.option("--sampling", type=click.Choice(["sequential", "random"]), help="[default: sequential; random for fill]")
 @click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="adam", show_default=True)
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help=f"[default: {LR_HELP}]")
@@ -48,15 +59,52 @@ DEFAULT_STEPS = 1600  # about 45 s on two cores
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True)
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option("--on-nonfinite", type=click.Choice(NONFINITE), default="stop", show_default=True, help="Of gradients.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="A directory that keeps the run; see --resume.")
+@click.option("--every", default="60s", show_default=True, help="Between checkpoints: steps, or a time: 90s, 5m, 2h.")
+@click.option("--keep", type=click.IntRange(1), default=3, show_default=True, help="Checkpoints that stay.")
+@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint, as the run began.")
+@click.option("--patience", type=click.IntRange(1), help="Stop after so many checkpoints that were not better.")
+@click.option("--log-every", type=click.IntRange(1), default=10, show_default=True, help="Steps a line of the record.")
 @click.option("--out", type=click.Path(path_type=Path), default=OUT, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line at the end, and nothing else, on stdout.")
+@click.pass_context
 @one_sentence
-def train_command(files: tuple[Path, ...], **options: Any) -> None:
+def train_command(ctx: click.Context, files: tuple[Path, ...], **options: Any) -> None:
     """Learn FILES character by character, UTF-8; without FILES, the help texts that every Python carries.
 
-    The last tenth is held out.  Training ends at the first of --steps, --epochs and --time; Ctrl-C ends it at once.
-    Either way the model is saved.
+    The last tenth is held out.  Training ends at the first of --steps, --epochs and --time; Ctrl-C and SIGTERM end it
+    after the step that is being taken.  However it ends, the model is saved.
+
+    With --checkpoint DIR the run is kept there as it goes: checkpoints from which --resume goes on as if nothing had
+    happened, the best model by validation perplexity, and a record for ``minirnn plot``.
     """
+    folder = None if options["checkpoint"] is None else Folder(options["checkpoint"], options["keep"])
+    if folder is None and (options["resume"] or options["patience"]):
+        raise ValueError(f"{'--resume' if options['resume'] else '--patience'} needs --checkpoint DIR")
+    options["every"] = interval(options["every"])
+    with folder.locked() if folder else nullcontext():
+        found = None
+        if folder and options["resume"]:
+            found = folder.newest(say)
+            if found is None:
+                say(f"nothing to resume in {folder.path}: starting afresh")
+            else:
+                files, options = as_begun(ctx, files, options, found[1]["options"])
+        elif folder and folder.steps():
+            raise ValueError(
+                f"{folder.path} holds a run already: --resume goes on with it; another --checkpoint begins anew"
+            )
+        run_training(files, options, folder, found)
+
+
+def run_training(
+    files: tuple[Path, ...],
+    options: dict[str, Any],
+    folder: Folder | None,
+    found: tuple[State, dict[str, Any]] | None,
+) -> None:
+    """Train from the beginning, or from what was ``found`` in a checkpoint; save, and say what came of it."""
     out: Path = options["out"]
     for name in ("lr", "clip", "seconds", "weight_decay"):
         if options[name] is not None and not np.isfinite(options[name]):
@@ -66,63 +114,144 @@ def train_command(files: tuple[Path, ...], **options: Any) -> None:
     learn, held_out = text.split(options["held_out"])
     if len(held_out) < 2:
         raise TextError(f"a text of {len(text)} characters is too short to hold out {options['held_out']:.0%} of it")
-    learn.num_batches(options["batch_size"], options["num_steps"])  # says so if there is none
+    learn.num_batches(options["batch_size"], options["num_steps"], stride=options["stride"])  # says so if there is none
     lm = LanguageModel.build(
         text.vocab,
         **{k: options[k] for k in ("task", "cell", "hidden_size", "num_layers", "embedding_size", "dropout")},
     ).init(options["seed"], backend=options["backend"], dtype=options["dtype"])
-    limits = {k: options[k] for k in ("epochs", "steps", "seconds")}
+    limits = {k: options[k] for k in LIMITS}
     if not any(limits.values()):
         limits["steps"] = DEFAULT_STEPS
     planned = planned_steps(limits, learn, options)
-    optimizer = make_optimizer(lm, options, planned)
-    sampling = options["sampling"] or ("random" if options["task"] == "fill" else "sequential")
 
     source = ", ".join(str(f) for f in files) or "pydoc_data.topics"
     say(f"{source}: {len(text):,} characters, {len(text.vocab) - 1} symbols, {len(held_out):,} held out")
     say(str(lm.network))
-    steps = train(
+    training = train(
         lm,
         learn,
-        optimizer,
-        batch_size=options["batch_size"],
-        num_steps=options["num_steps"],
-        sampling=sampling,
-        seed=options["seed"],
+        make_optimizer(lm, options, planned),
+        sampling=options["sampling"] or ("random" if options["task"] == "fill" else "sequential"),
+        **{k: options[k] for k in ("batch_size", "num_steps", "stride", "seed", "on_nonfinite")},
         **limits,
     )
-    run = follow(steps, planned, limits["seconds"])
-    if run.last is None:
+    keeper = keep_run(training, text, held_out, files, options, folder, found) if folder else None
+    run = follow(training, planned, limits["seconds"], keeper or (lambda _: False))
+    if run.last is None and not training.done:
         say("stopped before the first step: there is nothing to save")
-        sys.exit(INTERRUPTED)
+        sys.exit(128 + (run.signal or signal.SIGINT))
+    finish(run, training, keeper, held_out, options)
+
+
+def keep_run(
+    training: Training,
+    text: Text,
+    held_out: Text,
+    files: tuple[Path, ...],
+    options: dict[str, Any],
+    folder: Folder,
+    found: tuple[State, dict[str, Any]] | None,
+) -> Keeper:
+    """What keeps the run in ``folder``; ``training`` goes on from what was found there."""
+    begun = {k: str(v) if isinstance(v, Path) else v for k, v in options.items() if k not in ("checkpoint", "resume")}
+    begun["files"] = [str(path.resolve()) for path in files]
+    more = {"options": begun, "text": checksum(text)}
+    record = Record(folder.path, options["log_every"])
+    steps, seconds = options["every"]
+    keeper = Keeper(training, folder, record, held_out, say, steps, seconds, options["patience"], more)
+    if found:
+        state, had = found
+        if had["text"] != more["text"]:
+            raise TextError(
+                f"the text is not what the run in {folder.path} began with: bring that back to go on, "
+                "or begin anew in another --checkpoint directory"
+            )
+        training.restore(state)
+        keeper.go_on(had)
+        say(f"going on after step {training.done}")
+    about = {"options": begun, "text": more["text"], "resumed_at": training.done, **circumstances()}
+    record.begin(about | {"backend": training.lm.network.bound.backend.name}, training.done, training.elapsed)
+    return keeper
+
+
+def finish(run: Run, training: Training, keeper: Keeper | None, held_out: Text, options: dict[str, Any]) -> None:
+    """After the last step: keep and save what there is, and say what came of it."""
+    lm, out = training.lm, options["out"]
+    going_on = ""
+    if keeper:
+        if not run.signal and not run.error and keeper.kept < training.done:
+            keeper.evaluate()
+        if not run.error and keeper.kept < training.done:
+            keeper.keep()
+        going_on = f"; {keeper.folder.path} has the run up to step {keeper.kept}: --resume goes on from there"
     if run.error and not usable(lm, held_out):
-        raise NonFiniteGradientError(f"{run.error}; the model has diverged, and nothing was saved")
-    minirnn.save(lm, out)
-    results = console if options["as_json"] else output
-    say(f"{'stopped; ' if run.interrupted or run.error else ''}saved {out}", to=results)
-    if run.error:
-        raise run.error
-    perplexity = None
+        hint = f"{going_on}, with a smaller --lr or --clip, or --on-nonfinite skip" if going_on else ""
+        raise NonFiniteGradientError(f"{run.error}; the model has diverged, and nothing was saved{hint}")
     try:
-        perplexity = lm.perplexity(held_out)
-        words = "validation perplexity ", (f"{perplexity:.3f}", "bold"), f" on {len(held_out):,} characters held out"
-        say(*words, to=results)
-        show_samples(lm, held_out, options["seed"], results)
-    except KeyboardInterrupt:
-        run.interrupted = True
+        minirnn.save(lm, out)
+    except OSError as error:
+        raise OSError(f"{out} could not be written: {error}{going_on}") from None
+    results = console if options["as_json"] else output
+    how = "stopped; " if run.signal or run.error else "stopped early; " if run.early else ""
+    say(f"{how}saved {out}{going_on if run.signal else ''}", to=results)
+    if run.error:
+        raise NonFiniteGradientError(f"{run.error}{going_on}")
+    perplexity = None
+    if run.signal != signal.SIGTERM:  # whoever sent that is waiting
+        try:
+            perplexity = lm.perplexity(held_out)
+            words = (
+                "validation perplexity ",
+                (f"{perplexity:.3f}", "bold"),
+                f" on {len(held_out):,} characters held out",
+            )
+            say(*words, to=results)
+            if keeper and keeper.best < perplexity:
+                say(f"best was {keeper.best:.3f}, after step {keeper.best_step}: {keeper.folder.best}", to=results)
+            show_samples(lm, held_out, options["seed"], results)
+        except KeyboardInterrupt:
+            run.signal = signal.SIGINT
     if options["as_json"]:
         record = {
-            "steps": run.last.step,
-            "tokens_per_second": round(run.tokens / run.last.seconds),
+            "steps": training.done,
+            "tokens_per_second": round(run.rate),
             "train_perplexity": run.perplexity,
             "validation_perplexity": perplexity,
-            "seconds": round(run.last.seconds, 3),
+            "seconds": round(run.last.seconds if run.last else training.elapsed, 3),
             "file": str(out),
-            "interrupted": run.interrupted,
+            "interrupted": bool(run.signal),
         }
+        if keeper:
+            record |= {"best_perplexity": keeper.best, "best_step": keeper.best_step}
         click.echo(as_json_line(record))
-    if run.interrupted:
-        sys.exit(INTERRUPTED)
+    if run.signal:
+        sys.exit(128 + run.signal)
+
+
+def as_begun(
+    ctx: click.Context, files: tuple[Path, ...], options: dict[str, Any], begun: dict[str, Any]
+) -> tuple[tuple[Path, ...], dict[str, Any]]:
+    """The options of a run that goes on: those that it began with, but for those that are given now and may be."""
+    given = {name for name in options if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    for name in sorted(given - FREE - {"checkpoint", "resume"}):
+        if options[name] != begun[name]:
+            word = name.replace("_", "-")
+            raise ValueError(f"--{word} must be {begun[name]}, as the run began; got {options[name]}")
+    kept = dict(begun)
+    if given & set(LIMITS):
+        kept |= dict.fromkeys(LIMITS)
+    merged = {name: value if name in given or name not in kept else kept[name] for name, value in options.items()}
+    merged["out"] = Path(merged["out"])
+    merged["every"] = tuple(merged["every"])
+    return files or tuple(Path(path) for path in begun["files"]), merged
+
+
+def interval(words: str) -> tuple[int | None, float | None]:
+    """``"500"`` steps, or ``"90s"``, ``"5m"``, ``"2h"`` as seconds: one of the two."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])|([1-9]\d*)", words.strip())
+    if not found or (found[1] and float(found[1]) == 0):
+        raise ValueError(f"--every must be a number of steps, or a time as in 90s, 5m or 2h; got {words!r}")
+    return (int(found[3]), None) if found[3] else (None, float(found[1]) * UNITS[found[2]])
 
 
 def usable(lm: LanguageModel, text: Text) -> bool:
@@ -136,7 +265,7 @@ def planned_steps(limits: dict[str, Any], text: Text, options: dict[str, Any]) -
     known = [limits["steps"]] if limits["steps"] else []
     if limits["epochs"]:
         sizes = options["batch_size"], options["num_steps"]
-        known.append(count_steps(text, *sizes, limits["epochs"], options["seed"]))
+        known.append(count_steps(text, *sizes, limits["epochs"], options["seed"], stride=options["stride"]))
     return min(known, default=None)
 
 

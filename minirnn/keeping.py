@@ -1,0 +1,89 @@
+"""What keeps a run on the disk while it goes on: checkpoints, the best model, the record, and when to stop early."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any
+
+from minirnn.checkpoint import Folder
+from minirnn.formats.native import save
+from minirnn.record import Record
+from minirnn.text import Text
+from minirnn.train import Step, Training
+
+
+@dataclass
+class Keeper:
+    """Called after each step of ``training``; says whether to stop.
+
+    Every so many ``steps`` or ``seconds`` the model is evaluated on ``held_out``, kept as ``best.safetensors`` if it is
+    the best so far, and a checkpoint is written, with ``more`` in it.  After ``patience`` evaluations in a row that
+    were not better training may stop.  A disk that is full stops nothing: ``report`` gets a sentence, what was written
+    stays, and it is tried again when the next checkpoint is due.
+    """
+
+    training: Training
+    folder: Folder
+    record: Record
+    held_out: Text
+    report: Callable[[str], None]
+    steps: int | None = None
+    seconds: float | None = None
+    patience: int | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+    best: float = float("inf")
+    best_step: int = 0
+    worse: int = 0  # evaluations since
+    kept: int = 0  # the step of the last checkpoint
+
+    def __post_init__(self) -> None:
+        self._looked = time.perf_counter()
+
+    def go_on(self, more: dict[str, Any]) -> None:
+        """Go on from what a checkpoint had."""
+        self.best, self.best_step, self.worse = float(more["best"] or "inf"), more["best_step"], more["worse"]
+        self.kept = self.training.done
+
+    def __call__(self, step: Step) -> bool:
+        if step.skipped:
+            self.report(f"step {step.step} was skipped: {step.skipped}")
+        self._try(lambda: self.record.step(step, self.training.optimizer.clip))
+        due = self.steps is not None and step.step % self.steps == 0
+        if due or (self.seconds is not None and time.perf_counter() - self._looked >= self.seconds):
+            self.evaluate()
+            self.keep()
+            self._looked = time.perf_counter()
+        return self.patience is not None and self.worse >= self.patience
+
+    def evaluate(self) -> None:
+        """Find the validation perplexity, and keep the model if it is the best so far."""
+        lm, step = self.training.lm, self.training.done
+        perplexity = lm.perplexity(self.held_out)
+        self._try(lambda: self.record.add({"step": step, "validation_perplexity": perplexity}))
+        if perplexity < self.best and isfinite(perplexity):
+            if self._try(lambda: save(lm, self.folder.best)):
+                self.best, self.best_step, self.worse = perplexity, step, 0
+        elif step != self.best_step:
+            self.worse += 1
+
+    def keep(self) -> None:
+        """Write a checkpoint of where training stands."""
+        found = {
+            "best": self.best if isfinite(self.best) else None,
+            "best_step": self.best_step,
+            "worse": self.worse,
+        }
+        state = self.training.state()
+        if self._try(lambda: self.folder.write(state, self.more | found)):
+            self.kept = self.training.done
+
+    def _try(self, write: Callable[[], Any]) -> bool:
+        """Whether something could be written; if not, say so."""
+        try:
+            write()
+        except OSError as error:
+            stands = f"the checkpoint of step {self.kept} stands" if self.kept else "there is no checkpoint yet"
+            self.report(f"step {self.training.done}: {error}; {stands}, and training goes on")
+            return False
+        return True
