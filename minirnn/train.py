@@ -8,7 +8,6 @@ last bit.  ``checkpoint.py`` keeps it on a disk.
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import isfinite
 from numbers import Integral
 from typing import Any, Self
 
@@ -180,7 +179,7 @@ class Training(Iterator[Step]):
         if self.on_nonfinite == "stop":
             raise error
         network = self.lm.network
-        if not isfinite(float(np.abs(network.weights).max(initial=0))):
+        if not np.isfinite(network.weights).all():
             raise NonFiniteGradientError(f"{error}; the weights are not finite either: no step can mend them") from None
         self._skipped += 1
         if self._skipped == HOPELESS:

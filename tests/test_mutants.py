@@ -54,7 +54,11 @@ FIRST = {
     "parameters.py": ["optim"],
     "text.py": ["text"],
     "lm.py": ["lm"],
-    "train.py": ["train"],
+    "train.py": ["train", "resume"],
+    "checkpoint.py": ["resume"],
+    "keeping.py": ["resume"],
+    "record.py": ["resume"],
+    "states.py": ["resume", "stream"],
     "stream.py": ["stream"],
     "chain.py": ["stream"],
     "quantize.py": ["quantize"],
@@ -62,7 +66,7 @@ FIRST = {
     "commands/machine.py": ["cli"],
     "commands/models.py": ["convert"],
     "commands/shared.py": ["cli"],
-    "commands/training.py": ["cli"],
+    "commands/training.py": ["cli", "resume"],
     "formats/files.py": ["files"],
     "formats/native.py": ["files"],
 }
@@ -170,8 +174,30 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "batches: y is x": ("text.py", (("yield self.indices[window], self.indices[window + 1]", "yield self.indices[window], self.indices[window]"),)),
     "generation forgets its state": ("lm.py", (("y, state = self.network(np.array([[symbol]]), state)", "y, state = self.network(np.array([[symbol]]))"),)),
     "beam keeps the wrong states": ("lm.py", (("take_rows(state, rows)", "state"),)),
-    "training drops the state": ("train.py", (('state if sampling == "sequential" else None, rng=masks', "None, rng=masks"),)),
-    "training repeats its batches": ("train.py", (("seed=epoch_seed(seed, epoch)):", "seed=epoch_seed(seed, 0)):"),)),
+    "training drops the state": ("train.py", (('state = self._carried if self.sampling == "sequential" else None', "state = None"),)),
+    "training repeats its batches": ("train.py", (("seed=epoch_seed(self.seed, self.epoch),", "seed=epoch_seed(self.seed, 0),"),)),
+    # ------------------------------------------------------------ runs that stop and go on
+    "resume: dropout begins anew": ("train.py", (('p.calls, p.updates = about["calls"], p.updates + 1', "p.updates += 1"),)),
+    "resume: masks are drawn anew": ("train.py", (("self._masks, self._carried, self._skipped = masks, carried,", "self._carried, self._skipped = carried,"),)),
+    "resume: the state begins anew": ("train.py", (("self._masks, self._carried, self._skipped = masks, carried,", "self._masks, self._carried, self._skipped = masks, None,"),)),
+    "resume: a batch is taken twice": ("train.py", (("            start=self.batch,\n", "            start=max(0, self.batch - 1),\n"),)),
+    "resume: the optimiser begins anew": ("optim.py", (('self.state[name][...] = self.model.bound.backend.xp.asarray(state[name])', "pass"),)),
+    "resume: a halved rate is forgotten": ("optim.py", (("self.steps, self.factor = int(steps), factor", "self.steps = int(steps)"),)),
+    "training: a skipped step's gradient stays": ("train.py", (("        network.zero_grads()\n", ""),)),
+    "training: skips without end": ("train.py", (("if self._skipped == HOPELESS:", "if False:"),)),
+    "training: overlapping windows count all errors": ("lm.py", (("elif stride and stride < len(x) and state is not None:", "elif False:"),)),
+    "training: errors stop where the next window begins": ("lm.py", (("back_first(dlogits[:stride], dstate)", "back_first(dlogits[:stride])"),)),
+    "checkpoint: damage not noticed": ("checkpoint.py", (('!= metadata.get("digest")', '!= metadata.get("digest") and False'),)),
+    "checkpoint: the newest removed": ("checkpoint.py", (("self.steps()[self.keep :]", "self.steps()[: -self.keep]"),)),
+    "checkpoint: what a kill left stays": ("checkpoint.py", (("                left.unlink(missing_ok=True)\n", "                pass\n"),)),
+    "checkpoint: of a diverged model": ("checkpoint.py", (("if not np.isfinite(a).all():", "if False:"),)),
+    "keeping: the last for the best": ("keeping.py", (("if perplexity < self.best and", "if"),)),
+    "keeping: patience does not end": ("keeping.py", (("self.worse >= self.patience", "self.worse > 10 * self.patience"),)),
+    "keeping: a full disk ends training": ("keeping.py", (("except OSError as error:", "except ZeroDivisionError as error:"),)),
+    "record: lines of steps that come again": ("record.py", (('if line["step"] <= step] if', 'if line["step"]] if'),)),
+    "cli: goes on with another network": ("commands/training.py", (("if options[name] != begun[name]:", "if False:"),)),
+    "cli: goes on with another text": ("commands/training.py", (('if had["text"] != more["text"]:', "if False:"),)),
+    "cli: a run is begun again": ("commands/training.py", (("elif folder and folder.steps():", "elif False:"),)),
     # ------------------------------------------------------------ files and the command line
     "load: NaN accepted": ("formats/files.py", (("        if not np.isfinite(array).all():\n", "        if False:\n"),)),
     "load: shapes not compared": ("formats/native.py", (("if name not in expected or expected[name][0] != shapes.get(name):", "if (name in expected) != (name in shapes):"),)),
@@ -182,8 +208,8 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "load: a cell's functions not looked up": ("variants.py", (("Function(**value) if name in functions else value", "value"),)),
     "cli: errors exit with 1": ("commands/shared.py", (('            say((f"minirnn: {error}", "bold red"))\n            sys.exit(2)', '            say((f"minirnn: {error}", "bold red"))\n            sys.exit(1)'),)),
     "cli: clip ignored": ("commands/training.py", (('clip=options["clip"] or None', "clip=None"),)),
-    "cli: sampling ignored": ("commands/training.py", (("sampling=sampling,", 'sampling="random",'),)),
-    "cli: interrupted model not saved": ("commands/training.py", (("    minirnn.save(lm, out)\n", "    if not run.interrupted:\n        minirnn.save(lm, out)\n"),)),
+    "cli: sampling ignored": ("commands/training.py", (('sampling=options["sampling"] or', 'sampling="random" or'),)),
+    "cli: interrupted model not saved": ("commands/training.py", (("        minirnn.save(lm, out)\n", "        run.signal or minirnn.save(lm, out)\n"),)),
     "cli: check never fails": ("commands/machine.py", (("    if failed:\n        sys.exit(1)", "    if failed:\n        sys.exit(0)"),)),
     # ------------------------------------------------------------ kernels
     "kernel tanh: derivative 1 - h": ("kernels/cpu/steps.py", (("da = dh1 * (1 - h1 * h1)", "da = dh1 * (1 - h1)"),)),
@@ -306,7 +332,7 @@ def test_the_evidence_passes_on_an_unchanged_copy_and_tests_that_copy(tmp_path: 
         cwd=tmp_path,
     )
     assert Path(where.stdout.strip()) == copied / "__init__.py"
-    done = run_evidence(tmp_path, [*EVIDENCE, "stream", "quantize", "cli", "files", "convert"])
+    done = run_evidence(tmp_path, [*EVIDENCE, "stream", "quantize", "resume", "cli", "files", "convert"])
     assert done.returncode == 0, done.stdout[-3000:]
 
 

@@ -123,10 +123,6 @@ def run_training(
     if not any(limits.values()):
         limits["steps"] = DEFAULT_STEPS
     planned = planned_steps(limits, learn, options)
-
-    source = ", ".join(str(f) for f in files) or "pydoc_data.topics"
-    say(f"{source}: {len(text):,} characters, {len(text.vocab) - 1} symbols, {len(held_out):,} held out")
-    say(str(lm.network))
     training = train(
         lm,
         learn,
@@ -135,6 +131,9 @@ def run_training(
         **{k: options[k] for k in ("batch_size", "num_steps", "stride", "seed", "on_nonfinite")},
         **limits,
     )
+    source = ", ".join(str(f) for f in files) or "pydoc_data.topics"
+    say(f"{source}: {len(text):,} characters, {len(text.vocab) - 1} symbols, {len(held_out):,} held out")
+    say(str(lm.network))
     keeper = keep_run(training, text, held_out, files, options, folder, found) if folder else None
     run = follow(training, planned, limits["seconds"], keeper or (lambda _: False))
     if run.last is None and not training.done:
