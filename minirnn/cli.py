@@ -1,4 +1,4 @@
-"""The command line: ``minirnn train | generate | fill | evaluate | convert | inspect | check | info``."""
+"""The command line: ``minirnn train | generate | fill | evaluate | convert | inspect | plot | check | info``."""
 
 import click
 
@@ -7,7 +7,7 @@ from minirnn.commands.language import evaluate, fill, generate
 from minirnn.commands.machine import check, info
 from minirnn.commands.models import convert, inspect
 from minirnn.commands.shared import OneSentence
-from minirnn.commands.training import train_command
+from minirnn.commands.training import plot_command, train_command
 
 
 @click.group(cls=OneSentence, context_settings={"help_option_names": ["-h", "--help"]})
@@ -16,5 +16,5 @@ def main() -> None:
     """Recurrent networks whose every gradient is derived by hand."""
 
 
-for command in (train_command, generate, fill, evaluate, convert, inspect, check, info):
+for command in (train_command, generate, fill, evaluate, convert, inspect, plot_command, check, info):
     main.add_command(command)

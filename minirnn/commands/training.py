@@ -19,6 +19,7 @@ from minirnn.commands.shared import OUT, as_json_line, check_writable, one_sente
 from minirnn.keeping import Keeper
 from minirnn.lm import CELLS, TASKS, LanguageModel
 from minirnn.optim import SGD, Adam, AdamW, NonFiniteGradientError, Optimizer, RMSProp
+from minirnn.plotting import plot_runs
 from minirnn.record import Record, checksum, circumstances
 from minirnn.schedules import constant, cosine
 from minirnn.terminal import Run, console, follow, output, say, show_samples
@@ -96,6 +97,18 @@ def train_command(ctx: click.Context, files: tuple[Path, ...], **options: Any) -
                 f"{folder.path} holds a run already: --resume goes on with it; another --checkpoint begins anew"
             )
         run_training(files, options, folder, found)
+
+
+@click.command("plot")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), default="runs.png", show_default=True, help="PNG, SVG or PDF.")
+@click.option("--by", type=click.Choice(["step", "seconds"]), default="step", show_default=True)
+@one_sentence
+def plot_command(runs: tuple[Path, ...], out: Path, by: str) -> None:
+    """Draw RUNS, directories of train --checkpoint: loss, perplexity, gradient norms, learning rate, speed."""
+    check_writable(out)
+    plot_runs(runs, out, by=by)
+    say(f"saved {out}", to=output)
 
 
 def run_training(
