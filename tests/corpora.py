@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import keras_stored
 import numpy as np
 from mutations import unzipped, zipped
 
@@ -144,11 +145,32 @@ def stored(name: str) -> list[dict[str, Any]]:
     return [one | {"file": zlib.decompress(base64.b64decode(one["file"]))} for one in found]
 
 
-@corpus("keras")
-def keras_files() -> list[bytes]:
-    """Whole models that Keras 2 and 3 wrote: zips with HDF5 in them, and HDF5 alone."""
-    whole = [one["file"] for one in stored("keras_files.json") if not one["config"]]
-    return [file for file in whole if len(file) < 2**16]
+def of_keras(ending: str, *, whole: bool = True) -> list[bytes]:
+    """What Keras 2 and 3 wrote: whole models, or weights alone."""
+    found = keras_stored.stored().values()
+    return [one.file for one in found if one.ending == ending and (one.config is None) is whole]
+
+
+@corpus("keras zip")
+def keras_zip() -> list[bytes]:
+    """Zips with HDF5 in them."""
+    return of_keras(".keras")
+
+
+@corpus("keras h5")
+def keras_h5() -> list[bytes]:
+    """HDF5 with the model's description in it, in old layouts and new ones, compressed and not."""
+    return of_keras(".h5")
+
+
+@corpus("keras weights", "keras_stored:load_weights")
+def keras_weights() -> list[bytes]:
+    return of_keras(".weights.h5", whole=False)
+
+
+@corpus("keras old weights", "keras_stored:load_old_weights")
+def keras_old_weights() -> list[bytes]:
+    return of_keras(".h5", whole=False)
 
 
 @corpus("onnx")

@@ -117,8 +117,8 @@ def main(name: str) -> None:
     loader = getattr(importlib.import_module(module), function)
     for encoding in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):  # which JSON may be in
         codecs.lookup(encoding)
-    for room in opening.FORMATS.values():  # which a spoilt beginning may send for
-        importlib.import_module(room)
+    for needed in (*opening.FORMATS.values(), "safetensors"):  # which a spoilt beginning may send for
+        importlib.import_module(needed)
     watch, peak = Watch(), Peak()
     for path in json.loads(sys.stdin.readline()):
         load(loader, Path(path))

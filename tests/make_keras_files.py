@@ -5,6 +5,7 @@ and once in one with ``tf_keras`` and ``tensorflow-cpu`` (where Keras 2 lives on
 """
 
 import base64
+import io
 import json
 import os
 import tempfile
@@ -46,6 +47,31 @@ def entry(model: Any, x: Any, ending: str, *, alone: bool = False) -> dict[str, 
         return {"ending": ending, "file": packed(path.read_bytes()), "config": config, "x": array(x), "y": array(y)}
 
 
+def relaid(one: dict[str, Any], version: str, pieces: int) -> dict[str, Any]:
+    """The same file of HDF5 as its library lays it out for ``version``, arrays compressed, in ``pieces`` or whole."""
+    data = io.BytesIO()
+    with (
+        h5py.File(io.BytesIO(zlib.decompress(base64.b64decode(one["file"])))) as old,
+        h5py.File(data, "w", libver=version, track_order=True) as new,
+    ):
+
+        def copy(name: str, found: Any) -> None:
+            if isinstance(found, h5py.Dataset):
+                chunks = tuple(-(-n // pieces) for n in found.shape)
+                made = new.create_dataset(name, data=found[()], chunks=chunks, compression="gzip", shuffle=True)
+            else:
+                made = new.create_group(name, track_order=True)
+            for key, value in found.attrs.items():
+                made.attrs[key] = value
+
+        for key, value in old.attrs.items():
+            new.attrs[key] = value
+        for k in range(12):  # more than stand in a header: from here on they are in a heap
+            new.attrs[f"note {k}"] = k
+        old.visititems(copy)
+    return one | {"file": packed(data.getvalue())}
+
+
 def indices(n: int, *shape: int) -> Any:
     """Indices with gaps, 0 for a step to be skipped."""
     return np.where(rng.random(shape) < 0.3, 0, rng.integers(0, n, shape))
@@ -66,11 +92,19 @@ def keras_3() -> dict[str, Any]:
     stack = L.RNN([L.LSTMCell(2), L.GRUCell(3), L.SimpleRNNCell(2, activation="relu")], return_sequences=True)
     both = L.Bidirectional(L.SimpleRNN(2, use_bias=False, return_sequences=True), merge_mode="mul")
     stacked = keras.Sequential([L.Input((None, 2)), stack, both, L.TimeDistributed(L.Dense(3, activation="gelu"))])
-    return {
+    ahead = L.GRU(3, reset_after=False, activation="elu", return_sequences=True)
+    back = L.GRU(3, recurrent_activation="hard_sigmoid", return_sequences=True, go_backwards=True)
+    more = [L.Input((None, 2)), L.LSTM(3, go_backwards=True, return_sequences=True), L.Activation("hard_sigmoid")]
+    more += [L.Bidirectional(ahead, backward_layer=back, merge_mode="sum"), L.GRU(2, use_bias=False), L.ReLU(6.0)]
+    found = {
         "Keras 3, .keras": entry(drawn(keras.Sequential(words)), indices(6, 3, 5), ".keras"),
         "Keras 3, .weights.h5": entry(drawn(masked), floats, ".weights.h5", alone=True),
         "Keras 3, .h5": entry(drawn(stacked), floats, ".h5"),
+        "Keras 3, more in .keras": entry(drawn(keras.Sequential(more)), floats, ".keras"),
     }
+    for version, pieces in (("earliest", 2), ("latest", 1)):
+        found[f"Keras 3, .h5, {version}"] = relaid(found["Keras 3, .h5"], version, pieces)
+    return found
 
 
 def keras_2() -> dict[str, Any]:

@@ -22,7 +22,9 @@ DESCRIBE = (b"{", b"\x80", b"\x89", b"P")  # how JSON, pickles, HDF5 and zips be
 Change: TypeAlias = Callable[[bytes, Random, list[bytes]], bytes]
 
 EXTREMES = [0, 1, 2, 127, 128, 255, 256, 65535, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1]
-SIGNATURES = re.compile(rb"PK..|TREE|HEAP|SNOD|OHDR|FRHP|GCOL|\x89HDF", re.DOTALL)  # beside them stand numbers
+SIGNATURES = re.compile(  # beside them stand numbers
+    rb"PK..|TREE|HEAP|SNOD|OHDR|OCHK|FRHP|FHDB|FHIB|BTHD|BTLF|BTIN|GCOL|\x89HDF", re.DOTALL
+)
 ODD_VALUES: list[Any] = [
     None, True, False, 0, 1, -1, 2, 2**31, 2**63, 10**30, 1e308, float("nan"), float("inf"), 0.5, "", "0", "GRU",
     "\x00", "\ud800", "../../etc/passwd", "__import__", [], {}, [1], [[]], ["a"], {"a": 1}, [0] * 1000, "x" * 10_000,
@@ -54,6 +56,8 @@ def _changed(data: bytes, rng: Random, others: list[bytes]) -> bytes:
                 return _zip(data, rng, others)
             if data[8:9] == b"{":
                 return _safetensors(data, rng, others)
+            if data.startswith(b"\x89HDF") and rng.random() < 0.4:
+                return _hdf5(data, rng)
             if data[:1] == b"\x80" and data[-1:] == b".":
                 return _pickle(data, rng)
             if data[:1] in (b"{", b"["):
@@ -210,6 +214,14 @@ def _safetensors(data: bytes, rng: Random, others: list[bytes]) -> bytes:
         header = _odd(header, rng)
     text = json.dumps(header).encode("utf-8", "surrogatepass")
     return struct.pack("<Q", len(text)) + text + data[8 + size :]
+
+
+def _hdf5(data: bytes, rng: Random) -> bytes:
+    """A file of HDF5 with something changed in a description that it holds as JSON, in the place that it has."""
+    start = data.index(b'{"class_name"')
+    value, size = json.JSONDecoder().raw_decode(data[start:].decode("ascii", "replace"))
+    text = json.dumps(_odd(value, rng), separators=(",", ":")).encode()
+    return data[:start] + text[:size].ljust(size) + data[start + size :]
 
 
 def _json(data: bytes, rng: Random) -> bytes:

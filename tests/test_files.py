@@ -272,7 +272,7 @@ def test_a_quantised_model_with_options_comes_back(tmp_path: Path) -> None:
 
 def test_what_keras_trained_is_saved_like_any_other_model(tmp_path: Path) -> None:
     described = ""
-    for k, data in enumerate(FORMATS["keras"].files()):
+    for k, data in enumerate(FORMATS["keras zip"].files() + FORMATS["keras h5"].files()):
         (tmp_path / "keras").write_bytes(data)
         model = load(tmp_path / "keras")
         save(model, tmp_path / f"{k}.safetensors")
