@@ -16,6 +16,7 @@ out.  Inside, only the scan (``scan.py``) has to know that a row has ended.
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
+from math import isqrt
 from numbers import Integral
 from typing import Any, NamedTuple, TypeAlias
 
@@ -43,6 +44,7 @@ class Run(NamedTuple):
     past: Array | None = None  # (T, B) True where t >= lengths[b]; None without lengths
     flipped: Array | None = None  # (T, B) the step that a reverse direction reads at t; None without lengths
     skip: Array | None = None  # (T, B) True where a mask, or a row's end, has a step skipped; None without a mask
+    every: int = 0  # steps between the states that are kept, where those between are computed again; 0: all are kept
 
     @property
     def skipped(self) -> Array | None:
@@ -186,7 +188,9 @@ class Layer(Weighted):
 
     # ------------------------------------------------------------------ the edge
 
-    def forward(self, x: Any, state: State = None, *, lengths: Any = None) -> tuple[Array, State, Backward]:
+    def forward(
+        self, x: Any, state: State = None, *, lengths: Any = None, checkpoint_every: int | str | None = None
+    ) -> tuple[Array, State, Backward]:
         """The pass forward of training: ``y``, the final state, and the pass backward.
 
         ``x`` is (T, B, features) in the model's dtype, or integers (T, B) where the first layer takes indices (an
@@ -195,9 +199,12 @@ class Layer(Weighted):
         valid, in any order of rows, 0 allowed; what is past them is never used.  On a GPU, arrays of NumPy's are copied
         there; indices that are there already are not checked.
 
+        ``checkpoint_every`` is memory for time: recurrent layers keep their state only every so many steps, or with
+        ``"sqrt"`` every √T, and backward computes what lies between again, to the same gradients but for rounding.
+
         ``backward`` reads ``x`` again: leave it as it is until then.  A ``y`` that backward needs cannot be written.
         """
-        x, state, run = self._admit(x, state, lengths, training=True)
+        x, state, run = self._admit(x, state, lengths, training=True, checkpoint_every=checkpoint_every)
         y, final, pull, saved, _ = self.apply(x, state, run)
         y_shape, batch, past = y.shape, _rows(x), run.past
         xp = self.bound.backend.xp
@@ -229,9 +236,12 @@ class Layer(Weighted):
             y = blank(y, run.past)
         return (y.copy() if y is x else y), final
 
-    def _admit(self, x: Any, state: State, lengths: Any, *, training: bool) -> tuple[Array, State, Run]:
+    def _admit(
+        self, x: Any, state: State, lengths: Any, *, training: bool, checkpoint_every: int | str | None = None
+    ) -> tuple[Array, State, Run]:
         parameters, given = self.bound, x
         x = self._admit_input(given)
+        every = check_every(checkpoint_every, len(x))
         if training and parameters.dtype.itemsize == 2:
             raise ValueError(
                 "float16 is for inference, model(x); a training forward takes float32 or float64: model.to(dtype=...)"
@@ -245,7 +255,7 @@ class Layer(Weighted):
                 if prefix.startswith(self.prefix):
                     raise ValueError(why)
         call = parameters.calls
-        run = Run(parameters, training, call)
+        run = Run(parameters, training, call, every=every)
         if lengths is not None:
             if x.ndim < 3 and self.timeless:
                 raise ValueError(f"lengths need x of shape (T, B, features); got shape {x.shape}")
@@ -311,6 +321,17 @@ class Layer(Weighted):
                 f"(convert it with astype, or the model with model.to(dtype=...))"
             )
         return array.astype(wanted, copy=False)
+
+
+def check_every(every: int | str | None, T: int) -> int:
+    """Steps between kept states, 0 for all; ValueError for what is neither a number of steps nor ``"sqrt"``."""
+    if every is None:
+        return 0
+    if isinstance(every, str) and every == "sqrt":
+        return isqrt(max(0, T - 1)) + 1
+    if isinstance(every, bool) or not isinstance(every, Integral) or every < 1:
+        raise ValueError(f"checkpoint_every must be a number of steps, or 'sqrt'; got {every!r:.60}")
+    return int(every)
 
 
 def _rows(x: Array) -> int:

@@ -13,6 +13,7 @@ from minirnn.fused import FusedPass
 from minirnn.parameters import Spec
 from minirnn.protocol import Arrays, block_of, name_of, recurrent_bias_of, stages_of, units_of
 from minirnn.scan import Scan, flip, placed, turned
+from minirnn.segments import Pass, SegmentedPass
 
 
 class Direction(Layer):
@@ -64,14 +65,9 @@ class Direction(Layer):
         p = run.parameters
         xp, given = p.backend.xp, state is not None
         B = x.shape[1]
-        kernels = None if p.quantized else p.backend.scans(self.cell)
-        one: PlainPass | FusedPass | CudaPass
-        if kernels is None:
-            one = PlainPass(self, run)
-        elif p.backend.on_device:
-            one = CudaPass(self, run, kernels)
-        else:
-            one = FusedPass(self, run, kernels, rest=not given and not self.trainable_state)
+        rest = not given and not self.trainable_state
+        segmented = run.training and 0 < run.every < len(x)
+        one = SegmentedPass(self, run, pass_of, rest=rest) if segmented else pass_of(self, run, rest)
         y, final = one.forward(x, state if given else self.initial(B, run), out)
 
         def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
@@ -100,6 +96,17 @@ class Direction(Layer):
     def turn(self, a: Array, run: Run) -> Array:
         """``a`` (T, B, ...) in this direction's order of steps; turning twice gives ``a`` again."""
         return flip(a, run) if self.reverse else a
+
+
+def pass_of(layer: Direction, run: Run, rest: bool) -> Pass:  # noqa: FBT001 - made once a pass
+    """One forward of a direction, by what computes its cell there; with ``rest``, from a state of zeros."""
+    p = run.parameters
+    kernels = None if p.quantized else p.backend.scans(layer.cell)
+    if kernels is None:
+        return PlainPass(layer, run)
+    if p.backend.on_device:
+        return CudaPass(layer, run, kernels)
+    return FusedPass(layer, run, kernels, rest=rest)
 
 
 class PlainPass:

@@ -41,6 +41,7 @@ FIRST = {
     "variants.py": ["variants", "files"],
     "protocol.py": ["variants"],
     "masks.py": ["masks"],
+    "segments.py": ["segments"],
     "layers.py": ["layers", "masks", "gradients"],
     "padding.py": ["properties"],
     "scan.py": ["oracle", "gradients", "properties"],
@@ -176,6 +177,13 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "beam keeps the wrong states": ("lm.py", (("take_rows(state, rows)", "state"),)),
     "training drops the state": ("train.py", (('state = self._carried if self.sampling == "sequential" else None', "state = None"),)),
     "training repeats its batches": ("train.py", (("seed=epoch_seed(self.seed, self.epoch),", "seed=epoch_seed(self.seed, 0),"),)),
+    # ------------------------------------------------------------ memory for time
+    "segments: all from the first state": ("segments.py", (("one.forward(self.x[stretch], self.states[k], None)", "one.forward(self.x[stretch], self.states[0], None)"),)),
+    "segments: states' gradients stop": ("segments.py", (("            part, dstate = self._again", "            part, _ = self._again"),)),
+    "segments: a reverse direction's in x's order": ("segments.py", (("        if self.layer.reverse:\n            return", "        if False:\n            return"),)),
+    "segments: lengths forgotten": ("segments.py", (("past = None if self.run.past is None else self.run.past[stretch]", "past = None"),)),
+    "segments: states not copied": ("segments.py", (("tuple(backend.xp.array(s) for s in state)", "state"),)),
+    "segments: all is kept": ("direction.py", (("segmented = run.training and 0 < run.every < len(x)", "segmented = False"),)),
     # ------------------------------------------------------------ runs that stop and go on
     "resume: dropout begins anew": ("train.py", (('p.calls, p.updates = about["calls"], p.updates + 1', "p.updates += 1"),)),
     "resume: masks are drawn anew": ("train.py", (("self._masks, self._carried, self._skipped = masks, carried,", "self._carried, self._skipped = carried,"),)),
@@ -332,7 +340,7 @@ def test_the_evidence_passes_on_an_unchanged_copy_and_tests_that_copy(tmp_path: 
         cwd=tmp_path,
     )
     assert Path(where.stdout.strip()) == copied / "__init__.py"
-    done = run_evidence(tmp_path, [*EVIDENCE, "stream", "quantize", "resume", "cli", "files", "convert"])
+    done = run_evidence(tmp_path, [*EVIDENCE, "segments", "stream", "quantize", "resume", "cli", "files", "convert"])
     assert done.returncode == 0, done.stdout[-3000:]
 
 
