@@ -1,6 +1,7 @@
 """Keras' files where there is no Keras: those that it saved, and models in its words, read as its files are."""
 
 import json
+import struct
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,9 +13,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras_networks import input_for, networks, ready
 from keras_stored import stored
+from mutations import unzipped, zipped
 from numpy.typing import NDArray
 
-from minirnn import GRU, LSTM, Bidirectional, Embedding, Last, Layer, Linear, Recurrent, Sequential, load
+from minirnn import (
+    GRU,
+    LSTM,
+    Bidirectional,
+    Embedding,
+    Last,
+    Layer,
+    Linear,
+    ModelFileError,
+    Recurrent,
+    Sequential,
+    load,
+)
 from minirnn.activations import Function
 from minirnn.cells import TanhCell
 from minirnn.formats.keras import configuration, save
@@ -49,6 +63,47 @@ def test_a_file_of_keras_gives_its_numbers(name: str, tmp_path: Path) -> None:
     y = y.swapaxes(0, 1) if one.y.ndim == 3 else y
     assert (y.shape, y.dtype) == (one.y.shape, one.y.dtype)
     np.testing.assert_allclose(y, one.y, rtol=0, atol=2e-6 * max(1, np.abs(one.y).max()))
+
+
+def test_sizes_are_held_against_the_file_before_memory_is_taken(tmp_path: Path) -> None:
+    one, path = STORED["Keras 2, weights in .h5"], tmp_path / "model.h5"
+    here = struct.pack("<2Q", 2, 9)  # the shape of the first kernel, whose rows only the file can know
+    assert here in one.file
+    for rows, words in (
+        (2**40, "a dataset of 39,582,418,599,936 bytes is more than a file of 20,944 can hold"),
+        (575, "the weights must be no more than the file holds, 20,944 bytes"),
+        (400, "a dataset must lie within the file's 20,944 bytes; it has 14,400 from 8,216"),
+    ):
+        path.write_bytes(one.file.replace(here, struct.pack("<2Q", rows, 9)))
+        with pytest.raises(ModelFileError, match=words):
+            load(path, config=one.config)
+    path.write_bytes(one.file.replace(here, struct.pack("<2Q", 2, 8)))
+    with pytest.raises(ModelFileError, match=r"GRU 'gru': must have weights of shape \(2, 9\); kernel:0 has \(2, 8\)"):
+        load(path, config=one.config)
+    path.write_bytes(one.file[:-1])
+    with pytest.raises(ModelFileError, match=r"must begin at its first byte and be whole: 20,944 bytes"):
+        load(path, config=one.config)
+
+
+def test_every_weight_belongs_to_a_layer(tmp_path: Path) -> None:
+    entries = dict(unzipped(STORED["Keras 3, .keras"].file))
+    about = json.loads(entries["config.json"])
+    about["config"]["layers"].pop()
+    path = tmp_path / "model.keras"
+    path.write_bytes(zipped(list((entries | {"config.json": json.dumps(about).encode()}).items())))
+    with pytest.raises(ModelFileError, match=r"must belong to a layer; /layers/dense/vars/[01] does not"):
+        load(path)
+
+
+def test_a_group_within_itself_ends(tmp_path: Path) -> None:
+    one, path = STORED["Keras 2, weights in .h5"], tmp_path / "model.h5"
+    tree = one.file.index(b"TREE")
+    child = tree + 24 + 8  # behind the head of the first node, and its first key
+    path.write_bytes(
+        one.file[: tree + 5] + b"\x01" + one.file[tree + 6 : child] + struct.pack("<Q", tree) + one.file[child + 8 :]
+    )
+    with pytest.raises(ModelFileError, match="B-tree"):
+        load(path, config=one.config)
 
 
 # ---------------------------------------------------------------------- what is written, read again without a file
@@ -225,6 +280,14 @@ def test_a_model_that_is_no_whole_one_in_full_numbers_is_refused() -> None:
         configuration({})  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="no weights yet"):
         configuration(GRU(2, 3))
+
+
+def test_a_diverged_model_is_not_saved(tmp_path: Path) -> None:
+    model = ready(Sequential(Linear(3, 2), Linear(2, 2)))
+    model.named_weights()["1.b"][0] = np.nan
+    with pytest.raises(ValueError, match="bias of dense_1 is not finite: a diverged model is not saved"):
+        save(model, tmp_path / "model.keras")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_name_says_how_it_is_written(tmp_path: Path) -> None:

@@ -118,9 +118,6 @@ def test_a_file_is_the_same_bytes_and_replaced_whole_or_not_at_all(
     data = path.read_bytes()
     save(model, str(path))
     assert path.read_bytes() == data
-    model.weights[...] = np.nan
-    with pytest.raises(ValueError, match="kernel of gru is not finite: a diverged model is not saved"):
-        save(model, path)
 
     def full(*_: Any) -> None:
         raise OSError("no space left")

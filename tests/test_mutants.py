@@ -70,6 +70,8 @@ FIRST = {
     "commands/training.py": ["cli", "resume"],
     "formats/files.py": ["files"],
     "formats/native.py": ["files"],
+    "formats/hdf5/": ["keras_files"],
+    "formats/keras/": ["keras_files"],
 }
 
 # name: (file, (what stands there, what is planted), ...)
@@ -219,6 +221,32 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "cli: sampling ignored": ("commands/training.py", (('sampling=options["sampling"] or', 'sampling="random" or'),)),
     "cli: interrupted model not saved": ("commands/training.py", (("        minirnn.save(lm, out)\n", "        run.signal or minirnn.save(lm, out)\n"),)),
     "cli: check never fails": ("commands/machine.py", (("    if failed:\n        sys.exit(1)", "    if failed:\n        sys.exit(0)"),)),
+    # ------------------------------------------------------------ Keras' files, and HDF5
+    "keras: r and z as Keras has them": ("formats/keras/weights.py", (('return [1, 0, 2] if kind == "GRU"', 'return [0, 1, 2] if kind == "GRU"'),)),
+    "keras: a GRU's second bias in both": ("formats/keras/weights.py", (("            both[1, 2] = 0  # stands apart, as bn\n", "            pass\n"),)),
+    "keras: cuDNN's gates not turned": ("formats/keras/weights.py", (('"U": kernel(stored[1], lambda k: k.T)', '"U": kernel(stored[1], lambda k: k)'),)),
+    "keras: cuDNN's input in C's order": ("formats/keras/weights.py", (('k.T.reshape(k.shape, order="F")', "k.T.reshape(k.shape)"),)),
+    "keras: a weight of any shape": ("formats/keras/weights.py", (("if dataset.shape not in shapes:", "if False:"),)),
+    "keras: hard sigmoid always Keras 3's": ("formats/keras/functions.py", (("0.2 if keras < 3 else 1 / 6", "1 / 6"),)),
+    "keras: hard sigmoid always Keras 2's": ("formats/keras/functions.py", (("0.2 if keras < 3 else 1 / 6", "0.2"),)),
+    "keras: every merge a sum": ("formats/keras/layers.py", (("Bidirectional(one.layer, other.layer, merge)", 'Bidirectional(one.layer, other.layer, "sum")'),)),
+    "keras: go_backwards forgotten": ("formats/keras/layers.py", (("            placed.insert(0, Placed(Reverse()))\n", "            pass\n"),)),
+    "keras: mask_zero forgotten": ("formats/keras/layers.py", (("mask=0 if zero else None", "mask=None"),)),
+    "keras: a weight left over": ("formats/keras/stores.py", (("if array.name not in used and", "if False and"),)),
+    "keras: more weights than the file": ("formats/keras/reading.py", (("if total > root.source.size or", "if"),)),
+    "keras out: a GRU's biases exchanged": ("formats/keras/weights.py", (('np.stack([arrays["bias"], inner])', 'np.stack([inner, arrays["bias"]])'),)),
+    "keras out: all steps for the last": ("formats/keras/describing.py", (("whole = last is None or not top", "whole = True"),)),
+    "keras out: Reverse forgotten": ("formats/keras/describing.py", (("backwards=type(before) is Reverse", "backwards=False"),)),
+    "keras out: directions exchanged": ("formats/keras/describing.py", (("[here[:1], here[1:]]", "[here[1:], here[:1]]"),)),
+    "keras out: frozen forgotten": ("formats/keras/describing.py", (("trains = not owned or not", "trains = True or not"),)),
+    "keras out: any hard sigmoid": ("formats/keras/functions.py", (('if f == Function("hard_sigmoid", 1 / 6, 0.5):', 'if f.name == "hard_sigmoid":'),)),
+    "keras out: a mask turned around": ("formats/keras/describing.py", (("        if self.turned:\n", "        if False:\n"),)),
+    "keras out: NaN written": ("formats/keras/writing.py", (("if not np.isfinite(array).all():", "if False:"),)),
+    "hdf5: an array larger than the file": ("formats/hdf5/storage.py", (("if self.nbytes > self.expansion * self.source.size:", "if False:"),)),
+    "hdf5: an array past the file's end": ("formats/hdf5/source.py", (("if address + length > self.size:", "if False:"),)),
+    "hdf5: shuffled bytes left so": ("formats/hdf5/chunks.py", (("data = data.reshape(self.size, -1).T.ravel()", "pass"),)),
+    "hdf5: a chunk in its neighbour's place": ("formats/hdf5/chunks.py", (("slice(o, o + n) for o, n in zip(offset, self.chunk", "slice(0, n) for o, n in zip(offset, self.chunk"),)),
+    "hdf5: a heap's object one byte late": ("formats/hdf5/heaps.py", (("self.source.read(block + offset - base, length", "self.source.read(block + offset - base + 1, length"),)),
     # ------------------------------------------------------------ kernels
     "kernel tanh: derivative 1 - h": ("kernels/cpu/steps.py", (("da = dh1 * (1 - h1 * h1)", "da = dh1 * (1 - h1)"),)),
     "kernel relu: derivative 1 everywhere": ("kernels/cpu/steps.py", (("da = where_positive(a, dh1)", "da = dh1"),)),
@@ -340,11 +368,14 @@ def test_the_evidence_passes_on_an_unchanged_copy_and_tests_that_copy(tmp_path: 
         cwd=tmp_path,
     )
     assert Path(where.stdout.strip()) == copied / "__init__.py"
-    done = run_evidence(tmp_path, [*EVIDENCE, "segments", "stream", "quantize", "resume", "cli", "files", "convert"])
+    done = run_evidence(
+        tmp_path, [*EVIDENCE, "segments", "stream", "quantize", "resume", "cli", "files", "convert", "keras_files"]
+    )
     assert done.returncode == 0, done.stdout[-3000:]
 
 
-# a kernel is compiled anew for every fault in it, about 20 s: unless all are asked for, these stand for the others
+# a kernel is compiled anew for every fault in it, about 20 s, and of Keras' files there are many: unless all are asked
+# for, these stand for the others
 SOME = {
     "kernel gru: sign of dz",
     "kernel: dU from the state after the step",
@@ -352,11 +383,19 @@ SOME = {
     "kernel: the last of k dropped",
     "kernel cross entropy: gradient of the sum",
     "kernel stream: one state for all rows",
+    "keras: r and z as Keras has them",
+    "keras: cuDNN's gates not turned",
+    "keras: hard sigmoid always Keras 3's",
+    "keras out: a GRU's biases exchanged",
+    "keras out: all steps for the last",
+    "hdf5: an array larger than the file",
 }
 PLANTED = [
     name
     for name, (file, _) in MUTANTS.items()
-    if not file.startswith("kernels/cpu/") or name in SOME or "MINIRNN_ALL_MUTANTS" in os.environ
+    if not file.startswith(("kernels/cpu/", "formats/keras/", "formats/hdf5/"))
+    or name in SOME
+    or "MINIRNN_ALL_MUTANTS" in os.environ
 ]
 
 
@@ -375,7 +414,7 @@ def test_a_planted_fault_is_caught(name: str, tmp_path: Path) -> None:
         what = name.removeprefix("kernel ").split(":")[0]
         done = run_evidence(tmp_path, [ELSEWHERE.get(what, "conformance")], "numba", CELL.get(what, CELL["tanh"]))
     else:
-        first = FIRST.get(file, [])
+        first = FIRST.get(file) or FIRST.get(f"{file.rpartition('/')[0]}/", [])
         done = run_evidence(tmp_path, [*first, *(name for name in EVIDENCE if name not in first)])
     assert done.returncode == 1, (
         f"{name}: not caught, exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-500:]}"

@@ -41,14 +41,13 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
     name = os.fspath(path)
     if not name.endswith(ENDINGS):
         raise ValueError(f"the file's name must end in {', '.join(ENDINGS)}; got {name!r}")
-    h5py = _h5py()
     layers = _layers(model)
     for layer in layers:
         for part in layer.parts:
             for word, array in part.arrays.items():
                 if not np.isfinite(array).all():
                     raise ValueError(f"{word} of {layer.name} is not finite: a diverged model is not saved")
-    whole = _hdf5(h5py, layers, by_place=name.endswith((".keras", ".weights.h5")))
+    whole = _hdf5(_h5py(), layers, by_place=name.endswith((".keras", ".weights.h5")))
     with atomic_write(path) as file:
         if name.endswith(".keras"):
             _zip(file, _configuration(layers), whole)
