@@ -364,8 +364,8 @@ def _blanked(saved: Saved, past: Array) -> Saved:
     return Later(lambda: {name: blanked(read) for name, read in saved.items()})
 
 
-def check_size(what: str, size: int) -> int:
-    """``size`` as an int of at least 1."""
-    if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
-        raise ValueError(f"{what} must be an integer of at least 1; got {size!r}")
+def check_size(what: str, size: int, least: int = 1) -> int:
+    """``size`` as an int of at least ``least``."""
+    if isinstance(size, bool) or not isinstance(size, Integral) or size < least:
+        raise ValueError(f"{what} must be an integer of at least {least}; got {size!r}")
     return int(size)

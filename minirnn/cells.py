@@ -19,7 +19,7 @@ are the same for every cell and live in ``scan.py`` and ``recurrent.py``; ``dsta
 
 The numbers (1), (2), ... in a docstring are those in the code below it.  ``'`` marks the state after the step (``h1``
 and ``c1`` in code), ``σ`` the logistic sigmoid, products of equals are elementwise.  Arrays are (B, H) for a state and
-(B, G·H) for ``p`` and ``q``, with the G gates side by side in the order of ``gates``.
+(B, G·H) for ``p`` and ``q``, with the G gates side by side in the order of ``gates``, but where a cell says otherwise.
 
 All of it is holomorphic away from relu's kink: no ``abs``, no ``conj``, branches on the real part.  So the equations
 run on complex numbers as they stand, and a derivative is the imaginary part of one evaluation (``minirnn.testing``).
@@ -28,6 +28,7 @@ Write your own cell as these are written; ``minirnn.protocol`` says what is read
 imported or registered.  ``examples/own_cell.py`` derives and proves one.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -307,3 +308,57 @@ class LSTMCell:
         da_i = di * i * (1 - i)  # (1)
         da = join(da_i, da_f, da_g, da_o)  # dp = dq: p and q enter only as their sum
         return da, da, (None, dc)
+
+
+class _Projection:
+    """Second stage of ``ProjectedLSTMCell``: equation (8) there, which is its product and nothing else."""
+
+    gates = ()
+    matrix = "P"
+    saves = ()
+
+    @staticmethod
+    def step(p: Array, q: Array, state: Arrays) -> tuple[Arrays, Arrays]:
+        _, c1 = state
+        h1 = q  # (8)
+        return (h1, c1), ()
+
+    @staticmethod
+    def unstep(dstate: Arrays, saved: Arrays) -> tuple[Any, ...]:
+        dh1, dc1 = dstate
+        dq = dh1  # (8)
+        return None, dq, (None, dc1)  # s is used by (8) alone, through the product
+
+
+@dataclass(frozen=True)
+class ProjectedLSTMCell:
+    """Long short-term memory whose state h is projected to fewer numbers (Sak et al. 2014, arXiv 1402.1128).
+
+    What an ``LSTMCell`` puts out, here ``s``, is multiplied once more before it becomes the state: c and s are (B, H),
+    h is (B, R) with R = ``proj_size``, and U (R, 4·H) is smaller by as much.  So the cell has two stages.  The first is
+    an ``LSTMCell`` as it stands, equations (1) to (6) there, and in place of (7):
+
+        s  = o m                              (7)
+        h' = q                                (8)  q = s P, the second stage's product, with P (H, R)
+
+    Transposed, the second stage first; between the two, ``ds = dq Pᵀ`` comes back through the product:
+
+        dq = dh'                              (8)  and dc' goes by
+        do = ds m                             (7)
+        dm = ds o                             (7)
+        ...                                        from (6) on as in ``LSTMCell``
+
+    The matrix's gradient is one product over all steps, ``dP += Sᵀ dQ``, as that of U.  torch calls the matrix
+    ``weight_hr``, its transpose; the paper's r is this h, and its m this s.
+    """
+
+    proj_size: int
+
+    state = ("h", "c")
+    stages = (LSTMCell, _Projection)
+    chapter_gates = LSTMCell.chapter_gates
+
+    @property
+    def output_size(self) -> int:
+        """How wide h is."""
+        return self.proj_size

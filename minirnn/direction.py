@@ -11,37 +11,48 @@ from minirnn.base import Later, Layer, Reader, Result, Run, State
 from minirnn.cudapass import CudaPass
 from minirnn.fused import FusedPass
 from minirnn.parameters import Spec
-from minirnn.protocol import Arrays, block_of, name_of, recurrent_bias_of, stages_of, units_of
+from minirnn.protocol import (
+    Arrays,
+    block_of,
+    matrix_of,
+    name_of,
+    recurrent_bias_of,
+    stages_of,
+    units_of,
+    width_of,
+    widths_of,
+)
 from minirnn.scan import Scan, flip, placed, turned
 from minirnn.segments import Pass, SegmentedPass
 
 
 class Direction(Layer):
-    """One layer in one direction.  Its state is a tuple of (B, H) arrays.
+    """One layer in one direction.  Its state is a tuple of (B, H) arrays, or (B, R) for an h of another width R.
 
-    Weights ``W (D, G·H)``, ``U (H, G·H)``, ``b (G·H)``, ``b<gate> (H)`` for each recurrent bias, the cell's per-unit
-    weights (H), and ``h0``, ``c0`` ... (H) for trainable initial states.
+    Weights ``W (D, G·H)``, ``U (R, G·H)``, ``b (G·H)``, ``b<gate> (H)`` for each recurrent bias, the cell's per-unit
+    weights (H), a stage's own matrix (H, R), and ``h0`` (R), ``c0`` (H) ... for trainable initial states.
     """
 
     def __init__(self, cell: Any, input_size: int, hidden_size: int, *, reverse: bool, trainable_state: bool) -> None:
         self.cell, self.input_size, self.hidden_size = cell, input_size, hidden_size
-        self.output_size = hidden_size
+        self.widths, self.output_size = widths_of(cell, hidden_size), width_of(cell, hidden_size)
         self.reverse, self.trainable_state = reverse, trainable_state
         self.gates = tuple(gate for stage in stages_of(cell) for gate in stage.gates)
 
     def specs(self) -> dict[str, Spec]:
-        D, H, width = self.input_size or 0, self.hidden_size, len(self.gates) * self.hidden_size
+        D, H, R, width = self.input_size or 0, self.hidden_size, self.widths[0], len(self.gates) * self.hidden_size
         letters = getattr(self.cell, "chapter_gates", self.gates)
         specs = {
             "W": Spec((D, width), "input", H, tuple(f"W_x{g}" for g in letters)),
-            "U": Spec((H, width), "recurrent", H, tuple(f"W_h{g}" for g in letters)),
+            "U": Spec((R, width), "recurrent", H, tuple(f"W_h{g}" for g in letters)),
             "b": Spec((width,), "bias", H, tuple(f"b_{g}" for g in letters)),
         }
         for stage in stages_of(self.cell):
             specs |= {f"b{gate}": Spec((H,), "bias", H) for gate in recurrent_bias_of(stage)}
             specs |= {name: Spec((H,), "unit", H) for name in units_of(stage)}
+            specs |= {name: Spec((H, R), "recurrent", H) for name in [matrix_of(stage)] if name}
         if self.trainable_state:
-            specs |= {f"{name}0": Spec((H,), "state", H) for name in self.cell.state}
+            specs |= {f"{name}0": Spec((n,), "state", H) for name, n in zip(self.cell.state, self.widths, strict=True)}
         return specs
 
     @property
@@ -56,15 +67,20 @@ class Direction(Layer):
 
     def initial(self, B: int, run: Run) -> Arrays:
         """The state before the first step when none was given."""
+        zeros = self.zeros(B, run)
+        if not self.trainable_state:
+            return zeros
+        return tuple(zero + self.weight(f"{name}0") for name, zero in zip(self.cell.state, zeros, strict=True))
+
+    def zeros(self, B: int, run: Run) -> Arrays:
+        """A state of zeros, not to be written to."""
         p = run.parameters
-        zeros = p.backend.xp.zeros((B, self.hidden_size), p.dtype)
-        return tuple(zeros + self.weight(f"{n}0") if self.trainable_state else zeros for n in self.cell.state)
+        of = {n: p.backend.xp.zeros((B, n), p.dtype) for n in set(self.widths)}
+        return tuple(of[n] for n in self.widths)
 
     def apply(self, x: Array, state: State, run: Run, out: Array | None = None) -> Result:
-        """One pass; y is written to ``out`` (T, B, H) if that is given, and must not change until backward."""
-        p = run.parameters
-        xp, given = p.backend.xp, state is not None
-        B = x.shape[1]
+        """One pass; y is written to ``out`` (T, B, R) if that is given, and must not change until backward."""
+        B, given = x.shape[1], state is not None
         rest = not given and not self.trainable_state
         segmented = run.training and 0 < run.every < len(x)
         one = SegmentedPass(self, run, pass_of, rest=rest) if segmented else pass_of(self, run, rest)
@@ -72,11 +88,8 @@ class Direction(Layer):
 
         def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
             if dy is None and dstate is None:
-                zeros = xp.zeros((B, self.hidden_size), p.dtype)
-                return None, tuple(zeros for _ in self.cell.state)
-            if dstate is None:
-                dstate = tuple(xp.zeros((B, self.hidden_size), p.dtype) for _ in self.cell.state)
-            dx, dstate = one.backward(dy, dstate)
+                return None, self.zeros(B, run)
+            dx, dstate = one.backward(dy, self.zeros(B, run) if dstate is None else dstate)
             if not given and self.trainable_state:
                 for name, d in zip(self.cell.state, dstate, strict=True):
                     self.add(f"{name}0", d.sum(0))
@@ -153,8 +166,11 @@ class PlainPass:
         layer, scan = self.layer, self.scan
         dU, H = layer.grad("U"), layer.hidden_size
         for k, stage in enumerate(scan.stages):
-            A, rows = scan.A[k].reshape(-1, H), dQ[k].reshape(-1, dQ[k].shape[-1])
-            dU[:, scan.columns[k]] += A.T @ rows
+            A, rows = (a.reshape(-1, a.shape[-1]) for a in (scan.A[k], dQ[k]))
+            if matrix_of(stage):
+                layer.add(matrix_of(stage), A.T @ rows)
+            else:
+                dU[:, scan.columns[k]] += A.T @ rows
             for gate in recurrent_bias_of(stage):
                 layer.add(f"b{gate}", rows[:, block_of(stage, gate, H)].sum(0))
             for name, d in zip(units_of(stage), dunits[k], strict=True):

@@ -213,7 +213,8 @@ def initial(rng: "np.random.Generator", spec: Spec, scheme: Scheme) -> Array:
 
     uniform     torch's: uniform in ±1/√fan for all of a layer's weights and biases; embeddings normal with deviation 1.
     normal      the chapter's: normal with deviation 0.01, biases 0.
-    orthogonal  each gate's block of U orthogonal (Saxe et al. 2014, arXiv 1312.6120), each block of W uniform in
+    orthogonal  each gate's block of U orthogonal (Saxe et al. 2014, arXiv 1312.6120), its rows or columns where it is
+                not square, and a projection's columns; each block of W uniform in
                 ±√(6 / (fan in + fan out)) (Glorot and Bengio 2010, equation 16), biases 0; embeddings as in torch.
 
     Per-unit weights of a cell are treated as its biases; trainable initial states start at 0 under every scheme.
@@ -234,8 +235,9 @@ def initial(rng: "np.random.Generator", spec: Spec, scheme: Scheme) -> Array:
     blocks = []
     for _ in range(columns // width):
         if spec.role == "recurrent":
-            q, r = np.linalg.qr(rng.normal(size=(rows, width)))
-            blocks.append(q * np.sign(np.diag(r)))  # the signs make the distribution uniform over rotations
+            q, r = np.linalg.qr(rng.normal(size=(max(rows, width), min(rows, width))))
+            q *= np.sign(np.diag(r))  # the signs make the distribution uniform over rotations
+            blocks.append(q if rows >= width else q.T)
         else:
             bound = (6 / (rows + width)) ** 0.5
             blocks.append(rng.uniform(-bound, bound, (rows, width)))

@@ -15,12 +15,15 @@ class Stage(Protocol):
     ``a`` is the first entry of ``state``: for the first stage of a cell that is ``h``, for a later stage it is
     whatever the stage before put first.  Stages follow one another within a step as steps do in time.
 
-    Three more attributes are read where they exist:
+    Four more attributes are read where they exist:
 
     ``recurrent_bias``  names of the gates whose ``q`` gets a bias of its own, a weight ``b<gate>`` of shape (H,).
     ``units``           names of per-unit weights of shape (H,), peepholes for example.  They are handed to
                         ``step(p, q, state, *units)`` and ``unstep(dstate, saved, *units)``, and ``unstep`` returns a
                         gradient of shape (B, H) for each after ``dstate``: ``dp, dq, dstate, *dunits``.
+    ``matrix``          name of a weight of its own that the product is with, in place of columns of U: a projection of
+                        ``a`` (B, H) to the width of ``h``.  Such a stage comes after another, has no gates, a ``p`` of
+                        no columns, and None for ``dp``.
     ``kinks``           those of ``saves`` at whose 0 the cell is not differentiable; checks keep away from it.
 
     A stage may do without ``unstep`` and ``saves``; ``step`` then returns () for ``saved``.  A cell of such stages is
@@ -46,6 +49,7 @@ class Cell(Protocol):
     A cell with one stage is that stage: it has ``gates``, ``saves``, ``step``, ``unstep`` itself.  A cell with more has
     ``stages`` instead, a tuple of them.  ``chapter_gates`` is optional: the letters that *Dive into Deep Learning*
     gives to the gates, under which the per-gate views of the weights are named (``W_xz``, ``W_hz``, ``b_z``).
+    ``output_size`` is optional too: the width of ``h`` where that is another than ``hidden_size``, the other states'.
     """
 
     state: tuple[str, ...]  # "h" first: it is what the next layer sees and what U multiplies
@@ -75,6 +79,23 @@ def units_of(stage: Any) -> tuple[str, ...]:
     return names
 
 
+def matrix_of(stage: Any) -> str:
+    """Name of the weight that the stage's product is with, ``""`` where it is some columns of U."""
+    name: str = getattr(stage, "matrix", "")
+    return name
+
+
+def width_of(cell: Any, hidden_size: int) -> int:
+    """How wide ``h``, and with it y, is."""
+    width: int = getattr(cell, "output_size", hidden_size)
+    return width
+
+
+def widths_of(cell: Any, hidden_size: int) -> tuple[int, ...]:
+    """How wide each of the cell's states is."""
+    return (width_of(cell, hidden_size), *(hidden_size for _ in cell.state[1:]))
+
+
 def trains(cell: Any) -> bool:
     """Whether a cell has a transpose; one without is for inference only."""
     return all(hasattr(stage, "unstep") for stage in stages_of(cell))
@@ -101,7 +122,10 @@ def check_cell(cell: Any, hidden_size: int) -> None:
         for gate in recurrent_bias_of(stage):
             if gate not in stage.gates:
                 raise TypeError(f"cell {name}: recurrent_bias names {gate!r}, not one of the gates {stage.gates}")
-        for weight in [*(f"b{gate}" for gate in recurrent_bias_of(stage)), *units_of(stage)]:
+        own = [matrix_of(stage)] if matrix_of(stage) else []
+        if own and (stage.gates or stage is stages_of(cell)[0]):
+            raise TypeError(f"cell {name}: a stage with a matrix, here {own[0]}, has no gates and is not the first")
+        for weight in [*own, *(f"b{gate}" for gate in recurrent_bias_of(stage)), *units_of(stage)]:
             if weight in taken:
                 raise TypeError(f"cell {name}: a weight may not be called {weight}, as another one is")
             taken.add(weight)
@@ -115,19 +139,26 @@ def check_cell(cell: Any, hidden_size: int) -> None:
 
 def _try(cell: Any, H: int) -> None:
     """One step of every stage on a row of ones, and one unstep if it has that; ValueError for what does not fit."""
-    flow, stages, transposed = tuple(np.ones((1, H)) for _ in cell.state), stages_of(cell), trains(cell)
+    R = H + 1 if hasattr(cell, "output_size") else H  # a width of h that no other array has
+    widths, stages, transposed = (R, *(H for _ in cell.state[1:])), stages_of(cell), trains(cell)
+    flow = tuple(np.ones((1, n)) for n in widths)
     for stage in stages:
         p, units = np.ones((1, len(stage.gates) * H)), [np.ones(H) for _ in units_of(stage)]
-        out, saved = stage.step(p, p, flow, *units)
-        if stage is stages[-1] and [np.shape(a) for a in out] != [(1, H) for _ in cell.state]:
-            raise ValueError(f"step must return {len(cell.state)} states of shape (B, H)")
+        q = np.ones((1, R)) if matrix_of(stage) else p
+        if np.shape(flow[0]) != (1, H if matrix_of(stage) else R):
+            raise ValueError(f"the product of stage {name_of(stage)} does not fit what the stage before it puts first")
+        out, saved = stage.step(p, q, flow, *units)
+        if stage is stages[-1] and [np.shape(a) for a in out] != [(1, n) for n in widths]:
+            wide = "(B, H)" if R == H else "(B, output_size) for h, (B, H) for others"
+            raise ValueError(f"step must return {len(cell.state)} states of shape {wide}")
         if not transposed:
             flow = out
             continue
         if len(saved) != len(stage.saves):
             raise ValueError(f"step saves {len(saved)} arrays, and saves names {len(stage.saves)}")
         dp, dq, dflow, *dunits = stage.unstep(tuple(np.ones(np.shape(a)) for a in out), saved, *units)
-        if np.shape(dp) != p.shape or np.shape(dq) != p.shape or len(dflow) != len(flow) or len(dunits) != len(units):
+        fits = dp is None if matrix_of(stage) else np.shape(dp) == p.shape
+        if not fits or np.shape(dq) != q.shape or len(dflow) != len(flow) or len(dunits) != len(units):
             raise ValueError(
                 "unstep must return dp and dq with the shape of p, a gradient for each state, then each unit"
             )

@@ -4,13 +4,13 @@ from typing import Any
 
 from minirnn.backend import Array
 from minirnn.base import Layer, Pull, Result, Run, Saved, State, check_size, joined
-from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell, split
+from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell, split
 from minirnn.chain import Chain
 from minirnn.direction import Direction
 from minirnn.layers import check_probability, drop
 from minirnn.masks import skipping
 from minirnn.parameters import Parameters
-from minirnn.protocol import Arrays, check_cell, name_of, trains
+from minirnn.protocol import Arrays, check_cell, name_of, trains, width_of, widths_of
 from minirnn.shortcall import ShortCall, prepare
 
 
@@ -20,7 +20,8 @@ class Recurrent(Layer):
     x (T, B, input_size) or integers (T, B), which stand for one-hot vectors; y (T, B, hidden_size · directions), of a
     bidirectional layer the forward half first.  The state has torch's shape, (num_layers · directions, B, hidden_size)
     with layer by layer forward before reverse: one array, or a tuple of arrays for a cell with more than one (the
-    LSTM's ``(h, c)``).  ``dropout`` acts on the output of every layer but the last.
+    LSTM's ``(h, c)``).  ``dropout`` acts on the output of every layer but the last.  Of a cell with an ``output_size``
+    that is the width of y and of the first state.
 
     Weights of layer k are named ``k.W``, ``k.U``, ``k.b`` ..., of its reverse direction ``k.reverse.W`` ...
 
@@ -52,7 +53,7 @@ class Recurrent(Layer):
         self.bidirectional, self.trainable_state = bool(bidirectional), bool(trainable_state)
         self.dropout = check_probability("dropout", dropout)
         self.num_directions = 2 if bidirectional else 1
-        self.output_size = self.hidden_size * self.num_directions
+        self.output_size = width_of(cell, self.hidden_size) * self.num_directions
         self.directions = [
             Direction(
                 cell,
@@ -86,6 +87,10 @@ class Recurrent(Layer):
     def remarks(self) -> list[str]:
         return [f"{name_of(self.cell)} is for inference only: {self.inference_only}"] if self.inference_only else []
 
+    def state_shapes(self, batch: int) -> list[tuple[int, int, int]]:
+        """The shape of each array of a state of ``batch`` rows."""
+        return [(len(self.directions), batch, width) for width in widths_of(self.cell, self.hidden_size)]
+
     def check_state(self, state: State, batch: int, *, cotangent: bool = False) -> State:
         if state is None:
             return None
@@ -96,16 +101,16 @@ class Recurrent(Layer):
             arrays = tuple(state)
         else:
             raise ValueError(f"{type(self).__name__}'s state must be a tuple ({', '.join(names)}); got {_name(state)}")
-        shape, admitted = (len(self.directions), batch, self.hidden_size), []
-        for name, value in zip(names, arrays, strict=True):
+        admitted = []
+        for name, value, shape in zip(names, arrays, self.state_shapes(batch), strict=True):
             if value is None and cotangent:
                 array = self.bound.backend.xp.zeros(shape, self.bound.dtype)
             else:
                 array = self._admit_floats(f"state {name}", value)
             if array.shape != shape:
+                width = "hidden_size" if shape[-1] == self.hidden_size else "output_size"
                 raise ValueError(
-                    f"state {name} must have shape (num_layers * directions, B, hidden_size) = {shape}; "
-                    f"got {array.shape}"
+                    f"state {name} must have shape (num_layers * directions, B, {width}) = {shape}; got {array.shape}"
                 )
             admitted.append(array)
         return tuple(admitted) if len(names) > 1 else admitted[0]
@@ -140,7 +145,7 @@ class Recurrent(Layer):
                 results = [self.directions[layer].apply(x, rows[layer], run)]
                 x = results[0].y
             else:  # both directions write their half of one output
-                x, below = backend.empty((*x.shape[:2], n * self.hidden_size), run.parameters.dtype), x
+                x, below = backend.empty((*x.shape[:2], n * self.directions[0].widths[0]), run.parameters.dtype), x
                 results = [
                     self.directions[i].apply(below, rows[i], run, half)
                     for i, half in zip(here, split(x, n), strict=True)
@@ -258,7 +263,12 @@ class GRU(Recurrent):
 
 
 class LSTM(Recurrent):
-    """Long short-term memory with state ``(h, c)``; else as ``Recurrent``."""
+    """Long short-term memory with state ``(h, c)``; else as ``Recurrent``.
+
+    With ``proj_size`` above 0, h is projected to that width by one more weight ``P (hidden_size, proj_size)``: y has
+    proj_size features a direction, U is (proj_size, 4·hidden_size), and of the state h is (.., B, proj_size), c
+    (.., B, hidden_size).  ``minirnn.cells.ProjectedLSTMCell`` derives it.
+    """
 
     def __init__(
         self,
@@ -269,9 +279,13 @@ class LSTM(Recurrent):
         bidirectional: bool = False,
         dropout: float = 0.0,
         trainable_state: bool = False,
+        proj_size: int = 0,
     ) -> None:
+        self.proj_size = check_size("proj_size", proj_size, least=0)
+        if self.proj_size >= check_size("hidden_size", hidden_size):
+            raise ValueError(f"proj_size must be less than hidden_size, {hidden_size}, or 0; got {proj_size}")
         super().__init__(
-            LSTMCell,
+            ProjectedLSTMCell(self.proj_size) if self.proj_size else LSTMCell,
             input_size,
             hidden_size,
             num_layers,
@@ -281,7 +295,7 @@ class LSTM(Recurrent):
         )
 
     def config(self) -> dict[str, Any]:
-        return _without_cell(super().config())
+        return _without_cell(super().config()) | {"proj_size": self.proj_size}
 
 
 def _choose(what: str, word: str, choices: dict[str, Any]) -> Any:

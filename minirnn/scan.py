@@ -15,7 +15,8 @@ Written once, over any cell of ``cells.py`` or of your own; the products before 
     after      dU += H[:-1]ᵀ dQ;   dW += Xᵀ dP;   db += Σ dP;   dX = dP Wᵀ      one product each
 
 ``h[0]`` is the initial state, so ``y = h[1:]`` and ``h[:-1]`` are views of one array.  A cell with several stages has
-its inner lines run for each stage, forward and then in reverse.  Where ``carry[t]`` is True the state is carried over
+its inner lines run for each stage, forward and then in reverse, with the stage's columns of U or a matrix of its own in
+place of U.  Where ``carry[t]`` is True the state is carried over
 unchanged and its gradient passes straight through: that is all that lengths amount to here.  A reverse direction is
 the same scan over rows flipped within their length.
 """
@@ -24,40 +25,41 @@ from typing import Any
 
 from minirnn.backend import Array
 from minirnn.base import Reader, Run
-from minirnn.protocol import Arrays, block_of, recurrent_bias_of, stages_of, units_of
+from minirnn.protocol import Arrays, block_of, matrix_of, recurrent_bias_of, stages_of, units_of
 
 
 class Scan:
     """One cell unrolled over the steps of one direction.
 
-    ``columns[k]`` are the columns of W, U and b that stage k uses.  ``P`` is (T, B, G·H), ``state`` one (B, H) array a
-    state; ``carry`` is (T, B, 1) or None.
+    ``columns[k]`` are the columns of W, U and b that stage k uses, ``U[k]`` what it multiplies with.  ``P`` is
+    (T, B, G·H), ``state`` one (B, H) array a state, or (B, width of h) for h; ``carry`` is (T, B, 1) or None.
     """
 
     def __init__(self, cell: Any, hidden_size: int, weights: dict[str, Array], xp: Any) -> None:
-        self.stages, self.xp = stages_of(cell), xp
+        self.stages, self.xp, self.width = stages_of(cell), xp, 0
         self.U, self.columns, self.units = [], [], []
         self.bias: list[list[tuple[slice, Array]]] = []
         start = 0
         for stage in self.stages:
             stop = start + len(stage.gates) * hidden_size
             self.columns.append(slice(start, stop))
-            self.U.append(weights["U"][:, start:stop])
+            own = matrix_of(stage)
+            self.U.append(weights[own] if own else weights["U"][:, start:stop])
             self.units.append([weights[name] for name in units_of(stage)])
             self.bias.append(
                 [(block_of(stage, gate, hidden_size), weights[f"b{gate}"]) for gate in recurrent_bias_of(stage)]
             )
-            start = stop
+            start = self.width = stop
 
     def forward(self, P: Array, state: Arrays, carry: Array | None, *, save: bool) -> tuple[Array, Arrays]:
         """All steps; returns h (T+1, B, H) and the final state.  With ``save``, what backward needs is kept here."""
-        T, B, H = len(P), *state[0].shape
-        h = self.xp.empty((T + 1, B, H), P.dtype)
+        (T, B), dtype = P.shape[:2], P.dtype
+        h = self.xp.empty((T + 1, *state[0].shape), dtype)
         h[0] = state[0]
         state = tuple(s.copy() for s in state) if save else state  # the caller may write to the given ones
         self.saved: list[list[Arrays]] = [[] for _ in self.stages]
         # what each stage's U multiplies: for the first, h itself
-        self.A = [h[:-1], *(self.xp.empty((T, B, H), P.dtype) for _ in self.stages[1:] if save)]
+        self.A = [h[:-1], *(self.xp.empty((T, B, U.shape[0]), dtype) for U in self.U[1:] if save)]
         for t in range(T):
             state = (h[t], *state[1:])
             flow = state
@@ -80,10 +82,13 @@ class Scan:
         self, dy: Array | None, dstate: Arrays, carry: Array | None
     ) -> tuple[Array, list[Array], list[list[Array]], Arrays]:
         """All steps in reverse: dP, each stage's dQ and gradients of its units, and the initial state's gradient."""
-        T, B, H = self.A[0].shape
-        dP = self.xp.empty((T, B, sum(len(stage.gates) for stage in self.stages) * H), dstate[0].dtype)
-        dQ = [dP[:, :, columns] for columns in self.columns]
-        apart = [False for _ in self.stages]
+        (T, B), dtype = self.A[0].shape[:2], dstate[0].dtype
+        dP = self.xp.empty((T, B, self.width), dtype)
+        apart = [not stage.gates for stage in self.stages]
+        dQ = [
+            self.xp.empty((T, B, U.shape[1]), dtype) if alone else dP[:, :, columns]
+            for U, columns, alone in zip(self.U, self.columns, apart, strict=True)
+        ]
         dunits = [[self.xp.zeros_like(unit) for unit in units] for units in self.units]
         for t in reversed(range(T)):
             if dy is not None:
@@ -93,7 +98,8 @@ class Scan:
                 flow = tuple(self.xp.where(carry[t], d.dtype.type(0), d) for d in flow)
             for k, stage in reversed(list(enumerate(self.stages))):
                 dp, dq, direct, *dw = stage.unstep(flow, self.saved[k][t], *self.units[k])
-                dP[t, :, self.columns[k]] = dp
+                if stage.gates:
+                    dP[t, :, self.columns[k]] = dp
                 if dq is not dp and not apart[k]:  # so far they were equal: from here on they are kept apart
                     dQ[k], apart[k] = dQ[k].copy(), True
                 if apart[k]:

@@ -9,7 +9,8 @@ gates swapped, or with a reverse direction that never reverses, has perfectly co
 the numbers computed here, and this file shares no code with the package (nor NumPy), so it cannot share its mistakes.
 
 Shapes: x is [T][B][D]; W [D][G*H], U [H][G*H], b [G*H], bn [H], with the G gate blocks side by side in the order
-RNN: one block; GRU: r, z, n; LSTM: i, f, g, o. States are [num_layers * num_directions][B][H].
+RNN: one block; GRU: r, z, n; LSTM: i, f, g, o. States are [num_layers * num_directions][B][H]; of a projected LSTM, U is
+[R][G*H], P [H][R] and h [..][B][R].
 
 The kinds that end in "_any" take ``options``: the functions of one number in place of σ and tanh, in the order of
 their use, a clip, peepholes and a coupled forget gate, as ONNX's operators define them [5].
@@ -21,6 +22,8 @@ References:
  [3] Cho et al. 2014, arXiv:1406.1078, equations 5 to 8: the GRU (reset gate before the product with U).
  [4] The documentation of torch.nn.GRU: the GRU with the reset gate after the product with U.
  [5] The specification of ONNX's operators RNN, GRU and LSTM, version 22.
+ [6] Sak et al. 2014, arXiv:1402.1128, equations 1 to 6 (LSTMP), without its peepholes and its non-recurrent projection;
+     written out in the documentation of torch.nn.LSTM under proj_size.
 """
 
 from __future__ import annotations
@@ -32,11 +35,11 @@ from typing import Any, NamedTuple, TypeAlias
 Vector: TypeAlias = list[float]
 Matrix: TypeAlias = list[list[float]]
 Cube: TypeAlias = list[list[list[float]]]
-Weights: TypeAlias = dict[str, Any]  # "W" and "U" are a Matrix; "b" and, for gru_after, "bn" are a Vector
+Weights: TypeAlias = dict[str, Any]  # "W", "U", for lstm_proj "P" are a Matrix; "b", for gru_after "bn" a Vector
 Memory: TypeAlias = tuple[Vector, ...]  # one row's state in one direction: (h,) or, for the LSTM, (h, c)
 State: TypeAlias = tuple[Cube, ...]  # the whole network's state: (h,) or (h, c)
 
-KINDS = ("rnn_tanh", "rnn_relu", "gru_after", "gru_before", "lstm", "rnn_any", "gru_any", "lstm_any")
+KINDS = ("rnn_tanh", "rnn_relu", "gru_after", "gru_before", "lstm", "lstm_proj", "rnn_any", "gru_any", "lstm_any")
 
 
 class Options(NamedTuple):
@@ -103,7 +106,7 @@ def gru_step(kind: str, x: Vector, h: Vector, p: Weights) -> Vector:
 
 def lstm_step(x: Vector, h: Vector, c: Vector, p: Weights) -> tuple[Vector, Vector]:
     """[2]; gate blocks i, f, g, o. Returns h' and c'."""
-    size = len(h)
+    size = len(c)
     new_h, new_c = [], []
     for j in range(size):
         a = [dot(x, p["W"], k * size + j) + p["b"][k * size + j] + dot(h, p["U"], k * size + j) for k in range(4)]
@@ -111,6 +114,12 @@ def lstm_step(x: Vector, h: Vector, c: Vector, p: Weights) -> tuple[Vector, Vect
         new_c.append(f * c[j] + i * g)
         new_h.append(o * math.tanh(new_c[j]))
     return new_h, new_c
+
+
+def lstm_proj_step(x: Vector, h: Vector, c: Vector, p: Weights) -> tuple[Vector, Vector]:
+    """[6]: what the LSTM puts out, m, becomes the state as r = W_rm m. Returns h' (the paper's r) and c'."""
+    m, new_c = lstm_step(x, h, c, p)
+    return [dot(m, p["P"], k) for k in range(len(h))], new_c
 
 
 def block(x: Vector, h: Vector, p: Weights, k: int, j: int) -> float:
@@ -169,7 +178,7 @@ def step(kind: str, x: Vector, memory: Memory, p: Weights, options: Options | No
         return (rnn_step(kind, x, memory[0], p),)
     if kind in ("gru_after", "gru_before"):
         return (gru_step(kind, x, memory[0], p),)
-    return lstm_step(x, memory[0], memory[1], p)
+    return (lstm_step if kind == "lstm" else lstm_proj_step)(x, memory[0], memory[1], p)
 
 
 def run(
@@ -188,15 +197,17 @@ def run(
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}, not one of {KINDS}")
     steps, rows = len(x), len(x[0])
-    directions, size = len(layers[0]), len(layers[0][0]["U"])
+    first = layers[0][0]
+    directions, width, size = len(layers[0]), len(first["U"]), len(first["P" if "P" in first else "U"])
     parts = 2 if kind.startswith("lstm") else 1
     if state is None:
-        zeros: Cube = [[[0.0] * size for _ in range(rows)] for _ in range(len(layers) * directions)]
-        state = (zeros,) * parts  # only ever read, so h and c may be one and the same list
+        state = tuple(
+            [[[0.0] * n for _ in range(rows)] for _ in range(len(layers) * directions)] for n in (width, size)[:parts]
+        )
     if lengths is None:
         lengths = [steps] * rows
 
-    y: Cube = [[[0.0] * (size * directions) for _ in range(rows)] for _ in range(steps)]
+    y: Cube = [[[0.0] * (width * directions) for _ in range(rows)] for _ in range(steps)]
     final: State = tuple([[list(row) for row in block] for block in part] for part in state)
     for b in range(rows):
         sequence: Matrix = [x[t][b] for t in range(lengths[b])]  # the row's valid steps, and no others

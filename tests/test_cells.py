@@ -8,18 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minirnn.backend import Array
-from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell, join, sigmoid, split
-from minirnn.protocol import stages_of
+from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell, join, sigmoid, split
+from minirnn.protocol import matrix_of, stages_of
 
 EPS = 1e-30
 B, H = 2, 3
-CELLS = [TanhCell, ReluCell, GRUCell, GRUBeforeCell, LSTMCell]
+CELLS = [TanhCell, ReluCell, GRUCell, GRUBeforeCell, LSTMCell, ProjectedLSTMCell(H)]
 STAGES = [(cell, k) for cell in CELLS for k in range(len(stages_of(cell)))]
 
 
 def state_size(cell: Any, k: int) -> int:
     """How many arrays flow into stage k."""
-    return len(cell.state) if k == 0 else 3
+    return 3 if cell is GRUBeforeCell and k else len(cell.state)
+
+
+def widths(stage: Any) -> tuple[int, int]:
+    """How wide p and q are."""
+    return (0, H) if matrix_of(stage) else (len(stage.gates) * H,) * 2
 
 
 @pytest.mark.parametrize(("cell", "k"), STAGES, ids=lambda v: getattr(v, "__name__", str(v)))
@@ -27,14 +32,14 @@ def state_size(cell: Any, k: int) -> int:
 def test_unstep_is_the_transposed_jacobian_of_step(cell: Any, k: int, seed: int, scale: float) -> None:
     stage = stages_of(cell)[k]
     rng = np.random.default_rng(seed)
-    width = len(stage.gates) * H
-    p, q = rng.normal(0, scale, (2, B, width))
+    p, q = (rng.normal(0, scale, (B, width)) for width in widths(stage))
     flow = tuple(rng.normal(0, scale, (state_size(cell, k), B, H)))
     out, saved = stage.step(p, q, flow)
     dout = tuple(rng.normal(size=a.shape) for a in out)
     dp, dq, dflow = stage.unstep(dout, saved)
     inputs = [p, q, *flow]
-    found = [dp, dq, *(np.zeros((B, H)) if d is None else d for d in dflow)]
+    found = [p if dp is None else dp, dq, *(np.zeros((B, H)) if d is None else d for d in dflow)]
+    assert (dp is None) == (p.size == 0)
     for i, a in enumerate(inputs):
         derivative = np.zeros(a.shape)
         for at in np.ndindex(a.shape):
@@ -49,27 +54,27 @@ def test_unstep_is_the_transposed_jacobian_of_step(cell: Any, k: int, seed: int,
 def test_saturated_gates_give_finite_numbers_without_warnings(cell: Any, k: int) -> None:
     stage = stages_of(cell)[k]
     for size in (1e3, 1e30, -1e30):
-        p = np.full((B, len(stage.gates) * H), size, np.float32)
+        p, q = (np.full((B, width), value, np.float32) for width, value in zip(widths(stage), (size, 0), strict=True))
         flow = tuple(np.ones((state_size(cell, k), B, H), np.float32))
-        out, saved = stage.step(p, p * 0, flow)
+        out, saved = stage.step(p, q, flow)
         back = stage.unstep(out, saved)
-        arrays: list[Array] = [*out, back[0], back[1]]
+        arrays: list[Array] = [*out, *(a for a in back[:2] if a is not None)]
         assert all(a.dtype == np.float32 and np.isfinite(a).all() for a in arrays)
 
 
 @pytest.mark.parametrize(("cell", "k"), STAGES, ids=lambda v: getattr(v, "__name__", str(v)))
 def test_nan_is_passed_on(cell: Any, k: int) -> None:
     stage = stages_of(cell)[k]
-    p = np.full((B, len(stage.gates) * H), np.nan)
-    out, _ = stage.step(p, p, tuple(np.ones((state_size(cell, k), B, H))))
+    p, q = (np.full((B, width), np.nan) for width in widths(stage))
+    out, _ = stage.step(p, q, tuple(np.ones((state_size(cell, k), B, H))))
     assert np.isnan(out[0]).any() or np.isnan(out[1]).all()
 
 
 def test_names_match_what_is_saved() -> None:
     for cell, k in STAGES:
         stage = stages_of(cell)[k]
-        p = np.zeros((B, len(stage.gates) * H))
-        _, saved = stage.step(p, p, tuple(np.ones((state_size(cell, k), B, H))))
+        p, q = (np.zeros((B, width)) for width in widths(stage))
+        _, saved = stage.step(p, q, tuple(np.ones((state_size(cell, k), B, H))))
         assert len(saved) == len(stage.saves)
 
 

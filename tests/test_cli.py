@@ -351,11 +351,12 @@ def test_check_reports_every_cell_within_its_bound() -> None:
         "GRU reset after",
         "GRU reset before",
         "LSTM",
+        "LSTM projected",
     }
-    assert len(record["checks"]) == 5 * 2 * 2
+    assert len(record["checks"]) == 6 * 2 * 2
     assert all(0 < c["complex_step"] <= 1e-10 and 0 < c["difference"] <= 1e-6 for c in record["checks"])
     table = invoke("check", "--max-layers", 1)
-    assert "20 layers checked, 0 wrong" in table.stdout
+    assert "24 layers checked, 0 wrong" in table.stdout
 
 
 def test_check_fails_on_a_wrong_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,7 +365,7 @@ def test_check_fails_on_a_wrong_gradient(monkeypatch: pytest.MonkeyPatch) -> Non
     result = invoke("check", "--max-layers", 1, "--backend", "numpy", "--json")
     record = json.loads(result.stdout)
     assert result.exit_code == 1
-    assert {c["cell"] for c in record["checks"] if not c["ok"]} == {"LSTM"}
+    assert {c["cell"] for c in record["checks"] if not c["ok"]} == {"LSTM", "LSTM projected"}
 
 
 def test_info() -> None:

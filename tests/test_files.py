@@ -61,6 +61,7 @@ MODELS: dict[str, Callable[[], Layer]] = {
     "tied": tied,
     "tied without bias": lambda: tied(bias=False),
     "trainable state": lambda: GRU(3, 4, 2, reset="before", bidirectional=True, trainable_state=True),
+    "projected": lambda: Sequential(LSTM(3, 5, 2, bidirectional=True, trainable_state=True, proj_size=2), Linear(4, 3)),
     "last": lambda: Sequential(LSTM(3, 2, bidirectional=True), Last(bidirectional=True), Linear(4, 1)),
     "merged": lambda: Sequential(
         Masking(0.5), Bidirectional(LSTM(3, 2), merge="mul"), Activation("elu", 0.5), Reverse()

@@ -305,6 +305,50 @@ def test_schemes() -> None:
         assert 0.9 * bound < abs(orthogonal[f"0.0.W_x{gate}"]).max() <= bound
 
 
+def test_schemes_of_a_projection() -> None:
+    model = LSTM(30, 40, proj_size=25)
+    torchs = model.init(0, dtype="float64").named_weights()
+    for w in torchs.values():
+        assert 0.9 * 40**-0.5 < abs(w).max() <= 40**-0.5
+    orthogonal = model.init(0, scheme="orthogonal", dtype="float64").named_weights(gates=True)
+    for gate in "ifco":
+        U = orthogonal[f"0.W_h{gate}"]
+        np.testing.assert_allclose(U @ U.T, np.eye(25), atol=1e-12)
+    np.testing.assert_allclose(orthogonal["0.P"].T @ orthogonal["0.P"], np.eye(25), atol=1e-12)
+
+
+def test_a_projection_has_torchs_shapes_and_says_that_it_has_no_kernel() -> None:
+    model = LSTM(3, 5, 2, bidirectional=True, trainable_state=True, proj_size=2).init(0, backend="numba")
+    shapes = {name: w.shape for name, w in model.named_weights().items()}
+    assert model.output_size == 4
+    assert shapes["0.W"] == (3, 20)
+    assert shapes["1.reverse.W"] == (4, 20)
+    assert shapes["1.reverse.U"] == (2, 20)
+    assert shapes["1.reverse.P"] == (5, 2)
+    assert (shapes["0.h0"], shapes["0.c0"]) == ((2,), (5,))
+    y, (h, c) = model(np.zeros((7, 3, 3), "f4"))
+    assert (y.shape, h.shape, c.shape) == ((7, 3, 4), (4, 3, 2), (4, 3, 5))
+    words = repr(model).splitlines()
+    assert words[0] == "LSTM(3, 5, num_layers=2, bidirectional=True, trainable_state=True, proj_size=2)"
+    assert words[-1] == "  ProjectedLSTMCell has no kernel on backend numba: it runs by its plain equations"
+    assert "proj_size" not in repr(LSTM(3, 5, proj_size=0))
+
+
+def test_a_projection_that_only_picks_units_is_an_lstm_of_which_those_are_fed_back() -> None:
+    """An LSTM whose U reads units 1 and 3 alone is one projected to these two."""
+    whole = LSTM(3, 4).init(0, backend="numpy", dtype="float64")
+    whole.named_weights()["0.U"][[0, 2]] = 0
+    some = LSTM(3, 4, proj_size=2).init(0, backend="numpy", dtype="float64")
+    some.named_weights()["0.P"] = np.eye(4)[:, [1, 3]]
+    for name in ("W", "b"):
+        some.named_weights()[f"0.{name}"] = whole.named_weights()[f"0.{name}"]
+    some.named_weights()["0.U"] = whole.named_weights()["0.U"][[1, 3]]
+    x = np.random.default_rng(0).normal(size=(6, 2, 3))
+    (y, (_, c)), (z, (_, d)) = whole(x), some(x)
+    np.testing.assert_allclose(z, y[:, :, [1, 3]], rtol=1e-13)
+    np.testing.assert_allclose(d, c, rtol=1e-13)
+
+
 def test_frozen_weights_stay_and_an_unknown_name_is_refused() -> None:
     model = lm().freeze("1", "0.W")
     assert len(model.bound.frozen) == 9

@@ -149,7 +149,7 @@ def recurrent(draw: st.DrawFn, D: int) -> Recurrent:
     if kind == "gru":
         return GRU(D, H, depth, reset=draw(st.sampled_from(["after", "before"])), **options)
     if kind == "lstm":
-        return LSTM(D, H, depth, **options)
+        return LSTM(D, H, depth, proj_size=draw(st.integers(0, H - 1)), **options)
     return Recurrent(draw(variants), D, H, min(depth, 2), **options)
 
 

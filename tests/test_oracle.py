@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from minirnn import GRU, LSTM, RNN, Bidirectional, Sequential, cross_entropy
 from minirnn.backend import Array
+from minirnn.protocol import name_of
 from minirnn.recurrent import Recurrent
 from minirnn.testing.strategies import cases
 
@@ -19,6 +20,7 @@ NAMES = {
     "GRUCell": "gru_after",
     "GRUBeforeCell": "gru_before",
     "LSTMCell": "lstm",
+    "ProjectedLSTMCell": "lstm_proj",
 }
 
 
@@ -36,15 +38,16 @@ def weights_of(layer: Recurrent) -> list[list[dict[str, Any]]]:
 def initial(layer: Recurrent, state: Any, B: int) -> tuple[Any, ...]:
     """The initial state as nested lists: the given one, or the layer's own."""
     if state is not None:
-        return tuple(a.tolist() for a in (state if isinstance(state, tuple) else (state,)))
+        return tuple(a.tolist() for a in parts(state))
     own = [
-        [
-            [direction.named_weights().get(f"{name}0", np.zeros(layer.hidden_size)).tolist()] * B
-            for direction in layer.directions
-        ]
-        for name in layer.cell.state
+        [[direction.named_weights().get(f"{name}0", np.zeros(width)).tolist()] * B for direction in layer.directions]
+        for name, (*_, width) in zip(layer.cell.state, layer.state_shapes(B), strict=True)
     ]
     return tuple(own)
+
+
+def parts(state: Any) -> tuple[Array, ...]:
+    return state if isinstance(state, tuple) else (state,)
 
 
 def close(actual: Array, expected: Any) -> None:
@@ -62,14 +65,14 @@ def test_every_layer_agrees_with_the_oracle(case: Any) -> None:
     lengths = None if case.lengths is None else case.lengths.tolist()
     y, state = layer(x, case.state, lengths=case.lengths)
     expected, final = oracle.run(
-        NAMES[layer.cell.__name__], features.tolist(), weights_of(layer), initial(layer, case.state, B), lengths
+        NAMES[name_of(layer.cell)], features.tolist(), weights_of(layer), initial(layer, case.state, B), lengths
     )
     close(y, expected)
-    for actual, wanted in zip(state if isinstance(state, tuple) else (state,), final, strict=True):
-        close(actual, wanted)
     trained, trained_state, _ = layer.forward(x, case.state, lengths=case.lengths)
     np.testing.assert_array_equal(trained, y)
-    np.testing.assert_array_equal(np.stack([trained_state]), np.stack([state]))
+    for actual, wanted, same in zip(parts(state), final, parts(trained_state), strict=True):
+        close(actual, wanted)
+        np.testing.assert_array_equal(same, actual)
 
 
 @pytest.mark.parametrize("lengths", [None, [3, 0, 5]])

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from minirnn import GRU, LSTM, Bidirectional, Recurrent, Sequential
 from minirnn.backend import Array
-from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell
+from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
 from minirnn.testing.strategies import Case, cases, layers
 
-SMOOTH = (TanhCell, GRUCell, GRUBeforeCell, LSTMCell)
+SMOOTH = (TanhCell, GRUCell, GRUBeforeCell, LSTMCell, ProjectedLSTMCell(2))
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -39,7 +39,7 @@ def test_causality(case: Case, seed: int) -> None:
     later, earlier = x.copy(), x.copy()
     later[t + 1 :] += 1
     earlier[:t] += 1
-    H = layer.hidden_size
+    H = layer.directions[0].output_size
     y = layer(x, case.state, lengths=case.lengths)[0]
     np.testing.assert_array_equal(layer(later, case.state, lengths=case.lengths)[0][: t + 1, :, :H], y[: t + 1, :, :H])
     np.testing.assert_array_equal(layer(earlier, case.state, lengths=case.lengths)[0][t:, :, H:], y[t:, :, H:])
@@ -61,7 +61,7 @@ def test_time_reversal(layer: Recurrent, seed: int) -> None:
     x = np.random.default_rng(seed).normal(size=(5, 3, D))
     y, _ = pair(x)
     z, _ = swapped(x[::-1])
-    close(z[::-1], np.concatenate([y[:, :, H:], y[:, :, :H]], axis=-1))
+    close(z[::-1], np.concatenate(np.split(y, 2, axis=-1)[::-1], axis=-1))
 
 
 @given(cases(dropout=False), seeds)

@@ -20,7 +20,7 @@ from minirnn import (
     Recurrent,
     Sequential,
 )
-from minirnn.cells import TanhCell
+from minirnn.cells import LSTMCell, ProjectedLSTMCell, TanhCell
 from minirnn.testing.strategies import cases
 
 X = np.random.default_rng(3).normal(size=(4, 3, 2))
@@ -47,6 +47,14 @@ class Unbound:
 
     def unstep(self, dstate: Any, saved: Any) -> Any:
         return dstate[0], dstate[0], (None,)
+
+
+Projection = ProjectedLSTMCell.stages[1]
+
+
+def stages(*of: Any) -> Any:
+    """A cell of these, whose h is another width than its c."""
+    return type("C", (), {"state": ("h", "c"), "stages": of, "output_size": 2})
 
 
 REFUSED: list[tuple[str, Any, str]] = [
@@ -172,6 +180,42 @@ REFUSED: list[tuple[str, Any, str]] = [
         "a stage without unstep",
         lambda: Recurrent(type("C", (), {"state": ("h",), "stages": (NoUnstep, TanhCell)}), 2, 3),
         "must have gates, saves, step and unstep; missing: unstep",
+    ),
+    (
+        "a projection as wide",
+        lambda: LSTM(2, 3, proj_size=3),
+        "proj_size must be less than hidden_size, 3, or 0; got 3",
+    ),
+    ("a projection below 0", lambda: LSTM(2, 3, proj_size=-1), "proj_size must be an integer of at least 0; got -1"),
+    (
+        "state h as wide as c",
+        lambda: LSTM(2, 3, proj_size=1).init(dtype="f8").forward(X, (np.zeros((1, 3, 3)), np.zeros((1, 3, 3)))),
+        r"state h must have shape \(num_layers \* directions, B, output_size\) = \(1, 3, 1\); got \(1, 3, 3\)",
+    ),
+    (
+        "state c as narrow as h",
+        lambda: LSTM(2, 3, proj_size=1).init(dtype="f8").forward(X, (np.zeros((1, 3, 1)), np.zeros((1, 3, 1)))),
+        r"state c must have shape \(num_layers \* directions, B, hidden_size\) = \(1, 3, 3\); got \(1, 3, 1\)",
+    ),
+    (
+        "a matrix of its own in the first stage",
+        lambda: Recurrent(type("C", (TanhCell,), {"matrix": "P", "gates": ()}), 2, 3),
+        "a stage with a matrix, here P, has no gates and is not the first",
+    ),
+    (
+        "a matrix called b",
+        lambda: Recurrent(stages(LSTMCell, type("Out", (Projection,), {"matrix": "b"})), 2, 3),
+        "a weight may not be called b",
+    ),
+    (
+        "a projection of what is not there",
+        lambda: Recurrent(stages(LSTMCell, Projection, type("Out", (Projection,), {"matrix": "Q"})), 2, 3),
+        "the product of stage Out does not fit what the stage before it puts first",
+    ),
+    (
+        "a width of h that no stage makes",
+        lambda: Recurrent(stages(LSTMCell), 2, 3),
+        r"2 states of shape \(B, output_size\) for h, \(B, H\) for others",
     ),
     ("a cell without step", lambda: Recurrent(type("C", (), {"state": ("h",)}), 2, 3), "missing: gates, step"),
 ]

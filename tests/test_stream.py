@@ -51,6 +51,7 @@ MODELS: dict[str, Callable[[], Layer]] = {
     "gru before": lambda: GRU(3, 4, reset="before"),
     "lstm": lambda: LSTM(40, 37, 3, dropout=0.5),
     "trainable state": lambda: LSTM(3, 4, trainable_state=True),
+    "projected": lambda: Sequential(LSTM(3, 6, 2, proj_size=4), LSTM(4, 5, trainable_state=True, proj_size=2)),
     "whole": lambda: Sequential(Embedding(11, 6), GRU(6, 40), Dropout(0.1), Linear(40, 11)),
     "nested": lambda: Sequential(Sequential(LSTM(4, 5), Linear(5, 6)), GRU(6, 7)),
     "tied": tied,

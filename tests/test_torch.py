@@ -102,8 +102,7 @@ def drawn(model: Layer, rng: np.random.Generator) -> Tensors:
 
 def state_for(layer: Recurrent, B: int, rng: np.random.Generator) -> Any:
     """A state of ``layer`` at random, or a cotangent of one."""
-    shape = (len(layer.directions), B, layer.hidden_size)
-    arrays = tuple(rng.normal(size=shape) for _ in layer.cell.state)
+    arrays = tuple(rng.normal(size=shape) for shape in layer.state_shapes(B))
     return arrays if len(arrays) > 1 else arrays[0]
 
 
@@ -157,7 +156,9 @@ def torch_recurrent(
         suffix = f"l{name.replace('.', '_')}"  # 1.reverse: l1_reverse
         weights |= {f"weight_ih_{suffix}": W.T, f"weight_hh_{suffix}": U.T}
         weights |= {f"bias_ih_{suffix}": b, f"bias_hh_{suffix}": bias_hh}
-    options = {"nonlinearity": layer.nonlinearity} if isinstance(layer, minirnn.RNN) else {}
+        if f"{prefix}{name}.P" in leaves:
+            weights[f"weight_hr_{suffix}"] = leaves[f"{prefix}{name}.P"].T
+    options = {name: layer.config()[name] for name in ("nonlinearity", "proj_size") if name in layer.config()}
     module = getattr(torch.nn, type(layer).__name__)(
         layer.input_size,
         layer.hidden_size,
@@ -265,8 +266,13 @@ def lstm(*sizes: int, **options: Any) -> Recurrent:
     return minirnn.LSTM(*sizes, **options)
 
 
+def projected_lstm(input_size: int, hidden_size: int, *rest: int, **options: Any) -> Recurrent:
+    """To ``hidden_size``, so that states and outputs are as wide as those of the others."""
+    return minirnn.LSTM(input_size, hidden_size + 2, *rest, proj_size=hidden_size, **options)
+
+
 Kind: TypeAlias = Callable[..., Recurrent]
-IN_TORCH = [tanh_rnn, relu_rnn, gru, lstm]
+IN_TORCH = [tanh_rnn, relu_rnn, gru, lstm, projected_lstm]
 LENGTHS = [None, [3, 5, 1], [2, 1, 4]]  # of 5 steps: all, unsorted, and no row that is full
 
 

@@ -123,7 +123,8 @@ class Recurrence(Module):
         elif kind == "GRU":
             layer = GRU(*sizes, bidirectional=bidirectional)
         else:
-            layer = LSTM(*sizes, bidirectional=bidirectional)
+            P = self.output_size if self.output_size != self.hidden_size else 0
+            layer = LSTM(*sizes, bidirectional=bidirectional, proj_size=P)
         weights: Weights = {}
         for k, direction, end in self.ends():
             one = self._weights(kind, end, fetch)
@@ -186,7 +187,7 @@ def _recurrence(path: str, tensors: dict[str, Named], layers: list[str | None]) 
     H = shapes.get(f"weight_hr{end}", (0, P))[-1]
     kind = next((kind for kind, gates in GATES.items() if hh[0] == gates * H), None)
     depth = 1 + max((int(layer) for layer in layers if layer), default=0)
-    if kind is None or (P != H and kind != "LSTM") or depth > len(shapes):
+    if kind is None or P > H or (P < H and kind != "LSTM") or depth > len(shapes):
         return Unknown(path, tensors, ())
     module = Recurrence(
         path,

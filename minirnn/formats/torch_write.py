@@ -9,7 +9,7 @@ import numpy as np
 
 from minirnn.backend import Array
 from minirnn.base import Layer
-from minirnn.cells import GRUCell, LSTMCell, ReluCell, TanhCell
+from minirnn.cells import GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
 from minirnn.compose import Bidirectional, Sequential
 from minirnn.direction import Direction
 from minirnn.layers import Dropout, Embedding, Last, Linear
@@ -78,7 +78,8 @@ def _named(layer: Layer, path: str, known: dict[int, Array]) -> Iterator[tuple[s
 
 def _has_words(layer: Recurrent) -> bool:
     """Whether torch has a module that computes the same."""
-    return any(layer.cell is cell for cell in CELLS) and not layer.trainable_state
+    known = isinstance(layer.cell, ProjectedLSTMCell) or any(layer.cell is cell for cell in CELLS)
+    return known and not layer.trainable_state
 
 
 def _is_one_module(layer: Bidirectional) -> bool:
@@ -86,7 +87,7 @@ def _is_one_module(layer: Bidirectional) -> bool:
     ahead, back = layer.children().values()
     if not (isinstance(ahead, Recurrent) and isinstance(back, Recurrent)):
         return False
-    return all(_has_words(one) and len(one.directions) == 1 for one in (ahead, back)) and ahead.cell is back.cell
+    return all(_has_words(one) and len(one.directions) == 1 for one in (ahead, back)) and ahead.cell == back.cell
 
 
 def _has_bias(layer: Layer) -> bool:
@@ -107,6 +108,8 @@ def _direction(direction: Direction, path: str, end: str, *, bias: bool) -> Iter
             second[-len(w["bn"]) :] = w["bn"]
         yield f"{path}bias_ih{end}", w["b"].copy()
         yield f"{path}bias_hh{end}", second
+    if "P" in w:
+        yield f"{path}weight_hr{end}", w["P"].T.copy()
 
 
 # ---------------------------------------------------------------------- the file

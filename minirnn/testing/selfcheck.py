@@ -19,6 +19,7 @@ KINDS: dict[str, tuple[type[Recurrent], dict[str, Any]]] = {
     "GRU reset after": (GRU, {"reset": "after"}),
     "GRU reset before": (GRU, {"reset": "before"}),
     "LSTM": (LSTM, {}),
+    "LSTM projected": (LSTM, {"proj_size": 1}),
 }
 
 
@@ -64,10 +65,10 @@ def check_everything(max_layers: int = 3, seed: int = 0, backend: str = "auto") 
 def check_layer(cell: str, layer: Recurrent, lengths: Any, seed: int) -> Result:
     """One layer on random input, relu's kinks avoided."""
     rng = np.random.default_rng(seed)
-    shape, state = (len(layer.directions), B, H), None
+    state = None
     for _ in range(1000):
         x = rng.normal(size=(T, B, D))
-        arrays = tuple(rng.normal(0, 0.5, shape) for _ in layer.cell.state)
+        arrays = tuple(rng.normal(0, 0.5, shape) for shape in layer.state_shapes(B))
         state = arrays if len(arrays) > 1 else arrays[0]
         if kink_distance(layer, x, state, lengths=lengths) >= KINK:
             break

@@ -21,7 +21,7 @@ import numpy as np
 
 from minirnn.backend import Array
 from minirnn.base import State
-from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell
+from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
 from minirnn.recurrent import Recurrent
 from minirnn.testing.gradients import kink_distance
 
@@ -30,7 +30,7 @@ try:
 except ImportError as error:
     raise ImportError("minirnn.testing.strategies needs Hypothesis: pip install 'minirnn[test]'") from error
 
-CELLS = (TanhCell, ReluCell, GRUCell, GRUBeforeCell, LSTMCell)
+CELLS = (TanhCell, ReluCell, GRUCell, GRUBeforeCell, LSTMCell, ProjectedLSTMCell(2))
 KINK = 1e-3  # cases keep relu's inputs at least this far from 0
 
 
@@ -101,8 +101,7 @@ def lengths(draw: st.DrawFn, num_steps: int, batch_size: int) -> Array:
 @st.composite
 def states(draw: st.DrawFn, layer: Recurrent, batch_size: int) -> State:
     """An initial state for ``layer``."""
-    shape = (len(layer.directions), batch_size, layer.hidden_size)
-    found = tuple(draw(arrays(shape)) for _ in layer.cell.state)
+    found = tuple(draw(arrays(shape)) for shape in layer.state_shapes(batch_size))
     return found if len(found) > 1 else found[0]
 
 

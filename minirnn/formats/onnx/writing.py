@@ -19,7 +19,6 @@ except ImportError as error:
 
 from minirnn.formats.onnx.emit.graph import Emitter, element_type
 from minirnn.formats.onnx.emit.layers import Writer
-from minirnn.formats.onnx.emit.scans import widths
 from minirnn.formats.onnx.emit.steps import Steps
 
 OPSET = 13  # the first whose Softmax runs over one axis; nothing here needs a later one
@@ -136,7 +135,7 @@ def _states(e: Emitter, layer: Recurrent, kind: int, which: str) -> list[ValueIn
         helper.make_tensor_value_info(
             e.name(f"{layer.prefix}{name}_{which}"), kind, [len(layer.directions), "B", width]
         )
-        for name, width in zip(names, widths(first), strict=True)
+        for name, width in zip(names, first.widths, strict=True)
     ]
 
 

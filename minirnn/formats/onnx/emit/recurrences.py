@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from minirnn.activations import Function
-from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell
+from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
 from minirnn.direction import Direction
 from minirnn.formats.onnx.emit import operators, scans
 from minirnn.formats.onnx.emit.graph import Emitter
@@ -30,6 +30,8 @@ def options_of(layer: Recurrent) -> RNNVariant | GRUVariant | LSTMVariant:
     cell = layer.cell
     if isinstance(cell, (RNNVariant, GRUVariant, LSTMVariant)):
         return cell
+    if isinstance(cell, ProjectedLSTMCell):  # whose second product the layer's weights tell of
+        return STANDARD[LSTMCell]
     for known, variant in STANDARD.items():
         if cell is known:
             return variant
@@ -111,7 +113,7 @@ def _by_scan(
         if state:
             initial = [e("Gather", name, e.constant(k, np.int64), axis=0) for name in state]
         else:
-            initial = [_zeros(e, width, steps) for width in scans.widths(direction)]
+            initial = [_zeros(e, width, steps) for width in direction.widths]
         y, final = scans.run(e, cell, direction, x, initial, steps, reverse=direction.reverse or turned)
         outputs.append(y)
         finals.append([e("Unsqueeze", name, e.integers(0)) for name in final])

@@ -43,11 +43,6 @@ def run(
     return y, finals
 
 
-def widths(direction: Direction) -> list[int]:
-    """How wide each state is: h as y, the others as the gates."""
-    return [direction.output_size or 0 if name == "h" else direction.hidden_size for name in direction.cell.state]
-
-
 def _inputs(e: Emitter, direction: Direction, x: str) -> str:
     """P = X W + b for all steps; an index picks its row of W."""
     W = weight(e, direction, "W")
@@ -60,7 +55,7 @@ def _body(outer: Emitter, cell: Any, direction: Direction, *, carried: bool) -> 
     e, kind = outer.inner(), element_type(outer.dtype)
     state = [e.name(f"{e.scope}{name}") for name in cell.state]
     p = e.name(f"{e.scope}p")
-    sizes = widths(direction)
+    sizes = direction.widths
     given = [helper.make_tensor_value_info(n, kind, ["B", width]) for n, width in zip(state, sizes, strict=True)]
     given.append(helper.make_tensor_value_info(p, kind, ["B", len(direction.gates) * direction.hidden_size]))
     after = _Equations(outer, e, cell, direction).step(p, state)
