@@ -9,7 +9,7 @@ gates swapped, or with a reverse direction that never reverses, has perfectly co
 the numbers computed here, and this file shares no code with the package (nor NumPy), so it cannot share its mistakes.
 
 Shapes: x is [T][B][D]; W [D][G*H], U [H][G*H], b [G*H], bn [H], with the G gate blocks side by side in the order
-RNN: one block; GRU: r, z, n; LSTM: i, f, g, o. States are [num_layers * num_directions][B][H]; of a projected LSTM, U is
+RNN: one block; GRU: r, z, n; LSTM: i, f, g, o. States are [num_layers * num_directions][B][H]; of a projected LSTM U is
 [R][G*H], P [H][R] and h [..][B][R].
 
 The kinds that end in "_any" take ``options``: the functions of one number in place of σ and tanh, in the order of

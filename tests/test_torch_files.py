@@ -26,6 +26,7 @@ from minirnn import (
     Linear,
     ModelFileError,
     Recurrent,
+    Reverse,
     Sequential,
 )
 from minirnn.cells import LSTMCell
@@ -425,6 +426,9 @@ def test_a_language_models_network_is_written(tmp_path: Path) -> None:
         (LSTM(3, 4, trainable_state=True), r"LSTM\(3, 4, trainable_state=True\)"),
         (Bidirectional(LSTM(3, 4), GRU(3, 4)), r"Bidirectional\( forward: LSTM"),
         (Bidirectional(LSTM(3, 4, 2)), r"Bidirectional\("),
+        (Bidirectional(LSTM(3, 4), merge="sum"), r"Bidirectional\( forward: LSTM.*merge='sum'"),
+        (Bidirectional(LSTM(3, 4, proj_size=2), LSTM(3, 5, proj_size=2)), r"Bidirectional\("),
+        (Reverse(), r"Reverse\("),
         (Bidirectional(Sequential(LSTM(3, 4), Linear(4, 4))), r"Bidirectional\("),
         (Bidirectional(GRU(3, 4, reset="before")), r"Bidirectional\("),
         (Sequential(Linear(3, 3), GRU(3, 4, reset="before")), r"GRU\(3, 4, reset='before'\)"),

@@ -12,13 +12,13 @@ from minirnn.base import Layer
 from minirnn.cells import GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
 from minirnn.compose import Bidirectional, Sequential
 from minirnn.direction import Direction
-from minirnn.layers import Dropout, Embedding, Last, Linear
+from minirnn.layers import Activation, Dropout, Embedding, Last, Linear
 from minirnn.lm import LanguageModel
 from minirnn.recurrent import Recurrent
 from minirnn.weighted import brief
 
 CELLS = (TanhCell, ReluCell, GRUCell, LSTMCell)
-PLAIN = (Dropout, Last)  # without weights: what stands in their place is written in a module's forward
+PLAIN = (Activation, Dropout, Last)  # without weights: what stands in their place is written in a module's forward
 STORAGES = {"float64": "Double", "float32": "Float", "float16": "Half"}
 ALIGNMENT = 64  # bytes
 
@@ -85,9 +85,10 @@ def _has_words(layer: Recurrent) -> bool:
 def _is_one_module(layer: Bidirectional) -> bool:
     """Whether the two layers are the directions of a module: of its first layer, since the second reads both."""
     ahead, back = layer.children().values()
-    if not (isinstance(ahead, Recurrent) and isinstance(back, Recurrent)):
+    if layer.merge != "concat" or not (isinstance(ahead, Recurrent) and isinstance(back, Recurrent)):
         return False
-    return all(_has_words(one) and len(one.directions) == 1 for one in (ahead, back)) and ahead.cell == back.cell
+    alike = ahead.cell == back.cell and ahead.hidden_size == back.hidden_size
+    return alike and all(_has_words(one) and len(one.directions) == 1 for one in (ahead, back))
 
 
 def _has_bias(layer: Layer) -> bool:
