@@ -29,6 +29,7 @@ MODELS: dict[str, Callable[[], Layer]] = {
     "gru before": lambda: GRU(3, 4, reset="before"),
     "lstm": lambda: LSTM(3, 17, 2, bidirectional=True, dropout=0.2),
     "trainable state": lambda: LSTM(3, 4, bidirectional=True, trainable_state=True),
+    "projected": lambda: LSTM(3, 5, 2, bidirectional=True, trainable_state=True, proj_size=2),
     "one of each": lambda: Sequential(Bidirectional(LSTM(3, 4), GRU(3, 4)), RNN(8, 5), Linear(5, 2)),
     "last": lambda: Sequential(GRU(3, 4, bidirectional=True), Last(bidirectional=True), Linear(8, 2)),
     "masked": lambda: Sequential(Masking(), LSTM(3, 4, bidirectional=True)),
