@@ -25,9 +25,12 @@ from onnx_cases import OPERATORS, draw, model_of
 from onnx_chains import draw_chain, feed_of
 from onnx_torch import EXPORTS, arrays, exported
 
-from minirnn import GRU, LSTM, Embedding, Layer, Linear, Sequential
+from minirnn import GRU, LSTM, Bidirectional, Embedding, Last, Layer, Linear, Masking, Recurrent, Reverse, Sequential
+from minirnn.activations import Function
 from minirnn.formats.onnx.backend import MinirnnBackend
 from minirnn.formats.onnx.writing import to_onnx
+from minirnn.layers import Activation
+from minirnn.variants import LSTMVariant
 
 Array = NDArray[Any]
 FILE = Path(__file__).with_name("onnx_files.json")
@@ -186,20 +189,30 @@ def exports() -> dict[str, Any]:
 def models() -> dict[str, Any]:
     """What minirnn writes."""
     rng, embedding = np.random.default_rng(0), Embedding(6, 4)
-    made: dict[str, tuple[Layer, dict[str, bool]]] = {
+    both = Bidirectional(LSTM(3, 4), GRU(3, 4), merge="ave")
+    clipped = Recurrent(LSTMVariant(Function("hard_sigmoid"), clip=0.5, peepholes=True), 3, 4, bidirectional=True)
+    made: dict[str, tuple[Layer, dict[str, Any]]] = {
         "tied": (Sequential(embedding, GRU(4, 4, 2), Linear(4, 6, tie=embedding)), {"states": True}),
         "int8": (Sequential(Embedding(6, 4), LSTM(4, 3, bidirectional=True), Linear(6, 2)), {"int8": True}),
+        "lengths": (Sequential(both, GRU(4, 3, bidirectional=True), Last(bidirectional=True)), {"lengths": True}),
+        "masked": (Sequential(Masking(), GRU(3, 4, reset="before"), Reverse(), Last(), Linear(4, 2)), {}),
+        "masked indices": (Sequential(Embedding(6, 3, 2), LSTM(3, 4), Activation("gelu")), {"lengths": True}),
+        "a scan": (Sequential(clipped, Activation("mish")), {"lengths": True, "states": True}),
+        "float64": (Sequential(GRU(6, 4), Activation("softplus")), {"dtype": "float64", "integers": True}),
     }
     found = {}
     for name, (model, options) in made.items():
-        model.init(0, backend="numpy")
+        dtype = options.pop("dtype", "float32")
+        model.init(0, backend="numpy", dtype=dtype)
         for w in model.named_weights().values():
             w[...] = rng.normal(size=w.shape) * 0.5
         written = to_onnx(model.quantize("int8") if options.pop("int8", False) else model, **options)
         feed: dict[str, Array] = {}
         for port in written.graph.input:
             shape = [{"T": 4, "B": 2}.get(d.dim_param) or d.dim_value for d in port.type.tensor_type.shape.dim]
-            feed[port.name] = rng.normal(size=shape).astype(np.float32)
+            feed[port.name] = rng.normal(size=shape).astype(dtype)
+            if name == "masked":
+                feed[port.name][[0, 2], [1, 0]] = 0
             if port.type.tensor_type.elem_type == TensorProto.INT64:
                 feed[port.name] = rng.integers(0, 6, shape)
             if port.name == "lengths":

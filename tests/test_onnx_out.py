@@ -1,4 +1,6 @@
-"""Models written as ONNX: onnxruntime computes from the graph what the model computes, for any sizes and lengths."""
+"""Models written as ONNX: onnxruntime computes from the graph what the model computes, for any sizes and lengths; and
+so does minirnn, which reads all that it writes.
+"""
 
 import json
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from minirnn import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Last, Layer, Linear, Recurrent, Sequential
 from minirnn.activations import Function
 from minirnn.cells import TanhCell
+from minirnn.formats.onnx import read
 from minirnn.layers import Activation, Masking, Reverse
 from minirnn.lm import LanguageModel
 from minirnn.text import Vocabulary
@@ -46,6 +49,7 @@ class Session:
     def __init__(self, model: Layer, **options: Any) -> None:
         self.model, self.options = model, options
         self.graph = to_onnx(model, **options)
+        self.own = read(self.graph)
         onnx.checker.check_model(self.graph, full_check=True)
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = 1
@@ -57,24 +61,28 @@ class Session:
     def operators(self) -> set[str]:
         return {node.op_type for node in self.graph.graph.node}
 
+    def feed(self, x: Array, lengths: Array | None, states: dict[str, Array]) -> dict[str, Array]:
+        return {"x": x, **states} | ({} if lengths is None else {"lengths": lengths.astype(np.int32)})
+
     def run(self, x: Array, lengths: Array | None, states: dict[str, Array]) -> dict[str, Array]:
-        feeds = {"x": x, **states}
-        if lengths is not None:
-            feeds["lengths"] = lengths.astype(np.int32)
         names = [output.name for output in self.session.get_outputs()]
-        return dict(zip(names, self.session.run(names, feeds), strict=True))
+        return dict(zip(names, self.session.run(names, self.feed(x, lengths, states)), strict=True))
 
     def compare(self, x: Array, lengths: Array | None = None, states: dict[str, Array] | None = None) -> None:
-        """Raise AssertionError unless the graph gives y and the final states of the model."""
-        found = self.run(x, lengths, states or {})
+        """Raise AssertionError unless the graph gives y and the final states of the model, in onnxruntime and here."""
         y, final = self.model(x, state_of(self.model, states) if states else None, lengths=lengths)
         expected = {"y": y, **dict(named(self.model, final))}
-        assert list(found) == list(expected)
-        for name, value in expected.items():
-            assert found[name].shape == value.shape, name
-            assert found[name].dtype == value.dtype, name
-            error = np.abs(found[name] - value).max(initial=0) / max(1, np.abs(value).max(initial=0))
-            assert error <= TOLERANCE[value.dtype.name], f"{name} differs by {error}"
+        same(self.run(x, lengths, states or {}), expected)
+        same(self.own.run(self.feed(x, lengths, states or {})), expected)
+
+
+def same(found: dict[str, Array], expected: dict[str, Array]) -> None:
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        assert found[name].shape == value.shape, name
+        assert found[name].dtype == value.dtype, name
+        error = np.abs(found[name] - value).max(initial=0) / max(1, np.abs(value).max(initial=0))
+        assert error <= TOLERANCE[value.dtype.name], f"{name} differs by {error}"
 
 
 def named(layer: Layer, final: Any, which: str = "n") -> Iterator[tuple[str, Array]]:

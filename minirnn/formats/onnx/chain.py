@@ -17,7 +17,8 @@ from minirnn.compose import Sequential
 from minirnn.formats.files import filled
 from minirnn.formats.onnx.blocks import Block, blocks_of, ends_of, letters_of, starts_of
 from minirnn.formats.onnx.graph import Graph
-from minirnn.formats.onnx.reading import placed, read
+from minirnn.formats.onnx.reading import read
+from minirnn.formats.onnx.ready import placed
 from minirnn.formats.onnx.tracing import (
     Encoding,
     Given,

@@ -1,5 +1,6 @@
 """Operators that compute: number by number, products, sums."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,6 +28,20 @@ def binary(f: Elementwise, kinds: str = "iuf") -> Callable[[Node], Run]:
             one_dtype(a, b)
             meter.claim(np.broadcast_shapes(a.shape, b.shape), a.itemsize)
             return (f(a, b),)
+
+        return run
+
+    return prepare
+
+
+def among(f: Elementwise) -> Callable[[Node], Run]:
+    """One or more arrays, broadcast, and at each place what ``f`` chooses of two."""
+
+    def prepare(node: Node) -> Run:
+        def run(meter: Meter, given: Given) -> Sequence[Array]:
+            one_dtype(*given)
+            meter.claim(np.broadcast_shapes(*(a.shape for a in given)), given[0].itemsize)
+            return (functools.reduce(f, [of_kind(a, "iuf") for a in given]),)
 
         return run
 
@@ -217,6 +232,31 @@ def matmul(node: Node) -> Run:
     return run
 
 
+def summed(x: Array, **options: Any) -> Any:
+    """A sum in x's dtype, where NumPy would take a wider one."""
+    return np.sum(x, dtype=x.dtype, **options)
+
+
+def largest(x: Array, **options: Any) -> Any:
+    """The largest entry; of none, what is below all of the dtype."""
+    return np.max(x, initial=least_of(x.dtype), **options)
+
+
+def smallest(x: Array, **options: Any) -> Any:
+    """The smallest entry; of none, what is above all of the dtype."""
+    least = least_of(x.dtype)
+    return np.min(
+        x, initial=~least if x.dtype.kind in "iu" else not least if x.dtype.kind == "b" else -least, **options
+    )
+
+
+def least_of(dtype: np.dtype[Any]) -> Any:
+    """The least value of a dtype."""
+    if dtype.kind == "b":
+        return False
+    return dtype.type(-np.inf) if dtype.kind == "f" else dtype.type(np.iinfo(dtype).min)
+
+
 def gemm(node: Node) -> Run:
     """alpha A' B' + beta C, with A' and B' transposed or not."""
     alpha, beta = (node.attribute(word, float, 1.0) for word in ("alpha", "beta"))
@@ -241,7 +281,7 @@ def gemm(node: Node) -> Run:
 
 
 def reduction(f: Callable[..., Any], since: int, kinds: str) -> Callable[[Node], Run]:
-    """Over some axes or all; the axes are an input from opset ``since`` on."""
+    """Over some axes or all, in the dtype of x; the axes are an input from opset ``since`` on."""
 
     def prepare(node: Node) -> Run:
         axes, keep, noop = listed(node, "axes", since), node.flag("keepdims", default=1), False
@@ -254,7 +294,7 @@ def reduction(f: Callable[..., Any], since: int, kinds: str) -> Callable[[Node],
                 return (x,)
             over = tuple(axis_of(k, x.ndim) for k in chosen) if chosen else None
             meter.spend(x.size)
-            return (f(x, axis=over, keepdims=keep, dtype=x.dtype),)
+            return (f(x, axis=over, keepdims=keep),)
 
         return run
 

@@ -67,7 +67,8 @@ class Meter:
 class Node:
     """One node: an operator of the standard, the names it reads and writes, and its attributes.
 
-    ``constants`` are those of its inputs that are known before any run.
+    ``constants`` are those of its inputs that are known before any run.  Of the names that it reads, the first
+    ``declared`` are the operator's inputs; what follows is used by a graph within it.
     """
 
     def __init__(
@@ -76,13 +77,13 @@ class Node:
         name: str,
         inputs: tuple[str, ...],
         outputs: tuple[str, ...],
-        attributes: dict[str, Any],
         opset: int,
         backend: str,
     ) -> None:
         self.op, self.name, self.inputs, self.outputs = op, name, inputs, outputs
-        self.opset, self.backend = opset, backend
-        self.attributes, self.unread = attributes, set(attributes)
+        self.opset, self.backend, self.declared = opset, backend, len(inputs)
+        self.attributes: dict[str, Any] = {}
+        self.unread: set[str] = set()
         self.constants: list[Array | None] = [None] * len(inputs)
 
     def __str__(self) -> str:
@@ -118,6 +119,19 @@ class Node:
             if not isinstance(value, kind):
                 raise ModelFileError(f"attribute {name} must hold {kind.__name__}s; it holds {type(value).__name__}s")
         return found  # type: ignore[no-any-return]  # a list, or None
+
+
+class Body(NamedTuple):
+    """A graph within a node: names of what goes in and comes out, and of what it uses of the graph around it.
+
+    ``constants`` are its own.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    constants: dict[str, Array]
+    captured: tuple[str, ...]
 
 
 class Port(NamedTuple):

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minirnn.formats.onnx import computing, shaping
+from minirnn.activations import erf
+from minirnn.formats.onnx import computing, indexing, loops, shaping
 from minirnn.formats.onnx.graph import Node, Run
 from minirnn.formats.onnx.recurrences import recurrence
 
@@ -45,14 +46,28 @@ OPERATORS: dict[str, Operator] = {
     "Sub": Operator(computing.binary(np.subtract), 2, 2),
     "Mul": Operator(computing.binary(np.multiply), 2, 2),
     "Div": Operator(computing.binary(computing.divide), 2, 2),
+    "Max": Operator(computing.among(np.maximum), 1, MANY),
+    "Min": Operator(computing.among(np.minimum), 1, MANY),
+    "Abs": Operator(computing.unary(np.abs, "iuf"), 1, 1),
+    "Log": Operator(computing.unary(np.log), 1, 1),
+    "Erf": Operator(computing.unary(erf), 1, 1, since=9),
     "Equal": Operator(computing.binary(np.equal, "iufb"), 2, 2),
+    "Less": Operator(computing.binary(np.less), 2, 2),
+    "LessOrEqual": Operator(computing.binary(np.less_equal), 2, 2, since=12),
+    "Greater": Operator(computing.binary(np.greater), 2, 2),
+    "GreaterOrEqual": Operator(computing.binary(np.greater_equal), 2, 2, since=12),
+    "And": Operator(computing.binary(np.logical_and, "b"), 2, 2),
+    "Or": Operator(computing.binary(np.logical_or, "b"), 2, 2),
+    "Not": Operator(computing.unary(np.logical_not, "b"), 1, 1),
     "Where": Operator(computing.where, 3, 3, since=9),
     "Cast": Operator(computing.cast, 1, 1),
     "Dropout": Operator(computing.dropout, 1, 3, outputs=2),
     "MatMul": Operator(computing.matmul, 2, 2),
     "Gemm": Operator(computing.gemm, 2, 3),
     "ReduceMean": Operator(computing.reduction(np.mean, 18, "f"), 1, 2),
-    "ReduceSum": Operator(computing.reduction(np.sum, 13, "iuf"), 1, 2),
+    "ReduceSum": Operator(computing.reduction(computing.summed, 13, "iuf"), 1, 2),
+    "ReduceMax": Operator(computing.reduction(computing.largest, 18, "iufb"), 1, 2),
+    "ReduceMin": Operator(computing.reduction(computing.smallest, 18, "iufb"), 1, 2),
     "Transpose": Operator(shaping.transpose, 1, 1),
     "Squeeze": Operator(shaping.squeeze, 1, 2),
     "Unsqueeze": Operator(shaping.unsqueeze, 1, 2),
@@ -67,7 +82,13 @@ OPERATORS: dict[str, Operator] = {
     "Shape": Operator(shaping.shape_of, 1, 1),
     "Size": Operator(shaping.size_of, 1, 1),
     "Expand": Operator(shaping.expand, 2, 2, since=8),
-    "Gather": Operator(shaping.gather, 2, 2),
-    "GatherElements": Operator(shaping.gather_elements, 2, 2, since=11),
-    "OneHot": Operator(shaping.one_hot, 3, 3, since=9),
+    "Gather": Operator(indexing.gather, 2, 2),
+    "GatherElements": Operator(indexing.gather_elements, 2, 2, since=11),
+    "GatherND": Operator(indexing.gather_nd, 2, 2, since=11),
+    "OneHot": Operator(indexing.one_hot, 3, 3, since=9),
+    "Range": Operator(indexing.range_, 3, 3, since=11),
+    "CumSum": Operator(indexing.cum_sum, 2, 2, since=11),
+    "TopK": Operator(indexing.top_k, 1, 2, outputs=2),
+    "ReverseSequence": Operator(indexing.reverse_sequence, 2, 2, since=10),
+    "Scan": Operator(loops.scan, 1, MANY, outputs=MANY, since=9),
 }

@@ -1,22 +1,19 @@
 """From a file to a ``Graph``: everything is checked before anything is run, and what no input reaches is computed."""
 
-import copy
 import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from minirnn.backend import Array, get_backend
 from minirnn.formats.files import LARGEST_FILE, ModelFileError
-from minirnn.formats.onnx.graph import Graph, Meter, Node, Port, Step, TooMuchError, perform
-from minirnn.formats.onnx.nodes import OPERATORS
+from minirnn.formats.onnx.graph import Body, Graph, Node, Port
+from minirnn.formats.onnx.nodes import MANY, OPERATORS
+from minirnn.formats.onnx.ready import made_ready
 from minirnn.formats.onnx.tensors import FLOAT16, array_of, dtype_of, short
 from minirnn.formats.onnx.wire import Message, parse
 
 OLDEST, NEWEST = 7, 28  # operator sets: 7 brought broadcasting; until 28 all changes of what is read here are known
-AHEAD = 1 << 27  # operations that are done when a file is read
-LOOPS = ("If", "Loop", "Scan")
+LOOPS = ("If", "Loop", "SequenceMap")
 KINDS = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}  # of attributes, by type
 LISTS = ("floats", "ints", "strings")
 
@@ -57,12 +54,7 @@ def _graph(model: Message, backend: str, where: str) -> Graph:
     opset, graph = _opset(model), model.get("graph")
     if not graph:
         raise ModelFileError("an ONNX model must have a graph; there is none")
-    if "sparse_initializer" in graph:
-        raise ModelFileError("weights must be dense; there are sparse ones")
-    constants: dict[str, Array] = {}
-    for tensor in graph.get("initializer", ()):
-        name = _new(tensor.get("name", ""), constants, "an initializer")
-        constants[name] = array_of(tensor)
+    constants = _initializers(graph)
     ports = [_port(value) for value in graph.get("input", ())]
     inputs: dict[str, Port] = {}
     for port in ports:
@@ -74,15 +66,26 @@ def _graph(model: Message, backend: str, where: str) -> Graph:
         port = _port(value)
         _new(port.name, outputs, "an output")
         outputs[port.name] = port
-    nodes = _nodes(graph, opset, backend, {*inputs, *constants})
+    nodes = _nodes(graph, opset, backend, Names({*inputs, *constants}))
     known = {*inputs, *constants, *(name for node in nodes for name in node.outputs)}
     for port in outputs.values():
         if port.name not in known:
             raise ModelFileError(f"output {short(port.name)} must be computed by a node; none has it")
     if not outputs:
         raise ModelFileError("a graph must have outputs; there are none")
-    steps, constants = _made_ready(nodes, constants, set(outputs))
+    steps, constants = made_ready(nodes, constants, set(outputs))
     return Graph(tuple(inputs.values()), tuple(outputs.values()), tuple(nodes), constants, steps, where)
+
+
+def _initializers(graph: Message) -> dict[str, Array]:
+    """The constants of a graph."""
+    if "sparse_initializer" in graph:
+        raise ModelFileError("weights must be dense; there are sparse ones")
+    constants: dict[str, Array] = {}
+    for tensor in graph.get("initializer", ()):
+        name = _new(tensor.get("name", ""), constants, "an initializer")
+        constants[name] = array_of(tensor)
+    return constants
 
 
 def _opset(model: Message) -> int:
@@ -120,45 +123,77 @@ def _port(value: Message) -> Port:
 # ---------------------------------------------------------------------- nodes
 
 
-def _nodes(graph: Message, opset: int, backend: str, known: set[str]) -> list[Node]:
-    """All nodes, each checked against its operator and against what comes before it; ``known`` is what does."""
+class Names:
+    """What is known where a node stands: the values of its graph so far, and those of the graph around that."""
+
+    def __init__(self, own: set[str], around: "Names | None" = None) -> None:
+        self.own, self.around = own, around
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.own or (self.around is not None and name in self.around)
+
+
+def _nodes(graph: Message, opset: int, backend: str, known: Names) -> list[Node]:
+    """All nodes, each checked against its operator and against what is known before it."""
     nodes = []
     for about in graph.get("node", ()):
-        node = _node(about, opset, backend)
+        node = _node(about, opset, backend, known)
         for name in node.inputs:
             if name and name not in known:
                 raise ModelFileError(f"{node} reads {short(name)}, which must be computed before; it is not")
         for name in node.outputs:
             if name:
-                known.add(_new(name, known, f"an output of {node}"))
+                known.own.add(_new(name, known, f"an output of {node}"))
         nodes.append(node)
     return nodes
 
 
-def _node(about: Message, opset: int, backend: str) -> Node:
+def _node(about: Message, opset: int, backend: str, known: Names) -> Node:
+    """A node; a graph within it may use what is known before it."""
     op, domain = about.get("op_type", ""), about.get("domain", "")
     inputs, outputs = tuple(about.get("input", ())), tuple(about.get("output", ()))
-    node = Node(op, about.get("name", ""), inputs, outputs, {}, opset, backend)
+    node = Node(op, about.get("name", ""), inputs, outputs, opset, backend)
     if domain not in ("", "ai.onnx"):
         raise ModelFileError(f"{node} is of the domain {short(domain)}; only the standard's own operators are run")
-    if op not in OPERATORS:
-        why = ": it holds graphs of its own" if op in LOOPS else ""
+    deep = op == "Scan" and known.around is not None
+    if op not in OPERATORS or deep:
+        why = ": it holds graphs of its own" if op in LOOPS else " within another" if deep else ""
         raise ModelFileError(f"{node}: {short(op)} is no operator that minirnn runs{why}")
     operator = OPERATORS[op]
     if opset < operator.since:
         raise ModelFileError(f"{node} needs operator set {operator.since}; the model has {opset}")
-    if not operator.least <= len(inputs) <= operator.most or "" in inputs[: operator.least]:
+    needed = inputs if operator.most == MANY else inputs[: operator.least]
+    if not operator.least <= len(inputs) <= operator.most or "" in needed:
         raise ModelFileError(f"{node} must have from {operator.least} to {operator.most} inputs; it has {inputs!r:.60}")
     if not 1 <= len(outputs) <= operator.outputs:
         raise ModelFileError(f"{node} must have from 1 to {operator.outputs} outputs; it has {len(outputs)}")
     try:
         for attribute in about.get("attribute", ()):
             name = _new(attribute.get("name", ""), node.attributes, "an attribute")
-            node.attributes[name] = _value(attribute)
+            if op == "Scan" and "g" in attribute:
+                node.attributes[name] = body = _body(attribute["g"](), opset, backend, known)
+                node.inputs = (*inputs, *body.captured)
+            else:
+                node.attributes[name] = _value(attribute)
     except ModelFileError as error:
         raise ModelFileError(f"{node}: {error}") from None
     node.unread = set(node.attributes)
     return node
+
+
+def _body(graph: Message, opset: int, backend: str, around: Names) -> Body:
+    """The graph within a node; it may use what is known around it, and give no other value such a name."""
+    constants, known = _initializers(graph), Names(set(), around)
+    inputs, outputs = (tuple(v.get("name", "") for v in graph.get(word, ())) for word in ("input", "output"))
+    for name in (*constants, *inputs):
+        known.own.add(_new(name, known, "a value within a node"))
+    nodes = _nodes(graph, opset, backend, known)
+    for name in outputs:
+        if name not in known:
+            raise ModelFileError(f"{short(name)} must be computed within the node; it is not")
+    used = (*(name for node in nodes for name in node.inputs), *outputs)
+    captured = dict.fromkeys(name for name in used if name and name not in known.own)
+    return Body(inputs, outputs, tuple(nodes), constants, tuple(captured))
 
 
 def _value(attribute: Message) -> Any:
@@ -182,57 +217,3 @@ def _value(attribute: Message) -> Any:
     except UnicodeDecodeError:
         raise ModelFileError(f"attribute {name} must be text in UTF-8; it is not") from None
     return value
-
-
-def placed(graph: Graph, backend: str) -> Graph:
-    """The graph with its recurrent nodes on another backend."""
-    steps = []
-    for step in graph.steps:
-        node = copy.copy(step.node)
-        node.backend = backend
-        steps.append(step._replace(node=node, run=OPERATORS[node.op].prepare(node)))
-    return Graph(graph.inputs, graph.outputs, graph.nodes, graph.constants, tuple(steps), graph.where)
-
-
-# ---------------------------------------------------------------------- what is done once
-
-
-def _made_ready(
-    nodes: list[Node], constants: dict[str, Array], kept: set[str]
-) -> tuple[tuple[Step, ...], dict[str, Array]]:
-    """The nodes that are left to run, and the constants that they or the outputs use.
-
-    A node that reads constants alone is run here, once, unless it takes too much.
-    """
-    constants = dict(constants)
-    meter = Meter(sum(a.nbytes for a in constants.values()), 0)
-    meter.work = AHEAD
-    left: list[Step] = []
-    for node in nodes:
-        node.constants = [constants.get(name) for name in node.inputs]
-        try:
-            step = Step(node, OPERATORS[node.op].prepare(node), ())
-        except ModelFileError as error:
-            raise ModelFileError(f"{node}: {error}") from None
-        except ValueError as error:
-            raise ModelFileError(f"{node}: {' '.join(str(error).split()):.300}") from None
-        if node.unread:
-            raise ModelFileError(f"{node} must have no attribute {short(min(node.unread))} in opset {node.opset}")
-        if any(name and name not in constants for name in node.inputs):
-            left.append(step)
-            continue
-        try:
-            with np.errstate(all="ignore"):
-                perform(step, constants, meter)
-        except TooMuchError:
-            left.append(step)
-            continue
-        for name in filter(None, node.outputs):
-            constants[name].flags.writeable = False
-    needed = {name for step in left for name in step.node.inputs} | kept
-    made, used, steps = {name for step in left for name in step.node.outputs if name}, set(kept), []
-    for step in reversed(left):
-        ended = made.intersection((*step.node.inputs, *step.node.outputs)) - used
-        used |= ended
-        steps.append(step._replace(ended=tuple(ended)))
-    return tuple(reversed(steps)), {name: a for name, a in constants.items() if name in needed}

@@ -22,6 +22,7 @@ from minirnn.backend import Array, get_backend
 from minirnn.base import Layer
 from minirnn.formats.files import ModelFileError
 from minirnn.formats.onnx.graph import STEP, Given, Meter, Node, Run
+from minirnn.formats.onnx.indexing import turned
 from minirnn.formats.onnx.operands import one_dtype, optional
 from minirnn.parameters import Parameters
 from minirnn.recurrent import GRU, LSTM, RNN, Recurrent
@@ -233,13 +234,3 @@ def unrolled(
     if about.batch_first:
         return [y.transpose(2, 0, 1, 3), *(s.swapaxes(0, 1) for s in states)]
     return [y, *states]
-
-
-def turned(a: Array, lens: Array | None) -> Array:
-    """``a`` (T, B, ...) with each row's steps in reverse, within its length."""
-    if lens is None:
-        return np.ascontiguousarray(a[::-1])
-    T = len(a)
-    t, ends = np.arange(T)[:, None], lens.astype(np.int64)[None]
-    index = np.where(t < ends, ends - 1 - t, t)
-    return np.take_along_axis(a, index.reshape(*index.shape, *[1] * (a.ndim - 2)), axis=0)

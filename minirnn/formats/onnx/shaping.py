@@ -1,4 +1,4 @@
-"""Operators that move numbers: shapes, pieces, indices, and constants."""
+"""Operators that move numbers: shapes, pieces, and constants."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from minirnn.backend import Array
 from minirnn.formats.files import ModelFileError
 from minirnn.formats.onnx.graph import Given, Meter, Node, Run
-from minirnn.formats.onnx.operands import axis_of, listed, of_kind, one_dtype, scalar, whole
+from minirnn.formats.onnx.operands import axis_of, listed, one_dtype, scalar, whole
 from minirnn.formats.onnx.tensors import check_shape
 
 # ---------------------------------------------------------------------- shapes
@@ -221,69 +221,5 @@ def expand(node: Node) -> Run:
         shape = np.broadcast_shapes(x.shape, asked)
         meter.claim(shape, x.itemsize)
         return (np.broadcast_to(x, shape).copy(),)
-
-    return run
-
-
-# ---------------------------------------------------------------------- indices
-
-
-def check_range(index: Array, size: int) -> None:
-    """Raise ModelFileError where an index is outside an axis."""
-    if of_kind(index, "iu").size and not -size <= index.min() <= index.max() < size:
-        raise ModelFileError(
-            f"indices must be from {-size} to {size - 1}; they are from {index.min()} to {index.max()}"
-        )
-
-
-def gather(node: Node) -> Run:
-    """Slices of an axis by index: rows of an embedding, one step, one size of a shape."""
-    axis = node.attribute("axis", int, 0)
-
-    def run(meter: Meter, given: Given) -> Sequence[Array]:
-        x, index = given
-        k = axis_of(axis, x.ndim)
-        check_range(index, x.shape[k])
-        meter.claim((*x.shape[:k], *index.shape, *x.shape[k + 1 :]), x.itemsize)
-        return (np.take(x, index, axis=k),)
-
-    return run
-
-
-def gather_elements(node: Node) -> Run:
-    """y[i, j] = x[index[i, j], j], and so for other axes."""
-    axis = node.attribute("axis", int, 0)
-
-    def run(meter: Meter, given: Given) -> Sequence[Array]:
-        x, index = given
-        k = axis_of(axis, x.ndim)
-        if index.ndim != x.ndim or any(
-            n > m for i, (n, m) in enumerate(zip(index.shape, x.shape, strict=True)) if i != k
-        ):
-            raise ModelFileError(f"indices for x of shape {x.shape} are expected; got shape {index.shape}")
-        check_range(index, x.shape[k])
-        meter.claim(index.shape, x.itemsize)
-        x = x[tuple(slice(None) if i == k else slice(n) for i, n in enumerate(index.shape))]
-        return (np.take_along_axis(x, index.astype(np.int64), axis=k),)
-
-    return run
-
-
-def one_hot(node: Node) -> Run:
-    """A new axis of ``depth`` entries: one value at each index, another elsewhere; indices may count from its end."""
-    axis = node.attribute("axis", int, -1)
-
-    def run(meter: Meter, given: Given) -> Sequence[Array]:
-        index, depth, values = of_kind(given[0], "iuf"), int(scalar(given[1])), given[2]
-        if depth < 1 or values.shape != (2,):
-            raise ModelFileError(
-                f"a depth of at least 1 and values [off, on] are expected; got {depth}, {values.shape}"
-            )
-        k = axis_of(axis, index.ndim + 1)
-        meter.claim((depth,), 8)
-        meter.claim((*index.shape, depth), values.itemsize)
-        index = np.expand_dims(index.astype(np.int64), k)
-        symbols = np.arange(depth).reshape([depth if i == k else 1 for i in range(index.ndim)])
-        return (np.where((index == symbols) | (index + depth == symbols), values[1], values[0]),)
 
     return run

@@ -8,6 +8,7 @@ views of the file, and needs no package.
 
 import struct
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -26,9 +27,9 @@ Field: TypeAlias = tuple[str, Any, bool]
 class Schema(NamedTuple):
     """What the fields of a message are: by number, a name, a kind, and whether it may come more than once.
 
-    Kinds are ``int`` (64 bits, signed), ``float``, ``text``, ``bytes`` (a view of the file), another schema, and for
-    numbers side by side ``floats`` and ``doubles`` (a list of arrays), ``varints`` and ``longs`` (integers of 32 and 64
-    bits, a list of views).
+    Kinds are ``int`` (64 bits, signed), ``float``, ``text``, ``bytes`` (a view of the file), another schema, ``graph``
+    (one within another, a function that reads it), and for numbers side by side ``floats`` and ``doubles`` (a list of
+    arrays), ``varints`` and ``longs`` (integers of 32 and 64 bits, a list of views).
     """
 
     name: str
@@ -60,7 +61,7 @@ ATTRIBUTE = Schema(
         3: ("i", "int", False),
         4: ("s", "bytes", False),
         5: ("t", TENSOR, False),
-        6: ("g", "bytes", False),
+        6: ("g", "graph", False),
         7: ("floats", "float", True),
         8: ("ints", "int", True),
         9: ("strings", "bytes", True),
@@ -173,7 +174,7 @@ class Reader:
             name, kind, repeated = known[number]
             made = self.value(known[number], encoding, value, first, last, f"{schema.name}.{name}")
             if not repeated:
-                if name in found and isinstance(kind, Schema):
+                if name in found and (isinstance(kind, Schema) or kind == "graph"):
                     raise ModelFileError(f"{schema.name}.{name} must come once; it comes twice")
                 found[name] = made
             elif isinstance(made, list):
@@ -188,6 +189,8 @@ class Reader:
         if encoding == DELIMITED:
             if isinstance(kind, Schema):
                 return self.message(first, last, kind)
+            if kind == "graph":
+                return partial(self.message, first, last, GRAPH)
             if kind in ("bytes", "varints"):
                 return self.view[first:last]
             if kind == "longs":
