@@ -10,7 +10,8 @@ import numpy as np
 from minirnn.activations import Function
 from minirnn.backend import Array
 from minirnn.formats.files import ModelFileError
-from minirnn.formats.onnx.graph import Given, Meter, Node, Run
+from minirnn.formats.onnx.graph import Given, Node, Run
+from minirnn.formats.onnx.meter import PRODUCTS, Meter
 from minirnn.formats.onnx.operands import axis_of, listed, of_kind, one_dtype, optional, scalar
 from minirnn.formats.onnx.tensors import BFLOAT16, FLOAT16, dtype_of
 
@@ -19,14 +20,14 @@ Elementwise = Callable[..., Array]
 # ---------------------------------------------------------------------- number by number
 
 
-def binary(f: Elementwise, kinds: str = "iuf") -> Callable[[Node], Run]:
-    """Two arrays, broadcast as NumPy does."""
+def binary(f: Elementwise, kinds: str = "iuf", *, copies: int = 1) -> Callable[[Node], Run]:
+    """Two arrays, broadcast as NumPy does; ``copies`` is how many arrays ``f`` makes."""
 
     def prepare(node: Node) -> Run:
         def run(meter: Meter, given: Given) -> Sequence[Array]:
             a, b = (of_kind(x, kinds) for x in given)
             one_dtype(a, b)
-            meter.claim(np.broadcast_shapes(a.shape, b.shape), a.itemsize)
+            meter.claim(np.broadcast_shapes(a.shape, b.shape), a.itemsize, copies=copies)
             return (f(a, b),)
 
         return run
@@ -40,7 +41,8 @@ def among(f: Elementwise) -> Callable[[Node], Run]:
     def prepare(node: Node) -> Run:
         def run(meter: Meter, given: Given) -> Sequence[Array]:
             one_dtype(*given)
-            meter.claim(np.broadcast_shapes(*(a.shape for a in given)), given[0].itemsize)
+            shape = np.broadcast_shapes(*(a.shape for a in given))
+            meter.claim(shape, given[0].itemsize, ns=2 * len(given), copies=2)
             return (functools.reduce(f, [of_kind(a, "iuf") for a in given]),)
 
         return run
@@ -48,13 +50,13 @@ def among(f: Elementwise) -> Callable[[Node], Run]:
     return prepare
 
 
-def unary(f: Elementwise, kinds: str = "f") -> Callable[[Node], Run]:
-    """One array."""
+def unary(f: Elementwise, kinds: str = "f", *, ns: float = 8, copies: int = 2) -> Callable[[Node], Run]:
+    """One array; ``ns`` and ``copies`` are what ``f`` takes."""
 
     def prepare(node: Node) -> Run:
         def run(meter: Meter, given: Given) -> Sequence[Array]:
             (x,) = given
-            meter.claim(x.shape, x.itemsize)
+            meter.claim(x.shape, x.itemsize, ns=ns, copies=copies)
             return (f(of_kind(x, kinds)),)
 
         return run
@@ -94,8 +96,10 @@ def function_of(node: Node) -> Function:
 
 def function(node: Node) -> Run:
     """A function of each number; Relu takes integers too."""
-    f = function_of(node)
-    return unary(f, "fi" if node.op == "Relu" else "f")(node)
+    quick = node.op in ("Relu", "Tanh", "Sigmoid", "LeakyRelu")
+    return unary(
+        function_of(node), "fi" if node.op == "Relu" else "f", ns=8 if quick else 40, copies=4 if quick else 8
+    )(node)
 
 
 def gelu(node: Node) -> Run:
@@ -103,14 +107,14 @@ def gelu(node: Node) -> Run:
     word = node.attribute("approximate", str, "none")
     if word not in ("none", "tanh"):
         raise ModelFileError(f"approximate must be none or tanh; got {word!r:.40}")
-    return unary(Function("gelu" if word == "none" else "gelu_tanh"))(node)
+    return unary(Function("gelu" if word == "none" else "gelu_tanh"), ns=250, copies=14)(node)
 
 
 def selu(node: Node) -> Run:
     """gamma elu(x), with elu's alpha."""
     gamma = node.attribute("gamma", float, 1.0507010221481323)
     elu = Function("elu", node.attribute("alpha", float, 1.6732631921768188))
-    return unary(lambda x: gamma * elu(x))(node)
+    return unary(lambda x: gamma * elu(x), ns=40, copies=8)(node)
 
 
 def over_axis(node: Node) -> Run:
@@ -120,7 +124,7 @@ def over_axis(node: Node) -> Run:
 
     def run(meter: Meter, given: Given) -> Sequence[Array]:
         x = of_kind(given[0], "f")
-        meter.claim(x.shape, x.itemsize)
+        meter.claim(x.shape, x.itemsize, ns=20, copies=6)
         k = axis_of(axis, x.ndim)
         if old:
             rows = math.prod(x.shape[:k])
@@ -139,7 +143,7 @@ def clip(node: Node) -> Run:
 
     def run(meter: Meter, given: Given) -> Sequence[Array]:
         x = of_kind(given[0], "iuf")
-        meter.claim(x.shape, x.itemsize)
+        meter.claim(x.shape, x.itemsize, copies=2)
         low, high = fixed or [None if b is None else scalar(b) for b in (optional(given, 1), optional(given, 2))]
         for bound, nearest in ((low, np.maximum), (high, np.minimum)):
             if bound is not None:
@@ -159,7 +163,7 @@ def cast(node: Node) -> Run:
 
     def run(meter: Meter, given: Given) -> Sequence[Array]:
         (x,) = given
-        meter.claim(x.shape, dtype.itemsize)
+        meter.claim(x.shape, max(4, dtype.itemsize), ns=4, copies=6 if code == BFLOAT16 else 2)
         if code == FLOAT16:
             return (x.astype(np.float16).astype(np.float32),)
         if code == BFLOAT16:
@@ -217,8 +221,8 @@ def product(meter: Meter, a: Array, b: Array) -> Array:
         raise ModelFileError(f"a product's inner sizes must be equal; got {a.shape} and {b.shape}")
     rows, columns = a.shape[-2:-1], b.shape[-1:] if b.ndim > 1 else ()
     shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *rows, *columns)
-    meter.claim(shape, a.itemsize)
-    meter.spend(math.prod(shape) * a.shape[-1] * (1 if a.dtype.kind == "f" else 8))
+    meter.claim((math.prod(shape) + a.size + b.size,), a.itemsize)  # operands too: what is not in order is copied
+    meter.spend(math.prod(shape) * a.shape[-1] / PRODUCTS * (1 if a.dtype.kind == "f" else 8))
     return np.asarray(a @ b)
 
 
@@ -268,6 +272,7 @@ def gemm(node: Node) -> Run:
             raise ModelFileError(f"Gemm's operands must have two axes; got {a.shape} and {b.shape}")
         a, b = (x.T if turn else x for x, turn in zip((a, b), turned, strict=True))
         y, c = product(meter, a, b), optional(given, 2)
+        meter.claim(y.shape, y.itemsize, copies=3)
         scale = y.dtype.type
         y = y if alpha == 1 else scale(alpha) * y
         if c is None:
@@ -293,7 +298,7 @@ def reduction(f: Callable[..., Any], since: int, kinds: str) -> Callable[[Node],
             if not chosen and noop:
                 return (x,)
             over = tuple(axis_of(k, x.ndim) for k in chosen) if chosen else None
-            meter.spend(x.size)
+            meter.spend(4 * x.size)
             return (f(x, axis=over, keepdims=keep),)
 
         return run

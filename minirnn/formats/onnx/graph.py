@@ -1,6 +1,5 @@
-"""An ONNX graph as something that can be run: nodes in order, the constants they use, and a meter on what they take."""
+"""An ONNX graph as something that can be run: nodes in order, and the constants they use."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -9,59 +8,11 @@ import numpy as np
 from minirnn.backend import Array
 from minirnn.base import Layer
 from minirnn.formats.files import ModelFileError
+from minirnn.formats.onnx.meter import CALL, STEP, Meter, owner
 from minirnn.formats.onnx.tensors import short
 
 Given: TypeAlias = Sequence[Any]  # arrays; None for an input that is left out
 Run: TypeAlias = "Callable[[Meter, Given], Sequence[Array]]"
-
-ROOM = 64 << 20  # bytes that results may take, whatever goes in
-WORK = 1 << 29  # operations that a run may take, whatever goes in
-STEP = 1 << 14  # operations that the calls around one step of a recurrence are worth
-
-
-class TooMuchError(ModelFileError):
-    """More than the meter allows."""
-
-
-class Meter:
-    """What one run may take: bytes of results at a time, and operations altogether.
-
-    A few bytes of a graph can ask for any amount of either.  What an honest graph asks for goes with its input: results
-    with the input's size, times a width; operations with the input's size times that of the weights.
-    """
-
-    def __init__(self, weights: int, inputs: int, room: int | None = None) -> None:
-        """For so many bytes of weights and inputs."""
-        self.limit = ROOM + 4 * weights + 4096 * inputs if room is None else room
-        self.room, self.work = self.limit, WORK + 8 * inputs * (weights + 4096)
-
-    def claim(self, shape: Sequence[int], itemsize: int) -> None:
-        """Raise TooMuchError unless there is room for an array; called before it is made."""
-        size = math.prod(shape) * itemsize
-        if size > self.room:
-            raise TooMuchError(
-                f"results must take at most {self.limit:,} bytes together; one of shape {tuple(shape)} would take more "
-                "(limit=... allows more)"
-            )
-        self.spend(size // itemsize)
-
-    def spend(self, operations: int) -> None:
-        """Count operations that are about to be done."""
-        self.work -= operations
-        if self.work < 0:
-            raise TooMuchError("the graph asks for more operations than go with its weights and this input")
-
-    def hold(self, array: Array) -> None:
-        """Count a result that is kept from now on."""
-        self.room -= array.nbytes
-        if self.room < 0:
-            raise TooMuchError(
-                f"results must take at most {self.limit:,} bytes together; they take more (limit=... allows more)"
-            )
-
-    def release(self, array: Array) -> None:
-        """Count a result that nothing needs any more."""
-        self.room += array.nbytes
 
 
 class Node:
@@ -183,6 +134,7 @@ class Graph:
         self.inputs, self.outputs, self.nodes, self.constants, self.steps = inputs, outputs, nodes, constants, steps
         self.where = where
         self._weights = sum(a.nbytes for a in constants.values())
+        self._step = sum(step_of(step.node) for step in steps)
 
     def __repr__(self) -> str:
         ports = [", ".join(map(str, ports)) for ports in (self.inputs, self.outputs)]
@@ -198,14 +150,16 @@ class Graph:
     def run(self, inputs: Mapping[str, Any], *, limit: int | None = None) -> dict[str, Array]:
         """The outputs by name.
 
-        ``inputs`` has an array for each of the graph's inputs.  Results may take ``limit`` bytes at a time, by default
-        64 MiB, four times the weights, and 4 KiB for each byte that goes in.
+        ``inputs`` has an array for each of the graph's inputs.  A graph may not be what it seems, so what it may take
+        is limited: results to 40 MiB, twice the weights, and 4 KiB for each byte that goes in, at a time; and time, to
+        what goes with the input and the weights.  Of a graph that you trust, ``limit`` is how many bytes results may
+        take, and then it may take its time.
 
         Raises ValueError for inputs that do not fit, and ModelFileError, a ValueError, where a node cannot be run on
         what reaches it: the sentence names the node.
         """
         values = self._admit(inputs)
-        meter = Meter(self._weights, sum(a.nbytes for a in values.values()), limit)
+        meter = Meter.running(self._weights, sum(a.nbytes for a in values.values()), self._step, limit)
         taken = {id(owner(a)) for a in values.values()}
         values |= self.constants
         with np.errstate(all="ignore"):  # infinities and NaN are results like others
@@ -216,11 +170,11 @@ class Graph:
             array = values[port.name]
             if array.dtype != port.dtype:
                 raise ModelFileError(f"output {port} must be as declared; it is {array.dtype}")
-            if port.half:
-                with np.errstate(all="ignore"):
-                    array = array.astype(np.float16)
-            elif not array.flags.writeable or id(owner(array)) in taken:
-                array = array.copy()  # what the caller gets is the caller's
+            if port.half or not array.flags.writeable or id(owner(array)) in taken:
+                meter.claim(array.shape, array.itemsize)
+                with np.errstate(all="ignore"):  # a copy: what the caller gets is the caller's
+                    array = array.astype(np.float16 if port.half else array.dtype)
+                meter.hold(array)
             taken.add(id(owner(array)))
             found[port.name] = array
         return found
@@ -263,23 +217,28 @@ class Graph:
 def perform(step: Step, values: dict[str, Array], meter: Meter) -> None:
     """Run one node: its results join ``values``, and what nothing needs after it leaves."""
     node = step.node
+    given = [values[name] if name else None for name in node.inputs]
     try:
-        results = step.run(meter, [values[name] if name else None for name in node.inputs])
+        meter.spend(CALL)
+        results = step.run(meter, given)
         for name, result in zip(node.outputs, results, strict=False):  # those at the end may be left out
             if name:
                 values[name] = np.asarray(result)
-                meter.hold(values[name])
+                meter.hold(values[name], given)
     except ModelFileError as error:
-        raise type(error)(f"{node}: {error}") from None
+        raise type(error)(f"{node}: {error!s:.500}") from None
     except (ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
         raise ModelFileError(f"{node} cannot be run: {' '.join(str(error).split()):.300}") from None
     for name in step.ended:
         meter.release(values.pop(name))
 
 
-def owner(array: Array) -> Any:
-    """The array whose memory this one uses."""
-    return array if array.base is None else array.base
+def step_of(node: Node) -> int:
+    """The time around one step, where a node is a recurrence."""
+    body = node.attributes.get("body")
+    if isinstance(body, Body):
+        return CALL * len(body.nodes)
+    return 2 * STEP if node.op in ("RNN", "GRU", "LSTM") else 0
 
 
 def _counted(words: Iterator[str]) -> str:

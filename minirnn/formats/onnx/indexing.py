@@ -7,7 +7,8 @@ import numpy as np
 
 from minirnn.backend import Array
 from minirnn.formats.files import ModelFileError
-from minirnn.formats.onnx.graph import Given, Meter, Node, Run
+from minirnn.formats.onnx.graph import Given, Node, Run
+from minirnn.formats.onnx.meter import Meter
 from minirnn.formats.onnx.operands import axis_of, of_kind, one_dtype, scalar
 from minirnn.formats.onnx.tensors import LARGEST_DIM
 
@@ -28,7 +29,8 @@ def gather(node: Node) -> Run:
         x, index = given
         k = axis_of(axis, x.ndim)
         check_range(index, x.shape[k])
-        meter.claim((*x.shape[:k], *index.shape, *x.shape[k + 1 :]), x.itemsize)
+        meter.claim((*x.shape[:k], *index.shape, *x.shape[k + 1 :]), x.itemsize, ns=4)
+        meter.claim(index.shape, 8, copies=2)
         return (np.take(x, index, axis=k),)
 
     return run
@@ -46,7 +48,7 @@ def gather_elements(node: Node) -> Run:
         ):
             raise ModelFileError(f"indices for x of shape {x.shape} are expected; got shape {index.shape}")
         check_range(index, x.shape[k])
-        meter.claim(index.shape, x.itemsize)
+        meter.claim(index.shape, x.itemsize + 16, ns=10)
         x = x[tuple(slice(None) if i == k else slice(n) for i, n in enumerate(index.shape))]
         return (np.take_along_axis(x, index.astype(np.int64), axis=k),)
 
@@ -65,7 +67,8 @@ def one_hot(node: Node) -> Run:
             )
         k = axis_of(axis, index.ndim + 1)
         meter.claim((depth,), 8)
-        meter.claim((*index.shape, depth), values.itemsize)
+        meter.claim(index.shape, 8, copies=3)
+        meter.claim((*index.shape, depth), values.itemsize + 3, ns=6)
         index = np.expand_dims(index.astype(np.int64), k)
         symbols = np.arange(depth).reshape([depth if i == k else 1 for i in range(index.ndim)])
         return (np.where((index == symbols) | (index + depth == symbols), values[1], values[0]),)
@@ -86,7 +89,8 @@ def gather_nd(node: Node) -> Run:
             raise ModelFileError(f"the first {shared} axes must be equal; got {x.shape} and {index.shape}")
         for k in range(depth):
             check_range(index[..., k], x.shape[shared + k])
-        meter.claim((*index.shape[:-1], *x.shape[shared + depth :]), x.itemsize)
+        meter.claim((*index.shape[:-1], *x.shape[shared + depth :]), x.itemsize, ns=20)
+        meter.claim(index.shape, 8, copies=3)
         rows = [
             np.arange(n).reshape([n if i == k else 1 for i in range(index.ndim - 1)])
             for k, n in enumerate(x.shape[:shared])
@@ -112,7 +116,7 @@ def range_(node: Node) -> Run:
         count = max(0, math.ceil((float(limit) - float(start)) / float(delta)))
         if count > LARGEST_DIM:
             raise ModelFileError(f"at most {LARGEST_DIM:,} numbers are expected; there are {count:,}")
-        meter.claim((count,), 8)
+        meter.claim((count,), 8, ns=8, copies=4)
         return ((start + np.arange(count) * delta).astype(given[0].dtype),)
 
     return run
@@ -124,7 +128,7 @@ def cum_sum(node: Node) -> Run:
 
     def run(meter: Meter, given: Given) -> Sequence[Array]:
         x, k = of_kind(given[0], "iuf"), axis_of(int(scalar(of_kind(given[1], "iu"))), given[0].ndim)
-        meter.claim(x.shape, x.itemsize)
+        meter.claim(x.shape, x.itemsize, ns=8, copies=3)
         way = tuple(slice(None, None, -1) if back and i == k else slice(None) for i in range(x.ndim))
         sums = np.cumsum(x[way], axis=k, dtype=x.dtype)
         return ((sums - x[way] if exclusive else sums)[way],)
@@ -147,7 +151,7 @@ def top_k(node: Node) -> Run:
         count, k = int(scalar(given[1])) if fixed is None else fixed, axis_of(axis, x.ndim)
         if not 0 <= count <= x.shape[k]:
             raise ModelFileError(f"a number from 0 to {x.shape[k]} is expected; got {count}")
-        meter.claim(x.shape, 4 * x.itemsize + 16)
+        meter.claim(x.shape, 4 * x.itemsize + 48, ns=300)
         order = np.argsort(np.flip(x, k) if largest else x, axis=k, kind="stable")
         if largest:  # what is last there, and among equal ones came first here
             order = x.shape[k] - 1 - np.flip(order, k)
@@ -173,7 +177,7 @@ def reverse_sequence(node: Node) -> Run:
             raise ModelFileError(
                 f"lengths must be from 0 to {x.shape[time]}; they are from {lens.min()} to {lens.max()}"
             )
-        meter.claim(x.shape, x.itemsize)
+        meter.claim(x.shape, x.itemsize + 32, ns=20)
         return (np.swapaxes(turned(np.swapaxes(x, 0, time), lens), 0, time),)
 
     return run

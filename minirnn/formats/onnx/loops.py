@@ -7,7 +7,8 @@ import numpy as np
 
 from minirnn.backend import Array
 from minirnn.formats.files import ModelFileError
-from minirnn.formats.onnx.graph import Body, Given, Meter, Node, Run, perform
+from minirnn.formats.onnx.graph import Body, Given, Node, Run, perform
+from minirnn.formats.onnx.meter import Meter
 from minirnn.formats.onnx.operands import axis_of
 
 
@@ -45,7 +46,7 @@ def scan(node: Node) -> Run:
     for inner in nodes:
         inner.backend, inner.unread = node.backend, set(inner.attributes)
     known = {name: around[name] for name in body.captured if name in around} | body.constants
-    steps, _ = made_ready(nodes, known, set(body.outputs), work=0)
+    steps, _ = made_ready(nodes, known, set(body.outputs))
 
     def run(meter: Meter, given: Given) -> Sequence[Array]:
         flow = list(given[:states])

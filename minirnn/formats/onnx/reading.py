@@ -9,10 +9,13 @@ from minirnn.formats.files import LARGEST_FILE, ModelFileError
 from minirnn.formats.onnx.graph import Body, Graph, Node, Port
 from minirnn.formats.onnx.nodes import MANY, OPERATORS
 from minirnn.formats.onnx.ready import made_ready
-from minirnn.formats.onnx.tensors import FLOAT16, array_of, dtype_of, short
+from minirnn.formats.onnx.tensors import FLOAT16, Room, array_of, check_shape, dtype_of, short
 from minirnn.formats.onnx.wire import Message, parse
 
 OLDEST, NEWEST = 7, 28  # operator sets: 7 brought broadcasting; until 28 all changes of what is read here are known
+MOST_NODES = 1 << 12  # of a model: a node becomes some 3 kB
+WIDENED = 24 << 20  # bytes, beyond twice those of the file, that numbers of fewer bits may become
+ROOM_AHEAD, LEAST_ROOM = 24 << 20, 8 << 20  # bytes that what is computed when a file is read may take
 LOOPS = ("If", "Loop", "SequenceMap")
 KINDS = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}  # of attributes, by type
 LISTS = ("floats", "ints", "strings")
@@ -33,9 +36,11 @@ def read(source: Any, *, backend: str = "auto") -> Graph:
     else:
         where, data = str(source), _bytes(source)
     try:
-        return _graph(parse(data), backend, where)
+        size, model = len(data), parse(data)
+        del data, source  # what is not a view of it, all of a file in float16, is all that stays
+        return Maker(model, size, backend).graph(where)
     except ModelFileError as error:
-        raise ModelFileError(f"{where}: {error}") from None
+        raise ModelFileError(f"{where}: {error!s:.1000}") from None
 
 
 def _bytes(path: str | os.PathLike[str]) -> bytes:
@@ -50,42 +55,149 @@ def _bytes(path: str | os.PathLike[str]) -> bytes:
         raise ModelFileError(f"{path} cannot be read: {error}") from None
 
 
-def _graph(model: Message, backend: str, where: str) -> Graph:
-    opset, graph = _opset(model), model.get("graph")
-    if not graph:
-        raise ModelFileError("an ONNX model must have a graph; there is none")
-    constants = _initializers(graph)
-    ports = [_port(value) for value in graph.get("input", ())]
-    inputs: dict[str, Port] = {}
-    for port in ports:
-        _new(port.name, inputs, "an input")
-        inputs[port.name] = port
-    inputs = {name: port for name, port in inputs.items() if name not in constants}  # else: a default, kept
-    outputs: dict[str, Port] = {}
-    for value in graph.get("output", ()):
-        port = _port(value)
-        _new(port.name, outputs, "an output")
-        outputs[port.name] = port
-    nodes = _nodes(graph, opset, backend, Names({*inputs, *constants}))
-    known = {*inputs, *constants, *(name for node in nodes for name in node.outputs)}
-    for port in outputs.values():
-        if port.name not in known:
-            raise ModelFileError(f"output {short(port.name)} must be computed by a node; none has it")
-    if not outputs:
-        raise ModelFileError("a graph must have outputs; there are none")
-    steps, constants = made_ready(nodes, constants, set(outputs))
-    return Graph(tuple(inputs.values()), tuple(outputs.values()), tuple(nodes), constants, steps, where)
+class Names:
+    """What is known where a node stands: the values of its graph so far, and those of the graph around that."""
+
+    def __init__(self, own: set[str], around: "Names | None" = None) -> None:
+        self.own, self.around = own, around
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.own or (self.around is not None and name in self.around)
 
 
-def _initializers(graph: Message) -> dict[str, Array]:
-    """The constants of a graph."""
-    if "sparse_initializer" in graph:
-        raise ModelFileError("weights must be dense; there are sparse ones")
-    constants: dict[str, Array] = {}
-    for tensor in graph.get("initializer", ()):
-        name = _new(tensor.get("name", ""), constants, "an initializer")
-        constants[name] = array_of(tensor)
-    return constants
+class Maker:
+    """Makes the graph of one model, which takes ``size`` bytes of a file, and counts what that takes."""
+
+    def __init__(self, model: Message, size: int, backend: str) -> None:
+        self.opset, self.backend = _opset(model), backend
+        self.about = model.get("graph")
+        self.room = Room(2 * size + WIDENED)
+        self.size, self.nodes_left = size, MOST_NODES
+
+    def graph(self, where: str) -> Graph:
+        """All of it."""
+        about = self.about
+        if not about:
+            raise ModelFileError("an ONNX model must have a graph; there is none")
+        constants = self.initializers(about)
+        inputs = {port.name: port for port in self.ports(about, "input")}
+        inputs = {name: port for name, port in inputs.items() if name not in constants}  # else: a default, kept
+        outputs = {port.name: port for port in self.ports(about, "output")}
+        known = Names({*inputs, *constants})
+        nodes = self.nodes(about, known)
+        for name in outputs:
+            if name not in known:
+                raise ModelFileError(f"output {short(name)} must be computed by a node; none has it")
+        if not outputs:
+            raise ModelFileError("a graph must have outputs; there are none")
+        room = max(LEAST_ROOM, ROOM_AHEAD + (3 * self.size - self.room.taken) // 2)
+        steps, constants = made_ready(nodes, constants, set(outputs), room=room)
+        return Graph(tuple(inputs.values()), tuple(outputs.values()), tuple(nodes), constants, steps, where)
+
+    def initializers(self, about: Message) -> dict[str, Array]:
+        """The constants of a graph."""
+        if "sparse_initializer" in about:
+            raise ModelFileError("weights must be dense; there are sparse ones")
+        constants: dict[str, Array] = {}
+        for tensor in about.pop("initializer", ()):
+            name = _new(tensor.get("name", ""), constants, "an initializer")
+            constants[name] = array_of(tensor, self.room)
+        return constants
+
+    def ports(self, about: Message, word: str) -> list[Port]:
+        """What goes in or comes out."""
+        known: set[str] = set()
+        ports = [_port(value) for value in about.get(word, ())]
+        for port in ports:
+            known.add(_new(port.name, known, f"an {word}"))
+        return ports
+
+    def nodes(self, about: Message, known: Names) -> list[Node]:
+        """All nodes, each checked against its operator and against what is known before it."""
+        self.nodes_left -= len(about.get("node", ()))
+        if self.nodes_left < 0:
+            raise ModelFileError(f"a model must have at most {MOST_NODES:,} nodes; it has more")
+        nodes = []
+        for one in about.get("node", ()):
+            node = self.node(one, known)
+            for name in node.inputs:
+                if name and name not in known:
+                    raise ModelFileError(f"{node} reads {short(name)}, which must be computed before; it is not")
+            for name in node.outputs:
+                if name:
+                    known.own.add(_new(name, known, f"an output of {node}"))
+            nodes.append(node)
+        return nodes
+
+    def node(self, about: Message, known: Names) -> Node:
+        """A node; a graph within it may use what is known before it."""
+        op, domain = about.get("op_type", ""), about.get("domain", "")
+        inputs, outputs = tuple(about.get("input", ())), tuple(about.get("output", ()))
+        node = Node(op, about.get("name", ""), inputs, outputs, self.opset, self.backend)
+        if domain not in ("", "ai.onnx"):
+            raise ModelFileError(f"{node} is of the domain {short(domain)}; only the standard's own operators are run")
+        deep = op == "Scan" and known.around is not None
+        if op not in OPERATORS or deep:
+            why = ": it holds graphs of its own" if op in LOOPS else " within another" if deep else ""
+            raise ModelFileError(f"{node}: {short(op)} is no operator that minirnn runs{why}")
+        operator = OPERATORS[op]
+        if self.opset < operator.since:
+            raise ModelFileError(f"{node} needs operator set {operator.since}; the model has {self.opset}")
+        needed = inputs if operator.most == MANY else inputs[: operator.least]
+        if not operator.least <= len(inputs) <= operator.most or "" in needed:
+            raise ModelFileError(
+                f"{node} must have from {operator.least} to {operator.most} inputs; it has {inputs!r:.60}"
+            )
+        if not 1 <= len(outputs) <= operator.outputs:
+            raise ModelFileError(f"{node} must have from 1 to {operator.outputs} outputs; it has {len(outputs)}")
+        try:
+            for attribute in about.get("attribute", ()):
+                name = _new(attribute.get("name", ""), node.attributes, "an attribute")
+                if op == "Scan" and "g" in attribute:
+                    node.attributes[name] = body = self.body(attribute["g"](), known)
+                    node.inputs = (*inputs, *body.captured)
+                else:
+                    node.attributes[name] = self.value(attribute)
+        except ModelFileError as error:
+            raise ModelFileError(f"{node}: {error!s:.500}") from None
+        node.unread = set(node.attributes)
+        return node
+
+    def body(self, about: Message, around: Names) -> Body:
+        """The graph within a node; it may use what is known around it, and give no other value such a name."""
+        constants, known = self.initializers(about), Names(set(), around)
+        inputs, outputs = (tuple(v.get("name", "") for v in about.get(word, ())) for word in ("input", "output"))
+        for name in (*constants, *inputs):
+            known.own.add(_new(name, known, "a value within a node"))
+        nodes = self.nodes(about, known)
+        for name in outputs:
+            if name not in known:
+                raise ModelFileError(f"{short(name)} must be computed within the node; it is not")
+        used = (*(name for node in nodes for name in node.inputs), *outputs)
+        captured = dict.fromkeys(name for name in used if name and name not in known.own)
+        return Body(inputs, outputs, tuple(nodes), constants, tuple(captured))
+
+    def value(self, attribute: Message) -> Any:
+        """An attribute as a number, a text, an array, or a list of numbers or texts."""
+        code, name = attribute.get("type", 0), short(attribute["name"])
+        if code == 0:  # older files leave the type to be seen
+            code = next((c for c, field in KINDS.items() if field in attribute), 0)
+        field = KINDS.get(code)
+        if field is None or "ref_attr_name" in attribute:
+            raise ModelFileError(f"attribute {name} must be numbers, text or a tensor; it is of type {code}")
+        if field not in attribute and field not in LISTS:
+            raise ModelFileError(f"attribute {name} must have a value; it has none")
+        value = attribute.get(field, [])
+        try:
+            if field == "t":
+                return array_of(value, self.room)
+            if field == "s":
+                return str(value, "utf-8")
+            if field == "strings":
+                return [str(v, "utf-8") for v in value]
+        except UnicodeDecodeError:
+            raise ModelFileError(f"attribute {name} must be text in UTF-8; it is not") from None
+        return value
 
 
 def _opset(model: Message) -> int:
@@ -116,104 +228,6 @@ def _port(value: Message) -> Port:
     shape: tuple[int | str | None, ...] | None = None
     if "shape" in tensor:
         dims = tensor["shape"].get("dim", ())
+        check_shape(short(name), tuple(max(0, d.get("dim_value", 0)) for d in dims))
         shape = tuple(d["dim_value"] if d.get("dim_value", 0) > 0 else d.get("dim_param") or None for d in dims)
     return Port(name, shape, dtype, tensor["elem_type"] == FLOAT16)
-
-
-# ---------------------------------------------------------------------- nodes
-
-
-class Names:
-    """What is known where a node stands: the values of its graph so far, and those of the graph around that."""
-
-    def __init__(self, own: set[str], around: "Names | None" = None) -> None:
-        self.own, self.around = own, around
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.own or (self.around is not None and name in self.around)
-
-
-def _nodes(graph: Message, opset: int, backend: str, known: Names) -> list[Node]:
-    """All nodes, each checked against its operator and against what is known before it."""
-    nodes = []
-    for about in graph.get("node", ()):
-        node = _node(about, opset, backend, known)
-        for name in node.inputs:
-            if name and name not in known:
-                raise ModelFileError(f"{node} reads {short(name)}, which must be computed before; it is not")
-        for name in node.outputs:
-            if name:
-                known.own.add(_new(name, known, f"an output of {node}"))
-        nodes.append(node)
-    return nodes
-
-
-def _node(about: Message, opset: int, backend: str, known: Names) -> Node:
-    """A node; a graph within it may use what is known before it."""
-    op, domain = about.get("op_type", ""), about.get("domain", "")
-    inputs, outputs = tuple(about.get("input", ())), tuple(about.get("output", ()))
-    node = Node(op, about.get("name", ""), inputs, outputs, opset, backend)
-    if domain not in ("", "ai.onnx"):
-        raise ModelFileError(f"{node} is of the domain {short(domain)}; only the standard's own operators are run")
-    deep = op == "Scan" and known.around is not None
-    if op not in OPERATORS or deep:
-        why = ": it holds graphs of its own" if op in LOOPS else " within another" if deep else ""
-        raise ModelFileError(f"{node}: {short(op)} is no operator that minirnn runs{why}")
-    operator = OPERATORS[op]
-    if opset < operator.since:
-        raise ModelFileError(f"{node} needs operator set {operator.since}; the model has {opset}")
-    needed = inputs if operator.most == MANY else inputs[: operator.least]
-    if not operator.least <= len(inputs) <= operator.most or "" in needed:
-        raise ModelFileError(f"{node} must have from {operator.least} to {operator.most} inputs; it has {inputs!r:.60}")
-    if not 1 <= len(outputs) <= operator.outputs:
-        raise ModelFileError(f"{node} must have from 1 to {operator.outputs} outputs; it has {len(outputs)}")
-    try:
-        for attribute in about.get("attribute", ()):
-            name = _new(attribute.get("name", ""), node.attributes, "an attribute")
-            if op == "Scan" and "g" in attribute:
-                node.attributes[name] = body = _body(attribute["g"](), opset, backend, known)
-                node.inputs = (*inputs, *body.captured)
-            else:
-                node.attributes[name] = _value(attribute)
-    except ModelFileError as error:
-        raise ModelFileError(f"{node}: {error}") from None
-    node.unread = set(node.attributes)
-    return node
-
-
-def _body(graph: Message, opset: int, backend: str, around: Names) -> Body:
-    """The graph within a node; it may use what is known around it, and give no other value such a name."""
-    constants, known = _initializers(graph), Names(set(), around)
-    inputs, outputs = (tuple(v.get("name", "") for v in graph.get(word, ())) for word in ("input", "output"))
-    for name in (*constants, *inputs):
-        known.own.add(_new(name, known, "a value within a node"))
-    nodes = _nodes(graph, opset, backend, known)
-    for name in outputs:
-        if name not in known:
-            raise ModelFileError(f"{short(name)} must be computed within the node; it is not")
-    used = (*(name for node in nodes for name in node.inputs), *outputs)
-    captured = dict.fromkeys(name for name in used if name and name not in known.own)
-    return Body(inputs, outputs, tuple(nodes), constants, tuple(captured))
-
-
-def _value(attribute: Message) -> Any:
-    """An attribute as a number, a text, an array, or a list of numbers or texts."""
-    code, name = attribute.get("type", 0), short(attribute["name"])
-    if code == 0:  # older files leave the type to be seen
-        code = next((c for c, field in KINDS.items() if field in attribute), 0)
-    field = KINDS.get(code)
-    if field is None or "ref_attr_name" in attribute:
-        raise ModelFileError(f"attribute {name} must be numbers, text or a tensor; it is of type {code}")
-    if field not in attribute and field not in LISTS:
-        raise ModelFileError(f"attribute {name} must have a value; it has none")
-    value = attribute.get(field, [])
-    try:
-        if field == "t":
-            return array_of(value)
-        if field == "s":
-            return str(value, "utf-8")
-        if field == "strings":
-            return [str(v, "utf-8") for v in value]
-    except UnicodeDecodeError:
-        raise ModelFileError(f"attribute {name} must be text in UTF-8; it is not") from None
-    return value

@@ -1,41 +1,42 @@
 """Nodes made ready to run, in order, and what is computed once, when a file is read."""
 
 import copy
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
 from minirnn.backend import Array
 from minirnn.formats.files import ModelFileError
-from minirnn.formats.onnx.graph import Graph, Meter, Node, Step, TooMuchError, perform
+from minirnn.formats.onnx.graph import Graph, Node, Step, perform
+from minirnn.formats.onnx.meter import Meter, TooMuchError
 from minirnn.formats.onnx.nodes import OPERATORS
 from minirnn.formats.onnx.tensors import short
 
-AHEAD = 1 << 27  # operations that are done when a file is read
+AHEAD = 200_000_000  # nanoseconds that may pass with what is done when a file is read
 
 
 def made_ready(
-    nodes: Sequence[Node], constants: dict[str, Array], kept: set[str], *, work: int = AHEAD
+    nodes: Sequence[Node], constants: dict[str, Array], kept: set[str], *, room: int = 0
 ) -> tuple[tuple[Step, ...], dict[str, Array]]:
     """The nodes that are left to run, and the constants that they or the outputs use.
 
-    A node that reads constants alone is run here, once, unless it takes more than is left of so many operations.
+    A node that reads constants alone is run here, once, where what comes out has ``room``; 0: none is.
     """
-    constants = dict(constants)
-    meter = Meter(sum(a.nbytes for a in constants.values()), 0)
-    meter.work = work
+    constants, meter = dict(constants), Meter(room, AHEAD)
+    readers = Counter(name for node in nodes for name in set(node.inputs))
     left: list[Step] = []
     for node in nodes:
         node.constants = [constants.get(name) for name in node.inputs]
         try:
             step = Step(node, OPERATORS[node.op].prepare(node), ())
         except ModelFileError as error:
-            raise ModelFileError(f"{node}: {error}") from None
+            raise ModelFileError(f"{node}: {error!s:.500}") from None
         except ValueError as error:
             raise ModelFileError(f"{node}: {' '.join(str(error).split()):.300}") from None
         if node.unread:
             raise ModelFileError(f"{node} must have no attribute {short(min(node.unread))} in opset {node.opset}")
-        if not work or any(name and name not in constants for name in node.inputs):
+        if not room or any(name and name not in constants for name in node.inputs):
             left.append(step)
             continue
         try:
@@ -44,8 +45,13 @@ def made_ready(
         except TooMuchError:
             left.append(step)
             continue
+        node.constants = [None] * len(node.inputs)
         for name in filter(None, node.outputs):
             constants[name].flags.writeable = False
+        for name in set(filter(None, node.inputs)):
+            readers[name] -= 1
+            if not readers[name] and name not in kept:
+                meter.release(constants.pop(name))
     needed = {name for step in left for name in step.node.inputs} | kept
     made, used, steps = {name for step in left for name in step.node.outputs if name}, set(kept), []
     for step in reversed(left):

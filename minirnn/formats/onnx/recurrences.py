@@ -21,8 +21,9 @@ from minirnn.activations import Function
 from minirnn.backend import Array, get_backend
 from minirnn.base import Layer
 from minirnn.formats.files import ModelFileError
-from minirnn.formats.onnx.graph import STEP, Given, Meter, Node, Run
+from minirnn.formats.onnx.graph import Given, Node, Run
 from minirnn.formats.onnx.indexing import turned
+from minirnn.formats.onnx.meter import PRODUCTS, STEP, Meter
 from minirnn.formats.onnx.operands import one_dtype, optional
 from minirnn.parameters import Parameters
 from minirnn.recurrent import GRU, LSTM, RNN, Recurrent
@@ -45,6 +46,7 @@ DEFAULTS = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "T
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 TANH, SIGMOID = Function("tanh"), Function("sigmoid")
+BUILT = 500_000  # nanoseconds that it takes to make a layer
 
 
 @dataclass(frozen=True)
@@ -179,22 +181,29 @@ def functions(node: Node, directions: int) -> tuple[tuple[Function, ...], ...]:
 
 
 def recurrence(node: Node) -> Run:
-    """The node made ready: its layers now where the weights are in the file, else when they come."""
+    """The node made ready: its layers are made when it is first run, and kept where the weights are in the file."""
     about = Recurrence.of(node)
     places = (1, 2, 3, 7) if node.op == "LSTM" else (1, 2, 3)
     known = [optional(node.constants, k) for k in places]
     named = [len(node.inputs) > k and bool(node.inputs[k]) for k in places]
-    fixed = None
-    if all((a is not None) == there for a, there in zip(known, named, strict=True)):
-        W, R, B, P = (*known, None)[:4]
-        if W is not None and R is not None:
-            fixed = about.layers(W, R, B, P, node.backend)
+    fixed = all((a is not None) == there for a, there in zip(known, named, strict=True))
+    W, R, B, P = (*known, None)[:4]
+    if fixed and W is not None and R is not None:
+        about.check_weights(W, R, B, P)
+    kept: list[list[Layer]] = []
 
     def run(meter: Meter, given: Given) -> Sequence[Array]:
         X, W, R, B, lens, h0, c0, P = (*given, *[None] * 8)[:8]
         one_dtype(X, W, R, B, h0, c0, P)
-        layers = fixed or about.layers(W, R, B, P, node.backend)
+        layers = kept[0] if kept else made(meter, W, R, B, P)
+        if fixed and not kept:
+            kept.append(layers)
         return unrolled(about, layers, meter, X, lens, [h0, c0] if node.op == "LSTM" else [h0])
+
+    def made(meter: Meter, W: Array, R: Array, B: Array | None, P: Array | None) -> list[Layer]:
+        meter.spend(BUILT * len(about.directions))
+        meter.claim((W.size + R.size,), W.itemsize, copies=2)
+        return about.layers(W, R, B, P, node.backend)
 
     return run
 
@@ -220,8 +229,9 @@ def unrolled(
         if lens.size and not 0 <= lens.min() <= lens.max() <= T:
             raise ModelFileError(f"sequence_lens must be from 0 to {T}; they are from {lens.min()} to {lens.max()}")
         lens = None if (lens == T).all() else lens
-    meter.claim((T, B, (n + GATES[about.op]) * H), X.itemsize)  # Y, and the gates' arguments on the way
-    meter.spend(n * T * (STEP + B * GATES[about.op] * H * (D + H)))
+    width = GATES[about.op] * H
+    meter.claim((T, B, 2 * (n * H + D + width + H)), X.itemsize, ns=20)  # Y, and what is there on the way
+    meter.spend(n * T * (STEP + B * width * (D + H) / PRODUCTS))
     ys, finals = [], []
     for k, (layer, reverse) in enumerate(zip(layers, about.directions, strict=True)):
         x = turned(X, lens) if reverse else X

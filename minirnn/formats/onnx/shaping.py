@@ -8,11 +8,19 @@ import numpy as np
 
 from minirnn.backend import Array
 from minirnn.formats.files import ModelFileError
-from minirnn.formats.onnx.graph import Given, Meter, Node, Run
+from minirnn.formats.onnx.graph import Given, Node, Run
+from minirnn.formats.onnx.meter import Meter
 from minirnn.formats.onnx.operands import axis_of, listed, one_dtype, scalar, whole
 from minirnn.formats.onnx.tensors import check_shape
 
 # ---------------------------------------------------------------------- shapes
+
+
+def reshaped(meter: Meter, x: Array, shape: list[int]) -> Array:
+    """``x`` in another shape; where its numbers are not in order it is copied."""
+    if not x.flags.c_contiguous:
+        meter.claim(x.shape, x.itemsize)
+    return x.reshape(shape)
 
 
 def transpose(node: Node) -> Run:
@@ -35,11 +43,11 @@ def squeeze(node: Node) -> Run:
     def run(meter: Meter, given: Given) -> Sequence[Array]:
         x, chosen = given[0], axes(given)
         if chosen is None:
-            return (x.reshape([n for n in x.shape if n != 1]),)
+            return (reshaped(meter, x, [n for n in x.shape if n != 1]),)
         gone = {axis_of(k, x.ndim) for k in chosen}
         if any(x.shape[k] != 1 for k in gone):
             raise ModelFileError(f"axes {sorted(gone)} must be of size 1; the shape is {x.shape}")
-        return (x.reshape([n for k, n in enumerate(x.shape) if k not in gone]),)
+        return (reshaped(meter, x, [n for k, n in enumerate(x.shape) if k not in gone]),)
 
     return run
 
@@ -59,7 +67,7 @@ def unsqueeze(node: Node) -> Run:
         old = iter(x.shape)
         shape = [1 if k in new else next(old) for k in range(ndim)]
         check_shape("the result", tuple(shape))
-        return (x.reshape(shape),)
+        return (reshaped(meter, x, shape),)
 
     return run
 
@@ -80,7 +88,7 @@ def reshape(node: Node) -> Run:
         check_shape("the result", tuple(shape))
         if math.prod(shape) != x.size:
             raise ModelFileError(f"a shape for the {x.size:,} numbers of {x.shape} is expected; got {asked}")
-        return (x.reshape(shape),)
+        return (reshaped(meter, x, shape),)
 
     return run
 
@@ -92,7 +100,7 @@ def flatten(node: Node) -> Run:
     def run(meter: Meter, given: Given) -> Sequence[Array]:
         (x,) = given
         k = axis if axis == x.ndim else axis_of(axis, max(1, x.ndim))
-        return (x.reshape(math.prod(x.shape[:k]), math.prod(x.shape[k:])),)
+        return (reshaped(meter, x, [math.prod(x.shape[:k]), math.prod(x.shape[k:])]),)
 
     return run
 

@@ -63,7 +63,20 @@ def dtype_of(code: int) -> np.dtype[Any]:
     return np.dtype(DTYPES[code])
 
 
-def array_of(tensor: Message) -> Array:
+class Room:
+    """How many bytes the arrays of one file may take that are not views of it."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.taken = size, 0
+
+    def take(self, what: str, size: int) -> None:
+        """Count an array before it is made."""
+        self.taken += size
+        if self.taken > self.size:
+            raise ModelFileError(f"{what} must be stored in raw_data, as many numbers are; they take too few bytes")
+
+
+def array_of(tensor: Message, room: Room | None = None) -> Array:
     """The array that a TensorProto holds, which cannot be written; a view of the file where nothing is converted.
 
     Raises ModelFileError where its parts do not agree, or the numbers are in another file.
@@ -97,6 +110,8 @@ def array_of(tensor: Message) -> Array:
     if rest or held != size:
         wrong = f"{len(tensor['raw_data']):,} bytes" if given == ["raw_data"] else f"{held:,}"
         raise ModelFileError(f"{name} of shape {shape} must hold {size:,} numbers; it holds {wrong}")
+    if room and (values is None or values.dtype != dtype or not values.flags.aligned):
+        room.take(name, size * dtype.itemsize)
     if values is None:
         values = narrowed(tensor.get(field, []), size, np.dtype(stored))
     values = converted(values, tensor["data_type"]).reshape(shape)

@@ -17,7 +17,6 @@ from minirnn.backend import Array
 from minirnn.formats.files import ModelFileError
 
 MOST_FIELDS = 1 << 18  # of a file; a field becomes some 150 bytes
-MOST_WIDENED = 1 << 25  # bytes beyond four times those in the file that its integers may take
 CHUNK = 1 << 18  # bytes of integers that are decoded at once
 
 Message: TypeAlias = dict[str, Any]
@@ -29,7 +28,7 @@ class Schema(NamedTuple):
 
     Kinds are ``int`` (64 bits, signed), ``float``, ``text``, ``bytes`` (a view of the file), another schema, ``graph``
     (one within another, a function that reads it), and for numbers side by side ``floats`` and ``doubles`` (a list of
-    arrays), ``varints`` and ``longs`` (integers of 32 and 64 bits, a list of views).
+    arrays) and ``varints`` (integers, a list of views).
     """
 
     name: str
@@ -44,11 +43,11 @@ TENSOR = Schema(
         4: ("float_data", "floats", True),
         5: ("int32_data", "varints", True),
         6: ("string_data", "bytes", True),
-        7: ("int64_data", "longs", True),
+        7: ("int64_data", "varints", True),
         8: ("name", "text", False),
         9: ("raw_data", "bytes", False),
         10: ("double_data", "doubles", True),
-        11: ("uint64_data", "longs", True),
+        11: ("uint64_data", "varints", True),
         13: ("external_data", "bytes", True),
         14: ("data_location", "int", False),
     },
@@ -145,7 +144,7 @@ class Reader:
     """The messages of one file, within what it may take altogether."""
 
     def __init__(self, data: bytes) -> None:
-        self.data, self.view, self.left, self.wide = data, memoryview(data), MOST_FIELDS, MOST_WIDENED
+        self.data, self.view, self.left = data, memoryview(data), MOST_FIELDS
 
     def message(self, start: int, end: int, schema: Schema) -> Message:
         """What lies from ``start`` to ``end``."""
@@ -193,8 +192,6 @@ class Reader:
                 return partial(self.message, first, last, GRAPH)
             if kind in ("bytes", "varints"):
                 return self.view[first:last]
-            if kind == "longs":
-                return self.longs(first, last)
             if kind == "text":
                 return self.text(first, last, name)
             if kind in ("floats", "doubles"):
@@ -205,7 +202,7 @@ class Reader:
                 return self.integers(first, last)
         elif encoding == VARINT and kind == "int":
             return value - (1 << 64) if value >> 63 else value
-        elif encoding == VARINT and kind in ("varints", "longs"):
+        elif encoding == VARINT and kind == "varints":
             return memoryview(encoded(value))
         elif encoding == FIXED32 and kind == "float":
             return float(struct.unpack_from("<f", self.data, first)[0])
@@ -230,13 +227,6 @@ class Reader:
         packed = [self.view[first:last]]
         self.spend(range(varint_count(packed)))
         return [int(v) for part in varints(packed) for v in part]
-
-    def longs(self, first: int, last: int) -> memoryview:
-        """Integers that take eight bytes each once they are decoded, and may lie here in one."""
-        self.wide -= max(0, 8 * varint_count([self.view[first:last]]) - 4 * (last - first))
-        if self.wide < 0:
-            raise ModelFileError("integers as many as here must be stored in raw_data; they are in int64_data")
-        return self.view[first:last]
 
     def spend(self, values: Any) -> Any:
         """``values``, each of which counts as a field."""
