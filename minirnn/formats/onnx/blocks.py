@@ -1,15 +1,16 @@
 """Layers for the parts of a chain, with their weights, and what initial and final states are on both sides."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from minirnn.backend import Array
 from minirnn.base import Layer, State
 from minirnn.compose import Bidirectional
-from minirnn.formats.onnx.tracing import (
+from minirnn.formats.onnx.forms import (
     Applied,
     Dropped,
     Encoding,
@@ -24,52 +25,68 @@ from minirnn.formats.onnx.tracing import (
 )
 from minirnn.layers import Activation, Dropout, Embedding, Last, Linear, Reverse
 
+Weights: TypeAlias = Callable[[str], Array]
+
 
 class Block(NamedTuple):
-    """One layer of a chain, its weights by its own names, and the nodes that it does the work of."""
+    """One layer of a chain, and the nodes that it does the work of.
+
+    ``weights`` has for each of the layer's parts what makes a weight in it, by name; ``dtypes`` is what they are in.
+    """
 
     layer: Layer
-    weights: dict[str, Array]
+    weights: dict[str, Weights]
+    dtypes: set[str]
     units: tuple[Unit, ...] = ()
 
 
 def blocks_of(parts: tuple[Part, ...]) -> list[Block]:
     """A layer for each part; recurrent nodes that are alike and follow one another are one layer of some depth."""
+    groups: list[list[Part]] = []
+    for part in parts:
+        before = groups[-1][-1] if groups else None
+        if isinstance(part, Unit) and isinstance(before, Unit) and alike(before, part):
+            groups[-1].append(part)
+        else:
+            groups.append([part])
     blocks: list[Block] = []
-    for k, part in enumerate(parts):
-        if isinstance(part, Encoding):
-            follower = parts[k + 1] if k + 1 < len(parts) else None
-            if not isinstance(follower, Unit) or follower.W.shape[2] != part.depth:
+    for k, (first, *rest) in enumerate(groups):
+        if isinstance(first, Encoding):
+            follower = groups[k + 1][0] if k + 1 < len(groups) else None
+            if not isinstance(follower, Unit) or follower.W.shape[2] != first.depth:
                 raise NoLayerError("one-hot vectors must go into a recurrent node of their width; they do not")
             if follower.about.directions == (True,):  # Reverse takes no indices
-                blocks.append(
-                    Block(Embedding(part.depth, part.depth), {"W": np.eye(part.depth, dtype=follower.W.dtype)})
-                )
-        elif not isinstance(part, Unit):
-            blocks.append(plain(part))
-        elif blocks and blocks[-1].units and alike(blocks[-1].units[-1], part):
-            blocks[-1] = recurrent((*blocks[-1].units, part))
-        elif part.about.directions == (True,):
-            blocks += [Block(Reverse(), {}), recurrent((part,)), Block(Reverse(), {})]
+                depth, dtype = first.depth, follower.W.dtype
+                blocks.append(Block(Embedding(depth, depth), {"": partial(one_hot, depth, dtype)}, {str(dtype)}))
+        elif not isinstance(first, Unit):
+            blocks.append(plain(first))
+        elif first.about.directions == (True,):
+            blocks += [Block(Reverse(), {}, set()), recurrent((first,)), Block(Reverse(), {}, set())]
         else:
-            blocks.append(recurrent((part,)))
+            blocks.append(recurrent((first, *(unit for unit in rest if isinstance(unit, Unit)))))
     return blocks
+
+
+def one_hot(depth: int, dtype: np.dtype[Any], name: str) -> Array:
+    """The weight of an embedding whose rows are one-hot vectors."""
+    return np.eye(depth, dtype=dtype)
 
 
 def plain(part: Part) -> Block:
     """A layer without recurrence."""
     if isinstance(part, Lookup):
-        return Block(Embedding(*part.W.shape), {"W": part.W})
+        return Block(Embedding(*part.W.shape), {"": {"W": part.W}.__getitem__}, {str(part.W.dtype)})
     if isinstance(part, Product):
-        bias = {} if part.b is None else {"b": part.b}
-        return Block(Linear(*part.W.shape, bias=bool(bias)), {"W": part.W, **bias})
+        held = {"W": part.W} if part.b is None else {"W": part.W, "b": part.b}
+        layer = Linear(*part.W.shape, bias=part.b is not None)
+        return Block(layer, {"": held.__getitem__}, {str(a.dtype) for a in held.values()})
     if isinstance(part, Applied):
         f = part.function
-        return Block(Activation(f.name, f.alpha, f.beta), {})
+        return Block(Activation(f.name, f.alpha, f.beta), {}, set())
     if isinstance(part, Dropped):
-        return Block(Dropout(part.p), {})
+        return Block(Dropout(part.p), {}, set())
     if isinstance(part, Ended):
-        return Block(Last(bidirectional=part.both), {})
+        return Block(Last(bidirectional=part.both), {}, set())
     raise NoLayerError(f"{type(part).__name__} must be followed by a recurrent node; it is not")
 
 
@@ -102,29 +119,26 @@ def recurrent(units: tuple[Unit, ...]) -> Block:
         layer: Layer = Bidirectional(about.layer(0, D, H, **options), about.layer(1, D, H, **options))
     else:
         layer = about.layer(0, D, H, num_layers=len(units), bidirectional=directions == 2, **options)
-    values: dict[str, Array] = {}
+    makers: dict[str, Weights] = {}
     for j, unit in enumerate(units):
         about.check_weights(unit.W, unit.R, unit.B, unit.P)
         for k in range(directions):
             place = f"{('forward', 'reverse')[k]}.0" if paired else f"{j}{'.reverse' if k else ''}"
-            weights = about.weights(k, unit.W, unit.R, unit.B, unit.P) | starting(unit, k)
-            values |= {f"{place}.{name}": value for name, value in weights.items()}
-    return Block(layer, values, units)
+            makers[place] = partial(weight_of, unit, k)
+    return Block(layer, makers, {str(first.W.dtype)}, units)
 
 
-def starting(unit: Unit, k: int) -> dict[str, Array]:
-    """Initial states that are weights, of direction ``k``."""
-    found: dict[str, Array] = {}
-    if not trained(unit):
-        return found
-    directions, H = len(unit.about.directions), unit.R.shape[2]
-    for name, form in zip(("h0", "c0"), unit.starts, strict=False):
-        if isinstance(form, Given):
-            raise NoLayerError(f"{unit.node} must have all of its initial states in the file, or none; it has some")
-        value = form.value if isinstance(form, Spread) else np.zeros((directions, 1, H), unit.W.dtype)
-        if value.shape != (directions, 1, H):
-            raise NoLayerError(f"{unit.node} must start from one state for every row; it starts from {value.shape}")
-        found[name] = value[k, 0]
+def weight_of(unit: Unit, k: int, name: str) -> Array:
+    """A weight of direction ``k``; of initial states those that are in the file, for every row."""
+    if name not in ("h0", "c0"):
+        return unit.about.weight(name, k, unit.W, unit.R, unit.B, unit.P)
+    form, shape = unit.starts[name == "c0"], (len(unit.about.directions), 1, unit.R.shape[2])
+    if isinstance(form, Given):
+        raise NoLayerError(f"{unit.node} must have all of its initial states in the file, or none; it has some")
+    value = form.value if isinstance(form, Spread) else np.zeros(shape, unit.W.dtype)
+    if value.shape != shape:
+        raise NoLayerError(f"{unit.node} must start from one state for every row; it starts from {value.shape}")
+    found: Array = value[k, 0]
     return found
 
 

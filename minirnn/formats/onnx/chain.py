@@ -5,35 +5,30 @@ held against the graph: both are run on an input drawn at random, and unless all
 graph is no chain.
 """
 
+import math
 import os
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minirnn.backend import Array, get_backend
-from minirnn.base import Layer
+from minirnn.base import Layer, State
 from minirnn.compose import Sequential
 from minirnn.formats.files import filled
 from minirnn.formats.onnx.blocks import Block, blocks_of, ends_of, letters_of, starts_of
+from minirnn.formats.onnx.forms import Encoding, Given, Lookup, NoLayerError, Other, States, Stream, Unit
 from minirnn.formats.onnx.graph import Graph
+from minirnn.formats.onnx.meter import STEP
 from minirnn.formats.onnx.reading import read
 from minirnn.formats.onnx.ready import placed
-from minirnn.formats.onnx.tracing import (
-    Encoding,
-    Given,
-    Lookup,
-    NoLayerError,
-    Other,
-    States,
-    Stream,
-    Unit,
-    source_of,
-    trace,
-)
+from minirnn.formats.onnx.tracing import source_of, trace
 
 TRIED = (5, 3)  # steps and rows of the input on which layers and graph are compared, where the graph leaves them open
-MOST_TRIED = 1 << 31  # products that the comparison may take
+MOST_DRAWN = 1 << 20  # numbers that such an input may have
+LONGEST = 400_000_000  # nanoseconds that the comparison may take
+AT_ONCE = 16  # products that are done in a nanosecond, where there are so many that they count
 CLOSE = {"float32": 1e-5, "float64": 1e-11}
 
 
@@ -50,11 +45,13 @@ def load(path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = No
     get_backend(backend)
     graph = read(path, backend="numpy")
     try:
-        return layers_of(graph, backend=backend, dtype=dtype)
+        layer = found(graph)
     except NoLayerError as error:
         if dtype is not None:
             raise ValueError(f"dtype must be None for what only runs as a graph; got {dtype!r} ({error})") from None
         return placed(graph, backend)
+    del graph  # whose weights need not be there beside those of two layers
+    return moved(layer, backend, dtype)
 
 
 def layers_of(graph: Graph, *, either_first: bool = False, backend: str = "auto", dtype: Any = None) -> Layer:
@@ -62,18 +59,35 @@ def layers_of(graph: Graph, *, either_first: bool = False, backend: str = "auto"
 
     With ``either_first`` the graph's sequences may have the batch first; the layer's have time first in any case.
     """
-    graph = placed(graph, "numpy")
+    return moved(found(graph, either_first=either_first), backend, dtype)
+
+
+def found(graph: Graph, *, either_first: bool = False) -> Layer:
+    """The layer, on NumPy and in the graph's dtype."""
     ways = [Chain(graph, batch_first=way) for way in ((False, True) if either_first else (False,))]
     ways.sort(key=lambda way: -way.followed)
     refusals = []
     for way in ways:
         try:
-            layer = way.layer(either_first=either_first)
+            return way.layer(either_first=either_first)
         except NoLayerError as error:
             refusals.append(error)
-        else:
-            return layer.to(backend=backend, dtype=dtype)
     raise refusals[0]
+
+
+def moved(layer: Layer, backend: str, dtype: Any) -> Layer:
+    """A layer on NumPy moved to where it is asked for."""
+    same = get_backend(backend, dtype or layer.bound.dtype) is layer.bound.backend
+    return layer if same and dtype in (None, layer.bound.dtype) else layer.to(backend=backend, dtype=dtype)
+
+
+class Trial(NamedTuple):
+    """An input, with states and lengths, as a chain's blocks take it, and what comes out of the graph."""
+
+    x: Array
+    states: tuple[State, ...]
+    lengths: Array | None
+    wanted: dict[str, Array]
 
 
 class Chain:
@@ -94,16 +108,13 @@ class Chain:
             raise
         except (ValueError, TypeError) as error:  # layers that do not follow one another
             raise NoLayerError(f"the nodes' layers make no chain: {error!s:.200}") from None
-        values = {
-            f"{k}.{name}" if len(blocks) > 1 else name: value
-            for k, block in enumerate(blocks)
-            for name, value in block.weights.items()
-        }
-        dtypes = {str(value.dtype) for value in values.values()} or {"float32"}
+        dtypes = set[str]().union(*(block.dtypes for block in blocks)) or {"float32"}
         if len(dtypes) > 1 or not dtypes <= CLOSE.keys():
             raise NoLayerError(f"weights must all be float32 or float64; they are {', '.join(sorted(dtypes))}")
-        layer = filled(network, values.__getitem__, self.graph.where, backend="numpy", dtype=dtypes.pop())
-        self.compare(layer, blocks, stream)
+        dtype = np.dtype(dtypes.pop())
+        trial = self.tried(network, blocks, stream, dtype)  # first: the graph's own layers are gone after it
+        layer = filled(network, partial(weight_of, blocks), self.graph.where, backend="numpy", dtype=dtype)
+        self.compare(layer, blocks, trial)
         return layer
 
     def stream(self, axes: Sequence[str]) -> Stream:
@@ -125,18 +136,21 @@ class Chain:
 
     # ------------------------------------------------------------------ in numbers
 
-    def compare(self, layer: Layer, blocks: list[Block], stream: Stream) -> None:
-        """Raise NoLayerError unless layer and graph give the same on one input."""
-        rng, dtype = np.random.default_rng(0), layer.bound.dtype
-        x = self.drawn(rng, layer, indices=isinstance(stream.parts[0], (Lookup, Encoding)))
-        T, B = x.shape[:2] if x.ndim == 3 or x.dtype.kind != "f" else (1, len(x))
-        if T * B * layer.weights.size > MOST_TRIED:
-            raise NoLayerError("the graph's sizes must be such that layers can be held against it; they are too large")
+    def tried(self, network: Layer, blocks: list[Block], stream: Stream, dtype: np.dtype[Any]) -> Trial:
+        """What the graph gives for an input drawn at random."""
+        rng, indices = np.random.default_rng(0), isinstance(stream.parts[0], (Lookup, Encoding))
         units = [unit for block in blocks for unit in block.units]
         lens = {unit.lens for unit in units}
         if len(lens) > 1:
             raise NoLayerError("lengths must be given to all recurrent nodes or to none; they are given to some")
-        turned = self.batch_first and (x.ndim == 3 or x.dtype.kind != "f")
+        shape = self.input_shape(network, indices=indices)
+        T, B = shape[:2] if len(shape) == 3 or indices else (1, shape[0])
+        weights = sum(math.prod(spec.shape) for spec in network.all_specs().values())
+        steps = T * sum(len(unit.about.directions) for unit in units)
+        if 2 * (steps * STEP + T * B * weights / AT_ONCE) > LONGEST:
+            raise NoLayerError(f"a graph must be held against its layers; x of shape {shape} is too much for that")
+        x = drawn(rng, shape, dtype, network.input_size or 1 if indices else None)
+        turned = self.batch_first and x.ndim == (2 if indices else 3)
         source, feed, lengths = source_of(self.graph), {}, None
         for port in self.graph.inputs:
             form = self.forms[port.name]
@@ -145,43 +159,42 @@ class Chain:
             elif port.name in lens:
                 feed[port.name] = lengths = rng.integers(1, T + 1, B).astype(port.dtype)
             elif isinstance(form, Given):
-                feed[port.name] = rng.normal(size=self.shape_of(port.name, units, B)).astype(port.dtype)
+                feed[port.name] = drawn(rng, self.shape_of(port.name, units, B), port.dtype)
             else:
                 raise NoLayerError(getattr(form, "why", "") or f"input {port} has no place in a chain of layers")
         states = tuple(starts_of(block, feed, B, dtype) for block in blocks)
         try:
-            wanted = self.graph.run(feed)
+            return Trial(x, states, lengths, placed(self.graph, "numpy").run(feed))
         except ValueError as error:
             raise NoLayerError(f"the graph does not run as its layers would: {error!s:.300}") from None
+
+    def compare(self, layer: Layer, blocks: list[Block], trial: Trial) -> None:
+        """Raise NoLayerError unless layer and graph give the same."""
+        x, states, lengths, wanted = trial
         y, final = layer(x, states if len(blocks) > 1 else states[0], lengths=lengths)
         ends = dict(ends_of(blocks, final if len(blocks) > 1 else (final,)))
         for port in self.graph.outputs:
             form, expected = self.forms[port.name], wanted[port.name]
             if isinstance(form, States):
                 rows = [ends[row.unit][form.kind][row.direction] for row in form.rows]
-                found = laid_out(np.stack(rows), form.axes)
+                given = laid_out(np.stack(rows), form.axes)
             else:
-                found = y.swapaxes(0, 1) if form.axes == "BTF" else y
+                given = y.swapaxes(0, 1) if form.axes == "BTF" else y
                 if lengths is not None and form.axes != "BF":
-                    past = np.arange(T)[:, None] >= lengths
+                    past = np.arange(len(x))[:, None] >= lengths
                     expected = np.where((past if form.axes == "TBF" else past.T)[:, :, None], 0, expected)
-            room = CLOSE[dtype.name] * max(1.0, float(np.abs(expected).max(initial=0)))
-            if found.shape != expected.shape or not np.abs(found - expected).max(initial=0) <= room:
+            room = CLOSE[layer.bound.dtype.name] * max(1.0, float(np.abs(expected).max(initial=0)))
+            if given.shape != expected.shape or not np.abs(given - expected).max(initial=0) <= room:
                 raise NoLayerError(f"output {port} must be what the layers give that its nodes look like; it is not")
 
-    def drawn(self, rng: np.random.Generator, layer: Layer, *, indices: bool) -> Array:
-        """An input of the layer, time first, of the sizes that the graph asks for."""
+    def input_shape(self, network: Layer, *, indices: bool) -> tuple[int, ...]:
+        """The shape of an input of the layer, time first, of the sizes that the graph asks for."""
         port = source_of(self.graph)
         asked: list[Any] = list(port.shape or ()) if port else []
         if self.batch_first and (indices or len(asked) == 3):
             asked[:2] = asked[1::-1]
-        usual = TRIED if indices else (*TRIED[3 - len(asked) :], layer.input_size or 4)
-        shape = tuple(n if isinstance(n, int) else m for n, m in zip(asked, usual, strict=True))
-        return (
-            rng.integers(0, layer.input_size or 1, shape)
-            if indices
-            else rng.normal(size=shape).astype(layer.bound.dtype)
-        )
+        usual = TRIED if indices else (*TRIED[3 - len(asked) :], network.input_size or 4)
+        return tuple(n if isinstance(n, int) else m for n, m in zip(asked, usual, strict=True))
 
     def shape_of(self, name: str, units: list[Unit], B: int) -> tuple[int, ...]:
         """A shape for an input of initial states, as large as the nodes that read it ask for."""
@@ -197,6 +210,20 @@ class Chain:
                     if form.cut:
                         shape[int(form.cut)] = max(shape[int(form.cut)], form.stop or form.start + sizes[0])
         return tuple(shape)
+
+
+def weight_of(blocks: list[Block], name: str) -> Array:
+    """A weight of the chain, made when it is asked for, so that no more than one of them is there twice."""
+    where, _, local = name.rpartition(".")
+    block, _, part = where.partition(".") if len(blocks) > 1 else ("0", "", where)
+    return blocks[int(block)].weights[part](local)
+
+
+def drawn(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any], symbols: int | None = None) -> Array:
+    """Normally distributed numbers, or indices below ``symbols``, where they are not too many."""
+    if math.prod(shape) > MOST_DRAWN:
+        raise NoLayerError(f"a graph must be held against its layers; an input of shape {shape} is too large for that")
+    return rng.normal(size=shape).astype(dtype) if symbols is None else rng.integers(0, symbols, shape)
 
 
 def laid_out(states: Array, axes: str) -> Array:

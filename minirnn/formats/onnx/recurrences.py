@@ -20,6 +20,7 @@ import numpy as np
 from minirnn.activations import Function
 from minirnn.backend import Array, get_backend
 from minirnn.base import Layer
+from minirnn.cells import split
 from minirnn.formats.files import ModelFileError
 from minirnn.formats.onnx.graph import Given, Node, Run
 from minirnn.formats.onnx.indexing import turned
@@ -43,6 +44,7 @@ FUNCTIONS = {
     "softplus": "softplus",
 }
 DEFAULTS = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
+PEEPHOLES = ("p_i", "p_o", "p_f")
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 TANH, SIGMOID = Function("tanh"), Function("sigmoid")
@@ -107,24 +109,26 @@ class Recurrence:
         cell = LSTMVariant(f, g, h, self.clip, self.coupled, peepholes)
         return Recurrent(cell, input_size, hidden_size, **options)
 
-    def weights(self, k: int, W: Array, R: Array, B: Array | None, P: Array | None) -> dict[str, Array]:
-        """The weights of direction ``k`` by the names that a layer has for them."""
+    def weight(self, name: str, k: int, W: Array, R: Array, B: Array | None, P: Array | None) -> Array:
+        """The weight of direction ``k`` that a layer has under that name."""
         order = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 3, 1) if self.coupled else (0, 2, 3, 1)}[self.op]
         count, H = GATES[self.op], R.shape[2]
 
         def ordered(a: Array) -> Array:
             return np.concatenate([a[g * H : (g + 1) * H] for g in order])
 
-        found = {"W": ordered(W[k]).T, "U": ordered(R[k]).T}
+        if name in ("W", "U"):
+            matrix: Array = ordered((W if name == "W" else R)[k]).T
+            return matrix
+        if P is not None and name in PEEPHOLES:
+            return split(P[k], 3)[PEEPHOLES.index(name)]
         outer, inner = (np.zeros((2, count * H), W.dtype)) if B is None else B[k].reshape(2, count * H)
+        if name == "bn":
+            inside: Array = inner[2 * H :]
+            return inside
         if self.reset_after:  # the candidate's recurrent bias stands inside the product with r
-            found["bn"] = inner[2 * H :]
             inner = np.concatenate([inner[: 2 * H], np.zeros(H, W.dtype)])
-        found["b"] = ordered(outer + inner)
-        if P is not None:
-            p_i, p_o, p_f = P[k].reshape(3, H)
-            found |= {"p_i": p_i, "p_o": p_o} if self.coupled else {"p_i": p_i, "p_f": p_f, "p_o": p_o}
-        return found
+        return ordered(outer + inner)
 
     def check_weights(self, W: Array, R: Array, B: Array | None, P: Array | None) -> None:
         """Raise ModelFileError unless these are a node's weights, of one float dtype."""
@@ -150,8 +154,8 @@ class Recurrence:
             layer = self.layer(k, W.shape[2], R.shape[2], peepholes=P is not None)
             layer.bind(Parameters(layer.all_specs(), get_backend(backend, W.dtype), W.dtype))
             views = layer.named_weights()
-            for name, value in self.weights(k, W, R, B, P).items():
-                views[f"0.{name}"] = value
+            for name in views:
+                views[name] = self.weight(name.removeprefix("0."), k, W, R, B, P)
             made.append(layer)
         return made
 

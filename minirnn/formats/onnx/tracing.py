@@ -1,148 +1,38 @@
 """What each value of a graph is to a chain of layers, found by following the graph without running it.
 
-A value's axes are named by letters: T steps, B rows, F features, and of what a recurrent node gives, d directions and
-H units.  ``Transpose`` moves the letters, ``Squeeze`` takes a d away, ``Reshape`` makes an F of d and H; a layer is
-found where a node stands on letters that its layer has.  What is found may still be wrong, where a shape is computed
-in ways that are not followed: ``chain.py`` holds the layers against the graph, in numbers.
+``Transpose`` moves the letters of a value's axes, ``Squeeze`` takes a d away, ``Reshape`` makes an F of d and H; a
+layer is found where a node stands on letters that its layer has.  What is found may still be wrong, where a shape is
+computed in ways that are not followed: ``chain.py`` holds the layers against the graph, in numbers.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from minirnn.activations import Function
-from minirnn.backend import Array
-from minirnn.formats.files import ModelFileError
 from minirnn.formats.onnx.computing import FUNCTIONS, function_of
+from minirnn.formats.onnx.forms import (
+    Applied,
+    Dropped,
+    Encoding,
+    Ended,
+    Form,
+    Given,
+    Lengths,
+    Lookup,
+    Other,
+    Product,
+    Row,
+    Spread,
+    States,
+    Stream,
+    Unit,
+    Zeros,
+)
 from minirnn.formats.onnx.graph import Graph, Node, Port
 from minirnn.formats.onnx.operands import optional
 from minirnn.formats.onnx.recurrences import Recurrence
 from minirnn.formats.onnx.tensors import dtype_of
-
-# ---------------------------------------------------------------------- parts of a chain
-
-
-class Lookup(NamedTuple):
-    """Rows of W (n, d) by index."""
-
-    W: Array
-
-
-class Encoding(NamedTuple):
-    """One-hot vectors of ``depth`` entries."""
-
-    depth: int
-
-
-class Product(NamedTuple):
-    """x W + b."""
-
-    W: Array
-    b: Array | None
-
-
-class Applied(NamedTuple):
-    """A function of each number, or over the features."""
-
-    function: Function
-
-
-class Dropped(NamedTuple):
-    """Dropout, with its probability."""
-
-    p: float
-
-
-class Ended(NamedTuple):
-    """The last step of each row; ``both``: the reverse half's is the first."""
-
-    both: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Unit:
-    """A recurrent node with its weights; ``starts`` has a form for each initial state, ``lens`` the lengths' input."""
-
-    node: Node
-    about: Recurrence
-    W: Array
-    R: Array
-    B: Array | None
-    P: Array | None
-    starts: "tuple[Form, ...]"
-    lens: str | None
-
-
-Part: TypeAlias = Lookup | Encoding | Product | Applied | Dropped | Ended | Unit
-
-# ---------------------------------------------------------------------- what a value is
-
-
-class Stream(NamedTuple):
-    """What goes through the chain, after ``parts``."""
-
-    parts: tuple[Part, ...]
-    axes: str
-
-
-class Row(NamedTuple):
-    """One direction of a unit, and the chain as far as it."""
-
-    unit: Unit
-    direction: int
-    parts: tuple[Part, ...]
-
-
-class States(NamedTuple):
-    """Final states of ``kind`` 0, h, or 1, c."""
-
-    kind: int
-    rows: tuple[Row, ...]
-    axes: str
-
-
-class Given(NamedTuple):
-    """Rows of an input that holds initial states.  ``axes`` are the input's, by number, "n" for a new one.
-
-    With ``cut``, an axis by number, only those from ``start`` to ``stop``.
-    """
-
-    name: str
-    axes: str
-    cut: str = ""
-    start: int = 0
-    stop: int | None = None
-
-
-class Spread(NamedTuple):
-    """A constant (d, 1, H), for every row alike."""
-
-    value: Array
-
-
-class Zeros(NamedTuple):
-    """Zeros, of whatever shape."""
-
-
-class Lengths(NamedTuple):
-    """An input of lengths."""
-
-    name: str
-
-
-class Other(NamedTuple):
-    """Anything else; why it is, where it came of something that was followed."""
-
-    why: str = ""
-
-
-Form: TypeAlias = Any  # one of these, an array for a constant, or None for an input that is left out
-
-
-class NoLayerError(ModelFileError):
-    """A graph, sound in itself, that no chain of layers computes."""
 
 
 def source_of(graph: Graph) -> Port | None:
@@ -210,14 +100,14 @@ def _last(form: States) -> Form:
     """One row of final h as the last step of a unit's output, where that has one direction and it is forward."""
     row = form.rows[0]
     if form.kind == 0 and form.axes == "BH" and row.unit.about.directions == (False,):
-        return Stream((*row.parts, Ended(both=False)), "BF")
+        return Stream(row.parts, "BF").then(Ended(both=False))
     return form
 
 
 def _both(rows: tuple[Row, ...], kind: int) -> Form:
     """Final h of both directions, side by side."""
     if kind == 0 and [row.direction for row in rows] == [0, 1] and rows[0].unit is rows[1].unit:
-        return Stream((*rows[0].parts, Ended(both=True)), "BF")
+        return Stream(rows[0].parts, "BF").then(Ended(both=True))
     return None
 
 
@@ -236,7 +126,7 @@ def _dropout(node: Node, given: list[Form]) -> Form:
     if isinstance(optional(given, 1), np.ndarray):
         ratio = float(given[1].reshape(-1)[0])
     if isinstance(form, Stream) and 0 < ratio < 1:
-        return [Stream((*form.parts, Dropped(float(ratio))), form.axes), Other()]
+        return [form.then(Dropped(float(ratio))), Other()]
     return [form, Other()]
 
 
@@ -314,7 +204,7 @@ def _gather(node: Node, given: list[Form]) -> Form:
     with_lens = any(isinstance(part, Unit) and part.lens for part in x.parts)
     if x.axes[k] != "T" or "F" not in left or at != -1 or with_lens:
         return None  # past a row's length there is a step that is not the last one
-    return Stream((*x.parts, Ended(both=False)), left)
+    return x.then(Ended(both=False), left)
 
 
 def _one_hot(node: Node, given: list[Form]) -> Form:
@@ -384,7 +274,7 @@ def _constant_of_shape(node: Node, given: list[Form]) -> Form:
 def _matmul(node: Node, given: list[Form]) -> Form:
     x, W = given
     if isinstance(x, Stream) and x.axes.endswith("F") and isinstance(W, np.ndarray) and W.ndim == 2:
-        return Stream((*x.parts, Product(W, None)), x.axes)
+        return x.then(Product(W, None))
     return None
 
 
@@ -411,7 +301,7 @@ def _gemm(node: Node, given: list[Form]) -> Form:
         if c.size not in (1, W.shape[1]) or (c.ndim == 2 and c.shape[0] != 1):
             return None
         b = np.broadcast_to(c.reshape(-1) * c.dtype.type(about.get("beta", 1.0)), W.shape[1:])
-    return Stream((*x.parts, Product(W, b)), x.axes)
+    return x.then(Product(W, b))
 
 
 def _function(node: Node, given: list[Form]) -> Form:
@@ -443,7 +333,7 @@ def _selu(node: Node, given: list[Form]) -> Form:
 
 def _applied(form: Form, function: Function) -> Form:
     if isinstance(form, Stream) and form.axes[-1] in "FH":
-        return Stream((*form.parts, Applied(function)), form.axes) if form.axes[-1] == "F" else None
+        return form.then(Applied(function)) if form.axes[-1] == "F" else None
     return None
 
 
@@ -468,9 +358,10 @@ def _recurrence(node: Node, given: list[Form]) -> Form:
             return None
         starts.append(known)
     unit = Unit(node, about, W, R, B, P, tuple(starts), lens and lens.name)
-    parts = (*X.parts, unit)
-    rows = tuple(Row(unit, k, parts) for k in range(len(about.directions)))
-    y = Stream(parts, "BTdH" if about.batch_first else "TdBH")
+    y = X.then(unit, "BTdH" if about.batch_first else "TdBH")
+    if isinstance(y, Other):
+        return [y] * len(node.outputs)
+    rows = tuple(Row(unit, k, y.parts) for k in range(len(about.directions)))
     return [y, *(States(kind, rows, "BdH" if about.batch_first else "dBH") for kind in range(len(starts)))]
 
 

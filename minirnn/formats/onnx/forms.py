@@ -1,0 +1,146 @@
+"""What a value of a graph can be to a chain of layers: parts that it went through, states, lengths, constants.
+
+A value's axes are named by letters: T steps, B rows, F features, and of what a recurrent node gives, d directions and
+H units; R is all rows of all steps, one below the other, r the same with the batch first.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+from minirnn.activations import Function
+from minirnn.backend import Array
+from minirnn.formats.files import ModelFileError
+from minirnn.formats.onnx.graph import Node
+from minirnn.formats.onnx.recurrences import Recurrence
+
+MOST_PARTS = 256  # of a chain: more than anyone stacks
+
+
+# ---------------------------------------------------------------------- parts of a chain
+
+
+class Lookup(NamedTuple):
+    """Rows of W (n, d) by index."""
+
+    W: Array
+
+
+class Encoding(NamedTuple):
+    """One-hot vectors of ``depth`` entries."""
+
+    depth: int
+
+
+class Product(NamedTuple):
+    """x W + b."""
+
+    W: Array
+    b: Array | None
+
+
+class Applied(NamedTuple):
+    """A function of each number, or over the features."""
+
+    function: Function
+
+
+class Dropped(NamedTuple):
+    """Dropout, with its probability."""
+
+    p: float
+
+
+class Ended(NamedTuple):
+    """The last step of each row; ``both``: the reverse half's is the first."""
+
+    both: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """A recurrent node with its weights; ``starts`` has a form for each initial state, ``lens`` the lengths' input."""
+
+    node: Node
+    about: Recurrence
+    W: Array
+    R: Array
+    B: Array | None
+    P: Array | None
+    starts: "tuple[Form, ...]"
+    lens: str | None
+
+
+Part: TypeAlias = Lookup | Encoding | Product | Applied | Dropped | Ended | Unit
+
+# ---------------------------------------------------------------------- what a value is
+
+
+class Stream(NamedTuple):
+    """What goes through the chain, after ``parts``."""
+
+    parts: tuple[Part, ...]
+    axes: str
+
+    def then(self, part: Part, axes: str = "") -> "Stream | Other":
+        """After one part more, with other axes where they are given."""
+        if len(self.parts) == MOST_PARTS:
+            return Other(f"a chain of layers has at most {MOST_PARTS} of them; the graph has more")
+        return Stream((*self.parts, part), axes or self.axes)
+
+
+class Row(NamedTuple):
+    """One direction of a unit, and the chain as far as it."""
+
+    unit: Unit
+    direction: int
+    parts: tuple[Part, ...]
+
+
+class States(NamedTuple):
+    """Final states of ``kind`` 0, h, or 1, c."""
+
+    kind: int
+    rows: tuple[Row, ...]
+    axes: str
+
+
+class Given(NamedTuple):
+    """Rows of an input that holds initial states.  ``axes`` are the input's, by number, "n" for a new one.
+
+    With ``cut``, an axis by number, only those from ``start`` to ``stop``.
+    """
+
+    name: str
+    axes: str
+    cut: str = ""
+    start: int = 0
+    stop: int | None = None
+
+
+class Spread(NamedTuple):
+    """A constant (d, 1, H), for every row alike."""
+
+    value: Array
+
+
+class Zeros(NamedTuple):
+    """Zeros, of whatever shape."""
+
+
+class Lengths(NamedTuple):
+    """An input of lengths."""
+
+    name: str
+
+
+class Other(NamedTuple):
+    """Anything else; why it is, where it came of something that was followed."""
+
+    why: str = ""
+
+
+Form: TypeAlias = Any  # one of these, an array for a constant, or None for an input that is left out
+
+
+class NoLayerError(ModelFileError):
+    """A graph, sound in itself, that no chain of layers computes."""
