@@ -142,8 +142,7 @@ class Recurrence(Module):
         def bias(part: str) -> Array:
             if not self.bias:
                 return np.zeros(GATES[kind] * self.hidden_size, np.float32)
-            found = fetch(f"bias_{part}{end}")
-            return found.astype(np.promote_types(found.dtype, np.float32))  # a sum in float16 would lose digits
+            return fetch(f"bias_{part}{end}").astype(np.float64)  # a sum in fewer digits would lose some
 
         def joined() -> Array:
             total = bias("ih")
