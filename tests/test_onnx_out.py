@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import minirnn
 from minirnn import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Last, Layer, Linear, Recurrent, Sequential
 from minirnn.activations import Function
 from minirnn.cells import TanhCell
@@ -364,12 +365,15 @@ def test_a_quantised_model_keeps_its_bits(kind: str) -> None:
             LSTM(8, 8, 2, bidirectional=True),
             Recurrent(LSTMVariant(Function("mish"), coupled=True), 16, 8),
             Recurrent(GRUVariant(candidate=Function("gelu"), reset="before"), 8, 8),
+            LSTM(8, 12, proj_size=8),
             Linear(8, 90, tie=embedding),
         )
     )
     session, wide = Session(whole.quantize(kind)), Session(whole)
     narrow = onnx.TensorProto.INT8 if kind == "int8" else onnx.TensorProto.FLOAT16
-    matrices = [t for t in session.graph.graph.initializer if t.name.split(".")[-1] in ("W", "R", "U", "U_rz", "U_n")]
+    matrices = [
+        t for t in session.graph.graph.initializer if t.name.split(".")[-1] in ("W", "R", "U", "U_rz", "U_n", "P")
+    ]
     assert {t.data_type for t in matrices} == {narrow}
     stored = sum(w.size for w in whole.named_weights().values() if w.ndim == 2)
     assert sum(len(t.raw_data) for t in matrices) == stored * (1 if kind == "int8" else 2)
@@ -449,6 +453,35 @@ def test_saving_writes_the_whole_graph_or_nothing(tmp_path: Path, monkeypatch: p
         save(ready(model), path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_the_public_name_makes_the_same_graph_and_writes_it_where_asked(tmp_path: Path) -> None:
+    model, path = ready(GRU(3, 4)), tmp_path / "m.onnx"
+    made = minirnn.to_onnx(model, states=True, lengths=True, integers=True)
+    assert made == to_onnx(model, states=True, lengths=True, integers=True)
+    assert not path.exists()
+    assert minirnn.to_onnx(model, path, states=True) == to_onnx(model, states=True)
+    save(model, tmp_path / "other.onnx", states=True)
+    assert path.read_bytes() == (tmp_path / "other.onnx").read_bytes()
+    model.weights[0] = np.nan
+    with pytest.raises(ValueError, match=r"weight 0\.W is not finite"):
+        minirnn.to_onnx(model, path)
+    assert path.read_bytes() == (tmp_path / "other.onnx").read_bytes()
+
+
+def test_an_lstm_with_a_projection_is_a_scan() -> None:
+    model = ready(LSTM(3, 7, 2, bidirectional=True, trainable_state=True, proj_size=4))
+    session = Session(model, lengths=True)
+    assert "Scan" in session.operators
+    assert not session.operators & NATIVE.keys()
+    rng = np.random.default_rng(0)
+    session.compare(input_for(session, 6, 3, rng), np.array([6, 0, 4]))
+    given = Session(model, states=True)
+    assert [(port.name, port.shape) for port in given.session.get_inputs()[1:]] == [
+        ("h_0", [4, "B", 4]),
+        ("c_0", [4, "B", 7]),
+    ]
+    given.compare(input_for(given, 5, 2, rng), None, states_for(given, 2, rng))
 
 
 # ---------------------------------------------------------------------- what has no words in ONNX

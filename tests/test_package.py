@@ -45,6 +45,22 @@ def test_importing_minirnn_imports_nothing_heavy() -> None:
     assert "minirnn.kernels.cpu.runtime" not in loaded  # nor what needs Numba
 
 
+@pytest.mark.parametrize(
+    ("name", "package", "words"), [("to_torch", "torch", "needs torch"), ("to_onnx", "onnx", "[onnx]")]
+)
+def test_what_needs_another_framework_says_so_when_it_is_called(name: str, package: str, words: str) -> None:
+    code = f"""
+import sys
+sys.modules[{package!r}] = None
+import minirnn
+try:
+    minirnn.{name}(minirnn.GRU(2, 3).init())
+except ImportError as error:
+    print(error)
+"""
+    assert words in python(code)
+
+
 def test_the_version_is_stated_once_and_repeated_rightly() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] == minirnn.__version__

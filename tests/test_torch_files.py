@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import minirnn
 from minirnn import (
     GRU,
     LSTM,
@@ -523,6 +524,17 @@ def test_without_torch_to_torch_says_what_to_do(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ImportError, match=r"to_torch needs torch.*minirnn.formats.torch.save\(model, 'a.pt'\)"):
         torch_files.to_torch(GRU(3, 4).init())
+
+
+def test_the_public_name_gives_what_torch_loads_strictly() -> None:
+    lstm: dict[str, Any] = {"num_layers": 2, "bidirectional": True, "proj_size": 2}
+    model = ready(Sequential(Embedding(6, 3), LSTM(3, 5, **lstm), Linear(4, 6)))
+    net = Net(e=torch.nn.Embedding(6, 3), r=torch.nn.LSTM(3, 5, **lstm), d=torch.nn.Linear(4, 6))
+    net.load_state_dict(minirnn.to_torch(model, names=("e", "r", "d")), strict=True)
+    assert_computes(model, net)
+    torch.nn.Sequential(*net.children()).load_state_dict(minirnn.to_torch(model), strict=True)
+    model.weights[...] = 0  # tensors are copies
+    assert all(tensor.any() for name, tensor in net.state_dict().items() if "bias_hh" not in name)
 
 
 def test_reading_and_writing_import_no_torch(tmp_path: Path) -> None:

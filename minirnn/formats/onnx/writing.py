@@ -104,7 +104,11 @@ def save(
     integers: bool | None = None,
 ) -> None:
     """Write ``to_onnx(model, ...)`` to ``path``, ``.onnx`` by custom, whole or not at all."""
-    made = to_onnx(model, states=states, lengths=lengths, integers=integers)
+    write(to_onnx(model, states=states, lengths=lengths, integers=integers), path)
+
+
+def write(made: onnx.ModelProto, path: str | os.PathLike[str]) -> None:
+    """Write what ``to_onnx`` made to ``path``; ValueError where a weight is not finite."""
     for tensor in made.graph.initializer:
         if not np.isfinite(numpy_helper.to_array(tensor)).all():
             raise ValueError(f"weight {tensor.name} is not finite: a diverged model is not saved")
