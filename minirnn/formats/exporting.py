@@ -1,4 +1,4 @@
-"""``minirnn.to_torch`` and ``minirnn.to_onnx``: models for other frameworks, whose rooms are imported when asked for."""
+"""``minirnn.to_torch`` and ``minirnn.to_onnx``: models for other frameworks, whose rooms are imported when needed."""
 
 import os
 from collections.abc import Sequence
