@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 
-KINDS = ("training", "inference", "stream", "chapter")
+KINDS = ("training", "inference", "stream", "chapter", "long")
 CELLS = ("rnn", "gru", "lstm")
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 
@@ -19,6 +19,8 @@ class Case:
     chapter     a training step of a language model on tokens (T, B): recurrent layer, Linear(H, vocab), cross-entropy,
                 clipping, SGD.  ``embedding`` is the width of an Embedding in front, 0 for one-hot input, D what the
                 recurrent layer reads: the embedding's width or ``vocab``
+    long        training on many steps, by minirnn alone: with all that backward needs kept, and with √T states kept
+                and the rest computed again
     """
 
     kind: str
@@ -75,7 +77,7 @@ class Case:
             width = self.H * self.directions
         if self.vocab is not None:
             total += 2 * steps * width * self.vocab
-        return total * (3 if self.kind in ("training", "chapter") else 1)
+        return total * (3 if self.kind in ("training", "chapter", "long") else 1)
 
 
 def chapter(cell: str, vocab: int, embedding: int = 0, T: int = 35, B: int = 32, H: int = 256) -> Case:
@@ -111,6 +113,7 @@ GRID = [
     *(Case("inference", cell, *sizes) for cell, sizes in product(CELLS, INFERENCE)),
     *(Case("stream", cell, 1, 1, H, H) for cell, H in product(CELLS, (64, 256))),
     *(chapter(cell, vocab, embedding) for cell, vocab, embedding in product(("gru", "lstm"), (28, 1027), (0, 256))),
+    *(Case("long", cell, 4096, B, 256, 256) for cell, B in product(CELLS, (1, 8))),
 ]
 
 QUICK = [
@@ -134,6 +137,7 @@ TOY = [
     *(Case("training", cell, 4, 2, 3, 5, 2, bidirectional=True) for cell in CELLS),
     *(Case("inference", cell, 5, 3, 4, 6) for cell in CELLS),
     *(Case("stream", cell, 1, 1, 6, 6) for cell in CELLS),
+    *(Case("long", cell, 20, 2, 4, 6) for cell in CELLS),
     *(
         chapter(cell, 7, embedding, T=4, B=3, H=6)
         for cell, embedding in [("rnn", 0), ("gru", 0), ("lstm", 0), ("gru", 5), ("lstm", 5)]

@@ -103,6 +103,11 @@ class Remote:
         """Seconds a call."""
         return float(self._ask("sample", repeats=repeats))
 
+    def left(self) -> int | None:
+        """Bytes that the prepared job's forward leaves for its backward; None where it does not count them."""
+        found = self._ask("left")
+        return None if found is None else int(found)
+
     def memory(self, case: Case) -> float | None:
         """MiB by which the process grows in training ``case``; ask a fresh one.  None: the system does not tell."""
         grown = self._ask("memory", case=asdict(case))

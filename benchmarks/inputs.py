@@ -22,7 +22,7 @@ def draw(case: Case) -> Arrays:
     GRU ``0.bn (H)``, ``0.reverse.W``, ``1.W`` ...; the language model's others are ``linear.W``, ``linear.b`` and
     ``embedding.W``.  Inputs and cotangents are normal.
 
-        training, inference   x (T, B, D); training also dy (T, B, H · directions)
+        training, inference   x (T, B, D); training, and long, also dy (T, B, H · directions)
         stream                x (STREAM, 1, 1, D)
         chapter               x, targets (BATCHES, T, B)
     """
@@ -53,7 +53,7 @@ def draw(case: Case) -> Arrays:
         normal("x", STREAM, T, B, D)
     else:
         normal("x", T, B, D)
-    if case.kind == "training":
+    if case.kind in ("training", "long"):
         normal("dy", T, B, H * case.directions)
     return arrays
 

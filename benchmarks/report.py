@@ -6,12 +6,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.peers import PEAK, PLAIN, QUANTISED, SUBJECT, TORCH
+from benchmarks.peers import PEAK, PLAIN, QUANTISED, SEGMENTED, SUBJECT, TORCH
 from benchmarks.results import Ratio, Results, Row, Standing, mean
 
 NONE = "–"
-WORDS = {"training": "ms", "inference": "µs", "stream": "µs a step", "chapter": "tokens/s"}
-UNITS = {"training": 1e3, "inference": 1e6, "stream": 1e6}  # of a second
+WORDS = {"training": "ms", "inference": "µs", "stream": "µs a step", "chapter": "tokens/s", "long": "ms"}
+UNITS = {"training": 1e3, "long": 1e3, "inference": 1e6, "stream": 1e6}  # of a second
 
 
 def show(results: Results, console: Console) -> int:
@@ -40,15 +40,22 @@ def table(kind: str, threads: int, rows: Sequence[Row], names: Sequence[str]) ->
     shown = [name for name in names if name in taking_part]
     for name in shown:
         found.add_column(name, justify="right", no_wrap=True)
-    found.add_column("fastest peer / minirnn", no_wrap=True)
-    found.add_column("torch / minirnn", no_wrap=True)
+    if kind == "long":
+        found.add_column("√T / all, time", no_wrap=True)
+        found.add_column("√T / all, left by forward", no_wrap=True)
+    else:
+        found.add_column("fastest peer / minirnn", no_wrap=True)
+        found.add_column("torch / minirnn", no_wrap=True)
     found.add_column("% of peak", justify="right", no_wrap=True)
     weighed = any(row.memory for row in rows)
     if weighed:
         found.add_column("grows by MiB", no_wrap=True)
     for row in rows:
         cells = [cell(kind, row, row.standings.get(name)) for name in shown]
-        ratios = [ratio(row.fastest, name=True), ratio(row.against(TORCH))]
+        if kind == "long":
+            ratios = [Text(", ".join(words)) for words in price(row)]
+        else:
+            ratios = [ratio(row.fastest, name=True), ratio(row.against(TORCH))]
         found.add_row(row.label, *cells, *ratios, percent(row.fraction), *([memory(row)] if weighed else []))
     return found
 
@@ -71,6 +78,17 @@ def ratio(found: Ratio | None, *, name: bool = False) -> Text:
     style = "green" if found.median >= 1 else "red"
     middle = (f"{found.median:.2f}", style)
     return Text.assemble(f"{found.low:.2f} ", middle, f" {found.high:.2f}", (f" {found.peer}" * name, "dim"))
+
+
+def price(row: Row) -> tuple[list[str], list[str]]:
+    """What keeping √T states costs in time, and what it leaves of the memory, for each form that was there."""
+    times, memories = [], []
+    for name, whole in SEGMENTED.items():
+        if found := row.between(name, whole):
+            times.append(f"{found.median:.2f} {'numpy' * (whole == PLAIN)}".strip())
+        if name in row.left and row.left.get(whole, 0) > 0:
+            memories.append(f"{row.left[name] / row.left[whole]:.3f} of {row.left[whole] / 2**20:.1f} MiB")
+    return times, memories
 
 
 def percent(fraction: float | None) -> str:

@@ -50,6 +50,7 @@ class Row:
     """One case with one number of threads.
 
     ``peak`` has samples of the machine's FMA peak in FLOP/s, ``memory`` the growth in MiB of those that were asked,
+    ``left`` the bytes that a long sequence's forward leaves for its backward,
     ``others`` is the mean number of cores that processes outside the benchmark kept busy meanwhile.
     """
 
@@ -59,6 +60,7 @@ class Row:
     standings: dict[str, Standing]
     peak: list[float] = field(default_factory=list)
     memory: dict[str, float | None] = field(default_factory=dict)
+    left: dict[str, int] = field(default_factory=dict)
     others: float | None = None
 
     @property
@@ -99,9 +101,13 @@ class Row:
 
     def against(self, peer: str) -> Ratio | None:
         """``peer`` over the subject, paired by rounds; None where one of them was not timed."""
-        if self.subject is None or peer not in self.timed:
+        return None if self.subject is None else self.between(peer, self.subject)
+
+    def between(self, peer: str, other: str) -> Ratio | None:
+        """``peer`` over ``other``, paired by rounds; None where one of them was not timed."""
+        if peer not in self.timed or other not in self.timed:
             return None
-        pairs = zip(self.timed[peer].samples, self.timed[self.subject].samples, strict=True)
+        pairs = zip(self.timed[peer].samples, self.timed[other].samples, strict=True)
         ratios = [theirs / ours for theirs, ours in pairs]
         return Ratio(peer, min(ratios), median(ratios), max(ratios))
 
@@ -168,6 +174,7 @@ def row_as_json(row: Row) -> dict[str, Any]:
         "peak": row.peak,
         "peak_fraction": row.fraction,
         "memory": row.memory,
+        "left": row.left,
         "others": row.others,
         "contestants": {
             name: asdict(s)

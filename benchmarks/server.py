@@ -61,6 +61,10 @@ class Server:
         """Seconds a call."""
         return seconds_per_call(self.job.call, repeats)
 
+    def left(self) -> int | None:
+        """Bytes that the job's forward leaves for its backward, where it counts them."""
+        return self.job.left() if self.job.left else None
+
     def memory(self, case: dict[str, Any]) -> float | None:
         """Growth over some calls.  A tiny job goes first, so that what is loaded or compiled late is not counted."""
         self.prepare({**case, "T": 2, "B": 2, "D": 8, "H": 8})

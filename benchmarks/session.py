@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.cases import Case
 from benchmarks.channel import AbsentError, FailedError, Remote
 from benchmarks.machine import available, others
-from benchmarks.peers import PEAK, REFERENCE, TORCH
+from benchmarks.peers import PEAK, REFERENCE, TORCH, takes_part
 from benchmarks.race import Pace, race
 from benchmarks.results import Results, Row
 
@@ -51,11 +51,13 @@ def one_row(plan: Plan, case: Case, threads: int, remotes: Sequence[Remote], ref
     reference.prepare(case)
     arrays = reference.check()
     meter = next((remote for remote in remotes if remote.name == PEAK), None)
-    runners = [remote for remote in remotes if remote is not meter]
+    runners = [remote for remote in remotes if remote is not meter and takes_part(remote.name, case)]
     with others(remote.process.pid for remote in remotes) as disturbance:
         peak = peak_of(meter, case, plan.pace)
         row = race(case, threads, runners, arrays, plan.pace, peak)
     row.others = disturbance.cores
+    if case.kind == "long":
+        row.left = {r.name: bytes_left for r in runners if r.name in row.timed and (bytes_left := r.left()) is not None}
     return row
 
 

@@ -126,8 +126,7 @@ def test_what_is_kept_is_a_tenth_at_most(cell: Any, backend: str, monkeypatch: p
         tracemalloc.start()
         y, _, backward = model.forward(x, checkpoint_every=every)
         gc.collect()
-        pool.room(1, model.bound.dtype)  # takes back what was returned
-        found: int = tracemalloc.get_traced_memory()[0] - pool._idle - y.nbytes
+        found: int = tracemalloc.get_traced_memory()[0] - pool.idle() - y.nbytes
         tracemalloc.stop()
         backward(y)
         return found

@@ -12,7 +12,8 @@ from benchmarks.inputs import Arrays
 
 SUBJECT, PLAIN, TORCH = "minirnn", "minirnn-numpy", "torch"
 QUANTISED = {"minirnn-f16": "f16", "minirnn-int8": "int8"}  # streams with fewer bits; the others have all of them
-OWN = (SUBJECT, PLAIN, *QUANTISED)
+SEGMENTED = {"minirnn-sqrt": SUBJECT, "minirnn-numpy-sqrt": PLAIN}  # long sequences in less memory
+OWN = (SUBJECT, PLAIN, *QUANTISED, *SEGMENTED)
 CONTESTANTS = (*OWN, TORCH, "jax", "onnxruntime", "openvino")
 REFERENCE, PEAK = "reference", "peak"
 
@@ -20,7 +21,7 @@ MODULES = {
     SUBJECT: "benchmarks.peers.own",
     PLAIN: "benchmarks.peers.own",
     REFERENCE: "benchmarks.peers.own",
-    **dict.fromkeys(QUANTISED, "benchmarks.peers.own"),
+    **dict.fromkeys([*QUANTISED, *SEGMENTED], "benchmarks.peers.own"),
     TORCH: "benchmarks.peers.pytorch",
     "jax": "benchmarks.peers.jaxscan",
     "onnxruntime": "benchmarks.peers.ort",
@@ -45,10 +46,12 @@ class Job(NamedTuple):
         chapter     losses (LOSSES), of the first steps
 
     ``call`` is what is timed: the same work, finished on return.  What it returns is dropped.
+    ``left`` counts the bytes that forward leaves for backward beside x and y; None where nobody asks.
     """
 
     call: Callable[[], object]
     outputs: Callable[[], Arrays]
+    left: Callable[[], int] | None = None
 
 
 class Peer(Protocol):
@@ -58,6 +61,13 @@ class Peer(Protocol):
 
     def prepare(self, case: Case, arrays: Arrays) -> Job:
         """Everything that is done once: building the model, converting ``arrays``.  May raise UnsupportedError."""
+
+
+def takes_part(name: str, case: Case) -> bool:
+    """Whether a contestant is there for cases of this kind."""
+    if case.kind == "long":
+        return name in (SUBJECT, PLAIN, *SEGMENTED)
+    return name not in SEGMENTED and (case.kind == "stream" or name not in QUANTISED)
 
 
 def build(name: str, threads: int) -> Peer:

@@ -1,5 +1,7 @@
 """minirnn: its fast kernels, its plain equations, and the plain equations in float64 as everyone's reference."""
 
+import gc
+import tracemalloc
 from itertools import cycle
 from typing import Any
 
@@ -8,8 +10,9 @@ import numpy as np
 import minirnn
 from benchmarks.cases import Case
 from benchmarks.inputs import LOSSES, STREAM, Arrays
-from benchmarks.peers import PLAIN, QUANTISED, REFERENCE, SUBJECT, Job, UnsupportedError
+from benchmarks.peers import PLAIN, QUANTISED, REFERENCE, SEGMENTED, SUBJECT, Job
 from minirnn import SGD, Embedding, Linear, Sequential, cross_entropy
+from minirnn.kernels.cpu import leases
 
 FORMS = {
     SUBJECT: ("numba", "float32"),
@@ -23,17 +26,22 @@ LAYERS: dict[str, Any] = {"rnn": minirnn.RNN, "gru": minirnn.GRU, "lstm": minirn
 class Own:
     """minirnn on one backend and dtype, with weights in all of their bits or ``quantised``."""
 
-    def __init__(self, backend: str, dtype: str, threads: int, quantised: str | None = None) -> None:
-        self.backend, self.dtype, self.quantised = backend, dtype, quantised
+    def __init__(
+        self, backend: str, dtype: str, threads: int, quantised: str | None = None, every: str | None = None
+    ) -> None:
+        self.backend, self.dtype, self.quantised, self.every = backend, dtype, quantised, every
         minirnn.set_num_threads(threads)
         minirnn.RNN(1, 1).init(backend=backend, dtype=dtype)  # an error now, where there is no such backend
         self.info: dict[str, str | float] = {"minirnn": minirnn.__version__, "numpy": np.__version__}
 
     def prepare(self, case: Case, arrays: Arrays) -> Job:
-        if self.quantised and case.kind != "stream":
-            raise UnsupportedError("only streams are timed with fewer bits")
         arrays = {name: a.astype(self.dtype) if a.dtype.kind == "f" else a for name, a in arrays.items()}
-        jobs = {"training": self._training, "inference": self._inference, "stream": self._stream}
+        jobs = {
+            "training": self._training,
+            "long": self._training,
+            "inference": self._inference,
+            "stream": self._stream,
+        }
         return jobs.get(case.kind, self._chapter)(case, arrays)
 
     def _layer(self, case: Case, arrays: Arrays) -> Any:
@@ -47,7 +55,7 @@ class Own:
 
         def call() -> tuple[Any, Any, Any]:
             model.zero_grads()
-            y, state, backward = model.forward(x)
+            y, state, backward = model.forward(x, checkpoint_every=self.every)
             dx, _ = backward(dy)
             return y, state, dx
 
@@ -56,7 +64,7 @@ class Own:
             grads = {f"d{name}": gradient for name, gradient in model.named_grads().items()}
             return {"y": y, "dx": dx} | by_name(state) | grads
 
-        return Job(call, outputs)
+        return Job(call, outputs, lambda: left_by_forward(model, x, self.every))
 
     def _inference(self, case: Case, arrays: Arrays) -> Job:
         model, x = self._layer(case, arrays), arrays["x"]
@@ -105,6 +113,26 @@ def write(model: Any, weights: Arrays) -> None:
         views[name] = value
 
 
+def left_by_forward(model: Any, x: Any, every: str | None) -> int:
+    """Bytes that forward leaves for backward, x and y not counted.
+
+    The backend's pool of memory is a new one, so that what it holds is this forward's; what is idle in it is not kept.
+    """
+    pool = leases.Leases()
+    if model.bound.backend.name == "numba":
+        from minirnn.kernels.cpu import runtime  # needs Numba
+
+        vars(runtime)["LEASES"] = pool
+    gc.collect()
+    tracemalloc.start()
+    y, _, backward = model.forward(x, checkpoint_every=every)
+    gc.collect()
+    found = tracemalloc.get_traced_memory()[0] - pool.idle() - int(y.nbytes)
+    tracemalloc.stop()
+    backward(y)
+    return found
+
+
 def by_name(state: Any) -> Arrays:
     """A recurrent layer's state as ``h``, and ``c`` where it has one."""
     return dict(zip("hc", state if isinstance(state, tuple) else (state,), strict=False))
@@ -112,4 +140,5 @@ def by_name(state: Any) -> Arrays:
 
 def build(name: str, threads: int) -> Own:
     """The form of minirnn called ``name``."""
-    return Own(*FORMS[name], threads, QUANTISED.get(name))
+    every = "sqrt" if name in SEGMENTED else None
+    return Own(*FORMS[SEGMENTED.get(name, name)], threads, QUANTISED.get(name), every)

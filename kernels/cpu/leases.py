@@ -74,7 +74,13 @@ class Leases:
             block = self._take(max(size * dtype.itemsize, ALIGNMENT))
         return Lease(block, self._returned)
 
-    def _take(self, size: int) -> Block:
+    def idle(self) -> int:
+        """Bytes that nobody has on loan."""
+        with self._lock:
+            self._take_back()
+            return self._idle
+
+    def _take_back(self) -> None:
         while self._returned:
             block = self._returned.popleft()
             blocks = self._free.pop(block.size, [])
@@ -82,6 +88,9 @@ class Leases:
             self._free[block.size] = blocks
             self._lent -= block.size
             self._idle += block.size
+
+    def _take(self, size: int) -> Block:
+        self._take_back()
         step = (1 << size.bit_length() - 1) // GRAIN
         size = -(-size // step) * step
         blocks = self._free.get(size, [])
