@@ -19,7 +19,8 @@ import numpy as np
 from safetensors.numpy import load_file
 
 TEXT = "the quick brown fox jumps over the lazy dog, and nobody knows why it was the fox.\n" * 40
-STEPS_A_KILL = 300
+STEPS_A_KILL = 100
+KILLED = -9  # the exit status of what SIGKILL has ended
 
 
 @dataclass
@@ -38,6 +39,17 @@ def command(folder: Path, text: Path, steps: int, *more: str) -> list[str]:
     return [*run, *sizes.split(), *kept.split(), *more]
 
 
+def started(words: list[str]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+
+
+def check(process: "subprocess.Popen[bytes]") -> None:
+    """Wait for a run; RuntimeError where it ended neither well nor by SIGKILL."""
+    _, errors = process.communicate()
+    if process.returncode not in (0, KILLED):
+        raise RuntimeError(f"a run failed: {errors.decode()[-2000:]}")
+
+
 def newest(folder: Path) -> int:
     """The step of the newest checkpoint, 0 where there is none."""
     return max((int(path.stem.partition("-")[2]) for path in folder.glob("step-*.checkpoint")), default=0)
@@ -47,33 +59,24 @@ def killed(times: int, seed: int, work: Path) -> Outcome:
     """Compare a run that was left alone with one that was killed so many times."""
     text, calm, rough = work / "text.txt", work / "calm", work / "rough"
     text.write_text(TEXT, encoding="utf-8")
-    steps, rng = STEPS_A_KILL * times, Random(seed)  # noqa: S311 - no secret
-    begun, first = time.perf_counter(), 0.0
-    with subprocess.Popen(command(calm, text, steps), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
-        while not newest(calm) and process.poll() is None:
-            time.sleep(0.01)
-        first = time.perf_counter() - begun  # until kernels are loaded and a checkpoint is there
-        _, errors = process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"the run that was left alone failed: {errors.decode()[-2000:]}")
-    between = (time.perf_counter() - begun - first) / times
+    steps, rng = STEPS_A_KILL * (times + 1), Random(seed)  # noqa: S311 - no secret
+    with started(command(calm, text, steps)) as process:
+        check(process)
     kills, resumed = 0, []
     while True:
-        with subprocess.Popen(
-            command(rough, text, steps, "--resume"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
-        ) as process:
+        with started(command(rough, text, steps, "--resume")) as process:
             if kills < times:
-                wait = rng.uniform(0, first) if kills % 4 == 3 else rng.uniform(first, first + between / 4)
-                try:
-                    process.wait(wait)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    kills += 1
-            _, errors = process.communicate()
+                # while it starts, or so many steps on, which is on the whole half of the way
+                latest = time.perf_counter() + (rng.uniform(0, 1) if kills % 4 == 3 else 600)
+                enough = newest(rough) + rng.randrange(1, STEPS_A_KILL)
+                while process.poll() is None and time.perf_counter() < latest and newest(rough) < enough:
+                    time.sleep(0.001)
+                time.sleep(rng.uniform(0, 0.01))  # in the middle of whatever comes then
+                process.kill()
+                kills += process.wait() == KILLED
+            check(process)
         if process.returncode == 0:
             break
-        if process.returncode != -9:
-            raise RuntimeError(f"a run that was resumed failed: {errors.decode()[-2000:]}")
         resumed.append(newest(rough))
     pairs = (
         (work / "calm.safetensors", work / "rough.safetensors"),
