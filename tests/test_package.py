@@ -123,14 +123,16 @@ def test_links_lead_somewhere(path: Path) -> None:
         assert (path.parent / target).exists(), target
 
 
-def test_readme_commands_exist() -> None:
+def test_the_commands_that_are_shown_exist() -> None:
     from click.testing import CliRunner
 
     from minirnn.cli import main
 
-    text = "\n".join(blocks(ROOT / "README.md", "sh"))
+    text = "\n".join(
+        block for name in ("README.md", "docs/guide.md", "docs/deploy.md") for block in blocks(ROOT / name, "sh")
+    )
     words = re.findall(r"minirnn (\w+)((?: +(?:\"[^\"]*\"|[^&\s]+))*)", text)
-    assert {command for command, _ in words} == {"train", "generate", "fill", "check", "inspect", "convert"}
+    assert {command for command, _ in words} == {"train", "generate", "fill", "check", "inspect", "convert", "plot"}
     for command, arguments in words:
         known = CliRunner().invoke(main, [command, "--help"]).output
         for option in re.findall(r"--[\w-]+", arguments):
