@@ -45,6 +45,7 @@ class Run(NamedTuple):
     flipped: Array | None = None  # (T, B) the step that a reverse direction reads at t; None without lengths
     skip: Array | None = None  # (T, B) True where a mask, or a row's end, has a step skipped; None without a mask
     every: int = 0  # steps between the states that are kept, where those between are computed again; 0: all are kept
+    first_row: int = 0  # of x, in the batch that it is a part of
 
     @property
     def skipped(self) -> Array | None:

@@ -1,16 +1,14 @@
 """The layers without recurrence: Linear, Embedding, Activation, Dropout, Masking, Reverse, Last."""
 
 import math
-import zlib
 from numbers import Integral, Real
 from typing import Any
-
-import numpy as np
 
 from minirnn.activations import Function
 from minirnn.backend import Array
 from minirnn.base import Layer, Result, Run, State, blank, check_size
 from minirnn.chain import Chain
+from minirnn.noise import check_probability, drop
 from minirnn.parameters import Spec
 from minirnn.scan import flip, reversed_run
 
@@ -201,23 +199,27 @@ class Reverse(Layer):
 class Dropout(Layer):
     """y = x / (1 - p) where a mask keeps it, else 0, in training; y = x in inference (Srivastava et al. 2014).
 
+    ``locked=True``: one mask for all steps, so that a row goes without the same features from its first step to its
+    last (Gal and Ghahramani 2016, arXiv 1512.05287, whose name for it is variational dropout); of a language model's
+    input or output, that is the "locked dropout" of AWD-LSTM.
+
     The mask is a function of the model's seed, this layer's name, the number of the pass, the step, the row and the
-    feature, so it is the same on every backend and when it is computed again; see ``kept``.
+    feature, so it is the same on every backend and when it is computed again; see ``minirnn.noise``.
     """
 
     timeless = True
 
-    def __init__(self, p: float = 0.5) -> None:
-        self.p = check_probability("p", p)
+    def __init__(self, p: float = 0.5, *, locked: bool = False) -> None:
+        self.p, self.locked = check_probability("p", p), bool(locked)
 
     def config(self) -> dict[str, Any]:
-        return {"p": self.p}
+        return {"p": self.p, "locked": self.locked}
 
     def link(self, chain: Chain) -> None:
         """Nothing: dropout is off."""
 
     def apply(self, x: Array, state: State, run: Run) -> Result:
-        return drop(x, self.p, self.prefix, run)
+        return drop(x, self.p, self.prefix, run, locked=self.locked)
 
 
 class Last(Layer):
@@ -262,63 +264,3 @@ class Last(Layer):
             return dx, None
 
         return Result(y, None, pull, {})
-
-
-# ---------------------------------------------------------------------- dropout's masks
-
-_GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / the golden ratio: SplitMix64's increment
-_WORD = 2**64 - 1
-
-
-def drop(x: Array, p: float, site: str, run: Run) -> Result:
-    """Dropout of ``x`` (T, B, D) or (B, D) at the place called ``site``; the identity in inference or for p = 0."""
-    if not run.training or p == 0:
-        return Result(x, None, _straight, {})
-    parameters = run.parameters
-    xp, zero, scale = parameters.backend.xp, x.dtype.type(0), 1 / (1 - p)
-    shape = x.shape if x.ndim == 3 else (1, *x.shape)
-    mask = kept(xp, parameters.seed, site, run.call, shape, p).reshape(x.shape)
-
-    def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
-        return None if dy is None else xp.where(mask, dy * scale, zero), None
-
-    return Result(xp.where(mask, x * scale, zero), None, pull, {"mask": lambda: mask})
-
-
-def _straight(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
-    return dy, None
-
-
-def kept(xp: Any, seed: int, site: str, call: int, shape: tuple[int, ...], p: float) -> Array:
-    """Which entries of a (T, B, D) array dropout keeps: True with probability 1 - p.
-
-    A counter-based generator: entry (t, b, d) hashes (seed, site, call), then t, b and d, each time by SplitMix64's
-    output function (Steele, Lea and Flood 2014; constants of Stafford's variant 13), and its upper 32 bits are compared
-    with p.  No entry depends on another, so any part of a mask can be computed anywhere, in any order.
-    """
-    key = seed
-    for word in (zlib.crc32(site.encode()), call):
-        key = int(_mix(np.array([key ^ (word * _GOLDEN & _WORD)], np.uint64))[0])
-    golden = xp.uint64(_GOLDEN)
-    hashed = xp.full((1,) * len(shape), np.uint64(key), xp.uint64)
-    for axis, n in enumerate(shape):
-        index = xp.arange(1, n + 1, dtype=xp.uint64).reshape([-1 if k == axis else 1 for k in range(len(shape))])
-        hashed = _mix(hashed + index * golden)
-    keep: Array = (hashed >> xp.uint64(32)) >= math.floor(p * 2**32)
-    return keep
-
-
-def _mix(z: Array) -> Array:
-    """SplitMix64's output function on uint64, which wraps around as it should."""
-    u = z.dtype.type
-    z = (z ^ (z >> u(30))) * u(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> u(27))) * u(0x94D049BB133111EB)
-    out: Array = z ^ (z >> u(31))
-    return out
-
-
-def check_probability(what: str, p: float) -> float:
-    """``p`` as a float with 0 <= p < 1."""
-    if isinstance(p, bool) or not isinstance(p, Real) or not 0 <= p < 1:
-        raise ValueError(f"{what} must be a number from 0 up to, not including, 1; got {p!r}")
-    return float(p)

@@ -66,12 +66,14 @@ class LanguageModel:
         num_layers: int = 1,
         embedding_size: int = 0,
         dropout: float = 0.0,
+        locked: bool = False,
         tied: bool = False,
     ) -> Self:
         """The usual network: an embedding if ``embedding_size`` is above 0 (else one-hot input), recurrence, Linear.
 
-        ``dropout`` acts between recurrent layers and before the Linear; ``tied`` shares the embedding's weights with
-        the Linear, which takes embedding_size = hidden_size.  Call ``init`` next.
+        ``dropout`` acts between recurrent layers and before the Linear, ``locked`` with one mask for all steps.
+        ``tied`` shares the embedding's weights with the Linear, which takes embedding_size = hidden_size.
+        Call ``init`` next.
         """
         if cell not in CELLS:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}; got {cell!r}")
@@ -84,10 +86,15 @@ class LanguageModel:
         inputs = len(vocab) + (task == "fill")
         embedding = Embedding(inputs, embedding_size) if embedding_size else None
         recurrent = CELLS[cell](
-            embedding_size or inputs, hidden_size, num_layers, bidirectional=task == "fill", dropout=dropout
+            embedding_size or inputs,
+            hidden_size,
+            num_layers,
+            bidirectional=task == "fill",
+            dropout=dropout,
+            locked=locked,
         )
         layers: list[Layer] = [embedding] if embedding else []
-        layers += [recurrent, Dropout(dropout)] if dropout else [recurrent]
+        layers += [recurrent, Dropout(dropout, locked=locked)] if dropout else [recurrent]
         layers.append(Linear(recurrent.output_size or 0, len(vocab), tie=embedding if tied else None))
         return cls(Sequential(*layers), vocab, task)
 

@@ -7,8 +7,8 @@ from minirnn.base import Layer, Pull, Result, Run, Saved, State, check_size, joi
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell, split
 from minirnn.chain import Chain
 from minirnn.direction import Direction
-from minirnn.layers import check_probability, drop
 from minirnn.masks import skipping
+from minirnn.noise import check_probability, drop
 from minirnn.parameters import Parameters
 from minirnn.protocol import Arrays, check_cell, name_of, trains, width_of, widths_of
 from minirnn.shortcall import ShortCall, prepare
@@ -20,8 +20,9 @@ class Recurrent(Layer):
     x (T, B, input_size) or integers (T, B), which stand for one-hot vectors; y (T, B, hidden_size · directions), of a
     bidirectional layer the forward half first.  The state has torch's shape, (num_layers · directions, B, hidden_size)
     with layer by layer forward before reverse: one array, or a tuple of arrays for a cell with more than one (the
-    LSTM's ``(h, c)``).  ``dropout`` acts on the output of every layer but the last.  Of a cell with an ``output_size``
-    that is the width of y and of the first state.
+    LSTM's ``(h, c)``).  Of a cell with an ``output_size`` that is the width of y and of the first state.
+
+    ``dropout`` acts on the output of every layer but the last; ``locked``, it has one mask for all steps (``Dropout``).
 
     Weights of layer k are named ``k.W``, ``k.U``, ``k.b`` ..., of its reverse direction ``k.reverse.W`` ...
 
@@ -42,6 +43,7 @@ class Recurrent(Layer):
         *,
         bidirectional: bool = False,
         dropout: float = 0.0,
+        locked: bool = False,
         trainable_state: bool = False,
     ) -> None:
         self.input_size = check_size("input_size", input_size)
@@ -51,7 +53,7 @@ class Recurrent(Layer):
         self.inference_only = "" if trains(cell) else "its cell has no unstep"
         self.num_layers = check_size("num_layers", num_layers)
         self.bidirectional, self.trainable_state = bool(bidirectional), bool(trainable_state)
-        self.dropout = check_probability("dropout", dropout)
+        self.dropout, self.locked = check_probability("dropout", dropout), bool(locked)
         self.num_directions = 2 if bidirectional else 1
         self.output_size = width_of(cell, self.hidden_size) * self.num_directions
         self.directions = [
@@ -81,6 +83,7 @@ class Recurrent(Layer):
             "num_layers": self.num_layers,
             "bidirectional": self.bidirectional,
             "dropout": self.dropout,
+            "locked": self.locked,
             "trainable_state": self.trainable_state,
         }
 
@@ -152,8 +155,8 @@ class Recurrent(Layer):
                 ]
             x = backend.locked(x) if run.training else x
             finals += [r.state for r in results]
-            site = f"{self.prefix}{layer}"
-            dropped = drop(x, self.dropout if layer + 1 < self.num_layers else 0.0, site, run)
+            p = self.dropout if layer + 1 < self.num_layers else 0.0
+            dropped = drop(x, p, f"{self.prefix}{layer}", run, locked=self.locked)
             x = dropped.y
             if run.training:
                 pulls.append(([r.pull for r in results], dropped.pull))
@@ -209,6 +212,7 @@ class RNN(Recurrent):
         nonlinearity: str = "tanh",
         bidirectional: bool = False,
         dropout: float = 0.0,
+        locked: bool = False,
         trainable_state: bool = False,
     ) -> None:
         cell = _choose("nonlinearity", nonlinearity, {"tanh": TanhCell, "relu": ReluCell})
@@ -220,6 +224,7 @@ class RNN(Recurrent):
             num_layers,
             bidirectional=bidirectional,
             dropout=dropout,
+            locked=locked,
             trainable_state=trainable_state,
         )
 
@@ -244,6 +249,7 @@ class GRU(Recurrent):
         reset: str = "after",
         bidirectional: bool = False,
         dropout: float = 0.0,
+        locked: bool = False,
         trainable_state: bool = False,
     ) -> None:
         cell = _choose("reset", reset, {"after": GRUCell, "before": GRUBeforeCell})
@@ -255,6 +261,7 @@ class GRU(Recurrent):
             num_layers,
             bidirectional=bidirectional,
             dropout=dropout,
+            locked=locked,
             trainable_state=trainable_state,
         )
 
@@ -278,6 +285,7 @@ class LSTM(Recurrent):
         *,
         bidirectional: bool = False,
         dropout: float = 0.0,
+        locked: bool = False,
         trainable_state: bool = False,
         proj_size: int = 0,
     ) -> None:
@@ -291,6 +299,7 @@ class LSTM(Recurrent):
             num_layers,
             bidirectional=bidirectional,
             dropout=dropout,
+            locked=locked,
             trainable_state=trainable_state,
         )
 

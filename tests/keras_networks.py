@@ -49,7 +49,7 @@ def recurrent(draw: st.DrawFn, D: int, H: int | None = None, *, two_ways: bool |
     options: dict[str, Any] = {"num_layers": draw(st.sampled_from([1, 1, 2]))}
     options["bidirectional"] = draw(st.booleans()) if two_ways is None else two_ways
     if two_ways is None and draw(st.booleans()):
-        options["dropout"] = 0.3
+        options |= {"dropout": 0.3, "locked": draw(st.booleans())}
     if kind == "rnn":
         return RNN(D, H, nonlinearity=draw(st.sampled_from(["tanh", "relu"])), **options)
     if kind == "gru":
@@ -90,7 +90,11 @@ def networks(draw: st.DrawFn) -> Layer:
     for _ in range(draw(st.integers(0, 3))):
         if not timed or draw(st.integers(0, 2)) == 0:
             f = draw(st.sampled_from([*BOUNDED, *FUNCTIONS]))
-            plain = [Linear(D, 3, bias=draw(st.booleans())), Dropout(0.3), Activation(**f.config())]
+            plain = [
+                Linear(D, 3, bias=draw(st.booleans())),
+                Dropout(0.3, locked=draw(st.booleans())),
+                Activation(**f.config()),
+            ]
             layers.append(draw(st.sampled_from(plain)))
         elif draw(st.integers(0, 2)) == 0:
             pair = draw(pairs(D))

@@ -12,6 +12,8 @@ Shapes: x is [T][B][D]; W [D][G*H], U [H][G*H], b [G*H], bn [H], with the G gate
 RNN: one block; GRU: r, z, n; LSTM: i, f, g, o. States are [num_layers * num_directions][B][H]; of a projected LSTM U is
 [R][G*H], P [H][R] and h [..][B][R].
 
+``Noise`` is what training adds at random, its masks given: dropout between layers, of U's entries, and zoneout [7] [8].
+
 The kinds that end in "_any" take ``options``: the functions of one number in place of σ and tanh, in the order of
 their use, a clip, peepholes and a coupled forget gate, as ONNX's operators define them [5].
 
@@ -24,6 +26,8 @@ References:
  [5] The specification of ONNX's operators RNN, GRU and LSTM, version 22.
  [6] Sak et al. 2014, arXiv:1402.1128, equations 1 to 6 (LSTMP), without its peepholes and its non-recurrent projection;
      written out in the documentation of torch.nn.LSTM under proj_size.
+ [7] Krueger et al. 2017, arXiv:1606.01305, equations 1 to 4: zoneout.
+ [8] Merity et al. 2018, arXiv:1708.02182, section 2: DropConnect on the recurrent weights; section 4.1: locked dropout.
 """
 
 from __future__ import annotations
@@ -55,6 +59,14 @@ class Options(NamedTuple):
         if self.clip is not None:
             a = max(-self.clip, min(self.clip, a))
         return self.functions[k](a)
+
+
+class Noise(NamedTuple):
+    """What multiplies a number at random: by layer, then by direction; None where nothing does."""
+
+    outputs: list[Cube | None]  # of each layer's output [T][B][H * directions]: 0, or 1 / (1 - p)
+    recurrent: list[list[Matrix | None]]  # of each entry of U: likewise
+    zoned: list[list[tuple[Cube, ...] | None]]  # of each state before a step, [T][B][H], as d in [7]: 1, 0, or p
 
 
 def sigmoid(a: float) -> float:
@@ -181,6 +193,21 @@ def step(kind: str, x: Vector, memory: Memory, p: Weights, options: Options | No
     return (lstm_step if kind == "lstm" else lstm_proj_step)(x, memory[0], memory[1], p)
 
 
+def thinned(p: Weights, factors: Matrix | None) -> Weights:
+    """The weights, U entry by entry multiplied, as [8] does."""
+    if factors is None:
+        return p
+    U = [[factors[i][j] * p["U"][i][j] for j in range(len(p["U"][i]))] for i in range(len(p["U"]))]
+    return {**p, "U": U}
+
+
+def zone(old: Memory, new: Memory, d: tuple[Vector, ...]) -> Memory:
+    """[7]: d old + (1 - d) new, of every state; what was computed of a state before this is not changed by it."""
+    return tuple(
+        [d[k][j] * old[k][j] + (1.0 - d[k][j]) * new[k][j] for j in range(len(new[k]))] for k in range(len(new))
+    )
+
+
 def run(
     kind: str,
     x: Cube,
@@ -188,6 +215,7 @@ def run(
     state: State | None = None,
     lengths: list[int] | None = None,
     options: Options | None = None,
+    noise: Noise | None = None,
 ) -> tuple[Cube, State]:
     """Run a stack of layers, each of one direction (forward) or two (forward, reverse).
 
@@ -216,14 +244,22 @@ def run(
             for direction in range(directions):
                 index = layer * directions + direction
                 memory: Memory = tuple(part[index][b] for part in state)
+                weights, zoned = layers[layer][direction], None
+                if noise is not None:
+                    weights, zoned = thinned(weights, noise.recurrent[layer][direction]), noise.zoned[layer][direction]
                 order = list(range(len(sequence)))
                 if direction == 1:
                     order.reverse()
                 for t in order:
-                    memory = step(kind, sequence[t], memory, layers[layer][direction], options)
+                    new = step(kind, sequence[t], memory, weights, options)
+                    memory = new if zoned is None else zone(memory, new, tuple(d[t][b] for d in zoned))
                     outputs[t].extend(memory[0])  # forward half first, then the reverse half
                 for k in range(parts):
                     final[k][index][b] = list(memory[k])
+            factors = None if noise is None else noise.outputs[layer]
+            if factors is not None:
+                for t in range(len(outputs)):
+                    outputs[t] = [factors[t][b][j] * outputs[t][j] for j in range(len(outputs[t]))]
             sequence = outputs
         for t in range(len(sequence)):
             y[t][b] = sequence[t]

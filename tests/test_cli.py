@@ -106,7 +106,7 @@ def test_options_of_train_reach_what_they_name(text: Path, tmp_path: Path, monke
     monkeypatch.setattr("minirnn.commands.training.train", spy)
     options = "--task fill --cell lstm --hidden-size 5 --num-layers 2 --embedding-size 3 --dropout 0.3 --batch-size 4"
     options += " --num-steps 6 --sampling sequential --optimizer adamw --lr 0.25 --schedule constant --weight-decay 0.5"
-    options += " --clip 0.75 --epochs 7 --steps 2 --time 50 --held-out 0.25 --seed 9 --dtype float64"
+    options += " --locked --clip 0.75 --epochs 7 --steps 2 --time 50 --held-out 0.25 --seed 9 --dtype float64"
     assert invoke("train", text, *options.split(), "--out", tmp_path / "m.safetensors").exit_code == 0
     limits = {"epochs": 7, "steps": 2, "seconds": 50.0}
     expected = {"batch_size": 4, "num_steps": 6, "sampling": "sequential", "seed": 9, **limits}
@@ -120,8 +120,8 @@ def test_options_of_train_reach_what_they_name(text: Path, tmp_path: Path, monke
     layers = [layer.describe() for layer in network.layers]
     assert layers[:3] == [
         "Embedding(30, 3)",
-        "LSTM(3, 5, num_layers=2, bidirectional=True, dropout=0.3)",
-        "Dropout(p=0.3)",
+        "LSTM(3, 5, num_layers=2, bidirectional=True, dropout=0.3, locked=True)",
+        "Dropout(p=0.3, locked=True)",
     ]
 
 

@@ -69,6 +69,7 @@ MODELS: dict[str, Callable[[], Layer]] = {
     "masked": lambda: Sequential(Embedding(5, 3, mask=2), RNN(3, 2)),
     "nested": lambda: Sequential(Sequential(RNN(3, 2), Dropout(0.5)), Bidirectional(Sequential(Linear(2, 3)))),
     "no weights": lambda: Sequential(Dropout(0.5), Last()),
+    "locked": lambda: Sequential(Embedding(5, 3), Dropout(0.2, locked=True), GRU(3, 4, 2, dropout=0.3, locked=True)),
 }
 HARD = Function("hard_sigmoid", 1 / 6, 0.5)
 MODELS |= {
@@ -595,6 +596,7 @@ ABSURD: dict[str, Callable[[dict[str, Any]], Any]] = {
     "list for a number": at("network", "layers", 0, "embedding_dim", to=[3]),
     "NaN for a probability": at("network", "layers", 2, "p", to=float("nan")),
     "certain dropout": at("network", "layers", 2, "p", to=1),
+    "dropout that is locked by a number": at("network", "layers", 2, "locked", to=1),
     "unknown option": at("network", "layers", 1, "attention", to=8),
     "unknown reset": at("network", "layers", 1, "reset", to="during"),
     "list for a reset": at("network", "layers", 1, "reset", to=["after"]),

@@ -59,10 +59,18 @@ MODELS: dict[str, tuple[Callable[[], Layer], Array]] = {
     "linear without bias": (lambda: Linear(2, 3, bias=False), FLOATS),
     "embedding": (lambda: Embedding(5, 3), INDICES),
     "dropout": (lambda: Dropout(0.4), FLOATS),
+    "locked dropout": (lambda: Dropout(0.4, locked=True), FLOATS),
     "last": (Last, FLOATS),
     "last, both ends": (lambda: Last(bidirectional=True), FLOATS),
     "many to one": (lambda: Sequential(LSTM(2, 2, bidirectional=True), Last(bidirectional=True), Linear(4, 2)), FLOATS),
     "language model": (lambda: Sequential(Embedding(5, 2), LSTM(2, 3, 2, dropout=0.3), Linear(3, 5)), INDICES),
+    "locked language model": (
+        lambda: Sequential(
+            *(Embedding(5, 3), Dropout(0.3, locked=True), LSTM(3, 3, 2, dropout=0.3, locked=True)),
+            *(Dropout(0.4, locked=True), Linear(3, 5)),
+        ),
+        INDICES,
+    ),
     "one-hot": (lambda: Sequential(GRU(5, 3, trainable_state=True), Dropout(0.2), Linear(3, 5)), INDICES),
     "tied": (tied, INDICES),
     "bidirectional of a stack": (lambda: Bidirectional(Sequential(RNN(2, 3), Linear(3, 2))), FLOATS),

@@ -25,7 +25,7 @@ from minirnn import (
 )
 from minirnn.backend import get_backend
 from minirnn.cells import GRUCell
-from minirnn.layers import kept
+from minirnn.noise import kept
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(4, 3, 2))

@@ -30,6 +30,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": Adam, "ad
 DEFAULT_LR = {"sgd": 1.0, "adam": 6e-3, "adamw": 6e-3, "rmsprop": 2e-3}
 LR_HELP = "; ".join(f"{lr:g} for {name}" for name, lr in DEFAULT_LR.items())
 DEFAULT_STEPS = 1600  # about 45 s on two cores
+BUILD = ("task", "cell", "hidden_size", "num_layers", "embedding_size", "dropout", "locked")  # a model's options
 LIMITS = ("epochs", "steps", "seconds")
 # what may be otherwise when a run goes on; all else decides what its steps are
 FREE = {*LIMITS, "lr", "clip", "on_nonfinite", "patience", "every", "keep", "log_every", "out", "as_json", "backend"}
@@ -44,6 +45,7 @@ UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 @click.option("--num-layers", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--embedding-size", type=click.IntRange(0), default=64, show_default=True, help="0: one-hot input.")
 @click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True)
+@click.option("--locked", is_flag=True, help="Dropout with one mask for all steps of a batch.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--num-steps", type=click.IntRange(1), default=35, show_default=True, help="Characters a row and step.")
 @click.option("--stride", type=click.IntRange(1), help="Characters from step to step  [default: --num-steps]")
@@ -128,10 +130,8 @@ def run_training(
     if len(held_out) < 2:
         raise TextError(f"a text of {len(text)} characters is too short to hold out {options['held_out']:.0%} of it")
     learn.num_batches(options["batch_size"], options["num_steps"], stride=options["stride"])  # says so if there is none
-    lm = LanguageModel.build(
-        text.vocab,
-        **{k: options[k] for k in ("task", "cell", "hidden_size", "num_layers", "embedding_size", "dropout")},
-    ).init(options["seed"], backend=options["backend"], dtype=options["dtype"])
+    lm = LanguageModel.build(text.vocab, **{k: options[k] for k in BUILD})
+    lm.init(options["seed"], backend=options["backend"], dtype=options["dtype"])
     limits = {k: options[k] for k in LIMITS}
     if not any(limits.values()):
         limits["steps"] = DEFAULT_STEPS
@@ -246,9 +246,9 @@ def as_begun(
     """The options of a run that goes on: those that it began with, but for those that are given now and may be."""
     given = {name for name in options if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     for name in sorted(given - FREE - {"checkpoint", "resume"}):
-        if options[name] != begun[name]:
+        if options[name] != begun.get(name):
             word = name.replace("_", "-")
-            raise ValueError(f"--{word} must be {begun[name]}, as the run began; got {options[name]}")
+            raise ValueError(f"--{word} must be {begun.get(name)}, as the run began; got {options[name]}")
     kept = dict(begun)
     if given & set(LIMITS):
         kept |= dict.fromkeys(LIMITS)

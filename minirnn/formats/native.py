@@ -182,7 +182,7 @@ def _layer(about: Any, prefix: str, built: dict[str, Layer], budget: list[int]) 
         raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r:.40}")
     if any(isinstance(value, int) and value > LARGEST for value in arguments.values()):
         raise ValueError(f"a size above {LARGEST} is described")
-    for name in ("bidirectional", "bias", "trainable_state"):
+    for name in ("bidirectional", "bias", "locked", "trainable_state"):
         if not isinstance(arguments.get(name, False), bool):
             raise ValueError(f"{name} must be true or false; got {arguments[name]!r:.30}")
     if "num_layers" in arguments:

@@ -9,7 +9,8 @@ that kind within it.  Its layers may be
 - ``SimpleRNN``, ``GRU``, ``LSTM``, and ``RNN`` of their cells or of a stack of them, and of Keras 2 ``CuDNNGRU`` and
   ``CuDNNLSTM``; ``Bidirectional`` of these, its outputs joined in any way but ``merge_mode=None``,
 - ``Activation``, ``ReLU``, ``LeakyReLU``, ``ELU``, ``Softmax``, ``ThresholdedReLU``,
-- ``Dropout`` and other noise, which has no effect in inference: only a plain ``Dropout`` stays in the network.
+- ``Dropout``, ``SpatialDropout1D``, which is ``Dropout(locked=True)``, and other noise, which has no effect in
+  inference and does not stay in the network.
 
 Anything else is an error that names the layer.
 

@@ -104,7 +104,7 @@ class Writer:
     """Collects Keras' layers in ``made``: class, configuration without a name, weights.
 
     ``masked`` and ``turned`` are what they are in the reader: whether steps may be skipped by now, and whether the mask
-    no longer stands with its steps.
+    no longer stands with its steps; ``timed``, whether there are steps still.
     """
 
     def __init__(self, network: Layer) -> None:
@@ -112,6 +112,7 @@ class Writer:
         self.parameters = network.bound
         self.host = self.parameters.backend.host
         self.masked = self.turned = False
+        self.timed = not network.timeless
 
     def write(self, layer: Layer, before: Layer | None, after: Layer | None) -> None:
         """Add what a layer is, between these two."""
@@ -130,7 +131,7 @@ class Writer:
             self.mask(layer)
             self.add("Masking", {"mask_value": layer.value})
         elif type(layer) is Dropout:
-            self.add("Dropout", {"rate": layer.p})
+            self.dropout(layer.p, locked=layer.locked)
         elif type(layer) is Reverse:
             if not is_recurrent(after) or after.bidirectional:
                 raise fault(layer, "it must stand before a recurrent layer of one direction, which then goes backwards")
@@ -174,6 +175,13 @@ class Writer:
         else:
             self.add(*found)
 
+    def dropout(self, rate: float, *, locked: bool) -> None:
+        """What drops whole channels in Keras has one mask for all steps, and no ``trainable``."""
+        if locked and self.timed:
+            self.made.append(("SpatialDropout1D", {"dtype": self.parameters.dtype.name, "rate": rate}, []))
+        else:
+            self.add("Dropout", {"rate": rate})
+
     def mask(self, layer: Layer) -> None:
         if self.masked:
             raise fault(layer, "a second mask would take the place of the first")
@@ -196,7 +204,7 @@ class Writer:
                 kind, config, parts = self.unrolled(layer, here, whole=whole, backwards=backwards and k == 0)
                 self.add(kind, config, parts, [name for one in here for name in names_of(one)])
             if layer.dropout and not top:
-                self.add("Dropout", {"rate": layer.dropout})
+                self.dropout(layer.dropout, locked=layer.locked)
 
     def bidirectional(self, layer: Bidirectional, last: Last | None) -> None:
         """Two layers over the same x; a stack of several in one direction is one layer of Keras with as many cells."""
@@ -227,6 +235,7 @@ class Writer:
             raise fault(layer, "after a layer that goes backwards under a mask, which Keras leaves as it was")
         self.turned = self.masked and backwards and whole
         self.masked &= whole
+        self.timed &= whole
 
     def both(self, layer: Layer, ways: list[list[Direction]], merge: str, *, whole: bool) -> None:
         """A Bidirectional of Keras: plain layers where both are of one kind, else RNN of their cells."""

@@ -20,8 +20,9 @@ from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
 
 RECURRENT = ("SimpleRNN", "GRU", "LSTM", "CuDNNGRU", "CuDNNLSTM", "RNN")
 CELLS = {"SimpleRNNCell": "SimpleRNN", "GRUCell": "GRU", "LSTMCell": "LSTM"}
-NOTHING = ("SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization")
-STEPWISE = ("Dense", "Dropout", *FUNCTIONS, *NOTHING)  # what TimeDistributed may apply to every step
+NOTHING = ("GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization")
+DROPPING = ("Dropout", "SpatialDropout1D")
+STEPWISE = ("Dense", *DROPPING, *FUNCTIONS, *NOTHING)  # what TimeDistributed may apply to every step
 KNOWN = (*RECURRENT, "Bidirectional", "Embedding", "Masking", "TimeDistributed", *STEPWISE)
 MOST_CELLS = 100  # one above the other
 TANH, SIGMOID, RELU = Function("tanh"), Function("sigmoid"), Function("relu")
@@ -132,10 +133,10 @@ class Builder:
             if kind == "Softmax" and self.masked:
                 raise settings.fault("under a mask is not supported: Keras would take the mask for one of features")
             return _applied(function_of_layer(kind, settings, self.version.major))
-        if kind == "Dropout":
+        if kind in DROPPING:
             rate = settings.number("rate", 0.0)
             simple = 0 < rate < 1 and not settings.has("noise_shape")
-            return [Placed(Dropout(rate))] if simple else []
+            return [Placed(Dropout(rate, locked=kind != "Dropout"))] if simple else []
         if kind == "TimeDistributed":
             inner, own = settings.layer("layer")
             return self._one(inner, node, own, "layer")

@@ -1,0 +1,146 @@
+"""What training adds at random: where masks come from, what they do once given, and what they do on average."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import oracle
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_oracle import NAMES, close, initial, parts, weights_of
+
+from minirnn import GRU, LSTM, Dropout, Embedding, Layer, Linear, Sequential
+from minirnn.backend import Array
+from minirnn.noise import kept
+from minirnn.protocol import name_of
+from minirnn.recurrent import Recurrent
+from minirnn.testing.strategies import cases
+
+RNG = np.random.default_rng(5)
+PASSES = 1500  # of which a mean is taken
+
+
+def noise_of(layer: Recurrent, saved: dict[str, Array]) -> oracle.Noise:
+    """The masks of one pass, as the oracle takes them."""
+    n, outputs = layer.num_directions, list[Any]()
+    for k in range(layer.num_layers):
+        mask = saved.get(f"{k}.dropout.mask")
+        outputs.append(None if mask is None else (mask / (1 - layer.dropout)).tolist())
+    none: list[list[Any]] = [[None] * n for _ in range(layer.num_layers)]
+    return oracle.Noise(outputs, none, none)
+
+
+@given(cases())
+def test_a_pass_with_its_masks_given_agrees_with_the_oracle(case: Any) -> None:
+    layer, x = case.model, case.x
+    features = np.eye(layer.input_size)[x] if x.dtype.kind == "i" else x
+    lengths = None if case.lengths is None else case.lengths.tolist()
+    y, state, backward = layer.forward(x, case.state, lengths=case.lengths)
+    expected, final = oracle.run(
+        NAMES[name_of(layer.cell)],
+        features.tolist(),
+        weights_of(layer),
+        initial(layer, case.state, x.shape[1]),
+        lengths,
+        noise=noise_of(layer, backward.saved),
+    )
+    close(y, expected)
+    for actual, wanted in zip(parts(state), final, strict=True):
+        close(actual, wanted)
+
+
+# ---------------------------------------------------------------------- where masks come from
+
+NOISY: dict[str, Callable[[], Layer]] = {
+    "dropout": lambda: Sequential(Dropout(0.4), Linear(3, 2)),
+    "locked": lambda: Sequential(Dropout(0.4, locked=True), GRU(3, 4, 2, dropout=0.5, locked=True)),
+}
+
+
+@pytest.mark.parametrize("make", NOISY.values(), ids=NOISY.keys())
+def test_a_row_has_the_same_masks_in_a_batch_of_any_size(make: Callable[[], Layer]) -> None:
+    model, x = make().init(2, dtype="float64"), RNG.normal(size=(5, 4, 3))
+    found = []
+    for rows in (4, 3, 1):
+        model.bound.calls = 7
+        y, _, backward = model.forward(x[:, :rows])
+        masks = {name: a for name, a in backward.saved.items() if name.endswith("mask")}
+        dx, _ = backward(np.ones_like(y))
+        assert dx is not None
+        found.append((y, dx, masks))
+    y, dx, masks = found[0]
+    assert masks
+    for z, dz, others in found[1:]:
+        n = z.shape[1]
+        np.testing.assert_allclose(z, y[:, :n], rtol=1e-13)
+        np.testing.assert_allclose(dz, dx[:, :n], rtol=1e-13)
+        for name, mask in others.items():
+            np.testing.assert_array_equal(mask, masks[name][:, :n], err_msg=name)
+
+
+def test_rows_have_the_masks_of_their_batch_wherever_they_are() -> None:
+    whole = kept(np, 1, "1.0", 2, (4, 6, 5), 0.5)
+    np.testing.assert_array_equal(kept(np, 1, "1.0", 2, (4, 2, 5), 0.5, 3), whole[:, 3:5])
+    for T in (1, 4):
+        model = Dropout(0.5, locked=T == 1).init(0, dtype="float64")
+        x = np.ones((4, 6, 3))
+        y, _, _ = model.forward(x)
+        run = model._admit(x[:, 4:], None, None, training=True)[2]._replace(call=0, first_row=4)
+        np.testing.assert_array_equal(model.apply(x[:, 4:], None, run).y, y[:, 4:])
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(1, 6), st.integers(1, 5))
+def test_a_locked_mask_is_one_for_all_steps(seed: int, T: int, B: int) -> None:
+    model, x = Dropout(0.4, locked=True).init(seed, dtype="float64"), RNG.normal(size=(T, B, 30))
+    y, _, backward = model.forward(x)
+    mask, dy = backward.saved["mask"], RNG.normal(size=y.shape)
+    assert mask.shape == x.shape
+    assert (mask == mask[0]).all()
+    np.testing.assert_array_equal(y, np.where(mask, x * (1 / 0.6), 0))
+    dx, _ = backward(dy)
+    np.testing.assert_array_equal(dx, np.where(mask, dy * (1 / 0.6), 0))
+    assert B == 1 or not (mask[0, 0] == mask[0, 1]).all()
+    assert not np.array_equal(model.forward(x)[2].saved["mask"], mask)
+    model.bound.calls = 0
+    np.testing.assert_array_equal(model.forward(x[0])[0], y[0])  # without time
+    np.testing.assert_array_equal(model(x)[0], x)
+
+
+def test_layers_of_one_recurrent_layer_are_locked_by_masks_of_their_own() -> None:
+    layer = LSTM(3, 40, 3, bidirectional=True, dropout=0.5, locked=True).init(1)
+    saved = layer.forward(np.zeros((6, 2, 3), "f4"), lengths=[6, 4])[2].saved
+    first, second = (saved[f"{k}.dropout.mask"] for k in (0, 1))
+    assert first.shape == second.shape == (6, 2, 80)
+    assert not np.array_equal(first[0], second[0])
+    for mask in (first, second):
+        assert (mask[:, 0] == mask[0, 0]).all()
+        assert (mask[:4, 1] == mask[0, 1]).all()
+        assert not mask[4:, 1].any()
+        assert 0.3 < mask[0].mean() < 0.7
+
+
+# ---------------------------------------------------------------------- what they do on average
+
+
+def assert_mean(samples: Array, expected: Array) -> None:
+    """The mean over the first axis is the expected one, within five times its standard error in any entry."""
+    error = samples.std(axis=0, ddof=1) / len(samples) ** 0.5
+    assert (error > 0).any()  # there is noise
+    assert (np.abs(samples.mean(axis=0) - expected) <= 5 * error + 1e-12).all()
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_dropout_into_a_linear_layer_is_on_average_what_inference_says(locked: bool) -> None:
+    model = Sequential(Dropout(0.3, locked=locked), Linear(6, 3)).init(0, dtype="float64")
+    x = RNG.normal(size=(3, 2, 6))
+    assert_mean(np.stack([model.forward(x)[0] for _ in range(PASSES)]), model(x)[0])
+
+
+def test_a_language_models_first_layer_sees_each_symbol_alike_within_a_row() -> None:
+    """An embedding under locked dropout: the same features of it are missing at every step."""
+    model = Sequential(Embedding(4, 50), Dropout(0.5, locked=True)).init(0, dtype="float64")
+    y, _, _ = model.forward(np.array([[0], [1], [0], [3]]))
+    zero = y == 0
+    assert (zero == zero[0]).all()
+    assert 0.2 < zero.mean() < 0.8
