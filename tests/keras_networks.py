@@ -13,14 +13,12 @@ from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
 
 Array: TypeAlias = NDArray[Any]
 
-BOUNDED = [Function(name) for name in ("tanh", "sigmoid", "softsign", "relu6", "softmax")]
-BOUNDED += [Function("hard_sigmoid", 1 / 6, 0.5)]
-FUNCTIONS = [Function(name) for name in ("relu", "selu", "softplus", "silu", "gelu", "mish", "log_softmax", "linear")]
+BOUNDED = [Function(name) for name in ("tanh", "sigmoid", "softsign", "softmax")]
+HARD = {2: Function("hard_sigmoid", 0.2, 0.5), 3: Function("hard_sigmoid", 1 / 6, 0.5)}  # of Keras 2 and 3
+FUNCTIONS = [Function(name) for name in ("relu", "relu6", "selu", "softplus", "silu", "gelu", "mish", "linear")]
 FUNCTIONS += [Function("elu"), Function("elu", 0.5), Function("leaky_relu", 0.1), Function("leaky_relu", 0.2)]
 FUNCTIONS += [Function("thresholded_relu", 0.3), Function("exponential")]
 size = st.integers(1, 4)
-bounded = st.sampled_from(BOUNDED)
-odd = st.sampled_from([*BOUNDED, *(f for f in FUNCTIONS if f.name in ("elu", "leaky_relu", "thresholded_relu"))])
 
 
 def ready(model: Layer, seed: int = 0, dtype: str = "float32") -> Layer:
@@ -43,7 +41,7 @@ def input_for(model: Layer, rng: np.random.Generator) -> Array:
 
 
 @st.composite
-def recurrent(draw: st.DrawFn, D: int, H: int | None = None, *, two_ways: bool | None = None) -> Recurrent:
+def recurrent(draw: st.DrawFn, D: int, H: int | None, version: int, *, two_ways: bool | None = None) -> Recurrent:
     """A recurrent layer of any cell that Keras has, of any depth and direction."""
     H, kind = H or draw(size), draw(st.sampled_from(["rnn", "gru", "lstm", "variant"]))
     options: dict[str, Any] = {"num_layers": draw(st.sampled_from([1, 1, 2]))}
@@ -56,19 +54,21 @@ def recurrent(draw: st.DrawFn, D: int, H: int | None = None, *, two_ways: bool |
         return GRU(D, H, reset=draw(st.sampled_from(["after", "before"])), **options)
     if kind == "lstm":
         return LSTM(D, H, **options)
-    reset, function = draw(st.sampled_from(["after", "before"])), draw(odd)
-    gate = draw(bounded)
+    bounded = [*BOUNDED, HARD[version]]
+    odd = [*bounded, *(f for f in FUNCTIONS if f.name in ("relu6", "elu", "leaky_relu", "thresholded_relu"))]
+    reset, function = draw(st.sampled_from(["after", "before"])), draw(st.sampled_from(odd))
+    gate = draw(st.sampled_from(bounded))
     cells = [RNNVariant(function), GRUVariant(gate, function, reset), LSTMVariant(gate, function, function)]
     return Recurrent(draw(st.sampled_from(cells)), D, H, **options)
 
 
 @st.composite
-def pairs(draw: st.DrawFn, D: int) -> Bidirectional:
+def pairs(draw: st.DrawFn, D: int, version: int) -> Bidirectional:
     """Two layers over one input, alike or not, which may both reduce the steps to one."""
     H, merge = draw(size), draw(st.sampled_from(["concat", "sum", "mul", "ave"]))
-    first = draw(recurrent(D, two_ways=False))
-    deep: list[Layer] = [first, draw(recurrent(first.hidden_size, H, two_ways=False))]
-    ways: list[Layer] = [draw(recurrent(D, H, two_ways=False)), Sequential(*deep)]
+    first = draw(recurrent(D, None, version, two_ways=False))
+    deep: list[Layer] = [first, draw(recurrent(first.hidden_size, H, version, two_ways=False))]
+    ways: list[Layer] = [draw(recurrent(D, H, version, two_ways=False)), Sequential(*deep)]
     ways = draw(st.sampled_from([[ways[0], None], ways, ways[::-1]]))
     if draw(st.booleans()):
         ways = [way and Sequential(way, Last()) for way in ways]
@@ -76,8 +76,8 @@ def pairs(draw: st.DrawFn, D: int) -> Bidirectional:
 
 
 @st.composite
-def networks(draw: st.DrawFn) -> Layer:
-    """A network of layers in any order that Keras can express."""
+def networks(draw: st.DrawFn, version: int = 3) -> Layer:
+    """A network of layers in any order that Keras 2 or 3 can express."""
     D = draw(size)
     layers: list[Layer] = []
     embedding = Embedding(5, D, draw(st.sampled_from([None, 0]))) if draw(st.booleans()) else None
@@ -89,7 +89,8 @@ def networks(draw: st.DrawFn) -> Layer:
     timed = True
     for _ in range(draw(st.integers(0, 3))):
         if not timed or draw(st.integers(0, 2)) == 0:
-            f = draw(st.sampled_from([*BOUNDED, *FUNCTIONS]))
+            three = [Function("log_softmax")] if version == 3 else []
+            f = draw(st.sampled_from([*BOUNDED, HARD[version], *FUNCTIONS, *three]))
             plain = [
                 Linear(D, 3, bias=draw(st.booleans())),
                 Dropout(0.3, locked=draw(st.booleans())),
@@ -97,12 +98,12 @@ def networks(draw: st.DrawFn) -> Layer:
             ]
             layers.append(draw(st.sampled_from(plain)))
         elif draw(st.integers(0, 2)) == 0:
-            pair = draw(pairs(D))
+            pair = draw(pairs(D, version))
             layers.append(pair)
             if pair.keeps_time and pair.merge == "concat" and draw(st.booleans()):
                 layers.append(Last(bidirectional=True))
         else:
-            layer = draw(recurrent(D))
+            layer = draw(recurrent(D, None, version))
             ends, alone = draw(st.booleans()), not layer.bidirectional and layer.num_layers == 1
             backwards = not layer.bidirectional and (not masked or (alone and ends)) and draw(st.booleans())
             layers += [Reverse()] if backwards else []

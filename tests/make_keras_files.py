@@ -146,6 +146,12 @@ def keras_2() -> dict[str, Any]:
                 other.attrs["keras_version"], other.attrs["backend"] = b"2.19.0", b"tensorflow"
         plain.load_weights(str(Path(folder) / "plain.h5"))
         found["Keras 2, cuDNN"] = entry(plain, floats, ".h5") | {"file": packed(path.read_bytes())}
+        path = path.with_suffix(".keras")
+        cudnn.save(str(path))
+        found["Keras 2, cuDNN in .keras"] = found["Keras 2, cuDNN"] | {
+            "ending": ".keras",
+            "file": packed(path.read_bytes()),
+        }
     return found
 
 

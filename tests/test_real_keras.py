@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from minirnn import ModelFileError, load
 from minirnn.formats.hdf5 import Dataset, File
+from minirnn.formats.keras import save
 
 Array: TypeAlias = NDArray[Any]
 
@@ -72,7 +73,8 @@ def test_chars2vec_by_loops_from_the_documentation(models: Path, size: int) -> N
     np.testing.assert_allclose(y, expected[-1], rtol=0, atol=2e-6 * max(1, np.abs(expected[-1]).max()))
 
 
-def test_chars2vec_by_keras(models: Path) -> None:
+@pytest.mark.parametrize("size", SIZES)
+def test_chars2vec_by_keras(models: Path, size: int) -> None:
     os.environ.setdefault("KERAS_BACKEND", "torch")
     keras = pytest.importorskip("keras", reason="Keras is not installed")
     pytest.importorskip("torch", reason="Keras computes with torch here, which is not installed")
@@ -80,14 +82,25 @@ def test_chars2vec_by_keras(models: Path) -> None:
     def gate(a: Any) -> Any:
         return keras.ops.clip(0.2 * a + 0.5, 0, 1)  # hard_sigmoid, which is another function in Keras 3
 
-    lstms = [keras.layers.LSTM(50, recurrent_activation=gate, return_sequences=whole) for whole in (True, False)]
+    lstms = [keras.layers.LSTM(size, recurrent_activation=gate, return_sequences=whole) for whole in (True, False)]
     theirs = keras.Sequential([keras.layers.Input((None, LETTERS)), *lstms])
-    path = models / "eng_50" / "weights.h5"
+    path = models / f"eng_{size}" / "weights.h5"
     theirs.load_weights(str(path))
     x = words()
-    y, _ = load(path, config=config(50))(x)
+    y, _ = load(path, config=config(size))(x)
     expected = theirs(x.swapaxes(0, 1), training=False).detach().numpy()
     np.testing.assert_allclose(y, expected, rtol=0, atol=2e-6 * max(1, np.abs(expected).max()))
+
+
+def test_chars2vec_goes_back_to_keras_2(models: Path, tmp_path: Path) -> None:
+    pytest.importorskip("h5py", reason="h5py is not installed: pip install 'minirnn[keras]'")
+    model = load(models / "eng_50" / "weights.h5", config=config(50))
+    with pytest.raises(ValueError, match=r"hard_sigmoid is .* in Keras 3; this is Keras 2's"):
+        save(model, tmp_path / "model.h5")
+    save(model, tmp_path / "model.h5", version=2)
+    again, x = load(tmp_path / "model.h5"), words()
+    assert again.describe() == model.describe()
+    np.testing.assert_array_equal(again(x)[0], model(x)[0])
 
 
 def test_gates_that_are_not_said_are_those_of_the_keras_that_wrote_the_file(models: Path) -> None:

@@ -1,4 +1,4 @@
-"""minirnn's layers as Keras 3's: the configuration of each, and the arrays that belong to it."""
+"""minirnn's layers as Keras': the configuration of each, and the arrays that belong to it."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeGuard
@@ -11,7 +11,7 @@ from minirnn.compose import Bidirectional, Sequential
 from minirnn.direction import Direction
 from minirnn.formats.keras.functions import spelled
 from minirnn.formats.keras.graph import MOST, numbered
-from minirnn.formats.keras.layers import MOST_CELLS
+from minirnn.formats.keras.layers import MOST_CELLS, below
 from minirnn.formats.keras.weights import kept
 from minirnn.layers import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
 from minirnn.recurrent import GRU, LSTM, RNN, Recurrent
@@ -58,15 +58,15 @@ def fault(layer: Layer, words: str) -> ValueError:
     return ValueError(f"Keras cannot express {brief(layer)}: {words}")
 
 
-def described(network: Layer) -> list[Described]:
-    """The layers of Keras that compute what ``network`` does, one after another; the first is where x comes in."""
+def described(network: Layer, version: int = 3) -> list[Described]:
+    """The layers of Keras 2 or 3 that compute what ``network`` does; the first is where x comes in."""
     layers = list(_flat(network))
-    writer = Writer(network)
+    writer = Writer(network, version)
     for before, layer, after in zip([None, *layers], layers, [*layers[1:], None], strict=False):
         writer.write(layer, before, after)
     if len(writer.made) >= MOST:
         raise ValueError(f"a model of Keras may have {MOST} layers; this one has {len(writer.made) + 1}")
-    writer.made.insert(0, ("InputLayer", _entry(layers[0], network), []))
+    writer.made.insert(0, ("InputLayer", _entry(layers[0], network, version), []))
     names = numbered([kind for kind, _, _ in writer.made])
     return [
         Described(kind, name, {"name": name, **config}, parts)
@@ -75,7 +75,7 @@ def described(network: Layer) -> list[Described]:
 
 
 def serialized(kind: str, config: Config, module: str = "keras.layers") -> Config:
-    """An object as Keras 3 writes it in a configuration."""
+    """An object as Keras writes it in a configuration."""
     return {"module": module, "class_name": kind, "config": config, "registered_name": None}
 
 
@@ -87,12 +87,11 @@ def _flat(layer: Layer) -> Iterator[Layer]:
         yield layer
 
 
-def _entry(first: Layer, network: Layer) -> Config:
+def _entry(first: Layer, network: Layer, version: int) -> Config:
     """The configuration of where x comes in: (B, T) of indices, (B, T, features), or (B, features) without time."""
-    if not first.floats:
-        return {"batch_shape": [None, None], "dtype": "int32"}
-    time = [] if network.timeless else [None]
-    return {"batch_shape": [None, *time, network.input_size], "dtype": network.bound.dtype.name}
+    shape = [None, *([] if network.timeless else [None]), *([network.input_size] if first.floats else [])]
+    dtype = network.bound.dtype.name if first.floats else "int32"
+    return {"batch_shape" if version == 3 else "batch_input_shape": shape, "dtype": dtype}
 
 
 def is_recurrent(layer: Layer | None) -> TypeGuard[Recurrent]:
@@ -107,7 +106,8 @@ class Writer:
     no longer stands with its steps; ``timed``, whether there are steps still.
     """
 
-    def __init__(self, network: Layer) -> None:
+    def __init__(self, network: Layer, version: int) -> None:
+        self.version = version
         self.made: list[tuple[str, Config, list[Part]]] = []
         self.parameters = network.bound
         self.host = self.parameters.backend.host
@@ -247,7 +247,7 @@ class Writer:
             name, key = f"{word}_layer", "layer" if word == "forward" else "backward_layer"
             kind, inner, own = self.unrolled(layer, way, whole=whole, backwards=word == "backward", plain=plain)
             config[key] = serialized(kind, {"name": f"{word}_{numbered([kind])[0]}", **inner})
-            parts += [Part(f"{name}/{part.place}", part.arrays) for part in own]
+            parts += [Part(below(name, part.place), part.arrays) for part in own]
         self.add("Bidirectional", config, parts, [name for way in ways for one in way for name in names_of(one)])
 
     def unrolled(
@@ -305,7 +305,7 @@ class Writer:
     def spelled(self, layer: Layer, function: Function) -> str | tuple[str, Config]:
         """The function in Keras' words; ValueError, which names the layer, where it has none."""
         try:
-            return spelled(function)
+            return spelled(function, self.version)
         except ValueError as error:
             raise fault(layer, str(error)) from None
 

@@ -1,6 +1,7 @@
 """Keras' activations, by name or as a layer, as Functions."""
 
 from collections.abc import Mapping
+from math import isclose
 from typing import Any
 
 from minirnn.activations import Function
@@ -13,6 +14,7 @@ _PLAIN = {
     "swish": "silu",
 }
 _NAMES = {name: name for name in _PLAIN.values() if name != "elu"}
+_NAMES_IN_2, _NOT_IN_2 = {"silu": "swish"}, ("relu6", "log_softmax")
 LAYERS = ("Activation", "ReLU", "LeakyReLU", "ELU", "Softmax", "ThresholdedReLU")  # layers that are a function alone
 
 
@@ -72,21 +74,25 @@ def function_of_layer(kind: str, settings: Settings, keras: int | None) -> Funct
     )
 
 
-def spelled(f: Function) -> str | tuple[str, dict[str, Any]]:
-    """What Keras 3 calls a function: its name, else the layer that it is and that layer's settings.
+def spelled(f: Function, version: int) -> str | tuple[str, dict[str, Any]]:
+    """What Keras of a version, 2 or 3, calls a function: its name, else the layer that it is and that layer's settings.
 
     ValueError where it has neither.
     """
-    if f.name in _NAMES:
-        return _NAMES[f.name]
-    if f == Function("hard_sigmoid", 1 / 6, 0.5):
-        return "hard_sigmoid"
+    if f.name in _NAMES and (version == 3 or f.name not in _NOT_IN_2):
+        return _NAMES[f.name] if version == 3 else _NAMES_IN_2.get(f.name, f.name)
+    if f.name == "hard_sigmoid" and f.beta == 0.5:
+        slopes = {2: (0.2, "clip(0.2 a + 0.5, 0, 1)"), 3: (1 / 6, "clip(a / 6 + 0.5, 0, 1)")}
+        if isclose(f.constants[0], slopes[version][0], rel_tol=1e-7):  # it may have been a float32
+            return "hard_sigmoid"
+        if isclose(f.constants[0], slopes[5 - version][0], rel_tol=1e-7):
+            raise ValueError(f"hard_sigmoid is {slopes[version][1]} in Keras {version}; this is Keras {5 - version}'s")
     if f.name == "elu":
         return "elu" if f.alpha == 1 else ("ELU", {"alpha": f.alpha})
+    if f.name == "relu6":
+        return "ReLU", {"max_value": 6.0}
     if f.name == "leaky_relu":
-        return "LeakyReLU", {"negative_slope": f.alpha}
+        return "LeakyReLU", {"negative_slope" if version == 3 else "alpha": f.alpha}
     if f.name == "thresholded_relu" and f.constants[0] >= 0:
         return "ReLU", {"threshold": f.alpha}
-    if f == Function("hard_sigmoid", 0.2, 0.5):
-        raise ValueError("hard_sigmoid is clip(a / 6 + 0.5, 0, 1) in Keras 3; clip(0.2 a + 0.5, 0, 1) was Keras 2's")
     raise ValueError(f"it has no {f!r}")

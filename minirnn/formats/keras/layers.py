@@ -71,21 +71,27 @@ def _parts(kind: str, settings: Settings) -> Iterator[tuple[str, int]]:
         other = settings.layer("backward_layer")[1] if settings.has("backward_layer") else own
         for way, one in (("forward_layer", own), ("backward_layer", other)):
             for cell in cells(inner, one):
-                yield f"{way}/{cell.part}", cell.count
+                yield below(way, cell.part), cell.count
     elif kind == "TimeDistributed":
         inner, own = settings.layer("layer")
         if inner not in STEPWISE:
             raise settings.fault(f"{inner:.60} at every step is not supported")
         for part, count in _parts(inner, own):
-            yield f"layer/{part}".removesuffix("/"), count
+            yield below("layer", part), count
     elif kind not in KNOWN:
         raise settings.fault(f"is not supported; of layers, {', '.join(KNOWN)} are")
+
+
+def below(place: str, part: str) -> str:
+    """The place of a part of what is at ``place``; ``""`` is all of it."""
+    return f"{place}/{part}" if part else place
 
 
 def cells(kind: str, settings: Settings) -> list[Cell]:
     """The cells that a recurrent layer runs, one above the other."""
     if kind != "RNN":
-        return [Cell(kind.removeprefix("CuDNN"), settings, "cell", kind.startswith("CuDNN"))]
+        cudnn = kind.startswith("CuDNN")  # which have their weights without a cell
+        return [Cell(kind.removeprefix("CuDNN"), settings, "" if cudnn else "cell", cudnn)]
     name, own = settings.layer("cell")
     if name != "StackedRNNCells":
         return [_cell(name, own, settings, "cell")]
@@ -202,7 +208,7 @@ class Builder:
         if merge not in ("concat", "sum", "mul", "ave"):
             raise settings.fault(f"merge_mode={merge!r:.40} is not supported: two outputs are no chain")
         ways = [
-            [self._scan(node, cell, f"{way}/{cell.part}") for cell in cells(inner, one)]
+            [self._scan(node, cell, below(way, cell.part)) for cell in cells(inner, one)]
             for way, one in (("forward_layer", ahead), ("backward_layer", back))
         ]
         if merge == "concat" and len(ways[0]) == len(ways[1]) == 1 and _alike(ways[0][0].layer, ways[1][0].layer):

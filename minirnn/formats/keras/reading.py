@@ -19,6 +19,8 @@ from minirnn.formats.hdf5 import SIGNATURE, Dataset, File, Group
 from minirnn.formats.keras.graph import chain
 from minirnn.formats.keras.layers import Builder, Version, joined, needs
 from minirnn.formats.keras.stores import OLD_ROOT, ByName, ByPlace, Store, arrays_in, is_bfloat16
+from minirnn.formats.keras.weights import Placed
+from minirnn.layers import Activation
 
 LARGEST_CONFIG = 2**21  # bytes of JSON, which take about 20 times as many as objects
 WEIGHTS = "model.weights.h5"  # in a .keras file
@@ -90,9 +92,7 @@ def network(model: Any, contents: Contents, path: Path, backend: str, dtype: Any
     stored = {(id(need.node), need.part): arrays for need, arrays in zip(wanted, found, strict=True)}
     builder = Builder(version, lambda node, part: stored[id(node), part])
     placed = [one for node in nodes for one in builder.build(node)]
-    if not placed:
-        raise ValueError("a model must have a layer that does something in inference")
-    whole = joined(placed)
+    whole = joined(placed or [Placed(Activation("linear"))])  # of noise alone, which does nothing in inference
     specs = whole.layer.all_specs()
     if dtype is None:
         dtype = "float64" if any(d.dtype.itemsize == 8 for arrays in found for d in arrays) else "float32"

@@ -1,4 +1,4 @@
-"""Models written for Keras: ``.keras`` and ``.weights.h5`` as Keras 3 lays them out, and the older ``.h5``."""
+"""Models written for Keras 2 and 3: ``.keras`` and ``.weights.h5``, and the older ``.h5``."""
 
 import io
 import json
@@ -17,12 +17,12 @@ from minirnn.formats.keras.reading import WEIGHTS
 from minirnn.lm import LanguageModel
 
 ENDINGS = (".keras", ".weights.h5", ".h5", ".hdf5")
-VERSION = "3.0.0"  # of Keras: what is written here is what it reads since
+VERSIONS = {2: "2.15.0", 3: "3.0.0"}  # of Keras, that are said to have written a file
 PLACES = "layers"  # where the weights of a model's layers are
 
 
-def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
-    """Write a model for Keras 3, whole or not at all; the name says how.
+def save(model: Layer | LanguageModel, path: str | os.PathLike[str], *, version: int = 3) -> None:
+    """Write a model for Keras, whole or not at all; the name says how.
 
     ``.keras`` and the older ``.h5`` are for ``keras.models.load_model``; ``.weights.h5`` has the weights alone, for
     ``load_weights`` of a model like that of ``configuration(model)``.  The same model gives the same bytes.
@@ -34,6 +34,8 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
     biases that are 0 and frozen are left out; a tied matrix is stored twice.  A layer of Keras does not train if all of
     its weights are frozen here.
 
+    ``version=2`` is for Keras 2 from 2.14 on (``tf_keras``), whose ``hard_sigmoid`` is another function.
+
     Raises ValueError, which names the layer, for what Keras has no words for: trainable initial states, peepholes and
     other options of a cell, cells and layers of your own, a ``Last`` that follows no recurrent layer ...; for a
     quantised model; for weights that are neither float32 nor float64, or not finite.  ImportError without h5py.
@@ -41,31 +43,34 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
     name = os.fspath(path)
     if not name.endswith(ENDINGS):
         raise ValueError(f"the file's name must end in {', '.join(ENDINGS)}; got {name!r}")
-    layers = _layers(model)
+    layers = _layers(model, version)
     for layer in layers:
         for part in layer.parts:
             for word, array in part.arrays.items():
                 if not np.isfinite(array).all():
                     raise ValueError(f"{word} of {layer.name} is not finite: a diverged model is not saved")
-    whole = _hdf5(_h5py(), layers, by_place=name.endswith((".keras", ".weights.h5")))
+    about = _configuration(layers, version)
+    whole = _hdf5(_h5py(), layers, None if name.endswith((".keras", ".weights.h5")) else about)
     with atomic_write(path) as file:
         if name.endswith(".keras"):
-            _zip(file, _configuration(layers), whole)
+            _zip(file, about, whole)
         else:
             file.write(whole)
 
 
-def configuration(model: Layer | LanguageModel) -> dict[str, Any]:
+def configuration(model: Layer | LanguageModel, *, version: int = 3) -> dict[str, Any]:
     """What the ``to_json()`` of the model says that ``save`` writes, as a dictionary.
 
     ``keras.models.model_from_json(json.dumps(configuration(model)))`` is that model, without its weights, and
     ``minirnn.load("model.weights.h5", config=configuration(model))`` reads a file of weights alone.  Raises ValueError
     as ``save`` does.
     """
-    return _configuration(_layers(model))
+    return _configuration(_layers(model, version), version)
 
 
-def _layers(model: Layer | LanguageModel) -> list[Described]:
+def _layers(model: Layer | LanguageModel, version: int) -> list[Described]:
+    if version not in VERSIONS:
+        raise ValueError(f"version must be that of Keras, 2 or 3; got {version!r:.60}")
     network = model.network if isinstance(model, LanguageModel) else model
     if not isinstance(network, Layer):
         raise TypeError(f"Keras' files hold a model made of layers or a LanguageModel; got {type(network).__name__}")
@@ -77,12 +82,13 @@ def _layers(model: Layer | LanguageModel) -> list[Described]:
         raise ValueError(
             f"Keras' files are written in float32 or float64; got {parameters.dtype.name}: model.to(dtype=...) first"
         )
-    return described(network)
+    return described(network, version)
 
 
-def _configuration(layers: list[Described]) -> dict[str, Any]:
+def _configuration(layers: list[Described], version: int) -> dict[str, Any]:
     listed = [serialized(layer.kind, layer.config) for layer in layers]
-    return serialized("Sequential", {"name": "sequential", "trainable": True, "layers": listed}, "keras")
+    about = {"name": "sequential", "trainable": True, "layers": listed}
+    return serialized("Sequential", about, "keras") | {"keras_version": VERSIONS[version]}
 
 
 def _h5py() -> Any:
@@ -93,27 +99,32 @@ def _h5py() -> Any:
     return h5py
 
 
-def _zip(file: IO[bytes], configuration: dict[str, Any], weights: bytes) -> None:
+def _zip(file: IO[bytes], about: dict[str, Any], weights: bytes) -> None:
     """A ``.keras`` file: the entries' time is 1980's, so that a file's bytes depend on nothing but the model."""
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in (
-            ("metadata.json", json.dumps({"keras_version": VERSION}).encode()),
-            ("config.json", json.dumps(configuration).encode()),
+            ("metadata.json", json.dumps({"keras_version": about["keras_version"]}).encode()),
+            ("config.json", json.dumps(about).encode()),
             (WEIGHTS, weights),
         ):
             archive.writestr(zipfile.ZipInfo(name), content)
 
 
-def _hdf5(h5py: Any, layers: list[Described], *, by_place: bool) -> bytes:
+def _hdf5(h5py: Any, layers: list[Described], about: dict[str, Any] | None) -> bytes:
+    """The weights by their places, or with what the model is ``about`` by their layers' names."""
     data = io.BytesIO()
     with h5py.File(data, "w") as root:
-        (_by_place if by_place else _by_name)(root, layers)
+        if about is None:
+            _by_place(root, layers)
+        else:
+            _by_name(root, layers, about)
     return data.getvalue()
 
 
 def _by_place(root: Any, layers: list[Described]) -> None:
-    """The arrays where Keras 3 looks for them, whatever the layers are called: ``layers/lstm_1/cell/vars/0``."""
-    root.create_group(PLACES)
+    """The arrays where Keras looks for them, whatever the layers are called: ``layers/lstm_1/cell/vars/0``."""
+    for name in (PLACES, "vars"):  # the model's own are none, but Keras 2 looks for them
+        root.create_group(name)
     for layer, place in zip(layers, numbered([layer.kind for layer in layers]), strict=True):
         for part in layer.parts:
             for k, array in enumerate(part.arrays.values()):
@@ -121,12 +132,11 @@ def _by_place(root: Any, layers: list[Described]) -> None:
                 root.create_dataset(path, data=_plain(array))
 
 
-def _by_name(root: Any, layers: list[Described]) -> None:
+def _by_name(root: Any, layers: list[Described], about: dict[str, Any]) -> None:
     """A whole model in the older form: the configuration, and for each layer a group with a list of its weights."""
-    root.attrs["keras_version"] = VERSION
-    root.attrs["model_config"] = json.dumps(_configuration(layers))
     group = root.create_group("model_weights")
-    group.attrs["keras_version"] = VERSION
+    root.attrs["model_config"] = json.dumps(about)
+    root.attrs["keras_version"] = group.attrs["keras_version"] = about["keras_version"]
     weighty = [layer for layer in layers if layer.parts]
     group.attrs["layer_names"] = [layer.name.encode() for layer in weighty]
     for layer in weighty:
