@@ -19,8 +19,8 @@ class Case:
     chapter     a training step of a language model on tokens (T, B): recurrent layer, Linear(H, vocab), cross-entropy,
                 clipping, SGD.  ``embedding`` is the width of an Embedding in front, 0 for one-hot input, D what the
                 recurrent layer reads: the embedding's width or ``vocab``
-    long        training on many steps, by minirnn alone: with all that backward needs kept, and with √T states kept
-                and the rest computed again
+    long        training on many steps, by minirnn alone: with all that backward needs kept, and with a state kept
+                every 4 √T steps and the rest computed again
     """
 
     kind: str

@@ -41,8 +41,8 @@ def table(kind: str, threads: int, rows: Sequence[Row], names: Sequence[str]) ->
     for name in shown:
         found.add_column(name, justify="right", no_wrap=True)
     if kind == "long":
-        found.add_column("√T / all, time", no_wrap=True)
-        found.add_column("√T / all, left by forward", no_wrap=True)
+        found.add_column("√T for all, time", no_wrap=True)
+        found.add_column("left by forward", no_wrap=True)
     else:
         found.add_column("fastest peer / minirnn", no_wrap=True)
         found.add_column("torch / minirnn", no_wrap=True)
@@ -81,7 +81,7 @@ def ratio(found: Ratio | None, *, name: bool = False) -> Text:
 
 
 def price(row: Row) -> tuple[list[str], list[str]]:
-    """What keeping √T states costs in time, and what it leaves of the memory, for each form that was there."""
+    """What keeping few states costs in time, and what it leaves of the memory, for each form that was there."""
     times, memories = [], []
     for name, whole in SEGMENTED.items():
         if found := row.between(name, whole):

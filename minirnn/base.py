@@ -35,6 +35,9 @@ Reader: TypeAlias = Callable[[], Array]  # computes a saved quantity for all ste
 Saved: TypeAlias = Mapping[str, Reader]
 
 
+SQRT = 4  # times √T steps between kept states: fewer would take less memory, but weights are packed for each stretch
+
+
 class Run(NamedTuple):
     """What every layer of a model is told about one pass."""
 
@@ -201,7 +204,7 @@ class Layer(Weighted):
         there; indices that are there already are not checked.
 
         ``checkpoint_every`` is memory for time: recurrent layers keep their state only every so many steps, or with
-        ``"sqrt"`` every √T, and backward computes what lies between again, to the same gradients but for rounding.
+        ``"sqrt"`` every 4 √T, and backward computes what lies between again, to the same gradients but for rounding.
 
         ``backward`` reads ``x`` again: leave it as it is until then.  A ``y`` that backward needs cannot be written.
         """
@@ -329,7 +332,7 @@ def check_every(every: int | str | None, T: int) -> int:
     if every is None:
         return 0
     if isinstance(every, str) and every == "sqrt":
-        return isqrt(max(0, T - 1)) + 1
+        return SQRT * (isqrt(max(0, T - 1)) + 1)
     if isinstance(every, bool) or not isinstance(every, Integral) or every < 1:
         raise ValueError(f"checkpoint_every must be a number of steps, or 'sqrt'; got {every!r:.60}")
     return int(every)

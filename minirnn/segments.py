@@ -5,8 +5,8 @@
                              <--- again from h[n]
                 <---- again from h[0]
 
-What backward needs of one segment is there at a time.  With segments of √T steps that and the kept states are of one
-size (Chen et al. 2016, arXiv 1604.06174, section 4.1), for one forward more.
+What backward needs of one segment is there at a time.  With segments that grow as √T so does all the memory (Chen et
+al. 2016, arXiv 1604.06174, section 4.1), for one forward more.
 """
 
 import copy

@@ -142,8 +142,8 @@ def test_what_is_kept_is_a_tenth_at_most(cell: Any, backend: str, monkeypatch: p
 
 
 def test_steps_between_kept_states() -> None:
-    assert [check_every(every, 4096) for every in (None, "sqrt", 7, 3)] == [0, 64, 7, 3]
-    assert [check_every("sqrt", T) for T in (1, 2, 4, 5, 9, 10)] == [1, 2, 2, 3, 3, 4]
+    assert [check_every(every, 4096) for every in (None, "sqrt", 7, 3)] == [0, 256, 7, 3]
+    assert [check_every("sqrt", T) for T in (1, 2, 4, 5, 9, 10)] == [4, 8, 8, 12, 12, 16]
     for every in (0, -1, 1.5, "root", True, [3]):
         with pytest.raises(ValueError, match="checkpoint_every must be a number of steps, or 'sqrt'; got"):
             GRU(2, 3).init().forward(np.zeros((4, 1, 2), "f4"), checkpoint_every=every)  # type: ignore[arg-type]
