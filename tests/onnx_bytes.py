@@ -15,7 +15,7 @@ KINDS = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9,
 
 def text(number: int, *words: str) -> list[Field]:
     """A field of text for each word."""
-    return [(number, 2, word.encode()) for word in words]
+    return [(number, 2, word.encode("utf-8", "surrogateescape")) for word in words]
 
 
 def within(number: int, *parts: list[Field]) -> list[Field]:

@@ -74,6 +74,7 @@ FIRST = {
     "formats/native.py": ["files"],
     "formats/hdf5/": ["keras_files"],
     "formats/keras/": ["keras_files"],
+    "formats/onnx/": ["onnx_files", "onnx_bombs"],
 }
 
 # name: (file, (what stands there, what is planted), ...)
@@ -259,6 +260,33 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "hdf5: shuffled bytes left so": ("formats/hdf5/chunks.py", (("data = data.reshape(self.size, -1).T.ravel()", "pass"),)),
     "hdf5: a chunk in its neighbour's place": ("formats/hdf5/chunks.py", (("slice(o, o + n) for o, n in zip(offset, self.chunk", "slice(0, n) for o, n in zip(offset, self.chunk"),)),
     "hdf5: a heap's object one byte late": ("formats/hdf5/heaps.py", (("self.source.read(block + offset - base, length", "self.source.read(block + offset - base + 1, length"),)),
+    # ------------------------------------------------------------ files of ONNX
+    "onnx: gates of an LSTM in another order": ("formats/onnx/recurrences.py", (("else (0, 2, 3, 1)", "else (0, 2, 1, 3)"),)),
+    "onnx: gates of a GRU as they come": ("formats/onnx/recurrences.py", (('"GRU": (1, 0, 2)', '"GRU": (0, 1, 2)'),)),
+    "onnx: peepholes in another order": ("formats/onnx/recurrences.py", (('("p_i", "p_o", "p_f")', '("p_i", "p_f", "p_o")'),)),
+    "onnx: the second bias forgotten": ("formats/onnx/recurrences.py", (("return ordered(outer + inner)", "return ordered(outer)"),)),
+    "onnx: reset before the product, whatever is asked": ("formats/onnx/recurrences.py", (('reset = "after" if self.reset_after else', 'reset = "before" if self.reset_after else'),)),
+    "onnx: lengths ignored": ("formats/onnx/recurrences.py", (("lens = None if (lens == T).all() else lens", "lens = None"),)),
+    "onnx: a reverse direction not turned back": ("formats/onnx/recurrences.py", (("ys.append(turned(y, lens) if reverse else y)", "ys.append(y)"),)),
+    "onnx: constants of functions not taken in turn": ("formats/onnx/recurrences.py", (("next(constants[w], v)", "v"),)),
+    "onnx: input_forget ignored": ("formats/onnx/recurrences.py", (('op == "LSTM" and node.flag("input_forget")', 'op == "LSTM" and node.flag("input_forget") and False'),)),
+    "onnx: negative integers": ("formats/onnx/wire.py", (("return value - (1 << 64) if value >> 63 else value", "return value"),)),
+    "onnx: integers of more than one byte": ("formats/onnx/wire.py", (("(part & 0x7F).astype(np.uint64) << (7 * place)", "(part & 0x7F).astype(np.uint64) << (8 * place)"),)),
+    "onnx: bfloat16 as float16": ("formats/onnx/tensors.py", (("    if code == FLOAT16:\n", "    if code in (FLOAT16, BFLOAT16):\n"),)),
+    "onnx: numbers from another file": ("formats/onnx/tensors.py", (('if tensor.get("data_location", 0) or "external_data" in tensor:', "if False:"),)),
+    "onnx: B not transposed": ("formats/onnx/computing.py", (('node.flag("transA"), node.flag("transB")', 'node.flag("transA"), node.flag("transB") and False'),)),
+    "onnx: the older Softmax over one axis": ("formats/onnx/computing.py", (("    if old:\n            rows", "    if False:\n            rows"),)),
+    "onnx: a clip on one side": ("formats/onnx/computing.py", (("((low, np.maximum), (high, np.minimum))", "((low, np.maximum),)"),)),
+    "onnx: the last of equal entries first": ("formats/onnx/indexing.py", (("order = x.shape[k] - 1 - np.flip(order, k)", "order = np.flip(np.argsort(x, axis=k, kind='stable'), k)"),)),
+    "onnx: a Scan in one direction": ("formats/onnx/loops.py", (("whole[-1 - t if back else t] = a", "whole[t] = a"),)),
+    "onnx: layers not held against the graph": ("formats/onnx/chain.py", (("if given.shape != expected.shape or not np.abs(given - expected).max(initial=0) <= room:", "if False:"),)),
+    "onnx: a node before what it reads": ("formats/onnx/reading.py", (("if name and name not in known:\n                    raise ModelFileError(f\"{node} reads", "if False:\n                    raise ModelFileError(f\"{node} reads"),)),
+    "onnx: results not counted": ("formats/onnx/meter.py", (("            self.room -= size\n", ""),)),
+    "onnx: time not counted": ("formats/onnx/meter.py", (("        self.time -= math.ceil(ns)\n", ""),)),
+    "onnx: temporary arrays not counted": ("formats/onnx/meter.py", (("if count * itemsize * copies > self.room:", "if count * itemsize > self.room:"),)),
+    "onnx: any number of nodes": ("formats/onnx/reading.py", (("        if self.nodes_left < 0:\n", "        if False:\n"),)),
+    "onnx: chains of any length": ("formats/onnx/forms.py", (("if len(self.parts) == MOST_PARTS:", "if False:"),)),
+    "onnx: inputs of any size drawn": ("formats/onnx/chain.py", (("    if math.prod(shape) > MOST_DRAWN:\n", "    if False:\n"),)),
     # ------------------------------------------------------------ kernels
     "kernel tanh: derivative 1 - h": ("kernels/cpu/steps.py", (("da = dh1 * (1 - h1 * h1)", "da = dh1 * (1 - h1)"),)),
     "kernel relu: derivative 1 everywhere": ("kernels/cpu/steps.py", (("da = where_positive(a, dh1)", "da = dh1"),)),
@@ -386,7 +414,7 @@ def test_the_evidence_passes_on_an_unchanged_copy_and_tests_that_copy(tmp_path: 
     assert done.returncode == 0, done.stdout[-3000:]
 
 
-# a kernel is compiled anew for every fault in it, about 20 s, and of Keras' files there are many: unless all are asked
+# a kernel is compiled anew for every fault in it, about 20 s, and of others' files there are many: unless all are asked
 # for, these stand for the others
 SOME = {
     "kernel gru: sign of dz",
@@ -401,11 +429,16 @@ SOME = {
     "keras out: a GRU's biases exchanged",
     "keras out: all steps for the last",
     "hdf5: an array larger than the file",
+    "onnx: gates of an LSTM in another order",
+    "onnx: lengths ignored",
+    "onnx: a Scan in one direction",
+    "onnx: layers not held against the graph",
+    "onnx: results not counted",
 }
 PLANTED = [
     name
     for name, (file, _) in MUTANTS.items()
-    if not file.startswith(("kernels/cpu/", "formats/keras/", "formats/hdf5/"))
+    if not file.startswith(("kernels/cpu/", "formats/keras/", "formats/hdf5/", "formats/onnx/"))
     or name in SOME
     or "MINIRNN_ALL_MUTANTS" in os.environ
 ]

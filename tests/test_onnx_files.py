@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from onnx_bytes import model, node, port, tensor
 
 import minirnn
 from minirnn import Layer, Recurrent
@@ -29,7 +30,7 @@ def arrays(name: str, which: str) -> dict[str, Array]:
         data = zlib.decompress(base64.b64decode(about["data"]))
         return np.frombuffer(data, about["dtype"]).reshape(about["shape"])
 
-    return {port: one(about) for port, about in STORED[name][which].items()}
+    return {one_port: one(about) for one_port, about in STORED[name][which].items()}
 
 
 def assert_close(found: Array, expected: Array) -> None:
@@ -50,8 +51,8 @@ def test_a_graph_computes_what_it_did_elsewhere(name: str, backend: str) -> None
     graph, expected = read(file_of(name), backend=backend), arrays(name, "outputs")
     found = graph.run(arrays(name, "inputs"))
     assert list(found) == list(expected)
-    for port in expected:
-        assert_close(found[port], expected[port])
+    for name_, array in expected.items():
+        assert_close(found[name_], array)
 
 
 def test_the_graphs_have_every_operator_and_come_from_everywhere() -> None:
@@ -95,3 +96,19 @@ def test_what_is_no_chain_stays_a_graph(tmp_path: Path) -> None:
     for name in ("torch, tagger, batch first", "types, raw", "old", "node, GRU 0"):
         (tmp_path / "m.onnx").write_bytes(file_of(name))
         assert isinstance(minirnn.load(tmp_path / "m.onnx"), Graph)
+
+
+def test_a_graph_that_looks_like_a_chain_and_computes_something_else_stays_a_graph(tmp_path: Path) -> None:
+    """It seems to put two directions side by side, and exchanges steps and rows: numbers tell."""
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(size=shape).astype(np.float32) for shape in ((2, 12, 3), (2, 12, 4))]
+    nodes = [
+        node("GRU", "x W R", "Y", direction="bidirectional", hidden_size=4),
+        node("Transpose", "Y", "turned", perm=[0, 2, 1, 3]),
+        node("Reshape", "turned shape", "y"),
+    ]
+    for shape, kind in (([3, 5, 8], Graph), ([5, 3, 8], Layer)):
+        tensors = [*(tensor(name, w) for name, w in zip("WR", weights, strict=True)), tensor("shape", np.array(shape))]
+        data = model(nodes, [port("x", [5, 3, 3])], [port("y", None)], tensors)
+        (tmp_path / "m.onnx").write_bytes(data)
+        assert isinstance(minirnn.load(tmp_path / "m.onnx"), kind)

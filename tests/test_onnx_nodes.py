@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx_cases import OPERATORS, Case, draw, model_of
 from onnx_oracle import ACTIVATIONS, ONNXRUNTIME, STANDARD
@@ -69,6 +71,18 @@ def in_onnxruntime(case: Case) -> dict[str, Array]:
 
 @every_case
 def test_a_node_computes_what_onnxruntime_does(case: Case) -> None:
+    compare(case)
+
+
+@given(st.sampled_from(OPERATORS), st.integers(COUNT, 2**32 - 1))
+def test_any_other_node_does_so_too(op: str, seed: int) -> None:
+    case = draw(op, seed)
+    assert_equal(ours(case), case.expected(), case)
+    compare(case)
+
+
+def compare(case: Case) -> None:
+    """Raise AssertionError unless onnxruntime computes the same, or departs from the standard as is known."""
     if case.attributes.get("layout"):
         with pytest.raises(Exception, match="layout_ == 0 was false"):
             in_onnxruntime(case)

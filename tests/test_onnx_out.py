@@ -3,7 +3,7 @@ so does minirnn, which reads all that it writes.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,7 +17,7 @@ import minirnn
 from minirnn import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Last, Layer, Linear, Recurrent, Sequential
 from minirnn.activations import Function
 from minirnn.cells import TanhCell
-from minirnn.formats.onnx import read
+from minirnn.formats.onnx import Graph, load, read
 from minirnn.layers import Activation, Masking, Reverse
 from minirnn.lm import LanguageModel
 from minirnn.text import Vocabulary
@@ -324,6 +324,43 @@ def test_every_function_in_every_cell(name: str, bidirectional: bool) -> None:
         session = Session(ready(Recurrent(cell, 3, 4, bidirectional=bidirectional), 5, scale=0.3), lengths=True)
         x = input_for(session, 5, 3, rng)
         session.compare(x, np.array([5, 0, 3]))
+
+
+BACK = {
+    "deep": lambda: RNN(3, 4, 2, nonlinearity="relu"),
+    "both directions": lambda: GRU(3, 4, 2, bidirectional=True),
+    "reset before": lambda: GRU(3, 4, 3, reset="before"),
+    "others before and after": lambda: Sequential(
+        Linear(2, 3), Activation("tanh"), LSTM(3, 4), Reverse(), GRU(4, 3, 2), Reverse(), Linear(3, 2, bias=False)
+    ),
+    "indices": lambda: Sequential(Embedding(6, 4), LSTM(4, 4, 2), Linear(4, 6), Activation("log_softmax")),
+    "options": lambda: Recurrent(LSTMVariant(Function("hard_sigmoid", 0.25), peepholes=True), 3, 4, 2),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"states": True}, {"lengths": True}, {"states": True, "lengths": True}])
+@pytest.mark.parametrize("make", BACK.values(), ids=BACK.keys())
+def test_what_fits_the_operators_comes_back_as_layers(
+    make: Callable[[], Layer], options: dict[str, bool], tmp_path: Path
+) -> None:
+    model, rng = ready(make()), np.random.default_rng(0)
+    save(model, tmp_path / "m.onnx", **options)
+    layer = load(tmp_path / "m.onnx")
+    assert isinstance(layer, Layer)
+    assert layer.describe() == model.describe()
+    x = rng.integers(0, 6, (5, 3)) if not model.floats else rng.normal(size=(5, 3, model.input_size or 1)).astype("f4")
+    for lengths in (None, np.array([5, 0, 3])):
+        one, other = layer(x, lengths=lengths)[0], model(x, lengths=lengths)[0]
+        assert np.abs(one - other).max() <= 2e-6 * max(1, np.abs(other).max())
+
+
+def test_what_does_not_comes_back_as_a_graph(tmp_path: Path) -> None:
+    for model in (Bidirectional(LSTM(3, 4)), Recurrent(LSTMVariant(clip=1.0), 3, 4), Sequential(Masking(), GRU(3, 4))):
+        save(ready(model), tmp_path / "m.onnx")
+        graph = load(tmp_path / "m.onnx")
+        assert isinstance(graph, Graph)
+        with pytest.raises(ValueError, match=r"^node '\S+' \(\w+\) does what no layer does there$"):
+            graph.layers()
 
 
 def test_an_lstm_that_clips_is_a_scan() -> None:

@@ -21,6 +21,7 @@ from minirnn.formats.onnx.forms import (
     Part,
     Product,
     Spread,
+    Turned,
     Unit,
 )
 from minirnn.layers import Activation, Dropout, Embedding, Last, Linear, Reverse
@@ -85,6 +86,8 @@ def plain(part: Part) -> Block:
         return Block(Activation(f.name, f.alpha, f.beta), {}, set())
     if isinstance(part, Dropped):
         return Block(Dropout(part.p), {}, set())
+    if isinstance(part, Turned):
+        return Block(Reverse(), {}, set())
     if isinstance(part, Ended):
         return Block(Last(bidirectional=part.both), {}, set())
     raise NoLayerError(f"{type(part).__name__} must be followed by a recurrent node; it is not")

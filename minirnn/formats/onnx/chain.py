@@ -36,9 +36,10 @@ def load(path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = No
     """Open an ONNX file: the layer that computes the same, else the ``Graph``, which can be run and no more.
 
     A layer is found for what goes through ``Gather`` of an embedding or ``OneHot``, RNN, GRU and LSTM with time first,
-    products with biases, activations, and the last step, in that order or another.  Initial states that are inputs
-    are the layer's state; ``sequence_lens`` are its ``lengths``, and past them its ``y`` is 0.  A graph that has the
-    batch first stays a graph, whose inputs are as they were; ``graph.layers()`` gives its layers, with time first.
+    products with biases, activations, steps in reverse and the last step, in that order or another.  Initial states
+    that are inputs are the layer's state; ``sequence_lens`` are its ``lengths``, and past them its ``y`` is 0.  A graph
+    that has the batch first stays a graph, whose inputs are as they were; ``graph.layers()`` gives its layers, with
+    time first.
 
     ``dtype`` None keeps the file's; a graph has no other.  Raises ModelFileError, as ``read`` does.
     """

@@ -50,6 +50,10 @@ class Dropped(NamedTuple):
     p: float
 
 
+class Turned(NamedTuple):
+    """Each row's steps in reverse."""
+
+
 class Ended(NamedTuple):
     """The last step of each row; ``both``: the reverse half's is the first."""
 
@@ -70,7 +74,7 @@ class Unit:
     lens: str | None
 
 
-Part: TypeAlias = Lookup | Encoding | Product | Applied | Dropped | Ended | Unit
+Part: TypeAlias = Lookup | Encoding | Product | Applied | Dropped | Turned | Ended | Unit
 
 # ---------------------------------------------------------------------- what a value is
 
@@ -107,11 +111,12 @@ class States(NamedTuple):
 class Given(NamedTuple):
     """Rows of an input that holds initial states.  ``axes`` are the input's, by number, "n" for a new one.
 
-    With ``cut``, an axis by number, only those from ``start`` to ``stop``.
+    ``shape`` is the input's, as declared.  With ``cut``, an axis by number, only those from ``start`` to ``stop``.
     """
 
     name: str
     axes: str
+    shape: tuple[int | str | None, ...]
     cut: str = ""
     start: int = 0
     stop: int | None = None
@@ -131,6 +136,14 @@ class Lengths(NamedTuple):
     """An input of lengths."""
 
     name: str
+
+
+class Past(NamedTuple):
+    """True where a step is past its row's length."""
+
+
+class Empty(NamedTuple):
+    """True where a row has no steps."""
 
 
 class Other(NamedTuple):

@@ -12,7 +12,7 @@ from minirnn.backend import Array
 from minirnn.formats.files import ModelFileError
 
 ROOM = 40 << 20  # bytes that results may take, whatever goes in
-TIME = 250_000_000  # nanoseconds that a run may take, whatever goes in
+TIME = 200_000_000  # nanoseconds that a run may take, whatever goes in
 CALL = 10_000  # nanoseconds around one node
 STEP = 40_000  # around one step of a recurrence in one direction
 DEEPEST = 6_000_000  # of one step of all recurrences: more are not counted when time is given

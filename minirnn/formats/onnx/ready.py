@@ -13,7 +13,7 @@ from minirnn.formats.onnx.meter import Meter, TooMuchError
 from minirnn.formats.onnx.nodes import OPERATORS
 from minirnn.formats.onnx.tensors import short
 
-AHEAD = 200_000_000  # nanoseconds that may pass with what is done when a file is read
+AHEAD = 100_000_000  # nanoseconds that may pass with what is done when a file is read
 
 
 def made_ready(
@@ -62,7 +62,7 @@ def made_ready(
 
 
 def placed(graph: Graph, backend: str) -> Graph:
-    """The graph with its recurrent nodes on another backend."""
+    """The graph with its recurrent nodes on another backend, none of whose layers is made yet."""
     steps = []
     for step in graph.steps:
         node = copy.copy(step.node)

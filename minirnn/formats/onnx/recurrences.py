@@ -45,10 +45,11 @@ FUNCTIONS = {
 }
 DEFAULTS = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
 PEEPHOLES = ("p_i", "p_o", "p_f")
+CHOICES = {"activations", "activation_alpha", "activation_beta"}
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 TANH, SIGMOID = Function("tanh"), Function("sigmoid")
-BUILT = 500_000  # nanoseconds that it takes to make a layer
+BUILT = 1_000_000  # nanoseconds that it takes to make a layer
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,8 @@ def functions(node: Node, directions: int) -> tuple[tuple[Function, ...], ...]:
     has such a constant takes the next one, and has its default where none is left.
     """
     defaults = DEFAULTS[node.op]
+    if not CHOICES & node.attributes.keys():
+        return (tuple(Function(FUNCTIONS[name.lower()]) for name in defaults),) * directions
     names = node.values("activations", str)
     if names is None:
         names = list(defaults) * directions

@@ -14,6 +14,7 @@ from minirnn.formats.onnx.computing import FUNCTIONS, function_of
 from minirnn.formats.onnx.forms import (
     Applied,
     Dropped,
+    Empty,
     Encoding,
     Ended,
     Form,
@@ -21,11 +22,13 @@ from minirnn.formats.onnx.forms import (
     Lengths,
     Lookup,
     Other,
+    Past,
     Product,
     Row,
     Spread,
     States,
     Stream,
+    Turned,
     Unit,
     Zeros,
 )
@@ -57,7 +60,7 @@ def trace(graph: Graph, *, batch_first: bool) -> dict[str, Form]:
             axes = SOURCES[kind, rank]
             forms[port.name] = Stream((), axes.replace("TB", "BT") if batch_first else axes)
         elif kind == "f" and rank in (2, 3):
-            forms[port.name] = Given(port.name, "012"[:rank])
+            forms[port.name] = Given(port.name, "012"[:rank], port.shape or ())
         else:
             forms[port.name] = Lengths(port.name) if kind in "iu" and rank == 1 else Other(f"input {port} has no place")
     for node in graph.nodes:
@@ -160,7 +163,7 @@ def _squeeze(node: Node, given: list[Form]) -> Form:
 
 def _unsqueeze(node: Node, given: list[Form]) -> Form:
     form, axes = given[0], _fixed(node, given, "axes")
-    if isinstance(form, Zeros):
+    if isinstance(form, (Zeros, Past, Empty)):
         return form
     if not isinstance(form, Given) or axes is None or len(axes) != 1:
         return None
@@ -235,9 +238,14 @@ def _slice(node: Node, given: list[Form]) -> Form:
         return form
     names = ("starts", "ends", "axes", "steps")
     starts, ends, axes, steps = (_fixed(node, given, name, place) for place, name in enumerate(names, start=1))
-    if not isinstance(form, (Given, States)) or starts is None or ends is None or steps not in (None, [1]):
+    if starts is None or ends is None:
         return None
     axes = list(range(len(starts))) if axes is None else axes
+    if isinstance(form, Stream):
+        whole = starts == [-1] and steps == [-1] and len(ends) == 1 and ends[0] <= -(2**31)
+        return form.then(Turned()) if whole and [form.axes[k] for k in axes] == ["T"] else None
+    if not isinstance(form, (Given, States)) or steps not in (None, [1]):
+        return None
     if len(axes) != 1 or starts[0] < 0 or ends[0] < 0:
         return None
     letter, stop = form.axes[axes[0] % len(form.axes)], None if ends[0] >= 2**31 - 1 else ends[0]
@@ -250,11 +258,48 @@ def _split(node: Node, given: list[Form]) -> Form:
     form, sizes = given[0], _fixed(node, given, "split")
     if isinstance(form, Zeros):
         return [form] * len(node.outputs)
-    if not isinstance(form, Given) or form.cut or sizes is None or len(sizes) != len(node.outputs):
+    if not isinstance(form, Given) or form.cut:
         return None
-    letter = form.axes[node.attributes.get("axis", 0) % len(form.axes)]
+    letter, count = form.axes[node.attributes.get("axis", 0) % len(form.axes)], len(node.outputs)
+    if sizes is None and letter != "n":
+        whole = form.shape[int(letter)]
+        sizes = [whole // count] * count if isinstance(whole, int) and whole % count == 0 else None
+    if sizes is None or len(sizes) != count:
+        return None
     ends = np.cumsum(sizes).tolist()
     return [form._replace(cut=letter, start=end - n, stop=end) for n, end in zip(sizes, ends, strict=True)]
+
+
+def _past(node: Node, given: list[Form]) -> Form:
+    return Past() if isinstance(given[1], Lengths) else None
+
+
+def _empty(node: Node, given: list[Form]) -> Form:
+    form, value = given
+    return Empty() if isinstance(form, Lengths) and isinstance(value, np.ndarray) and not value.any() else None
+
+
+def _at_least_one(node: Node, given: list[Form]) -> Form:
+    """Lengths of which none is 0, for an operator that turns rows, where those of one step stay as they are."""
+    form, *others = given
+    ones = all(isinstance(value, np.ndarray) and (value == 1).all() for value in others)
+    return form if isinstance(form, Lengths) and ones else None
+
+
+def _where(node: Node, given: list[Form]) -> Form:
+    """What is past a row's length is nothing, and of a row without steps the graph says what layers say."""
+    condition, chosen, form = given
+    if isinstance(condition, Past) and isinstance(form, Stream):
+        return form if isinstance(chosen, np.ndarray) and not chosen.any() else None
+    return form if isinstance(condition, Empty) and isinstance(form, States) else None
+
+
+def _turned(node: Node, given: list[Form]) -> Form:
+    form, lengths = given
+    ways = {name: node.attributes.get(name, default) for name, default in (("time_axis", 0), ("batch_axis", 1))}
+    if not isinstance(form, Stream) or not isinstance(lengths, Lengths):
+        return None
+    return form.then(Turned()) if [form.axes[k] for k in ways.values()] == ["T", "B"] else None
 
 
 def _expand(node: Node, given: list[Form]) -> Form:
@@ -385,6 +430,11 @@ RULES: dict[str, Callable[[Node, list[Form]], Form]] = {
     "Concat": _concat,
     "Slice": _slice,
     "Split": _split,
+    "ReverseSequence": _turned,
+    "GreaterOrEqual": _past,
+    "Equal": _empty,
+    "Max": _at_least_one,
+    "Where": _where,
     "Expand": _expand,
     "ConstantOfShape": _constant_of_shape,
     "MatMul": _matmul,
