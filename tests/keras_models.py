@@ -62,7 +62,10 @@ class Models:
         ahead = self.recurrent(draw, sequences=sequences)
         if draw(st.integers(0, 3)):
             return self.L.Bidirectional(ahead, merge_mode=merge)
-        back = type(ahead).from_config(ahead.get_config() | {"go_backwards": True, "name": "back"})
+        if hasattr(ahead, "units") and draw(st.booleans()):
+            back = self.L.LSTM(ahead.units, return_sequences=sequences, go_backwards=True)
+        else:
+            back = type(ahead).from_config(ahead.get_config() | {"go_backwards": True, "name": "back"})
         return self.L.Bidirectional(ahead, merge_mode=merge, backward_layer=back)
 
     def stepwise(self, draw: Draw, *, masked: bool) -> Any:

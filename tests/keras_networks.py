@@ -108,6 +108,7 @@ def networks(draw: st.DrawFn, version: int = 3) -> Layer:
             backwards = not layer.bidirectional and (not masked or (alone and ends)) and draw(st.booleans())
             layers += [Reverse()] if backwards else []
             layers.append(Sequential(layer) if draw(st.integers(0, 3)) == 0 else layer)
+            layers += [Dropout(0.3)] if draw(st.integers(0, 3)) == 0 else []
             layers += [Last(bidirectional=layer.bidirectional)] if ends else []
         D = next((one.output_size for one in reversed(layers) if one.output_size), D)
         timed = all(one.keeps_time for one in layers)

@@ -196,7 +196,6 @@ def refusal(layers: list[Any] | Any, shape: tuple[int | None, ...], folder: Path
             "after a layer that goes backwards",
         ),
         (lambda: [L.Bidirectional(L.LSTM(2, go_backwards=True), backward_layer=L.LSTM(2))], "read forwards"),
-        (lambda: [L.Bidirectional(L.LSTM(2), backward_layer=L.GRU(2, go_backwards=True))], "different kinds"),
     ],
 )
 def test_a_layer_that_is_not_supported_is_named(tmp_path: Path, layers: Any, words: str) -> None:

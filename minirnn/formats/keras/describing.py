@@ -1,6 +1,6 @@
 """minirnn's layers as Keras': the configuration of each, and the arrays that belong to it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeGuard
 
 from minirnn.activations import Function
@@ -60,7 +60,7 @@ def fault(layer: Layer, words: str) -> ValueError:
 
 def described(network: Layer, version: int = 3) -> list[Described]:
     """The layers of Keras 2 or 3 that compute what ``network`` does; the first is where x comes in."""
-    layers = list(_flat(network))
+    layers = _settled(_flat(network))
     writer = Writer(network, version)
     for before, layer, after in zip([None, *layers], layers, [*layers[1:], None], strict=False):
         writer.write(layer, before, after)
@@ -85,6 +85,17 @@ def _flat(layer: Layer) -> Iterator[Layer]:
             yield from _flat(child)
     else:
         yield layer
+
+
+def _settled(layers: Iterable[Layer]) -> list[Layer]:
+    """The layers with every Last before the dropout that it follows: the last step is dropped as all of them are."""
+    found: list[Layer] = []
+    for layer in layers:
+        k = len(found)
+        while type(layer) is Last and k and type(found[k - 1]) is Dropout:
+            k -= 1
+        found.insert(k, layer)
+    return found
 
 
 def _entry(first: Layer, network: Layer, version: int) -> Config:
@@ -238,33 +249,29 @@ class Writer:
         self.timed &= whole
 
     def both(self, layer: Layer, ways: list[list[Direction]], merge: str, *, whole: bool) -> None:
-        """A Bidirectional of Keras: plain layers where both are of one kind, else RNN of their cells."""
-        kinds = {self.cell(layer, one).kind for way in ways for one in way}
-        plain = len(kinds) == 1 and all(len(way) == 1 for way in ways)
+        """A Bidirectional of Keras, of plain layers, or of an RNN where one direction has a stack of cells."""
         config: Config = {"merge_mode": merge}
         parts: list[Part] = []
         for word, way in zip(("forward", "backward"), ways, strict=True):
             name, key = f"{word}_layer", "layer" if word == "forward" else "backward_layer"
-            kind, inner, own = self.unrolled(layer, way, whole=whole, backwards=word == "backward", plain=plain)
+            kind, inner, own = self.unrolled(layer, way, whole=whole, backwards=word == "backward")
             config[key] = serialized(kind, {"name": f"{word}_{numbered([kind])[0]}", **inner})
             parts += [Part(below(name, part.place), part.arrays) for part in own]
         self.add("Bidirectional", config, parts, [name for way in ways for one in way for name in names_of(one)])
 
     def unrolled(
-        self, layer: Layer, way: list[Direction], *, whole: bool, backwards: bool, plain: bool = True
+        self, layer: Layer, way: list[Direction], *, whole: bool, backwards: bool
     ) -> tuple[str, Config, list[Part]]:
-        """Cells over time: as SimpleRNN, GRU or LSTM if ``plain``, else as an RNN of one cell or of a stack."""
+        """Cells over time: one as SimpleRNN, GRU or LSTM, several as the RNN of a stack."""
         found = [self.cell(layer, direction) for direction in way]
         time: Config = {"dtype": self.parameters.dtype.name, "return_sequences": whole, "go_backwards": backwards}
-        if plain:
+        if len(found) == 1:
             (cell,) = found
             return cell.kind, time | cell.config, [Part("cell", cell.arrays)]
         classes = [f"{cell.kind}Cell" for cell in found]
         listed = [
             serialized(kind, {"dtype": time["dtype"], **cell.config}) for kind, cell in zip(classes, found, strict=True)
         ]
-        if len(found) == 1:
-            return "RNN", time | {"cell": listed[0]}, [Part("cell", found[0].arrays)]
         places = [f"cell/cells/{place}" for place in numbered(classes)]
         parts = [Part(place, cell.arrays) for place, cell in zip(places, found, strict=True)]
         stacked = serialized("StackedRNNCells", {"dtype": time["dtype"], "cells": listed})

@@ -15,6 +15,7 @@ _PLAIN = {
 }
 _NAMES = {name: name for name in _PLAIN.values() if name != "elu"}
 _NAMES_IN_2, _NOT_IN_2 = {"silu": "swish"}, ("relu6", "log_softmax")
+LEAK = 0.2  # of leaky_relu by its name
 LAYERS = ("Activation", "ReLU", "LeakyReLU", "ELU", "Softmax", "ThresholdedReLU")  # layers that are a function alone
 
 
@@ -37,7 +38,7 @@ def function(value: Any, settings: Settings, keras: int | None) -> Function:
     if value in _PLAIN:
         return Function(_PLAIN[value])
     if value == "leaky_relu":
-        return Function("leaky_relu", 0.2)
+        return Function("leaky_relu", LEAK)
     if value == "hard_sigmoid":
         if keras is None:
             raise settings.fault("hard_sigmoid is one function in Keras 2 and another in 3: config needs keras_version")
@@ -92,6 +93,8 @@ def spelled(f: Function, version: int) -> str | tuple[str, dict[str, Any]]:
     if f.name == "relu6":
         return "ReLU", {"max_value": 6.0}
     if f.name == "leaky_relu":
+        if version == 3 and f.alpha == LEAK:
+            return "leaky_relu"
         return "LeakyReLU", {"negative_slope" if version == 3 else "alpha": f.alpha}
     if f.name == "thresholded_relu" and f.constants[0] >= 0:
         return "ReLU", {"threshold": f.alpha}

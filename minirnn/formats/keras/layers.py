@@ -66,11 +66,8 @@ def _parts(kind: str, settings: Settings) -> Iterator[tuple[str, int]]:
         for cell in cells(kind, settings):
             yield cell.part, cell.count
     elif kind == "Bidirectional":
-        inner, own = settings.layer("layer")
-        _check_directions(inner, settings)
-        other = settings.layer("backward_layer")[1] if settings.has("backward_layer") else own
-        for way, one in (("forward_layer", own), ("backward_layer", other)):
-            for cell in cells(inner, one):
+        for way, inner, own in directions(settings):
+            for cell in cells(inner, own):
                 yield below(way, cell.part), cell.count
     elif kind == "TimeDistributed":
         inner, own = settings.layer("layer")
@@ -109,11 +106,14 @@ def _cell(name: str, own: Settings, layer: Settings, part: str) -> Cell:
     return Cell(CELLS[name], own, part)
 
 
-def _check_directions(kind: str, settings: Settings) -> None:
-    if kind not in RECURRENT:
-        raise settings.fault(f"both directions of {kind:.60} are not supported, only of {', '.join(RECURRENT)}")
-    if settings.has("backward_layer") and settings.layer("backward_layer")[0] != kind:
-        raise settings.fault("two directions of different kinds are not supported")
+def directions(settings: Settings) -> list[tuple[str, str, Settings]]:
+    """The two layers of a Bidirectional: the place of each below it, its class and settings."""
+    ahead = settings.layer("layer")
+    back = settings.layer("backward_layer") if settings.has("backward_layer") else ahead
+    for kind, _ in (ahead, back):
+        if kind not in RECURRENT:
+            raise settings.fault(f"both directions of {kind:.60} are not supported, only of {', '.join(RECURRENT)}")
+    return [("forward_layer", *ahead), ("backward_layer", *back)]
 
 
 class Builder:
@@ -197,8 +197,8 @@ class Builder:
 
     def _bidirectional(self, node: Node) -> list[Placed]:
         settings = node.settings
-        inner, ahead = settings.layer("layer")
-        back = settings.layer("backward_layer")[1] if settings.has("backward_layer") else ahead
+        both_ways = directions(settings)
+        ahead, back = (own for _, _, own in both_ways)
         if ahead.flag("go_backwards") or (back is not ahead and not back.flag("go_backwards")):
             raise settings.fault("the first direction must read forwards and the second backwards")
         whole = self._sequences(ahead)
@@ -208,8 +208,8 @@ class Builder:
         if merge not in ("concat", "sum", "mul", "ave"):
             raise settings.fault(f"merge_mode={merge!r:.40} is not supported: two outputs are no chain")
         ways = [
-            [self._scan(node, cell, below(way, cell.part)) for cell in cells(inner, one)]
-            for way, one in (("forward_layer", ahead), ("backward_layer", back))
+            [self._scan(node, cell, below(way, cell.part)) for cell in cells(inner, own)]
+            for way, inner, own in both_ways
         ]
         if merge == "concat" and len(ways[0]) == len(ways[1]) == 1 and _alike(ways[0][0].layer, ways[1][0].layer):
             both = _two_ways(ways[0][0], ways[1][0])

@@ -34,7 +34,8 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str], *, version:
     biases that are 0 and frozen are left out; a tied matrix is stored twice.  A layer of Keras does not train if all of
     its weights are frozen here.
 
-    ``version=2`` is for Keras 2 from 2.14 on (``tf_keras``), whose ``hard_sigmoid`` is another function.
+    ``version=2`` is for Keras 2 from 2.14 on (``tf_keras``), whose ``hard_sigmoid`` is another function.  A function of
+    a cell for which Keras has no name, as leaky_relu of another slope, is a layer in it: Keras opens that since 3.10.
 
     Raises ValueError, which names the layer, for what Keras has no words for: trainable initial states, peepholes and
     other options of a cell, cells and layers of your own, a ``Last`` that follows no recurrent layer ...; for a
