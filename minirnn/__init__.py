@@ -8,7 +8,7 @@ from minirnn.activations import Function
 from minirnn.backend import Backend
 from minirnn.base import Backward, Layer
 from minirnn.compose import Bidirectional, Sequential
-from minirnn.formats.exporting import to_onnx, to_torch
+from minirnn.formats.exporting import to_keras, to_onnx, to_torch
 from minirnn.formats.files import ModelFileError
 from minirnn.formats.native import save
 from minirnn.formats.opening import load
@@ -67,6 +67,7 @@ __all__ = [
     "save",
     "set_num_threads",
     "stream_many",
+    "to_keras",
     "to_onnx",
     "to_torch",
 ]

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import minirnn
 from minirnn import GRU, LSTM, Embedding, Last, Layer, Linear, Sequential, load
 from minirnn.formats.keras import configuration, save
 
@@ -88,6 +89,17 @@ def test_there_and_back(folder: Path, data: st.DataObject, ending: str, other: s
         y, found = computed(original, x), computed(theirs, x)
     assert_close(found, y, TOLERANCE)
     assert theirs.count_params() == original.count_params()
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_by_one_call(tmp_path: Path, ending: str) -> None:
+    model = ready(Sequential(Embedding(5, 3), LSTM(3, 4), Last(), Linear(4, 2)))
+    about = minirnn.to_keras(model, tmp_path / f"model{ending}")
+    assert about == configuration(model) == minirnn.to_keras(model)
+    save(model, tmp_path / f"again{ending}")
+    assert (tmp_path / f"again{ending}").read_bytes() == (tmp_path / f"model{ending}").read_bytes()
+    old = minirnn.to_keras(model, tmp_path / f"old{ending}", version=2)
+    assert old["keras_version"].startswith("2.")
 
 
 @pytest.mark.parametrize("ending", FORMATS)

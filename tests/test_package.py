@@ -46,15 +46,22 @@ def test_importing_minirnn_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "package", "words"), [("to_torch", "torch", "needs torch"), ("to_onnx", "onnx", "[onnx]")]
+    ("name", "path", "package", "words"),
+    [
+        ("to_torch", [], "torch", "needs torch"),
+        ("to_onnx", [], "onnx", "[onnx]"),
+        ("to_keras", ["model.keras"], "h5py", "[keras]"),
+    ],
 )
-def test_what_needs_another_framework_says_so_when_it_is_called(name: str, package: str, words: str) -> None:
+def test_what_needs_another_framework_says_so_when_it_is_called(
+    name: str, path: list[str], package: str, words: str
+) -> None:
     code = f"""
 import sys
 sys.modules[{package!r}] = None
 import minirnn
 try:
-    minirnn.{name}(minirnn.GRU(2, 3).init())
+    minirnn.{name}(minirnn.GRU(2, 3).init(), *{path!r})
 except ImportError as error:
     print(error)
 """

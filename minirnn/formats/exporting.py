@@ -1,4 +1,4 @@
-"""``minirnn.to_torch`` and ``minirnn.to_onnx``: models for other frameworks, whose rooms are imported when needed."""
+"""``to_torch``, ``to_keras`` and ``to_onnx``: models for other frameworks, whose rooms are imported when needed."""
 
 import os
 from collections.abc import Sequence
@@ -21,6 +21,26 @@ def to_torch(model: Layer | LanguageModel, *, names: Sequence[str] | None = None
     from minirnn.formats import torch
 
     return torch.to_torch(model, names=names)
+
+
+def to_keras(
+    model: Layer | LanguageModel, path: str | os.PathLike[str] | None = None, *, version: int = 3
+) -> dict[str, Any]:
+    """What ``to_json()`` says of the model in Keras, and the model in a file at ``path`` if that is given.
+
+    ``.keras`` and ``.h5`` hold the whole of it, ``.weights.h5`` the weights alone, for which what is returned makes the
+    model: ``keras.models.model_from_json(json.dumps(...))``, then ``load_weights``.  ``version`` is that of Keras, 2 or 3;
+    ``minirnn.formats.keras.save`` tells what becomes of each layer.
+
+    A file needs the extra ``keras``, and is written whole or not at all.  Raises ValueError, which names the layer, for
+    what Keras has no words for.
+    """
+    from minirnn.formats import keras
+
+    about = keras.configuration(model, version=version)
+    if path is not None:
+        keras.save(model, path, version=version)
+    return about
 
 
 def to_onnx(
