@@ -29,8 +29,8 @@ def to_keras(
     """What ``to_json()`` says of the model in Keras, and the model in a file at ``path`` if that is given.
 
     ``.keras`` and ``.h5`` hold the whole of it, ``.weights.h5`` the weights alone, for which what is returned makes the
-    model: ``keras.models.model_from_json(json.dumps(...))``, then ``load_weights``.  ``version`` is that of Keras, 2 or 3;
-    ``minirnn.formats.keras.save`` tells what becomes of each layer.
+    model: ``keras.models.model_from_json(json.dumps(...))``, then ``load_weights``.  ``version`` is that of Keras, 2 or
+    3; ``minirnn.formats.keras.save`` tells what becomes of each layer.
 
     A file needs the extra ``keras``, and is written whole or not at all.  Raises ValueError, which names the layer, for
     what Keras has no words for.
