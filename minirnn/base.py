@@ -193,7 +193,13 @@ class Layer(Weighted):
     # ------------------------------------------------------------------ the edge
 
     def forward(
-        self, x: Any, state: State = None, *, lengths: Any = None, checkpoint_every: int | str | None = None
+        self,
+        x: Any,
+        state: State = None,
+        *,
+        lengths: Any = None,
+        checkpoint_every: int | str | None = None,
+        first_row: int = 0,
     ) -> tuple[Array, State, Backward]:
         """The pass forward of training: ``y``, the final state, and the pass backward.
 
@@ -201,14 +207,18 @@ class Layer(Weighted):
         Embedding, or any recurrent layer: a one-hot input is its index).  ``state`` is None (zeros, or the layer's
         trainable initial state) or what an earlier pass returned.  ``lengths`` (B,) says how many steps of each row are
         valid, in any order of rows, 0 allowed; what is past them is never used.  On a GPU, arrays of NumPy's are copied
-        there; indices that are there already are not checked.
+        there; indices that are there already are not checked.  Where ``x`` is some of a batch's rows, ``first_row``
+        says which of them comes first: dropout's masks are those of the batch.
 
         ``checkpoint_every`` is memory for time: recurrent layers keep their state only every so many steps, or with
         ``"sqrt"`` every 4 √T, and backward computes what lies between again, to the same gradients but for rounding.
 
         ``backward`` reads ``x`` again: leave it as it is until then.  A ``y`` that backward needs cannot be written.
         """
+        if not isinstance(first_row, Integral) or first_row < 0:
+            raise ValueError(f"first_row must be an integer of at least 0; got {first_row!r}")
         x, state, run = self._admit(x, state, lengths, training=True, checkpoint_every=checkpoint_every)
+        run = run._replace(first_row=first_row)
         y, final, pull, saved, _ = self.apply(x, state, run)
         y_shape, batch, past = y.shape, _rows(x), run.past
         xp = self.bound.backend.xp

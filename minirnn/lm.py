@@ -141,16 +141,16 @@ class LanguageModel:
             state = None  # a reverse direction has no state to carry on from
         elif stride and stride < len(x) and state is not None:
             mask = np.broadcast_to(np.arange(len(x))[:, None] >= len(x) - stride, x.shape)
-        total = x.size if mask is None else int(mask.sum())
+        total, first = x.size if mask is None else int(mask.sum()), rows.indices(x.shape[1])[0]
         x, y, mask = x[:, rows], y[:, rows], None if mask is None else mask[:, rows]
         if self.task == "fill" or not stride or stride == len(x):
-            logits, state, backward = self.network.forward(x, state)
+            logits, state, backward = self.network.forward(x, state, first_row=first)
             loss, dlogits = cross_entropy(logits, y, mask, total=total)
             return loss, state, lambda: _discard(backward(dlogits))
-        first, state, back_first = self.network.forward(x[:stride], state)
-        second, _, back_second = self.network.forward(x[stride:], state)
+        before, state, back_first = self.network.forward(x[:stride], state, first_row=first)
+        after, _, back_second = self.network.forward(x[stride:], state, first_row=first)
         xp = self.network.bound.backend.xp
-        loss, dlogits = cross_entropy(xp.concatenate([first, second]), y, mask, total=total)
+        loss, dlogits = cross_entropy(xp.concatenate([before, after]), y, mask, total=total)
 
         def run_backward() -> None:
             _, dstate = back_second(dlogits[stride:])

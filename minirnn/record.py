@@ -9,7 +9,6 @@ with the loss in nats a character, the gradients' norm before and after clipping
 nothing.  After an evaluation there is a line ``{"step": 200, "validation_perplexity": 4.1}``.
 """
 
-import hashlib
 import json
 import os
 import platform
@@ -22,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from minirnn.formats.files import atomic_write
-from minirnn.text import Text
 from minirnn.train import Step
 
 METRICS, RUN = "metrics.jsonl", "run.json"
@@ -90,12 +88,6 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         if isinstance(line, dict) and isinstance(line.get("step"), int):
             found.append(line)
     return found
-
-
-def checksum(text: Text) -> str:
-    """A short name for a text: another text, another name."""
-    data = text.indices.astype("<u4").tobytes() + "".join(text.vocab.symbols).encode("utf-32-le", "surrogatepass")
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def circumstances() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Text as numbers: a vocabulary of characters, a corpus, its batches."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -108,6 +109,11 @@ class Text:
     def vocab_size(self) -> int:
         """Number of symbols, the unknown one included."""
         return len(self.vocab)
+
+    def digest(self) -> str:
+        """A short name for the text: another text, another name."""
+        symbols = "".join(self.vocab.symbols).encode("utf-32-le", "surrogatepass")
+        return hashlib.blake2b(self.indices.astype("<u4").tobytes() + symbols, digest_size=16).hexdigest()
 
     def split(self, fraction: float = 0.1) -> tuple["Text", "Text"]:
         """The text up to its last ``fraction``, and that: what to train on, and what to hold out."""

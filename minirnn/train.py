@@ -13,10 +13,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from minirnn.backend import Array
+from minirnn.backend import Array, on_host
 from minirnn.lm import LanguageModel
 from minirnn.optim import NonFiniteGradientError, Optimizer
-from minirnn.states import arrays_in, filled_in, outline
+from minirnn.ranks import Ranks
+from minirnn.states import arrays_in, filled_in, outline, rebuilt
 from minirnn.text import Text, check_stride
 
 NONFINITE = ("stop", "skip", "halve-lr")  # what to do about a gradient that is not finite
@@ -79,6 +80,9 @@ class Training(Iterator[Step]):
     the weight; ``"skip"`` goes on with the next batch, from the initial state; ``"halve-lr"`` does so at half the
     learning rate, from then on.  After 20 in a row, or where the weights are not finite, it is raised all the same.  On
     a GPU such a step is skipped, and the error comes when a norm is read, at the latest when training ends.
+
+    Several ``ranks`` (see ``minirnn.ranks``) train together: each takes the same steps, to which it computes its share
+    of the batch's rows.  ``batch_size`` is that of all of them.
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class Training(Iterator[Step]):
         seconds: float | None = None,
         seed: int = 0,
         on_nonfinite: str = "stop",
+        ranks: Ranks | None = None,
     ) -> None:
         if epochs is None and steps is None and seconds is None:
             raise ValueError("train takes a limit: epochs, steps or seconds; got none")
@@ -112,6 +117,13 @@ class Training(Iterator[Step]):
             raise ValueError(f"on_nonfinite must be one of {', '.join(NONFINITE)}; got {on_nonfinite!r}")
         if on_nonfinite != "stop" and lm.network.bound.backend.on_device:
             raise ValueError(f"on_nonfinite must be stop on a GPU, which skips by itself; got {on_nonfinite!r}")
+        self.ranks = ranks or Ranks()
+        self._rows = self.ranks.rows(batch_size)
+        if self.ranks.size > 1:
+            options = (batch_size, num_steps, stride, sampling, epochs, steps, seconds, seed, on_nonfinite)
+            self.ranks.check_same("the options of training", options)
+            self.ranks.check_same("the text", text.digest())
+            self.ranks.check_same("the weights", lm.network.bound.digest())
         self.lm, self.text, self.optimizer = lm, text, optimizer
         self.batch_size, self.num_steps, self.stride = batch_size, num_steps, check_stride(stride, num_steps)
         self.sampling, self.seed, self.on_nonfinite = sampling, seed, on_nonfinite
@@ -139,7 +151,9 @@ class Training(Iterator[Step]):
             if batch is None:
                 self.epoch, self.batch, self._carried = self.epoch + 1, 0, None
                 self._batches = self._of_epoch() if self.epoch != self.epochs else None
-        ended = self.done == self.steps or (self.seconds is not None and self.elapsed >= self.seconds)
+        ended = self.done == self.steps
+        if self.seconds is not None:
+            ended = ended or self.ranks.agree(self.elapsed >= self.seconds)
         if batch is None or ended:
             self._batches = None
             float(self._norm)
@@ -160,17 +174,20 @@ class Training(Iterator[Step]):
         lr, why = self.optimizer.lr, ""
         state = self._carried if self.sampling == "sequential" else None
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging run ends in step's error, which says more
-            loss, state, backward = self.lm.forward(x, y, state, rng=self._masks, stride=self.stride)
+            loss, state, backward = self.lm.forward(x, y, state, rng=self._masks, stride=self.stride, rows=self._rows)
             backward()
+            loss = self.ranks.add_up(self.lm.network.bound, loss)
             try:
                 self._norm = self.optimizer.step()
+                if self.ranks.size > 1:
+                    self._norm = float(self._norm)  # so that on a GPU too all ranks learn of it in the same step
                 self._skipped = 0
             except NonFiniteGradientError as error:
                 why, state = str(error), None
                 self._give_up_or_go_on(error)
         self._carried = state
         self.done, self.batch = self.done + 1, self.batch + 1
-        loss = loss if self.lm.network.bound.backend.on_device else float(loss)
+        loss = float(loss) if on_host(loss) else loss
         norm = float("nan") if why else self._norm
         return Step(self.done, self.epoch, loss, norm, lr, x.size, self.elapsed, why)
 
@@ -191,12 +208,18 @@ class Training(Iterator[Step]):
     # ------------------------------------------------------------------ stopping and going on
 
     def state(self) -> State:
-        """A copy of what a later step depends on."""
+        """A copy of what a later step depends on, with the recurrent state of the whole batch.
+
+        Called by every rank.  ValueError where ranks have drifted apart.
+        """
         p, optimizer = self.lm.network.bound, self.optimizer.state_dict()
         host = p.backend.host
+        if self.ranks.size > 1:
+            self.ranks.check_same("the weights", p.digest())
+        shares = self.ranks.gather([host(a) for a in arrays_in(self._carried)])
         arrays = {"weights": np.array(host(p.weights))}
         arrays |= {f"optimizer.{name}": a for name, a in optimizer.items() if isinstance(a, np.ndarray)}
-        arrays |= {f"state.{k}": np.array(host(a)) for k, a in enumerate(arrays_in(self._carried))}
+        arrays |= {f"state.{k}": np.concatenate(share, axis=1) for k, share in enumerate(zip(*shares, strict=True))}
         about = {
             "step": self.done,
             "epoch": self.epoch,
@@ -214,7 +237,7 @@ class Training(Iterator[Step]):
     def restore(self, state: State) -> None:
         """Go on from what ``state`` of a training of the same model, on the same text, returned.
 
-        ValueError, with nothing changed, where it cannot be.
+        That may have been on another number of ranks.  ValueError, with nothing changed, where it cannot be.
         """
         arrays, about, p = state.arrays, state.about, self.lm.network.bound
         carried = self._admitted(arrays, about["state"])
@@ -240,8 +263,10 @@ class Training(Iterator[Step]):
         self._batches = None if self.epochs is not None and self.epoch >= self.epochs else self._of_epoch()
 
     def _admitted(self, arrays: dict[str, Array], form: Any) -> Any:
-        """The recurrent state among ``arrays``, checked against the network."""
+        """The recurrent state of this rank's rows among ``arrays``, checked against the network."""
         p = self.lm.network.bound
         count = sum(name.startswith("state.") for name in arrays)
         found = filled_in(form, [p.backend.xp.asarray(arrays[f"state.{k}"]) for k in range(count)])
-        return None if found is None else self.lm.network.check_state(found, self.batch_size)
+        if found is None:
+            return None
+        return rebuilt(self.lm.network.check_state(found, self.batch_size), lambda a: a[:, self._rows].copy())

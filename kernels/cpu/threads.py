@@ -4,12 +4,22 @@ import os
 from numbers import Integral
 
 
-def chosen_number() -> int:
-    """Threads that the environment asks for, by the first of these names that it has, else one a processor."""
+def asked_for() -> int | None:
+    """Threads that the environment asks for, by the first of these names that it has."""
     for name in ("MINIRNN_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
         if os.environ.get(name, "").isdecimal() and int(os.environ[name]) > 0:
             return int(os.environ[name])
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return None
+
+
+def processors() -> set[int]:
+    """The processors that this process may use."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
+def chosen_number() -> int:
+    """Threads that the environment asks for, else one a processor."""
+    return asked_for() or len(processors())
 
 
 _number = chosen_number()

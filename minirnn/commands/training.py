@@ -20,7 +20,7 @@ from minirnn.keeping import Keeper
 from minirnn.lm import CELLS, TASKS, LanguageModel
 from minirnn.optim import SGD, Adam, AdamW, NonFiniteGradientError, Optimizer, RMSProp
 from minirnn.plotting import plot_runs
-from minirnn.record import Record, checksum, circumstances
+from minirnn.record import Record, circumstances
 from minirnn.schedules import constant, cosine
 from minirnn.terminal import Run, console, follow, output, say, show_samples
 from minirnn.text import Text, TextError, pydoc_topics
@@ -167,7 +167,7 @@ def keep_run(
     """What keeps the run in ``folder``; ``training`` goes on from what was found there."""
     begun = {k: str(v) if isinstance(v, Path) else v for k, v in options.items() if k not in ("checkpoint", "resume")}
     begun["files"] = [str(path.resolve()) for path in files]
-    more = {"options": begun, "text": checksum(text)}
+    more = {"options": begun, "text": text.digest()}
     record = Record(folder.path, options["log_every"])
     steps, seconds = options["every"]
     keeper = Keeper(training, folder, record, held_out, say, steps, seconds, options["patience"], more)

@@ -6,6 +6,7 @@ value on the host is counted in ``waits``.  Kernels run as ``on_cpu.py`` builds 
 """
 
 import ctypes
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from minirnn.kernels.cuda.launch import FOLDER
 
 __version__ = "strict"
 waits = 0  # times that the host had to wait for the device
+stream = threading.Lock()  # kernels run one after another, whichever of the host's threads launch them
 NAMES = """
     abs absolute add arange argsort array asarray ascontiguousarray bitwise_and bitwise_or bitwise_xor clip
     concatenate cumsum divide empty equal exp expm1 full greater greater_equal invert isfinite isinf isnan
@@ -222,7 +224,8 @@ class RawModule:
             assert 0 < grid[0] < 2**31
             assert 0 < block[0] <= 1024
             packed = [ctypes.create_string_buffer(_packed(a)) for a in arguments]
-            run(grid[0], block[0], (ctypes.c_void_p * len(packed))(*map(ctypes.addressof, packed)))
+            with stream:
+                run(grid[0], block[0], (ctypes.c_void_p * len(packed))(*map(ctypes.addressof, packed)))
 
         return kernel
 

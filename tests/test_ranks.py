@@ -1,0 +1,352 @@
+"""Several ranks train as one process does: without MPI, in threads that meet; and as mpiexec starts them."""
+
+import subprocess
+import sys
+from itertools import islice, pairwise
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from meeting import together
+
+import minirnn
+from minirnn import SGD, Adam, NonFiniteGradientError, RMSProp
+from minirnn.backend import get_backend
+from minirnn.lm import LanguageModel
+from minirnn.noise import kept
+from minirnn.ranks import Ranks, world
+from minirnn.text import Text
+from minirnn.train import State, Training, train
+
+CORPUS = Text.from_string("she sells sea shells\nby the sea shore" * 3)
+OPTIMIZERS: dict[str, Any] = {
+    "sgd": lambda model: SGD(model, 0.5, momentum=0.9, clip=0.2),
+    "adam": lambda model: Adam(model, 0.01, clip=0.2),
+    "rmsprop": lambda model: RMSProp(model, 0.01),
+}
+
+
+def begun(
+    ranks: Ranks | None = None,
+    *,
+    task: str = "next",
+    cell: str = "lstm",
+    optimizer: str = "adam",
+    backend: str = "numpy",
+    dtype: str = "float64",
+    text: Text = CORPUS,
+    init: int = 0,
+    **options: Any,
+) -> Training:
+    lm = LanguageModel.build(text.vocab, task=task, cell=cell, hidden_size=5, num_layers=2, dropout=0.3)
+    lm.init(init, backend=backend, dtype=dtype)
+    sizes = {"batch_size": 5, "num_steps": 5, "steps": 30, "seed": 3}
+    return train(lm, text, OPTIMIZERS[optimizer](lm.network), ranks=ranks, **(sizes | options))
+
+
+def weights(training: Training) -> Any:
+    p = training.lm.network.bound
+    return p.backend.host(p.weights).copy()
+
+
+def trained(ranks: Ranks | None = None, **options: Any) -> tuple[Any, Any]:
+    """(loss, norm) of each step, and the weights in the end."""
+    training = begun(ranks, **options)
+    return np.array([(step.loss, float(step.norm)) for step in training]), weights(training)
+
+
+# ---------------------------------------------------------------------- who computes what
+
+
+@given(batch_size=st.integers(1, 300), size=st.integers(1, 40))
+def test_each_row_has_one_rank_and_no_rank_two_more_than_another(batch_size: int, size: int) -> None:
+    ranks = [Ranks() for _ in range(size)]
+    for rank, one in enumerate(ranks):
+        one.rank, one.size = rank, size
+    if batch_size < size:
+        with pytest.raises(ValueError, match=f"batch_size must be at least {size}, the number of ranks"):
+            ranks[0].rows(batch_size)
+        return
+    rows = [one.rows(batch_size) for one in ranks]
+    assert (rows[0].start, rows[-1].stop) == (0, batch_size)
+    assert all(a.stop == b.start for a, b in pairwise(rows))
+    counts = [r.stop - r.start for r in rows]
+    assert max(counts) - min(counts) <= 1
+
+
+@given(rows=st.integers(1, 9), start=st.integers(0, 8), seed=st.integers(0, 2**63))
+def test_masks_of_some_rows_are_those_of_the_batch(rows: int, start: int, seed: int) -> None:
+    whole = kept(np, seed, "1", 4, (3, 17, 6), 0.5)
+    part = kept(np, seed, "1", 4, (3, rows, 6), 0.5, start)
+    np.testing.assert_array_equal(part, whole[:, start : start + rows])
+
+
+@pytest.mark.parametrize("first_row", [-1, 1.5, None])
+def test_a_first_row_that_cannot_be_is_refused(first_row: Any) -> None:
+    model = minirnn.Linear(2, 2).init()
+    with pytest.raises(ValueError, match="first_row must be an integer of at least 0"):
+        model.forward(np.zeros((3, 2), np.float32), first_row=first_row)
+
+
+# ---------------------------------------------------------------------- the same steps as one process
+
+
+@given(
+    size=st.integers(2, 5),
+    task=st.sampled_from(["next", "fill"]),
+    cell=st.sampled_from(["rnn", "gru", "lstm"]),
+    optimizer=st.sampled_from(list(OPTIMIZERS)),
+    sampling=st.sampled_from(["sequential", "random"]),
+    stride=st.sampled_from([None, 2]),
+    backend=st.sampled_from(["numpy", "numba"]),
+)
+def test_ranks_take_the_steps_of_one_process(
+    size: int, task: str, cell: str, optimizer: str, sampling: str, stride: int | None, backend: str
+) -> None:
+    options: dict[str, Any] = {"task": task, "cell": cell, "optimizer": optimizer, "sampling": sampling}
+    options["backend"], options["stride"] = backend, None if sampling == "random" else stride
+    wanted, end = trained(**options)
+    found = together(size, lambda ranks: trained(ranks, **options))
+    for steps, weights_of_rank in found:
+        np.testing.assert_allclose(steps, wanted, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(weights_of_rank, end, rtol=0, atol=1e-9)
+        assert np.array_equal(weights_of_rank, found[0][1])
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_float32_agrees_in_the_first_step_and_with_itself_in_all(backend: str) -> None:
+    wanted, _ = trained(dtype="float32", backend=backend)
+    first, again = (together(3, lambda ranks: trained(ranks, dtype="float32", backend=backend)) for _ in range(2))
+    assert abs(first[0][0][0, 0] - wanted[0, 0]) < 1e-6
+    assert all(
+        np.array_equal(a, b) for one, other in zip(first, again, strict=True) for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_a_rank_alone_computes_the_same_bits_as_no_ranks() -> None:
+    (one,) = together(1, trained)
+    assert all(np.array_equal(a, b) for a, b in zip(one, trained(), strict=True))
+
+
+def test_one_sum_over_all_gradients_and_one_over_the_losses_a_step() -> None:
+    def sums(ranks: Ranks) -> Any:
+        training = begun(ranks)
+        for _ in islice(training, 2):
+            pass
+        return ranks._comm.sums, training.lm.network.grads.size
+
+    for found, size in together(2, sums):
+        assert found == [size, 1, size, 1]
+
+
+def test_a_step_counts_the_characters_of_all_ranks() -> None:
+    assert together(2, lambda ranks: next(begun(ranks)).tokens) == [25, 25]
+
+
+# ---------------------------------------------------------------------- stopping and going on
+
+
+@pytest.mark.parametrize("stop", [0, 7, 11])
+@pytest.mark.parametrize("task", ["next", "fill"])
+def test_a_run_goes_on_with_another_number_of_ranks(task: str, stop: int) -> None:
+    wanted, end = trained(task=task)
+
+    def part(ranks: Ranks, state: State | None = None, steps: int | None = None) -> tuple[Any, State, Any]:
+        training = begun(ranks, task=task)
+        if state:
+            training.restore(state)
+        found = [(step.loss, float(step.norm)) for step in islice(training, steps)]
+        return found, training.state(), weights(training)
+
+    whole = together(3, lambda ranks: part(ranks, steps=stop))
+    for _, state, _ in whole[1:]:
+        assert state.about["state"] == whole[0][1].about["state"]
+        for name, a in state.arrays.items():
+            np.testing.assert_array_equal(a, whole[0][1].arrays[name])
+    for size in (1, 2, 5):
+        for rest, _, last in together(size, lambda ranks: part(ranks, whole[0][1])):
+            np.testing.assert_allclose(np.array(whole[0][0] + rest), wanted, rtol=0, atol=1e-9)
+            np.testing.assert_allclose(last, end, rtol=0, atol=1e-9)
+    undisturbed = together(3, part)
+    for (rest, _, last), (steps, _, last_undisturbed) in zip(
+        together(3, lambda ranks: part(ranks, whole[0][1])), undisturbed, strict=True
+    ):
+        assert whole[0][0] + rest == steps  # on as many ranks, to the bit
+        assert np.array_equal(last, last_undisturbed)
+
+
+def test_ranks_that_drifted_apart_are_not_kept() -> None:
+    def drift(ranks: Ranks) -> None:
+        training = begun(ranks)
+        next(training)
+        if ranks.rank == 1:
+            training.lm.network.weights[3] += 1e-9
+        training.state()
+
+    with pytest.raises(ValueError, match="the weights must be the same on every rank; on rank 1 not that of rank 0"):
+        together(3, drift)
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("the options of training", {"seed": 4}),
+        ("the text", {"text": Text.from_string(str(CORPUS)[::-1])}),
+        ("the weights", {"init": 1}),
+    ],
+)
+def test_ranks_that_would_take_other_steps_are_refused(what: str, change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{what} must be the same on every rank; on rank 2"):
+        together(4, lambda ranks: begun(ranks, **(change if ranks.rank == 2 else {})))
+
+
+def test_the_time_limit_is_by_one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    def timed(ranks: Ranks) -> int:
+        training = begun(ranks, steps=None, seconds=1000)
+        if ranks.rank:
+            training._before = 1e6  # this one's clock says that time is long up
+        list(islice(training, 5))
+        training._before = 0.0 if ranks.rank else 1e6
+        return len(list(training))
+
+    assert together(3, timed) == [0, 0, 0]
+
+
+# ---------------------------------------------------------------------- gradients that are not finite
+
+
+def poisoned(ranks: Ranks, **options: Any) -> Training:
+    """A training in which the gradients of the last rank alone hold NaN in step 4."""
+    training = begun(ranks, **options)
+    forward, calls = training.lm.forward, iter(range(1, 99))
+
+    def spoilt(*batch: Any, **how: Any) -> Any:
+        loss, state, backward = forward(*batch, **how)
+        if next(calls) == 4 and ranks.rank == ranks.size - 1:
+            training.lm.network.named_grads()["0.0.U"][0, 0] = np.nan
+        return loss, state, backward
+
+    training.lm.forward = spoilt  # type: ignore[method-assign]  # a fault, planted
+    return training
+
+
+def test_all_ranks_stop_in_the_step_that_is_not_finite_on_one() -> None:
+    def stopped(ranks: Ranks) -> tuple[str, int]:
+        training = poisoned(ranks)
+        with pytest.raises(NonFiniteGradientError) as error:
+            list(training)
+        return str(error.value), training.done
+
+    found = together(3, stopped)
+    assert "the gradient of 0.0.U is not finite" in found[0][0]
+    assert set(found) == {(found[0][0], 3)}
+
+
+def test_all_ranks_skip_it_if_asked() -> None:
+    def skipping(ranks: Ranks) -> tuple[list[int], Any]:
+        training = poisoned(ranks, on_nonfinite="halve-lr")
+        return [step.step for step in training if step.skipped], (
+            training.optimizer.factor,
+            weights(training).tobytes(),
+        )
+
+    found = together(3, skipping)
+    assert [steps for steps, _ in found] == [[4]] * 3
+    assert found[0][1][0] == 0.5
+    assert all(end == found[0][1] for _, end in found)
+
+
+# ---------------------------------------------------------------------- on a GPU
+
+
+@pytest.mark.parametrize("backend", ["cupy", "cuda"])
+@pytest.mark.parametrize("direct", [False, True], ids=["staged", "direct"])
+def test_gradients_on_a_device_are_summed(device: ModuleType, backend: str, direct: bool) -> None:
+    options: dict[str, Any] = {"cell": "gru", "steps": 6}
+    wanted, end = trained(**options)
+    found = together(2, lambda ranks: trained(ranks, backend=backend, **options), device_arrays=direct)
+    for steps, weights_of_rank in found:
+        np.testing.assert_allclose(steps, wanted, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(weights_of_rank, end, rtol=0, atol=1e-9)
+
+
+def test_all_ranks_learn_of_a_gradient_on_a_device_that_is_not_finite_in_one_step(device: ModuleType) -> None:
+    def stopped(ranks: Ranks) -> int:
+        training = begun(ranks, backend="cupy")
+        list(islice(training, 2))
+        if ranks.rank:
+            training.lm.network.grads[0:1] = float("nan")
+        with pytest.raises(NonFiniteGradientError, match="of step 3 are not finite"):
+            next(training)
+        return training.done
+
+    assert together(2, stopped) == [2, 2]
+
+
+# ---------------------------------------------------------------------- the machine's processors
+
+
+@pytest.mark.parametrize(("asked", "wanted"), [({}, [2, 2, 2]), ({"OMP_NUM_THREADS": "5"}, [9, 9, 9])])
+def test_ranks_share_the_processors(asked: dict[str, str], wanted: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MINIRNN_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("minirnn.ranks.processors", lambda: set(range(7)))
+    before = minirnn.get_num_threads()
+    minirnn.set_num_threads(9)
+
+    def settled(ranks: Ranks) -> int:
+        ranks.settle(get_backend("numpy"))
+        ranks.gather(None)
+        return minirnn.get_num_threads()
+
+    try:
+        assert together(3, settled) == wanted
+    finally:
+        minirnn.set_num_threads(before)
+
+
+# ---------------------------------------------------------------------- whether there are any
+
+
+def python(code: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    import os
+
+    known = {name: value for name, value in os.environ.items() if not name.startswith(("PMI", "OMPI"))}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=known | environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_without_mpiexec_nothing_of_mpi_is_imported() -> None:
+    code = "import sys; from minirnn.ranks import world; r = world(); print(r.rank, r.size, 'mpi4py' in sys.modules)"
+    assert python(code).stdout.split() == ["0", "1", "False"]
+
+
+@pytest.mark.parametrize("name", ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK"])
+def test_under_mpiexec_without_mpi4py_one_sentence_says_what_to_install(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("mpi4py", "mpi4py.MPI"):
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setenv(name, "2")
+    with pytest.raises(ImportError, match=r"pip install 'minirnn\[mpi\]'"):
+        world()
+
+
+def test_mpiexec_of_another_mpi_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    alone = SimpleNamespace(Get_rank=lambda: 0, Get_size=lambda: 1)
+    monkeypatch.setattr("minirnn.ranks.takes_device_arrays", lambda _: False)
+    fake: Any = SimpleNamespace(COMM_WORLD=alone, Get_library_version=lambda: "MPICH Version: 5\nmore")
+    monkeypatch.setitem(sys.modules, "mpi4py.MPI", fake)
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
+    with pytest.raises(ImportError, match="mpiexec started 4 processes, but mpi4py knows of 1"):
+        world()
+    monkeypatch.delenv("OMPI_COMM_WORLD_SIZE")
+    assert world().size == 1
