@@ -4,6 +4,8 @@ A ``Pass`` is one forward and what its backward needs.  The plain one is here, o
 the backend has a kernel for the cell, ``fused.py`` has its twin, on a GPU ``cudapass.py``.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from minirnn.backend import Array
@@ -24,6 +26,7 @@ from minirnn.protocol import (
 )
 from minirnn.scan import Scan, flip, placed, turned
 from minirnn.segments import Pass, SegmentedPass
+from minirnn.thinning import ThinnedPass
 
 
 class Direction(Layer):
@@ -31,12 +34,25 @@ class Direction(Layer):
 
     Weights ``W (D, G·H)``, ``U (R, G·H)``, ``b (G·H)``, ``b<gate> (H)`` for each recurrent bias, the cell's per-unit
     weights (H), a stage's own matrix (H, R), and ``h0`` (R), ``c0`` (H) ... for trainable initial states.
+
+    ``instead`` has weights that one pass uses in place of the model's, each with its gradient.
     """
 
-    def __init__(self, cell: Any, input_size: int, hidden_size: int, *, reverse: bool, trainable_state: bool) -> None:
+    instead: Mapping[str, tuple[Array, Array]] = MappingProxyType({})
+
+    def __init__(
+        self,
+        cell: Any,
+        input_size: int,
+        hidden_size: int,
+        *,
+        reverse: bool,
+        trainable_state: bool,
+        weight_dropout: float,
+    ) -> None:
         self.cell, self.input_size, self.hidden_size = cell, input_size, hidden_size
         self.widths, self.output_size = widths_of(cell, hidden_size), width_of(cell, hidden_size)
-        self.reverse, self.trainable_state = reverse, trainable_state
+        self.reverse, self.trainable_state, self.weight_dropout = reverse, trainable_state, weight_dropout
         self.gates = tuple(gate for stage in stages_of(cell) for gate in stage.gates)
 
     def specs(self) -> dict[str, Spec]:
@@ -83,7 +99,11 @@ class Direction(Layer):
         B, given = x.shape[1], state is not None
         rest = not given and not self.trainable_state
         segmented = run.training and 0 < run.every < len(x)
-        one = SegmentedPass(self, run, pass_of, rest=rest) if segmented else pass_of(self, run, rest)
+
+        def make(layer: Direction) -> Pass:
+            return SegmentedPass(layer, run, pass_of, rest=rest) if segmented else pass_of(layer, run, rest)
+
+        one = ThinnedPass(self, run, make) if run.training and self.weight_dropout else make(self)
         y, final = one.forward(x, state if given else self.initial(B, run), out)
 
         def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
@@ -102,8 +122,19 @@ class Direction(Layer):
         total = self.grad(name)
         total += gradient
 
+    def weight(self, name: str) -> Any:
+        """The layer's own weight of this local name, or the one that this pass uses in its place."""
+        return self.instead[name][0] if name in self.instead else super().weight(name)
+
+    def grad(self, name: str) -> Array:
+        """Its gradient."""
+        return self.instead[name][1] if name in self.instead else super().grad(name)
+
     def place(self, name: str) -> tuple[int, int]:
         """Where a weight and its gradient lie in memory."""
+        if name in self.instead:
+            weight, gradient = self.instead[name]
+            return self.bound.backend.address(weight), self.bound.backend.address(gradient)
         return self.bound.addresses(self.prefix + name)
 
     def turn(self, a: Array, run: Run) -> Array:

@@ -19,12 +19,12 @@ CHUNK = 1 << 15  # entries of P that are computed at once: they are still in the
 ROWS = 256  # of x, whose part of the weights' gradients is added at once, for the same reason
 PLANS = 64  # that a model keeps
 NO_PASS, NO_BACK = Pass(*[0] * len(Pass._fields)), Back(*[0] * len(Back._fields))
-X, INDICES, LENGTHS, H0, C0, REST, Y, G, U, C, M, WORK = (
+X, INDICES, LENGTHS, H0, C0, REST, RECURRENT, Y, G, U, C, M, WORK = (
     Pass._fields.index(name)
-    for name in ("x", "indices", "lengths", "h0", "c0", "rest", "y", "G", "u", "c", "m", "work")
+    for name in ("x", "indices", "lengths", "h0", "c0", "rest", "U", "y", "G", "u", "c", "m", "work")
 )
-DY, Z, STEPS, DH, DC, DP, DX, BACK_WORK = (
-    Back._fields.index(name) for name in ("dy", "Z", "dy_steps", "dh", "dc", "dP", "dx", "work")
+DY, Z, STEPS, DH, DC, DP, DX, D_RECURRENT, BACK_WORK = (
+    Back._fields.index(name) for name in ("dy", "Z", "dy_steps", "dh", "dc", "dP", "dx", "dU", "work")
 )
 
 
@@ -62,7 +62,6 @@ class Plan:
                 slots=T if tanh else slots,
                 chunk=chunk,
                 W=layer.place("W")[0],
-                U=layer.place("U")[0],
                 b=layer.place("b")[0],
                 v=layer.place("bn")[0] if gru else 0,
                 Y=row,
@@ -80,7 +79,6 @@ class Plan:
                 wide=wide,
                 chunk=back_chunk,
                 dW=layer.place("W")[1],
-                dU=layer.place("U")[1],
                 db=layer.place("b")[1],
                 dv=layer.place("bn")[1] if gru else 0,
                 share=self.share_back,
@@ -142,7 +140,7 @@ class FusedPass:
         beside = place + plan.gates * item
         told[INDICES if integers else X], told[Y], told[WORK] = address(self.x), address(y), work.start
         told[G], told[H0] = place if plan.gates else told[Y], address(state[0])
-        told[REST] = self.rest
+        told[REST], told[RECURRENT] = self.rest, layer.place("U")[0]
         if self.lengths is not None:
             told[LENGTHS] = address(self.lengths)
         if plan.gru:
@@ -168,7 +166,7 @@ class FusedPass:
         work = lend.room(plan.room(threads), dtype)
         back = plan.back[:]
         back[DY], back[Z], back[STEPS] = address(given), row_stride(given), 0 if dy is None else T
-        back[BACK_WORK], back[DH] = work.start, address(initial[0])
+        back[BACK_WORK], back[DH], back[D_RECURRENT] = work.start, address(initial[0]), self.layer.place("U")[1]
         back[DP] = back[BACK_WORK] + (plan.packed_back + threads * plan.share_back) * dtype.itemsize
         if plan.lstm:
             back[DC] = address(initial[1])

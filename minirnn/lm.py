@@ -67,11 +67,13 @@ class LanguageModel:
         embedding_size: int = 0,
         dropout: float = 0.0,
         locked: bool = False,
+        weight_dropout: float = 0.0,
         tied: bool = False,
     ) -> Self:
         """The usual network: an embedding if ``embedding_size`` is above 0 (else one-hot input), recurrence, Linear.
 
-        ``dropout`` acts between recurrent layers and before the Linear, ``locked`` with one mask for all steps.
+        ``dropout`` acts between recurrent layers and before the Linear, ``locked`` with one mask for all steps,
+        ``weight_dropout`` on the recurrent weights.
         ``tied`` shares the embedding's weights with the Linear, which takes embedding_size = hidden_size.
         Call ``init`` next.
         """
@@ -92,6 +94,7 @@ class LanguageModel:
             bidirectional=task == "fill",
             dropout=dropout,
             locked=locked,
+            weight_dropout=weight_dropout,
         )
         layers: list[Layer] = [embedding] if embedding else []
         layers += [recurrent, Dropout(dropout, locked=locked)] if dropout else [recurrent]

@@ -23,6 +23,7 @@ class Recurrent(Layer):
     LSTM's ``(h, c)``).  Of a cell with an ``output_size`` that is the width of y and of the first state.
 
     ``dropout`` acts on the output of every layer but the last; ``locked``, it has one mask for all steps (``Dropout``).
+    ``weight_dropout`` acts on the entries of every U, with one mask a pass (``minirnn.thinning`` derives it).
 
     Weights of layer k are named ``k.W``, ``k.U``, ``k.b`` ..., of its reverse direction ``k.reverse.W`` ...
 
@@ -44,6 +45,7 @@ class Recurrent(Layer):
         bidirectional: bool = False,
         dropout: float = 0.0,
         locked: bool = False,
+        weight_dropout: float = 0.0,
         trainable_state: bool = False,
     ) -> None:
         self.input_size = check_size("input_size", input_size)
@@ -54,6 +56,7 @@ class Recurrent(Layer):
         self.num_layers = check_size("num_layers", num_layers)
         self.bidirectional, self.trainable_state = bool(bidirectional), bool(trainable_state)
         self.dropout, self.locked = check_probability("dropout", dropout), bool(locked)
+        self.weight_dropout = check_probability("weight_dropout", weight_dropout)
         self.num_directions = 2 if bidirectional else 1
         self.output_size = width_of(cell, self.hidden_size) * self.num_directions
         self.directions = [
@@ -63,6 +66,7 @@ class Recurrent(Layer):
                 self.hidden_size,
                 reverse=bool(reverse),
                 trainable_state=self.trainable_state,
+                weight_dropout=self.weight_dropout,
             )
             for layer in range(self.num_layers)
             for reverse in range(self.num_directions)
@@ -84,6 +88,7 @@ class Recurrent(Layer):
             "bidirectional": self.bidirectional,
             "dropout": self.dropout,
             "locked": self.locked,
+            "weight_dropout": self.weight_dropout,
             "trainable_state": self.trainable_state,
         }
 
@@ -213,6 +218,7 @@ class RNN(Recurrent):
         bidirectional: bool = False,
         dropout: float = 0.0,
         locked: bool = False,
+        weight_dropout: float = 0.0,
         trainable_state: bool = False,
     ) -> None:
         cell = _choose("nonlinearity", nonlinearity, {"tanh": TanhCell, "relu": ReluCell})
@@ -225,6 +231,7 @@ class RNN(Recurrent):
             bidirectional=bidirectional,
             dropout=dropout,
             locked=locked,
+            weight_dropout=weight_dropout,
             trainable_state=trainable_state,
         )
 
@@ -250,6 +257,7 @@ class GRU(Recurrent):
         bidirectional: bool = False,
         dropout: float = 0.0,
         locked: bool = False,
+        weight_dropout: float = 0.0,
         trainable_state: bool = False,
     ) -> None:
         cell = _choose("reset", reset, {"after": GRUCell, "before": GRUBeforeCell})
@@ -262,6 +270,7 @@ class GRU(Recurrent):
             bidirectional=bidirectional,
             dropout=dropout,
             locked=locked,
+            weight_dropout=weight_dropout,
             trainable_state=trainable_state,
         )
 
@@ -286,6 +295,7 @@ class LSTM(Recurrent):
         bidirectional: bool = False,
         dropout: float = 0.0,
         locked: bool = False,
+        weight_dropout: float = 0.0,
         trainable_state: bool = False,
         proj_size: int = 0,
     ) -> None:
@@ -300,6 +310,7 @@ class LSTM(Recurrent):
             bidirectional=bidirectional,
             dropout=dropout,
             locked=locked,
+            weight_dropout=weight_dropout,
             trainable_state=trainable_state,
         )
 

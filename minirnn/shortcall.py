@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minirnn.backend import Array
-from minirnn.fused import WORK, G, M, Plan, U
+from minirnn.fused import RECURRENT, WORK, G, M, Plan, U
 from minirnn.kernels.cpu.passes import Pass, address
 
 LARGEST = 1 << 19  # entries of all gates at all steps; beyond it the usual way is as fast
@@ -104,9 +104,10 @@ class Workspace:
         self.memory = tuple(call.parameters.backend.zeros(size, call.dtype) for size in sizes)
         places = [address(a) for a in self.memory]
         self.told = []
-        for plan in plans:
+        for one, plan in zip(call.layers, plans, strict=True):
             told = np.array(plan.told)
             told[G], told[U], told[M], told[WORK] = places
+            told[RECURRENT] = one.place("U")[0]
             told[SHARE] = 0  # no rows are copied apart
             self.told.append(told)
 

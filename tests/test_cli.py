@@ -106,7 +106,8 @@ def test_options_of_train_reach_what_they_name(text: Path, tmp_path: Path, monke
     monkeypatch.setattr("minirnn.commands.training.train", spy)
     options = "--task fill --cell lstm --hidden-size 5 --num-layers 2 --embedding-size 3 --dropout 0.3 --batch-size 4"
     options += " --num-steps 6 --sampling sequential --optimizer adamw --lr 0.25 --schedule constant --weight-decay 0.5"
-    options += " --locked --clip 0.75 --epochs 7 --steps 2 --time 50 --held-out 0.25 --seed 9 --dtype float64"
+    options += " --locked --weight-dropout 0.2"
+    options += " --clip 0.75 --epochs 7 --steps 2 --time 50 --held-out 0.25 --seed 9 --dtype float64"
     assert invoke("train", text, *options.split(), "--out", tmp_path / "m.safetensors").exit_code == 0
     limits = {"epochs": 7, "steps": 2, "seconds": 50.0}
     expected = {"batch_size": 4, "num_steps": 6, "sampling": "sequential", "seed": 9, **limits}
@@ -120,7 +121,7 @@ def test_options_of_train_reach_what_they_name(text: Path, tmp_path: Path, monke
     layers = [layer.describe() for layer in network.layers]
     assert layers[:3] == [
         "Embedding(30, 3)",
-        "LSTM(3, 5, num_layers=2, bidirectional=True, dropout=0.3, locked=True)",
+        "LSTM(3, 5, num_layers=2, bidirectional=True, dropout=0.3, locked=True, weight_dropout=0.2)",
         "Dropout(p=0.3, locked=True)",
     ]
 
@@ -440,6 +441,7 @@ def test_a_bad_model_file(kind: str, message: str, models: dict[str, Path], text
         (["train", "{text}", "--held-out", "0.0001", "--batch-size", "2"], "too short to hold out"),
         (["train", "{text}", "--hidden-size", "10000000"], "not enough memory"),
         (["train", "{text}", "--dropout", "1"], "dropout"),
+        (["train", "{text}", "--weight-dropout", "1"], "weight-dropout"),
         (["train", "{text}", "--hidden-size", "0"], "hidden-size"),
         (["train", "{text}", "--cell", "transformer"], "cell"),
         (["train", "{text}", "--backend", "torch"], "backend"),

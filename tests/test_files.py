@@ -68,6 +68,7 @@ MODELS: dict[str, Callable[[], Layer]] = {
     ),
     "masked": lambda: Sequential(Embedding(5, 3, mask=2), RNN(3, 2)),
     "nested": lambda: Sequential(Sequential(RNN(3, 2), Dropout(0.5)), Bidirectional(Sequential(Linear(2, 3)))),
+    "weights dropped": lambda: Sequential(GRU(3, 4, 2, weight_dropout=0.3), LSTM(4, 2, weight_dropout=0.5)),
     "no weights": lambda: Sequential(Dropout(0.5), Last()),
     "locked": lambda: Sequential(Embedding(5, 3), Dropout(0.2, locked=True), GRU(3, 4, 2, dropout=0.3, locked=True)),
 }
@@ -596,6 +597,8 @@ ABSURD: dict[str, Callable[[dict[str, Any]], Any]] = {
     "list for a number": at("network", "layers", 0, "embedding_dim", to=[3]),
     "NaN for a probability": at("network", "layers", 2, "p", to=float("nan")),
     "certain dropout": at("network", "layers", 2, "p", to=1),
+    "weight dropout in words": at("network", "layers", 1, "weight_dropout", to="0.5"),
+    "certain weight dropout": at("network", "layers", 1, "weight_dropout", to=1.0),
     "dropout that is locked by a number": at("network", "layers", 2, "locked", to=1),
     "unknown option": at("network", "layers", 1, "attention", to=8),
     "unknown reset": at("network", "layers", 1, "reset", to="during"),

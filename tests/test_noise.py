@@ -1,6 +1,7 @@
 """What training adds at random: where masks come from, what they do once given, and what they do on average."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_oracle import NAMES, close, initial, parts, weights_of
 
-from minirnn import GRU, LSTM, Dropout, Embedding, Layer, Linear, Sequential
-from minirnn.backend import Array
+from minirnn import GRU, LSTM, RNN, Dropout, Embedding, Layer, Linear, Sequential
+from minirnn.backend import BACKENDS, Array
 from minirnn.noise import kept
 from minirnn.protocol import name_of
 from minirnn.recurrent import Recurrent
+from minirnn.states import arrays_in
 from minirnn.testing.strategies import cases
 
 RNG = np.random.default_rng(5)
+HOST = [name for name, backend in BACKENDS.items() if not backend.on_device]
 PASSES = 1500  # of which a mean is taken
 
 
@@ -27,8 +30,13 @@ def noise_of(layer: Recurrent, saved: dict[str, Array]) -> oracle.Noise:
     for k in range(layer.num_layers):
         mask = saved.get(f"{k}.dropout.mask")
         outputs.append(None if mask is None else (mask / (1 - layer.dropout)).tolist())
-    none: list[list[Any]] = [[None] * n for _ in range(layer.num_layers)]
-    return oracle.Noise(outputs, none, none)
+    recurrent, zoned = list[list[Any]](), list[list[Any]]()
+    for k in range(layer.num_layers):
+        names = layer.names[k * n : (k + 1) * n]
+        masks = [saved.get(f"{name}.weight_dropout.mask") for name in names]
+        recurrent.append([None if M is None else (M / (1 - layer.weight_dropout)).tolist() for M in masks])
+        zoned.append([None] * n)
+    return oracle.Noise(outputs, recurrent, zoned)
 
 
 @given(cases())
@@ -54,6 +62,7 @@ def test_a_pass_with_its_masks_given_agrees_with_the_oracle(case: Any) -> None:
 
 NOISY: dict[str, Callable[[], Layer]] = {
     "dropout": lambda: Sequential(Dropout(0.4), Linear(3, 2)),
+    "weights": lambda: LSTM(3, 4, 2, bidirectional=True, weight_dropout=0.5),
     "locked": lambda: Sequential(Dropout(0.4, locked=True), GRU(3, 4, 2, dropout=0.5, locked=True)),
 }
 
@@ -73,10 +82,11 @@ def test_a_row_has_the_same_masks_in_a_batch_of_any_size(make: Callable[[], Laye
     assert masks
     for z, dz, others in found[1:]:
         n = z.shape[1]
-        np.testing.assert_allclose(z, y[:, :n], rtol=1e-13)
-        np.testing.assert_allclose(dz, dx[:, :n], rtol=1e-13)
+        np.testing.assert_allclose(z, y[:, :n], rtol=1e-12)
+        np.testing.assert_allclose(dz, dx[:, :n], rtol=1e-12)
         for name, mask in others.items():
-            np.testing.assert_array_equal(mask, masks[name][:, :n], err_msg=name)
+            wanted = masks[name] if "weight" in name else masks[name][:, :n]
+            np.testing.assert_array_equal(mask, wanted, err_msg=name)
 
 
 def test_rows_have_the_masks_of_their_batch_wherever_they_are() -> None:
@@ -144,3 +154,70 @@ def test_a_language_models_first_layer_sees_each_symbol_alike_within_a_row() -> 
     zero = y == 0
     assert (zero == zero[0]).all()
     assert 0.2 < zero.mean() < 0.8
+
+
+# ---------------------------------------------------------------------- weights
+
+
+@pytest.mark.parametrize("backend", HOST)
+@pytest.mark.parametrize("kind", [RNN, GRU, LSTM, partial(LSTM, proj_size=2), partial(GRU, reset="before")])
+def test_weight_dropout_is_the_same_layer_with_fewer_weights(kind: Any, backend: str) -> None:
+    """A layer without noise that has the thinned U gives the same, and the masked and scaled gradient of U."""
+    p, x = 0.4, RNG.normal(size=(5, 3, 2))
+    noisy = kind(2, 4, bidirectional=True, weight_dropout=p).init(3, backend=backend, dtype="float64")
+    plain = kind(2, 4, bidirectional=True).init(3, backend=backend, dtype="float64")
+    before = noisy.weights.copy()
+    y, final, backward = noisy.forward(x, lengths=[5, 2, 0])
+    masks = {name: backward.saved[f"{name}.weight_dropout.mask"] for name in ("0", "0.reverse")}
+    for name, M in masks.items():
+        plain.named_weights()[f"{name}.U"] *= M / (1 - p)
+    z, last, back = plain.forward(x, lengths=[5, 2, 0])
+    np.testing.assert_allclose(y, z, rtol=1e-13)
+    dy = RNG.normal(size=y.shape)
+    dx, dstate = backward(dy, final, keep=True)
+    backward(dy, final)  # adds once more
+    dz, dlast = back(dy, last)
+    assert dx is not None
+    np.testing.assert_allclose(dx, dz, rtol=1e-12)
+    for a, b in zip(arrays_in(dstate), arrays_in(dlast), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+    for name, g in noisy.named_grads().items():
+        M = masks.get(name.removesuffix(".U"))
+        wanted = plain.named_grads()[name] * (1 if M is None else M / (1 - p))
+        np.testing.assert_allclose(g, 2 * wanted, rtol=1e-12, atol=1e-14, err_msg=name)
+    np.testing.assert_array_equal(noisy.weights, before)
+    np.testing.assert_array_equal(noisy(x)[0], plain.init(3, backend=backend, dtype="float64")(x)[0])
+
+
+def test_every_u_has_a_mask_of_its_own_in_every_pass() -> None:
+    layer, x = GRU(4, 8, 2, bidirectional=True, weight_dropout=0.5).init(0), np.zeros((2, 1, 4), "f4")
+    masks = [a for _ in range(2) for name, a in layer.forward(x)[2].saved.items() if "weight_dropout" in name]
+    assert [M.shape for M in masks] == [(8, 24)] * 8
+    assert all((a != b).mean() > 0.3 for i, a in enumerate(masks) for b in masks[:i])
+
+
+def test_dropped_weights_are_on_average_the_weights() -> None:
+    layer, x = RNN(3, 4, weight_dropout=0.3).init(0, dtype="float64"), np.zeros((1, 1, 3))
+    U, seen = layer.named_weights()["0.U"], []
+    for _ in range(PASSES):
+        M = layer.forward(x)[2].saved["0.weight_dropout.mask"]
+        seen.append(np.where(M, U / 0.7, 0))
+    assert_mean(np.stack(seen), U)
+
+
+@pytest.mark.parametrize("backend", HOST)
+@pytest.mark.parametrize("kind", [RNN, GRU, LSTM])
+def test_passes_that_are_pending_each_keep_their_own_weights(kind: Any, backend: str) -> None:
+    layer = kind(2, 3, weight_dropout=0.5).init(0, backend=backend, dtype="float64")
+    x, found = RNG.normal(size=(4, 2, 2)), list[Any]()
+    for y, _, backward in reversed([layer.forward(x) for _ in range(3)]):
+        layer.zero_grads()
+        found.append((y, backward(y)[0], layer.grads.copy()))
+    for call, (y, dx, grads) in enumerate(reversed(found)):
+        layer.bound.calls = call
+        alone, _, backward = layer.forward(x)
+        np.testing.assert_array_equal(alone, y)
+        layer.zero_grads()
+        np.testing.assert_array_equal(backward(alone)[0], dx)
+        np.testing.assert_array_equal(layer.grads, grads)
+    assert not np.array_equal(found[0][0], found[1][0])

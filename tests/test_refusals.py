@@ -61,6 +61,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("forward before init", lambda: GRU(2, 3).forward(X), "call init"),
     ("size 0", lambda: GRU(0, 3), "input_size must be an integer of at least 1; got 0"),
     ("size of text", lambda: Linear(2, "3"), "out_features"),  # type: ignore[arg-type] # the point
+    ("weight dropout 1", lambda: GRU(2, 3, weight_dropout=1), "weight_dropout must be a number from 0"),
     ("dropout 1", lambda: GRU(2, 3, 2, dropout=1), "dropout must be a number from 0"),
     ("nonlinearity", lambda: RNN(2, 3, nonlinearity="gelu"), "nonlinearity must be one of tanh, relu; got 'gelu'"),
     ("reset", lambda: GRU(2, 3, reset="never"), "reset must be one of after, before"),

@@ -27,6 +27,7 @@ MODELS: dict[str, Callable[[], Layer]] = {
     "relu": lambda: RNN(3, 4, nonlinearity="relu"),
     "gru": lambda: GRU(3, 5, 2, dropout=0.4),
     "locked": lambda: GRU(3, 5, 2, dropout=0.4, locked=True),
+    "weights dropped": lambda: LSTM(3, 5, 2, bidirectional=True, weight_dropout=0.4),
     "gru before": lambda: GRU(3, 4, reset="before"),
     "lstm": lambda: LSTM(3, 17, 2, bidirectional=True, dropout=0.2),
     "trainable state": lambda: LSTM(3, 4, bidirectional=True, trainable_state=True),

@@ -30,7 +30,8 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": Adam, "ad
 DEFAULT_LR = {"sgd": 1.0, "adam": 6e-3, "adamw": 6e-3, "rmsprop": 2e-3}
 LR_HELP = "; ".join(f"{lr:g} for {name}" for name, lr in DEFAULT_LR.items())
 DEFAULT_STEPS = 1600  # about 45 s on two cores
-BUILD = ("task", "cell", "hidden_size", "num_layers", "embedding_size", "dropout", "locked")  # a model's options
+SIZES = ("hidden_size", "num_layers", "embedding_size")
+BUILD = ("task", "cell", *SIZES, "dropout", "locked", "weight_dropout")  # what says how a model is built
 LIMITS = ("epochs", "steps", "seconds")
 # what may be otherwise when a run goes on; all else decides what its steps are
 FREE = {*LIMITS, "lr", "clip", "on_nonfinite", "patience", "every", "keep", "log_every", "out", "as_json", "backend"}
@@ -46,6 +47,7 @@ UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 @click.option("--embedding-size", type=click.IntRange(0), default=64, show_default=True, help="0: one-hot input.")
 @click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True)
 @click.option("--locked", is_flag=True, help="Dropout with one mask for all steps of a batch.")
+@click.option("--weight-dropout", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Of recurrent weights.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--num-steps", type=click.IntRange(1), default=35, show_default=True, help="Characters a row and step.")
 @click.option("--stride", type=click.IntRange(1), help="Characters from step to step  [default: --num-steps]")

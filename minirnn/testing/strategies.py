@@ -86,6 +86,7 @@ def layers(
         bidirectional=draw(st.booleans()) if bidirectional is None else bidirectional,
         dropout=draw(st.sampled_from([0.0, 0.4])) if dropout and depth > 1 else 0.0,
         locked=draw(st.booleans()) if dropout and depth > 1 else False,
+        weight_dropout=draw(st.sampled_from([0.0, 0.3])) if dropout else 0.0,
         trainable_state=draw(st.booleans()),
     )
     layer.init(draw(st.integers(0, 2**32 - 1)), dtype=dtype)

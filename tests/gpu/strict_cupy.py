@@ -19,7 +19,7 @@ __version__ = "strict"
 waits = 0  # times that the host had to wait for the device
 stream = threading.Lock()  # kernels run one after another, whichever of the host's threads launch them
 NAMES = """
-    abs absolute add arange argsort array asarray ascontiguousarray bitwise_and bitwise_or bitwise_xor clip
+    abs absolute add arange argsort array asarray ascontiguousarray bitwise_and bitwise_or bitwise_xor broadcast_to clip
     concatenate cumsum divide empty equal exp expm1 full greater greater_equal invert isfinite isinf isnan
     left_shift less less_equal log log1p logical_and logical_not logical_or matmul maximum minimum multiply negative
     not_equal power right_shift sqrt square stack subtract take_along_axis tanh true_divide where zeros zeros_like
