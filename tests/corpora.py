@@ -72,6 +72,7 @@ def native() -> list[bytes]:
         ready(Sequential(Bidirectional(LSTM(3, 2), GRU(3, 2)), Last(), Linear(4, 2, bias=False)), "float64"),
         ready(Sequential(embedding, RNN(4, 4, nonlinearity="relu"), Linear(4, 5, tie=embedding))).freeze("1"),
         ready(GRU(3, 4, reset="before", bidirectional=True, trainable_state=True)),
+        ready(LSTM(3, 4, 2, trainable_state=True, proj_size=2)),
         ready(Recurrent(LSTMVariant(Function("hard_sigmoid"), clip=0.5, peepholes=True), 3, 4, 2, bidirectional=True)),
         LanguageModel.build(Vocabulary([UNKNOWN, "a", "天"]), hidden_size=3, embedding_size=2).init(1),
     ]
@@ -83,11 +84,12 @@ def torch_models() -> list[Layer]:
     return [
         ready(Sequential(Embedding(5, 3), GRU(3, 4, 2, bidirectional=True), Linear(8, 5))),
         ready(LSTM(3, 4), "float64"),
+        ready(LSTM(3, 4, 2, bidirectional=True, proj_size=2)),
         ready(Sequential(embedding, RNN(4, 4), Linear(4, 6, tie=embedding))),
     ]
 
 
-@corpus("torch zip", "minirnn.formats.torch:load")
+@corpus("torch zip")
 def torch_zip() -> list[bytes]:
     files = [written(torch_files.save, model, ".pt") for model in torch_models()]
     entries = dict(unzipped(files[0]))
@@ -122,10 +124,16 @@ def _of_torch() -> list[bytes]:
     return [written(torch.save, made) for made in (net.half().state_dict(), views, checkpoint)]
 
 
-@corpus("torch safetensors", "minirnn.formats.torch:load")
+@corpus("torch safetensors")
 def torch_safetensors() -> list[bytes]:
     files = [written(torch_files.save, model, ".safetensors") for model in torch_models()]
     return [*files, *(_halved(data) for data in files[:1])]
+
+
+@corpus("torch arrays", "torch_stored:read_arrays")
+def torch_arrays() -> list[bytes]:
+    """Both, for every tensor in them."""
+    return torch_zip() + torch_safetensors()
 
 
 def _halved(data: bytes) -> bytes:

@@ -167,6 +167,27 @@ def unzipped(data: bytes) -> list[tuple[str, bytes]]:
         return [(info.filename, archive.read(info)) for info in archive.infolist()]
 
 
+def listed(data: bytes, again: int, *, comment: int = 0, renamed: bool = False) -> bytes:
+    """A zip whose list of entries has its first line so many times more, with a comment of that length, perhaps under
+    names of their own.
+    """
+    end = data.rindex(b"PK\x05\x06")
+    count, size, start = struct.unpack_from("<HII", data, end + 10)
+    name_size, extra_size = struct.unpack_from("<HH", data, start + 28)
+    fixed, after = data[start : start + 46], start + 46 + name_size
+    name, extra = data[start + 46 : after], data[after : after + extra_size]
+    names = [b"%0*d" % (max(5, name_size), k) if renamed else name for k in range(again)]
+    lines = b"".join(
+        fixed[:28] + struct.pack("<HHH", len(one), extra_size, comment) + fixed[34:] + one + extra + bytes(comment)
+        for one in names
+    )
+    whole, total = data[start : start + size] + lines, count + again
+    record = struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, total, total, len(whole), start)
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, start + len(whole), 1)
+    last = struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    return data[:start] + whole + record + locator + last
+
+
 def _zip(data: bytes, rng: Random, others: list[bytes]) -> bytes:
     entries = unzipped(data)
     k, kind = rng.randrange(len(entries)), rng.random()
@@ -189,8 +210,11 @@ def _zip(data: bytes, rng: Random, others: list[bytes]) -> bytes:
         entries[k], entries[other] = (entries[k][0], entries[other][1]), (entries[other][0], entries[k][1])
     elif kind < 0.95:
         entries[k] = (entries[k][0], bytes(rng.choice([0, 1, 10**6])))
-    else:
+    elif kind < 0.98:
         return _integer(zipped(entries, zipfile.ZIP_DEFLATED), rng, others)
+    else:
+        again, comment = rng.choice([(1, 0), (1000, 0), (50_000, 0), (200, 65_000)])
+        return listed(data, again, comment=comment, renamed=rng.random() < 0.5)
     return zipped(entries, rng.choice([zipfile.ZIP_STORED] * 3 + [zipfile.ZIP_DEFLATED]))
 
 

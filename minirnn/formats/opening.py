@@ -1,12 +1,12 @@
 """``minirnn.load``: the one way to open a model file, of whatever format; the content decides, never the name."""
 
 import os
-import zipfile
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from minirnn.backend import get_backend
+from minirnn.formats.archive import Archive
 from minirnn.formats.files import LARGEST_FILE, ModelFileError
 
 FORMATS = {  # the room that reads each
@@ -47,13 +47,10 @@ def format_of(path: Path) -> str:
     try:
         with path.open("rb") as file:
             head = file.read(16)
-        if head.startswith(b"PK\x03\x04"):
-            with zipfile.ZipFile(path) as archive:
-                return "keras" if "config.json" in archive.namelist() else "torch"
+            if Archive.begins(head):
+                return "keras" if "config.json" in Archive(file, path).entries else "torch"
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error}") from None
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        return "torch"  # which says what is wrong with the archive
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return "keras"
     if head[8:9] == b"{":  # after its own length in 8 bytes: the header of a safetensors file

@@ -187,6 +187,11 @@ class _Machine:
             raise UnreadableError("the pickle ends too early")
 
 
+def shown(value: Any) -> str:
+    """``value`` in an error, in a few letters; of what may be nested by reference only its kind."""
+    return repr(value)[:40] if type(value) in _SCALARS else type(value).__name__
+
+
 def checked_key(key: Any) -> Any:
     """``key``, which must be a number, a string or such, or a short tuple of those."""
     for one in key if type(key) is tuple and len(key) <= 4 else (key,):

@@ -1,7 +1,7 @@
 """A state dict as a chain of layers: which of its modules, in which order, and a network of them with their weights."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from typing import Any
 
 from minirnn.backend import Array
@@ -127,8 +127,8 @@ def _chain(source: Source, modules: list[Module], *, given: bool) -> list[Link]:
 def _numbered(modules: list[Module]) -> list[Module] | None:
     """The modules of an nn.Sequential, whose paths end in numbers where they differ, by these; None for others."""
     paths = [module.path.split(".") for module in modules]
-    while all(path and path[0] == paths[0][0] for path in paths):
-        paths = [path[1:] for path in paths]
+    alike = sum(1 for _ in takewhile(lambda words: len(set(words)) == 1, zip(*paths, strict=False)))  # at the beginning
+    paths = [path[alike:] for path in paths]
     if not all(len(word) < 10 and word.isascii() and word.isdigit() for path in paths for word in path):
         return None
     return [module for _, module in sorted(zip(paths, modules, strict=True), key=lambda pair: [*map(int, pair[0])])]

@@ -7,6 +7,7 @@ A ``.pt`` that ``torch.save`` wrote since version 1.6 is a zip: ``data.pkl``, a 
 import json
 import os
 import struct
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -129,6 +130,9 @@ def _safetensors(path: Path, head: bytes, length: int) -> Iterator[Source]:
         with safe_open(path, framework="numpy") as file:  # checks the header: every byte belongs to one tensor
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
             tensors = {name: Named(tuple(s.get_shape()), s.get_dtype(), name) for name, s in slices.items()}
+            for name, tensor in tensors.items():
+                if too_large(tensor.shape):
+                    raise ModelFileError(f"{path}: tensor {name!r:.60} of sizes {tensor.shape!s:.100} is too large")
             offsets = _offsets(path, size, {name for name, tensor in tensors.items() if tensor.dtype == "BF16"})
 
             def fetch(name: str) -> Array:
@@ -151,6 +155,11 @@ def _offsets(path: Path, size: int, names: set[str]) -> dict[str, int]:
     with path.open("rb") as file:
         header = json.loads(file.read(8 + size)[8:])
     return {name: header[name]["data_offsets"][0] for name in names}
+
+
+def too_large(shape: tuple[int, ...]) -> bool:
+    """Whether NumPy may have no array of this shape, though it be one of no numbers."""
+    return prod(n or 1 for n in shape) > LARGEST_SIZE
 
 
 def widened(raw: Array) -> Array:
@@ -208,14 +217,17 @@ def _of_zip(archive: Archive, part: str | None) -> Source:
     wanted = sum(prod(view.shape) * np.dtype(DTYPES[view.storage.dtype]).itemsize for view in views.values())
     if wanted > 2 * stored:  # a weight may be there twice, where it is tied
         raise ModelFileError(f"{where}: its tensors overlap: they are {wanted:,} bytes of {stored:,} stored")
-    kept: dict[str, bytes] = {}  # the last storage: tensors of one module often share one
+    kept: dict[str, bytes] = {}  # storages of which some tensors are still to be read
+    left = Counter(view.storage.entry for view in views.values())
 
     def fetch(name: str) -> Array:
-        view = views[name]
-        if view.storage.entry not in kept:
-            kept.clear()
-            kept[view.storage.entry] = archive.read(view.storage.entry)
-        return _array(view, kept[view.storage.entry], "<" if order == b"little" else ">")
+        view, entry = views[name], views[name].storage.entry
+        data = kept[entry] if entry in kept else archive.read(entry)
+        left[entry] -= 1
+        kept[entry] = data
+        if left[entry] <= 0:
+            del kept[entry]
+        return _array(view, data, "<" if order == b"little" else ">")
 
     tensors = {name: Named(view.shape, view.storage.dtype, view) for name, view in views.items()}
     return Source(where, tensors, fetch, ordered=True, part=taken)
@@ -238,11 +250,11 @@ def _storage(archive: Archive, folder: str, key: Any) -> _Storage:
         raise UnreadableError("a persistent id must be that of a storage")
     name, count = key[2], key[4]
     if type(name) is not str or f"{folder}{name}" not in archive.entries:
-        raise UnreadableError(f"storage {name!r:.40} is not in the file")
+        raise UnreadableError(f"storage {pickles.shown(name)} is not in the file")
     size, itemsize = archive.entries[f"{folder}{name}"].size, np.dtype(DTYPES[key[1].dtype]).itemsize
     if type(count) is not int or count * itemsize != size:
         raise UnreadableError(
-            f"storage {name!r:.40} must be {count!r:.40} numbers of {itemsize} bytes; it has {size:,}"
+            f"storage {name!r:.40} must be {pickles.shown(count)} numbers of {itemsize} bytes; it has {size:,}"
         )
     return _Storage(f"{folder}{name}", key[1].dtype, count)
 
@@ -256,6 +268,8 @@ def _rebuilt(arguments: tuple[Any, ...]) -> _Tensor:
         raise UnreadableError("a tensor's sizes and strides must be two tuples of one length")
     if not all(type(n) is int and 0 <= n <= LARGEST_SIZE for n in (offset, *shape, *strides)):
         raise UnreadableError("a tensor's offset, sizes and strides must be integers from 0 to 2**40")
+    if too_large(shape):
+        raise UnreadableError(f"a tensor of sizes {shape} is too large")
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     if 0 not in shape and (last >= storage.length or prod(shape) > storage.length):
         raise UnreadableError(f"a tensor of sizes {shape} from {offset} on does not fit {storage.length:,} numbers")
