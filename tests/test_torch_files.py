@@ -303,8 +303,8 @@ def test_arrays_in_memory_and_tensors_in_memory(tmp_path: Path) -> None:
 
 
 @st.composite
-def models(draw: st.DrawFn) -> tuple[Layer, Callable[[], Any]]:
-    """A model of ours, and the torch module whose weights it can give."""
+def models(draw: st.DrawFn) -> tuple[Layer, Callable[[], Any], bool]:
+    """A model of ours, the torch module whose weights it can give, and whether its recurrent part has biases."""
     size, kind = st.integers(1, 4), draw(st.sampled_from(KINDS))
     D, H, depth, both = draw(size), draw(size), draw(st.integers(1, 3)), draw(st.booleans())
     options: dict[str, Any] = {"bidirectional": both}
@@ -312,20 +312,23 @@ def models(draw: st.DrawFn) -> tuple[Layer, Callable[[], Any]]:
         options["nonlinearity"] = draw(st.sampled_from(["tanh", "relu"]))
     elif kind == "LSTM":
         options["proj_size"] = draw(st.integers(0, H - 1))
-    n, out, bias = draw(size), draw(size), draw(st.booleans())
+    n, out, bias, biases = draw(size), draw(size), draw(st.booleans()), draw(st.booleans())
     makers: dict[str, Any] = {"RNN": RNN, "GRU": GRU, "LSTM": LSTM}
     one = makers[kind](D, H, depth, **options)
     width = one.output_size
 
     def module() -> Any:
-        return getattr(torch.nn, kind)(D, H, depth, **options)
+        return getattr(torch.nn, kind)(D, H, depth, bias=biases, **options)
 
     if draw(st.booleans()):
-        return one, module
+        return one, module, biases
     model = Sequential(Embedding(n, D), one, Dropout(0.5), Linear(width, out, bias=bias))
-    return model, lambda: torch.nn.Sequential(
-        torch.nn.Embedding(n, D), module(), torch.nn.Dropout(), torch.nn.Linear(width, out, bias=bias)
-    )
+
+    def whole() -> Any:
+        linear = torch.nn.Linear(width, out, bias=bias)
+        return torch.nn.Sequential(torch.nn.Embedding(n, D), module(), torch.nn.Dropout(), linear)
+
+    return model, whole, biases
 
 
 def ready(model: Layer, dtype: str = "float32", seed: int = 0) -> Layer:
@@ -338,10 +341,15 @@ def ready(model: Layer, dtype: str = "float32", seed: int = 0) -> Layer:
 
 @given(models(), st.sampled_from(ENDINGS), st.sampled_from(["float32", "float64"]), st.integers(0, 2**32))
 def test_any_model_goes_to_torch_and_comes_back(
-    folder: Path, made: tuple[Layer, Callable[[], Any]], ending: str, dtype: str, seed: int
+    folder: Path, made: tuple[Layer, Callable[[], Any], bool], ending: str, dtype: str, seed: int
 ) -> None:
-    model, module = made
+    model, module, biases = made
     ready(model, dtype, seed)
+    recurrent = next(layer for layer in model.walk() if isinstance(layer, Recurrent))
+    for name, w in recurrent.named_weights().items():
+        if not biases and name.rpartition(".")[2] in ("b", "bn"):
+            w[...] = 0
+            recurrent.freeze(name)
     path = folder / f"b{ending}"
     torch_files.save(model, path)
     state = load_file(path) if ending == ".safetensors" else torch.load(path, weights_only=True)
@@ -349,8 +357,8 @@ def test_any_model_goes_to_torch_and_comes_back(
     theirs.load_state_dict(state, strict=True)
     net = Net(**dict(theirs.named_children())) if isinstance(theirs, torch.nn.Sequential) else theirs
     assert_computes(model, net)
-    recurrent = next(m for m in theirs.modules() if isinstance(m, torch.nn.RNNBase))
     back = torch_files.load(path, nonlinearity=getattr(recurrent, "nonlinearity", "tanh"))
+    assert len(back.bound.frozen) == len(model.bound.frozen)
     for (name, w), other in zip(model.named_weights().items(), back.named_weights().values(), strict=True):
         assert other.tobytes() == w.tobytes(), name  # under other names where Dropout is not there
     fresh = module().to(getattr(torch, dtype)).eval()
