@@ -5,6 +5,7 @@ import os
 import platform
 import sys
 import time
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
@@ -21,13 +22,21 @@ from minirnn.terminal import console, output
 
 
 @click.command()
+@click.argument("cell", required=False, metavar="[FILE.py:CELL]")
 @click.option("--max-layers", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @backend_option
 @click.option("--json", "as_json", is_flag=True)
 @one_sentence
-def check(max_layers: int, seed: int, backend: str, as_json: bool) -> None:  # noqa: FBT001 - click passes options by name
-    """Check the gradients of every cell, depth and direction on this machine, and print the largest errors."""
+def check(cell: str | None, max_layers: int, seed: int, backend: str, as_json: bool) -> None:  # noqa: FBT001 - click passes options by name
+    """Check the gradients of every cell, depth and direction on this machine, and print the largest errors.
+
+    With FILE.py:CELL, those of a cell of your own, a class with step and unstep: what is wrong, at which gate, and by
+    what pattern.
+    """
+    if cell:
+        check_own(cell, seed, as_json=as_json)
+        return
     from minirnn.testing.selfcheck import METHODS, check_everything
 
     table = Table(
@@ -50,6 +59,40 @@ def check(max_layers: int, seed: int, backend: str, as_json: bool) -> None:  # n
         output.print(table)
         click.echo(f"{len(records)} layers checked, {failed} wrong")
     if failed:
+        sys.exit(1)
+
+
+def check_own(place: str, seed: int, *, as_json: bool) -> None:
+    """Run the evidence on a reader's cell, and say what came of it; exit code 1 if it is wrong."""
+    from minirnn.testing.own import cell_from, examine
+
+    try:
+        with console.status(f"checking {place}"):
+            verdict = examine(cell_from(place), seed=seed)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    report = verdict.report
+    if as_json:
+        record = {
+            "cell": verdict.name,
+            "ok": verdict.ok,
+            "findings": [asdict(finding) for finding in verdict.findings],
+            "smallest": verdict.smallest,
+            "errors": {row.method: report.error(row.method) for row in report.rows} if report else {},
+        }
+        click.echo(json.dumps(record))
+    elif verdict.ok:
+        errors = {row.method: f"{report.error(row.method):.1e}" for row in report.rows} if report else {}
+        click.echo(f"{verdict.name}: unstep is the transpose of step, and every gradient over time is the derivative")
+        click.echo("  largest error " + ", ".join(f"by {method} {error}" for method, error in errors.items()))
+        click.echo("  whether step computes what you mean, no derivative can tell: compare it with an oracle")
+    else:
+        click.echo(f"{verdict.name}: its gradients are not the derivatives of what it computes")
+        for finding in verdict.findings:
+            click.echo(f"  at {finding.gate}: {finding}")
+        if verdict.smallest:
+            click.echo(f"  the smallest case found: {verdict.smallest}")
+    if not verdict.ok:
         sys.exit(1)
 
 
