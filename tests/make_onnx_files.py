@@ -30,6 +30,8 @@ from minirnn.activations import Function
 from minirnn.formats.onnx.backend import MinirnnBackend
 from minirnn.formats.onnx.writing import to_onnx
 from minirnn.layers import Activation
+from minirnn.lm import LanguageModel
+from minirnn.text import Vocabulary
 from minirnn.variants import LSTMVariant
 
 Array = NDArray[Any]
@@ -126,8 +128,8 @@ def old() -> dict[str, Any]:
         helper.make_node("Squeeze", ["x"], ["a"], axes=[1]),
         helper.make_node("Clip", ["a"], ["b"], min=-0.5, max=0.75),
         helper.make_node("Slice", ["b"], ["c"], starts=[0, 1], ends=[2, -1], axes=[0, 1]),
-        helper.make_node("Softmax", ["c"], ["d"], axis=1),
-        helper.make_node("Unsqueeze", ["d"], ["e"], axes=[0, 3]),
+        helper.make_node("Unsqueeze", ["c"], ["d"], axes=[0, 3]),
+        helper.make_node("Softmax", ["d"], ["e"], axis=1),
         helper.make_node("ReduceSum", ["e"], ["f"], axes=[1], keepdims=0),
         helper.make_node("Split", ["f"], ["g", "h"], axis=1, split=[1, 2]),
         helper.make_node("Dropout", ["g"], ["i"], ratio=0.25),
@@ -154,13 +156,16 @@ def mish() -> dict[str, Any]:
 
 
 def nodes() -> dict[str, Any]:
-    """Recurrent nodes with every attribute, of which onnxruntime has all but the batch first."""
+    """Recurrent nodes with every choice of every attribute, of which onnxruntime has all but the batch first."""
     found = {}
     for op in OPERATORS:
         cases = (draw(op, seed) for seed in range(200))
-        plain = (case for case in cases if not case.attributes.get("layout") and not case.departures)
-        for k, case in zip(range(5), plain, strict=False):
-            found[f"node, {op} {k}"] = entry(model_of(case), case.feed)
+        seen: set[tuple[str, str]] = set()
+        for case in cases:
+            chosen = {(name, str(value)) for name, value in case.features.items()}
+            if not case.attributes.get("layout") and not case.departures and not chosen <= seen:
+                found[f"node, {op} {len(seen)}"] = entry(model_of(case), case.feed)
+                seen |= chosen
     return found
 
 
@@ -191,7 +196,9 @@ def models() -> dict[str, Any]:
     rng, embedding = np.random.default_rng(0), Embedding(6, 4)
     both = Bidirectional(LSTM(3, 4), GRU(3, 4), merge="ave")
     clipped = Recurrent(LSTMVariant(Function("hard_sigmoid"), clip=0.5, peepholes=True), 3, 4, bidirectional=True)
-    made: dict[str, tuple[Layer, dict[str, Any]]] = {
+    speaking = LanguageModel.build(Vocabulary.of("a天"), embedding_size=2, hidden_size=3)
+    made: dict[str, tuple[Layer | LanguageModel, dict[str, Any]]] = {
+        "a language model": (speaking, {}),
         "tied": (Sequential(embedding, GRU(4, 4, 2), Linear(4, 6, tie=embedding)), {"states": True}),
         "int8": (Sequential(Embedding(6, 4), LSTM(4, 3, bidirectional=True), Linear(6, 2)), {"int8": True}),
         "lengths": (Sequential(both, GRU(4, 3, bidirectional=True), Last(bidirectional=True)), {"lengths": True}),
@@ -203,10 +210,11 @@ def models() -> dict[str, Any]:
     found = {}
     for name, (model, options) in made.items():
         dtype = options.pop("dtype", "float32")
-        model.init(0, backend="numpy", dtype=dtype)
-        for w in model.named_weights().values():
+        network = model.network if isinstance(model, LanguageModel) else model
+        network.init(0, backend="numpy", dtype=dtype)
+        for w in network.named_weights().values():
             w[...] = rng.normal(size=w.shape) * 0.5
-        written = to_onnx(model.quantize("int8") if options.pop("int8", False) else model, **options)
+        written = to_onnx(network.quantize("int8") if options.pop("int8", False) else model, **options)
         feed: dict[str, Array] = {}
         for port in written.graph.input:
             shape = [{"T": 4, "B": 2}.get(d.dim_param) or d.dim_value for d in port.type.tensor_type.shape.dim]
@@ -214,7 +222,7 @@ def models() -> dict[str, Any]:
             if name == "masked":
                 feed[port.name][[0, 2], [1, 0]] = 0
             if port.type.tensor_type.elem_type == TensorProto.INT64:
-                feed[port.name] = rng.integers(0, 6, shape)
+                feed[port.name] = rng.integers(0, min(6, network.input_size or 6), shape)
             if port.name == "lengths":
                 feed[port.name] = np.array([4, 2], np.int32)
         found[f"minirnn, {name}"] = entry(written, feed)

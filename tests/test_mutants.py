@@ -428,7 +428,20 @@ def test_the_evidence_passes_on_an_unchanged_copy_and_tests_that_copy(tmp_path: 
     )
     assert Path(where.stdout.strip()) == copied / "__init__.py"
     done = run_evidence(
-        tmp_path, [*EVIDENCE, "segments", "stream", "quantize", "resume", "cli", "files", "convert", "keras_files"]
+        tmp_path,
+        [
+            *EVIDENCE,
+            "segments",
+            "stream",
+            "quantize",
+            "resume",
+            "cli",
+            "files",
+            "convert",
+            "keras_files",
+            "onnx_files",
+            "onnx_bombs",
+        ],
     )
     assert done.returncode == 0, done.stdout[-3000:]
 

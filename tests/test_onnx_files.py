@@ -15,6 +15,7 @@ import minirnn
 from minirnn import Layer, Recurrent
 from minirnn.formats.onnx import Graph, read
 from minirnn.formats.onnx.nodes import OPERATORS
+from minirnn.lm import LanguageModel
 
 Array: TypeAlias = NDArray[Any]
 STORED = json.loads(Path(__file__).with_name("onnx_files.json").read_text(encoding="utf-8"))
@@ -92,8 +93,17 @@ def test_a_chain_becomes_layers_that_compute_the_same(name: str, layers: str, tm
             assert_close(found, end)
 
 
+def test_a_language_model_is_one_again(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(file_of("minirnn, a language model"))
+    lm = minirnn.load(tmp_path / "m.onnx")
+    assert isinstance(lm, LanguageModel)
+    assert lm.vocab.symbols[1:] == ("a", "天")
+    x, y = (arrays("minirnn, a language model", which) for which in ("inputs", "outputs"))
+    assert_close(lm.network(x["x"])[0], y["y"])
+
+
 def test_what_is_no_chain_stays_a_graph(tmp_path: Path) -> None:
-    for name in ("torch, tagger, batch first", "types, raw", "old", "node, GRU 0"):
+    for name in ("torch, tagger, batch first", "types, raw", "old", "node, GRU 0", "node, LSTM 0"):
         (tmp_path / "m.onnx").write_bytes(file_of(name))
         assert isinstance(minirnn.load(tmp_path / "m.onnx"), Graph)
 

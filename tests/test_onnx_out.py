@@ -14,13 +14,26 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import minirnn
-from minirnn import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Last, Layer, Linear, Recurrent, Sequential
+from minirnn import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Dropout,
+    Embedding,
+    Last,
+    Layer,
+    Linear,
+    ModelFileError,
+    Recurrent,
+    Sequential,
+)
 from minirnn.activations import Function
 from minirnn.cells import TanhCell
 from minirnn.formats.onnx import Graph, load, read
 from minirnn.layers import Activation, Masking, Reverse
 from minirnn.lm import LanguageModel
-from minirnn.text import Vocabulary
+from minirnn.text import UNKNOWN, Vocabulary
 from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
 
 onnx: Any = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'minirnn[onnx]'")
@@ -470,6 +483,30 @@ def test_a_language_model_takes_its_vocabulary_with_it(task: str) -> None:
     session, x = Session(lm.network, integers=True), vocab.encode("quick fox")[:, None]
     assert session.graph.graph == graph.graph
     session.compare(x)
+
+
+@pytest.mark.parametrize("options", [{}, {"cell": "lstm", "num_layers": 2, "embedding_size": 5}, {"task": "fill"}])
+def test_a_language_model_comes_back_as_one(options: dict[str, Any], tmp_path: Path) -> None:
+    vocab = Vocabulary.of('"quick"\n\ud800 brown 🦊')
+    lm = LanguageModel.build(vocab, hidden_size=4, **options).init(0, backend="numpy")
+    save(lm, tmp_path / "lm.onnx")
+    found = load(tmp_path / "lm.onnx")
+    assert isinstance(found, LanguageModel)
+    assert (found.vocab, found.task) == (vocab, lm.task)
+    assert found.network.describe() == lm.network.describe()
+    if lm.task == "next":
+        assert "".join(found.generate("qu", 20, seed=0)) == "".join(lm.generate("qu", 20, seed=0))
+    graph = to_onnx(lm)
+    for wrong in ("[]", "5", "{", "[" * 10**5, json.dumps([UNKNOWN, ["a"]]), json.dumps([UNKNOWN, "a", "b"])):
+        onnx.helper.set_model_props(graph, {"task": lm.task, "vocabulary": wrong})
+        (tmp_path / "lm.onnx").write_bytes(graph.SerializeToString())
+        with pytest.raises(
+            ModelFileError, match=r"lm\.onnx: vocabulary and task must be a language model's; \w+Error: "
+        ):
+            load(tmp_path / "lm.onnx")
+    graph.producer_name = "another"  # whose words mean what they may
+    (tmp_path / "lm.onnx").write_bytes(graph.SerializeToString())
+    assert isinstance(load(tmp_path / "lm.onnx"), Layer)
 
 
 def test_the_same_model_gives_the_same_bytes() -> None:

@@ -5,6 +5,7 @@ held against the graph: both are run on an input drawn at random, and unless all
 graph is no chain.
 """
 
+import json
 import math
 import os
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ import numpy as np
 from minirnn.backend import Array, get_backend
 from minirnn.base import Layer, State
 from minirnn.compose import Sequential
-from minirnn.formats.files import filled
+from minirnn.formats.files import ModelFileError, filled
 from minirnn.formats.onnx.blocks import Block, blocks_of, ends_of, letters_of, starts_of
 from minirnn.formats.onnx.forms import Encoding, Given, Lookup, NoLayerError, Other, States, Stream, Unit
 from minirnn.formats.onnx.graph import Graph
@@ -24,6 +25,8 @@ from minirnn.formats.onnx.meter import STEP
 from minirnn.formats.onnx.reading import read
 from minirnn.formats.onnx.ready import placed
 from minirnn.formats.onnx.tracing import source_of, trace
+from minirnn.lm import LanguageModel
+from minirnn.text import Vocabulary
 
 TRIED = (5, 3)  # steps and rows of the input on which layers and graph are compared, where the graph leaves them open
 MOST_DRAWN = 1 << 20  # numbers that such an input may have
@@ -32,8 +35,10 @@ AT_ONCE = 16  # products that are done in a nanosecond, where there are so many 
 CLOSE = {"float32": 1e-5, "float64": 1e-11}
 
 
-def load(path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = None) -> Layer | Graph:
+def load(path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = None) -> Layer | LanguageModel | Graph:
     """Open an ONNX file: the layer that computes the same, else the ``Graph``, which can be run and no more.
+
+    Of minirnn's own files a layer with a vocabulary is a LanguageModel, as it was.
 
     A layer is found for what goes through ``Gather`` of an embedding or ``OneHot``, RNN, GRU and LSTM with time first,
     products with biases, activations, steps in reverse and the last step, in that order or another.  Initial states
@@ -51,8 +56,21 @@ def load(path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = No
         if dtype is not None:
             raise ValueError(f"dtype must be None for what only runs as a graph; got {dtype!r} ({error})") from None
         return placed(graph, backend)
+    about = graph.about
     del graph  # whose weights need not be there beside those of two layers
-    return moved(layer, backend, dtype)
+    layer = moved(layer, backend, dtype)
+    try:
+        return speaking(layer, about)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ModelFileError(f"{path}: vocabulary and task must be a language model's; {words:.200}") from None
+
+
+def speaking(layer: Layer, about: dict[str, str]) -> Layer | LanguageModel:
+    """The layer with what minirnn wrote beside it, if it did."""
+    if about["producer"] != "minirnn" or "vocabulary" not in about:
+        return layer
+    return LanguageModel(layer, Vocabulary(json.loads(about["vocabulary"])), about["task"])
 
 
 def layers_of(graph: Graph, *, either_first: bool = False, backend: str = "auto", dtype: Any = None) -> Layer:

@@ -119,7 +119,7 @@ class Graph:
     float32, and an output of float16 is rounded to it.
 
     Made by ``read``.  ``nodes`` are all nodes in order, ``constants`` the values in use that no input reaches,
-    ``where`` the file, for errors.
+    ``where`` the file, for errors, ``about`` what the file says beside: its producer, and metadata by name.
     """
 
     def __init__(
@@ -130,9 +130,10 @@ class Graph:
         constants: dict[str, Array],
         steps: tuple[Step, ...],
         where: str,
+        about: dict[str, str],
     ) -> None:
         self.inputs, self.outputs, self.nodes, self.constants, self.steps = inputs, outputs, nodes, constants, steps
-        self.where = where
+        self.where, self.about = where, about
         self._weights = sum(a.nbytes for a in constants.values())
         self._step = sum(step_of(step.node) for step in steps)
 

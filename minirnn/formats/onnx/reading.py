@@ -70,7 +70,9 @@ class Maker:
 
     def __init__(self, model: Message, size: int, backend: str) -> None:
         self.opset, self.backend = _opset(model), backend
-        self.about = model.get("graph")
+        self.about, self.beside = model.get("graph"), {"producer": model.get("producer_name", "")}
+        for entry in model.get("metadata_props", ()):
+            self.beside[entry.get("key", "")] = entry.get("value", "")
         self.room = Room(2 * size + WIDENED)
         self.size, self.nodes_left = size, MOST_NODES
 
@@ -92,7 +94,9 @@ class Maker:
             raise ModelFileError("a graph must have outputs; there are none")
         room = max(LEAST_ROOM, ROOM_AHEAD + (3 * self.size - self.room.taken) // 2)
         steps, constants = made_ready(nodes, constants, set(outputs), room=room)
-        return Graph(tuple(inputs.values()), tuple(outputs.values()), tuple(nodes), constants, steps, where)
+        return Graph(
+            tuple(inputs.values()), tuple(outputs.values()), tuple(nodes), constants, steps, where, self.beside
+        )
 
     def initializers(self, about: Message) -> dict[str, Array]:
         """The constants of a graph."""

@@ -111,12 +111,15 @@ GRAPH = Schema(
     },
 )
 OPERATOR_SET = Schema("OperatorSetIdProto", {1: ("domain", "text", False), 2: ("version", "int", False)})
+ENTRY = Schema("StringStringEntryProto", {1: ("key", "text", False), 2: ("value", "text", False)})
 MODEL = Schema(
     "ModelProto",
     {
         1: ("ir_version", "int", False),
+        2: ("producer_name", "text", False),
         7: ("graph", GRAPH, False),
         8: ("opset_import", OPERATOR_SET, True),
+        14: ("metadata_props", ENTRY, True),
     },
 )
 
