@@ -23,7 +23,7 @@ Bomb: TypeAlias = Callable[[], bytes]
 
 Y = [port("y", None)]
 X = [port("x", ["T", "B", 3])]
-LARGE = [2**20, 2**23, 2**40]
+LARGE = [2**22, 2**24, 2**40]
 
 
 def zeros(name: str, *shape: int) -> list[Field]:
