@@ -15,12 +15,14 @@ from minirnn.train import Step, Training
 
 @dataclass
 class Keeper:
-    """Called after each step of ``training``; says whether to stop.
+    """Called after each step of ``training``, by every rank; says whether to stop.
 
     Every so many ``steps`` or ``seconds`` the model is evaluated on ``held_out``, kept as ``best.safetensors`` if it is
     the best so far, and a checkpoint is written, with ``more`` in it.  After ``patience`` evaluations in a row that
     were not better training may stop.  A disk that is full stops nothing: ``report`` gets a sentence, what was written
     stays, and it is tried again when the next checkpoint is due.
+
+    Of several ranks the first has the disk, and evaluates; what came of it the others are told.
     """
 
     training: Training
@@ -50,7 +52,9 @@ class Keeper:
             self.report(f"step {step.step} was skipped: {step.skipped}")
         self._try(lambda: self.record.step(step, self.training.optimizer.clip))
         due = self.steps is not None and step.step % self.steps == 0
-        if due or (self.seconds is not None and time.perf_counter() - self._looked >= self.seconds):
+        if self.seconds is not None:
+            due = self.training.ranks.agree(due or time.perf_counter() - self._looked >= self.seconds)
+        if due:
             self.evaluate()
             self.keep()
             self._looked = time.perf_counter()
@@ -58,11 +62,11 @@ class Keeper:
 
     def evaluate(self) -> None:
         """Find the validation perplexity, and keep the model if it is the best so far."""
-        lm, step = self.training.lm, self.training.done
-        perplexity = lm.perplexity(self.held_out)
+        lm, step, ranks = self.training.lm, self.training.done, self.training.ranks
+        perplexity = ranks.agree(lm.perplexity(self.held_out) if ranks.rank == 0 else None)
         self._try(lambda: self.record.add({"step": step, "validation_perplexity": perplexity}))
         if perplexity < self.best and isfinite(perplexity):
-            if self._try(lambda: save(lm, self.folder.best)):
+            if ranks.agree(self._try(lambda: save(lm, self.folder.best))):
                 self.best, self.best_step, self.worse = perplexity, step, 0
         elif step != self.best_step:
             self.worse += 1
@@ -75,11 +79,13 @@ class Keeper:
             "worse": self.worse,
         }
         state = self.training.state()
-        if self._try(lambda: self.folder.write(state, self.more | found)):
+        if self.training.ranks.agree(self._try(lambda: self.folder.write(state, self.more | found))):
             self.kept = self.training.done
 
     def _try(self, write: Callable[[], Any]) -> bool:
-        """Whether something could be written; if not, say so."""
+        """Whether something could be written, by the first rank; if not, say so."""
+        if self.training.ranks.rank:
+            return True
         try:
             write()
         except OSError as error:

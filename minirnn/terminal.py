@@ -85,8 +85,11 @@ class Signals:
 def follow(
     training: Training, planned: int | None, seconds: float | None, after: Callable[[Step], bool] = lambda _: False
 ) -> Run:
-    """Run the training under a progress bar until it ends, is interrupted, diverges, or ``after`` a step says so."""
-    run, shown = Run(before=training.elapsed), 0.0
+    """Run the training under a progress bar until it ends, is interrupted, diverges, or ``after`` a step says so.
+
+    Called by every rank; a signal that one of them got ends all in the same step.
+    """
+    run, shown, ranks = Run(before=training.elapsed), 0.0, training.ranks
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -94,7 +97,8 @@ def follow(
         TextColumn("{task.fields[words]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, refresh_per_second=REFRESH) as progress, Signals() as signals:
+    bars = Progress(*columns, console=console, refresh_per_second=REFRESH, disable=ranks.rank > 0)
+    with bars as progress, Signals() as signals:
         bar = progress.add_task("training", total=1.0, words="")
 
         def show(step: Step) -> None:
@@ -114,19 +118,27 @@ def follow(
                 if step.step == 1 or step.seconds - shown > 1 / REFRESH:  # to read a loss may be to wait for it
                     shown = step.seconds
                     show(step)
-                if signals.caught or run.early:
+                run.signal = ranks.largest(signals.caught)
+                if run.signal or run.early:
                     break
             if run.last is not None:
                 show(run.last)
             progress.update(bar, completed=1.0)
         except KeyboardInterrupt:
+            if ranks.size > 1:
+                raise  # the others are not where this one is: they cannot go on together
             run.signal = signal.SIGINT
         except NonFiniteGradientError as error:
             if run.last is None:
                 raise
             run.error = error if error.step else NonFiniteGradientError(f"step {run.last.step + 1}: {error}")
-        run.signal = run.signal or signals.caught
+        run.signal = run.signal or ranks.largest(signals.caught)
     return run
+
+
+def keep_quiet() -> None:
+    """Print nothing from now on: another rank does."""
+    console.quiet = output.quiet = True
 
 
 def show_samples(lm: LanguageModel, held_out: Text, seed: int, to: Console) -> None:

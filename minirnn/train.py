@@ -122,6 +122,7 @@ class Training(Iterator[Step]):
         if self.ranks.size > 1:
             options = (batch_size, num_steps, stride, sampling, epochs, steps, seconds, seed, on_nonfinite)
             self.ranks.check_same("the options of training", options)
+            self.ranks.check_same("the backend", lm.network.bound.backend.name)
             self.ranks.check_same("the text", text.digest())
             self.ranks.check_same("the weights", lm.network.bound.digest())
         self.lm, self.text, self.optimizer = lm, text, optimizer

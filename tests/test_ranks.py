@@ -1,9 +1,14 @@
-"""Several ranks train as one process does: without MPI, in threads that meet; and as mpiexec starts them."""
+"""Several ranks train as one process does: here without MPI, in threads that meet."""
 
+import os
+import shutil
+import signal
 import subprocess
 import sys
+import threading
 from itertools import islice, pairwise
-from types import ModuleType
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,13 +18,17 @@ from hypothesis import strategies as st
 from meeting import together
 
 import minirnn
-from minirnn import SGD, Adam, NonFiniteGradientError, RMSProp
+from minirnn import SGD, Adam, NonFiniteGradientError, RMSProp, terminal
 from minirnn.backend import get_backend
+from minirnn.checkpoint import Folder
+from minirnn.commands import together as ending
+from minirnn.keeping import Keeper
 from minirnn.lm import LanguageModel
 from minirnn.noise import kept
 from minirnn.ranks import Ranks, world
+from minirnn.record import Record, read_lines
 from minirnn.text import Text
-from minirnn.train import State, Training, train
+from minirnn.train import State, Step, Training, train
 
 CORPUS = Text.from_string("she sells sea shells\nby the sea shore" * 3)
 OPTIMIZERS: dict[str, Any] = {
@@ -215,6 +224,85 @@ def test_the_time_limit_is_by_one_clock(monkeypatch: pytest.MonkeyPatch) -> None
     assert together(3, timed) == [0, 0, 0]
 
 
+# ---------------------------------------------------------------------- what one rank does for all
+
+
+def keep_up(ranks: Ranks, folder: Path, **options: Any) -> Keeper:
+    """A run of 6 steps, kept every 2; each rank is told of another folder, and only the first may write."""
+    own = folder if ranks.rank == 0 else folder / str(ranks.rank)
+    own.mkdir(exist_ok=ranks.rank == 0)
+    training, record = begun(ranks, steps=6), Record(own, 1)
+    ranks.gather(None)
+    keeper = Keeper(training, Folder(own), record, CORPUS, print, **({"steps": 2} | options))
+    for step in training:
+        if keeper(step):
+            break
+    return keeper
+
+
+def test_the_first_rank_keeps_the_run(tmp_path: Path) -> None:
+    keepers = together(3, lambda ranks: keep_up(ranks, tmp_path))
+    assert Folder(tmp_path).steps() == [6, 4, 2]
+    assert {"best.safetensors", "metrics.jsonl"} < {path.name for path in tmp_path.iterdir()}
+    assert not list((tmp_path / "1").iterdir())
+    assert not list((tmp_path / "2").iterdir())
+    assert len({(keeper.kept, keeper.best, keeper.best_step) for keeper in keepers}) == 1
+    assert (keepers[0].kept, len(read_lines(tmp_path / "metrics.jsonl"))) == (6, 9)
+
+
+def test_ranks_agree_on_what_was_not_kept_and_when_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("minirnn.keeping.save", full)
+    monkeypatch.setattr(LanguageModel, "perplexity", lambda *_: 5.0)
+    keepers = together(2, lambda ranks: keep_up(ranks, tmp_path, patience=1))
+    assert [(keeper.best, keeper.training.done) for keeper in keepers] == [(float("inf"), 6)] * 2
+    monkeypatch.undo()
+    monkeypatch.setattr(LanguageModel, "perplexity", lambda *_: 5.0)
+    shutil.rmtree(tmp_path / "1")
+    keepers = together(2, lambda ranks: keep_up(ranks, tmp_path, patience=1))
+    assert [(keeper.best, keeper.worse, keeper.training.done) for keeper in keepers] == [(5.0, 1, 4)] * 2
+
+
+def test_checkpoints_by_the_clock_are_by_one_clock(tmp_path: Path) -> None:
+    keepers = together(3, lambda ranks: keep_up(ranks, tmp_path, steps=None, seconds=1e9 if ranks.rank else 1e-9))
+    assert [keeper.kept for keeper in keepers] == [6, 6, 6]
+
+
+def test_a_signal_to_one_rank_ends_all_in_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = threading.local()
+
+    class Known(terminal.Signals):
+        def __init__(self) -> None:
+            super().__init__()
+            here.signals = self
+
+    def followed(ranks: Ranks) -> tuple[int, int]:
+        def after(step: Step) -> bool:
+            if (step.step, ranks.rank) == (4, 2):
+                here.signals._catch(signal.SIGTERM, None)
+            return False
+
+        training = begun(ranks)
+        run = terminal.follow(training, None, None, after)
+        return training.done, run.signal
+
+    monkeypatch.setattr(terminal, "Signals", Known)
+    assert together(3, followed) == [(4, signal.SIGTERM)] * 3
+
+
+def test_a_rank_that_is_interrupted_at_once_ends_all_and_saves_nothing() -> None:
+    def followed(ranks: Ranks) -> None:
+        def after(step: Step) -> bool:
+            raise KeyboardInterrupt
+
+        terminal.follow(begun(ranks), None, None, after)
+
+    with pytest.raises(KeyboardInterrupt):
+        together(2, followed)
+
+
 # ---------------------------------------------------------------------- gradients that are not finite
 
 
@@ -310,12 +398,97 @@ def test_ranks_share_the_processors(asked: dict[str, str], wanted: list[int], mo
         minirnn.set_num_threads(before)
 
 
+# ---------------------------------------------------------------------- how a rank ends
+
+
+class Ended(BaseException):
+    """In the place of the process."""
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("the text is too short"), "minirnn: the text is too short\n"),
+        (KeyboardInterrupt(), "minirnn: stopped at once\n"),
+        (KeyError("a fault"), "KeyError: 'a fault'\n"),
+    ],
+)
+def test_a_rank_that_raises_says_so_and_ends_all(
+    rank: int, error: BaseException, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ranks, slept, codes = Ranks(), list[float](), list[int]()
+    ranks.rank, ranks.size = rank, 2
+
+    def end(code: int) -> None:
+        raise Ended
+
+    monkeypatch.setattr(ranks, "abort", codes.append)
+    monkeypatch.setattr(ending, "os", SimpleNamespace(_exit=end))
+    monkeypatch.setattr(ending, "time", SimpleNamespace(sleep=slept.append))
+
+    def work() -> None:
+        terminal.say("progress")
+        raise error
+
+    try:
+        with pytest.raises(Ended), ending.together(ranks):
+            work()
+    finally:
+        terminal.console.quiet = terminal.output.quiet = False
+    said = capsys.readouterr().err
+    assert said.endswith(words)
+    assert ("progress" in said) == (rank == 0)
+    assert (codes, bool(slept)) == ([2], rank == 1)  # the first may say it before
+
+
+def test_a_rank_alone_ends_as_ever() -> None:
+    with pytest.raises(ValueError, match="a mistake"), ending.together(Ranks()):
+        raise ValueError("a mistake")
+
+
+def test_what_all_agreed_upon_ends_nothing_early() -> None:
+    ranks = Ranks()
+    ranks.size = 2
+    with pytest.raises(SystemExit), ending.together(ranks):
+        sys.exit(3)
+
+
+LAST = """
+import os, signal, sys
+from minirnn.commands.together import last_words
+from minirnn.ranks import Ranks
+ranks, steps = Ranks(), [0]
+ranks.rank, ranks.size = {rank}, {size}
+with last_words(ranks, lambda: f"up to step {{steps[-1]}}") as renew:
+    steps.append(40)
+    {renew}
+    {end}
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({}, "up to step 40\n"),
+        ({"renew": "pass"}, "up to step 0\n"),
+        ({"rank": 1}, ""),
+        ({"size": 1}, ""),
+        ({"end": "pass"}, ""),
+        ({"end": "sys.exit(0)"}, ""),
+    ],
+)
+def test_a_first_rank_that_is_killed_leaves_its_last_words(words: dict[str, Any], said: str) -> None:
+    usual = {"rank": 0, "size": 2, "renew": "renew()", "end": "os.kill(os.getpid(), signal.SIGKILL)"}
+    done = python(LAST.format(**(usual | words)))
+    assert done.returncode == (0 if "end" in words else -signal.SIGKILL)
+    assert done.stderr == said
+
+
 # ---------------------------------------------------------------------- whether there are any
 
 
 def python(code: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    import os
-
     known = {name: value for name, value in os.environ.items() if not name.startswith(("PMI", "OMPI"))}
     return subprocess.run(
         [sys.executable, "-c", code], env=known | environment, capture_output=True, text=True, check=False
@@ -339,8 +512,6 @@ def test_under_mpiexec_without_mpi4py_one_sentence_says_what_to_install(
 
 
 def test_mpiexec_of_another_mpi_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from types import SimpleNamespace
-
     alone = SimpleNamespace(Get_rank=lambda: 0, Get_size=lambda: 1)
     monkeypatch.setattr("minirnn.ranks.takes_device_arrays", lambda _: False)
     fake: Any = SimpleNamespace(COMM_WORLD=alone, Get_library_version=lambda: "MPICH Version: 5\nmore")
@@ -350,3 +521,11 @@ def test_mpiexec_of_another_mpi_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
         world()
     monkeypatch.delenv("OMPI_COMM_WORLD_SIZE")
     assert world().size == 1
+
+
+def test_the_command_line_says_what_to_install() -> None:
+    code = "import sys; sys.modules['mpi4py'] = None; from minirnn.cli import main; main(['train', '--steps', '1'])"
+    done = python(code, PMI_SIZE="2")
+    assert done.returncode == 2
+    assert "pip install 'minirnn[mpi]'" in done.stderr
+    assert "Traceback" not in done.stderr

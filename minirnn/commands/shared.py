@@ -28,16 +28,25 @@ def one_sentence(command: Callable[..., None]) -> Callable[..., None]:
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-        except BrokenPipeError:
-            raise  # click ends quietly when whoever reads the output has gone
-        except MemoryError as error:
-            say((f"minirnn: not enough memory: {error}", "bold red"))
-            sys.exit(2)
-        except (ValueError, ArithmeticError, OSError, ImportError) as error:
-            say((f"minirnn: {error}", "bold red"))
+        except Exception as error:
+            sentence = sentence_for(error)
+            if sentence is None:
+                raise
+            say((sentence, "bold red"))
             sys.exit(2)
 
     return wrapped
+
+
+def sentence_for(error: BaseException) -> str | None:
+    """What to tell a user who caused an error; None for those that no user can cause."""
+    if isinstance(error, BrokenPipeError):
+        return None  # click ends quietly when whoever reads the output has gone
+    if isinstance(error, MemoryError):
+        return f"minirnn: not enough memory: {error}"
+    if isinstance(error, (ValueError, ArithmeticError, OSError, ImportError)):
+        return f"minirnn: {error}"
+    return None
 
 
 class OneSentence(click.Group):

@@ -6,25 +6,28 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 import numpy as np
 from click.core import ParameterSource
 
 import minirnn
-from minirnn.backend import BACKENDS
+from minirnn.backend import BACKENDS, get_backend
 from minirnn.checkpoint import Folder
 from minirnn.commands.shared import OUT, as_json_line, check_writable, one_sentence
+from minirnn.commands.together import last_words, together
 from minirnn.keeping import Keeper
+from minirnn.kernels.cpu.threads import get_num_threads
 from minirnn.lm import CELLS, TASKS, LanguageModel
 from minirnn.optim import SGD, Adam, AdamW, NonFiniteGradientError, Optimizer, RMSProp
 from minirnn.plotting import plot_runs
+from minirnn.ranks import Ranks, world
 from minirnn.record import Record, circumstances
 from minirnn.schedules import constant, cosine
-from minirnn.terminal import Run, console, follow, output, say, show_samples
+from minirnn.terminal import Run, Signals, console, follow, output, say, show_samples
 from minirnn.text import Text, TextError, pydoc_topics
-from minirnn.train import NONFINITE, State, Training, count_steps, train
+from minirnn.train import NONFINITE, State, Step, Training, count_steps, train
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSProp}
 DEFAULT_LR = {"sgd": 1.0, "adam": 6e-3, "adamw": 6e-3, "rmsprop": 2e-3}
@@ -36,6 +39,7 @@ LIMITS = ("epochs", "steps", "seconds")
 # what may be otherwise when a run goes on; all else decides what its steps are
 FREE = {*LIMITS, "lr", "clip", "on_nonfinite", "patience", "every", "keep", "log_every", "out", "as_json", "backend"}
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+Found: TypeAlias = tuple[State, dict[str, Any]]  # what is in a checkpoint
 
 
 @click.command("train")
@@ -83,24 +87,21 @@ def train_command(ctx: click.Context, files: tuple[Path, ...], **options: Any) -
 
     With --checkpoint DIR the run is kept there as it goes: checkpoints from which --resume goes on as if nothing had
     happened, the best model by validation perplexity, and a record for ``minirnn plot``.
+
+    ``mpiexec -n 4 minirnn train ...`` splits every batch between four processes.
     """
-    folder = None if options["checkpoint"] is None else Folder(options["checkpoint"], options["keep"])
-    if folder is None and (options["resume"] or options["patience"]):
-        raise ValueError(f"{'--resume' if options['resume'] else '--patience'} needs --checkpoint DIR")
-    options["every"] = interval(options["every"])
-    with folder.locked() if folder else nullcontext():
-        found = None
-        if folder and options["resume"]:
-            found = folder.newest(say)
-            if found is None:
-                say(f"nothing to resume in {folder.path}: starting afresh")
-            else:
-                files, options = as_begun(ctx, files, options, found[1]["options"])
-        elif folder and folder.steps():
-            raise ValueError(
-                f"{folder.path} holds a run already: --resume goes on with it; another --checkpoint begins anew"
-            )
-        run_training(files, options, folder, found)
+    ranks = world()
+    with together(ranks):
+        folder = None if options["checkpoint"] is None else Folder(options["checkpoint"], options["keep"])
+        if folder is None and (options["resume"] or options["patience"]):
+            raise ValueError(f"{'--resume' if options['resume'] else '--patience'} needs --checkpoint DIR")
+        options["every"] = interval(options["every"])
+        with folder.locked() if folder and ranks.rank == 0 else nullcontext():
+            begun = begin_or_go_on(ctx, files, options, folder) if ranks.rank == 0 else None
+            files, options, found = ranks.agree(begun)
+            code = run_training(files, options, folder, found, ranks)
+        if code:
+            sys.exit(code)
 
 
 @click.command("plot")
@@ -115,23 +116,68 @@ def plot_command(runs: tuple[Path, ...], out: Path, by: str) -> None:
     say(f"saved {out}", to=output)
 
 
+def begin_or_go_on(
+    ctx: click.Context, files: tuple[Path, ...], options: dict[str, Any], folder: Folder | None
+) -> tuple[tuple[Path, ...], dict[str, Any], Found | None]:
+    """The files and options of a run, and the checkpoint that it goes on from, if there is one."""
+    if folder and options["resume"]:
+        found = folder.newest(say)
+        if found:
+            return *as_begun(ctx, files, options, found[1]["options"]), found
+        say(f"nothing to resume in {folder.path}: starting afresh")
+    elif folder and folder.steps():
+        raise ValueError(
+            f"{folder.path} holds a run already: --resume goes on with it; another --checkpoint begins anew"
+        )
+    return files, options, None
+
+
 def run_training(
-    files: tuple[Path, ...],
-    options: dict[str, Any],
-    folder: Folder | None,
-    found: tuple[State, dict[str, Any]] | None,
-) -> None:
-    """Train from the beginning, or from what was ``found`` in a checkpoint; save, and say what came of it."""
-    out: Path = options["out"]
+    files: tuple[Path, ...], options: dict[str, Any], folder: Folder | None, found: Found | None, ranks: Ranks
+) -> int:
+    """Train from the beginning, or from what was ``found`` in a checkpoint; save, and say what came of it.
+
+    Returns the exit code.  Called by every rank; the first alone reads and writes files.
+    """
     for name in ("lr", "clip", "seconds", "weight_decay"):
         if options[name] is not None and not np.isfinite(options[name]):
             raise ValueError(f"--{'time' if name == 'seconds' else name.replace('_', '-')} must be a finite number")
-    check_writable(out, files)
-    text = Text.read(files) if files else Text.from_string(pydoc_topics())
+    text = ranks.agree(read_text(files, options["out"]) if ranks.rank == 0 else None)
+    training, planned, held_out = set_up(text, options, ranks)
+    source = ", ".join(str(f) for f in files) or "pydoc_data.topics"
+    say(f"{source}: {len(text):,} characters, {len(text.vocab) - 1} symbols, {len(held_out):,} held out")
+    say(str(training.lm.network))
+    if ranks.size > 1:
+        say(f"{ranks.size} ranks, the first with {get_num_threads()} of its machine's processors")
+    keeper = keep_run(training, text, held_out, files, options, folder, found) if folder else None
+    with last_words(ranks, lambda: f"minirnn: a rank was lost, and with it all others{stands(keeper)}") as renew:
+
+        def after(step: Step) -> bool:
+            stop = keeper(step) if keeper else False
+            renew()
+            return stop
+
+        run = follow(training, planned, training.seconds, after)
+        if run.last is None and not training.done:
+            say("stopped before the first step: there is nothing to save")
+            return 128 + (run.signal or signal.SIGINT)
+        if keeper and not run.error and keeper.kept < training.done:
+            if not run.signal:
+                keeper.evaluate()
+            keeper.keep()
+        if ranks.rank == 0:
+            return int(ranks.agree(finish(run, training, keeper, held_out, options)))
+        with Signals():  # one that was sent to all is for the first, which is at work
+            return int(ranks.agree(None))
+
+
+def set_up(text: Text, options: dict[str, Any], ranks: Ranks) -> tuple[Training, int | None, Text]:
+    """The training that the options ask for, how many steps it will take if that is known, and the text held out."""
     learn, held_out = text.split(options["held_out"])
     if len(held_out) < 2:
         raise TextError(f"a text of {len(text)} characters is too short to hold out {options['held_out']:.0%} of it")
     learn.num_batches(options["batch_size"], options["num_steps"], stride=options["stride"])  # says so if there is none
+    ranks.settle(get_backend(options["backend"], options["dtype"]))
     lm = LanguageModel.build(text.vocab, **{k: options[k] for k in BUILD})
     lm.init(options["seed"], backend=options["backend"], dtype=options["dtype"])
     limits = {k: options[k] for k in LIMITS}
@@ -145,16 +191,24 @@ def run_training(
         sampling=options["sampling"] or ("random" if options["task"] == "fill" else "sequential"),
         **{k: options[k] for k in ("batch_size", "num_steps", "stride", "seed", "on_nonfinite")},
         **limits,
+        ranks=ranks,
     )
-    source = ", ".join(str(f) for f in files) or "pydoc_data.topics"
-    say(f"{source}: {len(text):,} characters, {len(text.vocab) - 1} symbols, {len(held_out):,} held out")
-    say(str(lm.network))
-    keeper = keep_run(training, text, held_out, files, options, folder, found) if folder else None
-    run = follow(training, planned, limits["seconds"], keeper or (lambda _: False))
-    if run.last is None and not training.done:
-        say("stopped before the first step: there is nothing to save")
-        sys.exit(128 + (run.signal or signal.SIGINT))
-    finish(run, training, keeper, held_out, options)
+    return training, planned, held_out
+
+
+def read_text(files: tuple[Path, ...], out: Path) -> Text:
+    """The text to learn, after a look whether ``out`` can be written."""
+    check_writable(out, files)
+    return Text.read(files) if files else Text.from_string(pydoc_topics())
+
+
+def stands(keeper: Keeper | None) -> str:
+    """What there is to go on from."""
+    if keeper is None:
+        return "; without --checkpoint nothing was kept"
+    if not keeper.kept:
+        return f"; {keeper.folder.path} has no checkpoint yet"
+    return f"; {keeper.folder.path} has the run up to step {keeper.kept}: --resume goes on from there"
 
 
 def keep_run(
@@ -164,7 +218,7 @@ def keep_run(
     files: tuple[Path, ...],
     options: dict[str, Any],
     folder: Folder,
-    found: tuple[State, dict[str, Any]] | None,
+    found: Found | None,
 ) -> Keeper:
     """What keeps the run in ``folder``; ``training`` goes on from what was found there."""
     begun = {k: str(v) if isinstance(v, Path) else v for k, v in options.items() if k not in ("checkpoint", "resume")}
@@ -184,20 +238,16 @@ def keep_run(
         keeper.go_on(had)
         say(f"going on after step {training.done}")
     about = {"options": begun, "text": more["text"], "resumed_at": training.done, **circumstances()}
-    record.begin(about | {"backend": training.lm.network.bound.backend.name}, training.done, training.elapsed)
+    about |= {"backend": training.lm.network.bound.backend.name, "ranks": training.ranks.size}
+    if training.ranks.rank == 0:
+        record.begin(about, training.done, training.elapsed)
     return keeper
 
 
-def finish(run: Run, training: Training, keeper: Keeper | None, held_out: Text, options: dict[str, Any]) -> None:
-    """After the last step: keep and save what there is, and say what came of it."""
+def finish(run: Run, training: Training, keeper: Keeper | None, held_out: Text, options: dict[str, Any]) -> int:
+    """After the last step: save what there is, and say what came of it; returns the exit code."""
     lm, out = training.lm, options["out"]
-    going_on = ""
-    if keeper:
-        if not run.signal and not run.error and keeper.kept < training.done:
-            keeper.evaluate()
-        if not run.error and keeper.kept < training.done:
-            keeper.keep()
-        going_on = f"; {keeper.folder.path} has the run up to step {keeper.kept}: --resume goes on from there"
+    going_on = stands(keeper) if keeper else ""
     if run.error and not usable(lm, held_out):
         hint = f"{going_on}, with a smaller --lr or --clip, or --on-nonfinite skip" if going_on else ""
         raise NonFiniteGradientError(f"{run.error}; the model has diverged, and nothing was saved{hint}")
@@ -238,8 +288,7 @@ def finish(run: Run, training: Training, keeper: Keeper | None, held_out: Text, 
         if keeper:
             record |= {"best_perplexity": keeper.best, "best_step": keeper.best_step}
         click.echo(as_json_line(record))
-    if run.signal:
-        sys.exit(128 + run.signal)
+    return 128 + run.signal if run.signal else 0
 
 
 def as_begun(
