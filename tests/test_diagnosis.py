@@ -89,7 +89,7 @@ def test_the_words_say_what_to_do() -> None:
         "da_f * c, da_o * c": "c stands where c1 belongs, in what dh' sends",
         "(1 - h1 * h1) * 0.5": "it is 0.5 times too large",
     }
-    found = {new: diagnose(planted(*fault, new))[0].words for *fault, new, _, _ in FAULTS if new in expected}
+    found = {new: diagnose(planted(cell, old, new))[0].words for cell, old, new, _, _ in FAULTS if new in expected}
     assert found == expected
 
 
