@@ -15,6 +15,7 @@ from mutations import Field, message, varint
 from numpy.typing import NDArray
 from onnx_bytes import FLOAT, INT64, attribute, graph, model, node, port, tensor, text, within
 
+import minirnn
 from minirnn import ModelFileError
 from minirnn.formats.onnx import Graph, read
 
@@ -452,6 +453,29 @@ def test_what_cannot_be_run_says_which_node_and_why(make: Bomb, words: str) -> N
         feed[one.name] = (np.arange(np.prod(shape, dtype=int)) % 3).reshape(shape).astype(one.dtype)
     with pytest.raises(ModelFileError, match=words):
         graph_.run(feed)
+
+
+ODD_AXES: dict[str, tuple[list[list[Field]], list[list[Field]]]] = {
+    "Transpose": ([node("Transpose", "x", "a", perm=[0, 1, 7])], []),
+    "Squeeze": ([node("Squeeze", "h k", "a")], [ints("k", 0, 1, 2)]),
+    "Squeeze of nothing": ([node("Squeeze", "h k", "b"), node("Squeeze", "b k", "a")], [ints("k", 0, 1, 2)]),
+    "Gather": ([node("Gather", "h k", "a", axis=9)], [tensor("k", np.int64(0))]),
+    "Slice": ([node("Slice", "x s e k s", "a")], [ints("s", -1), ints("e", -(2**63)), ints("k", 9)]),
+    "Slice of states": ([node("Slice", "h s e k", "a")], [ints("s", 0), ints("e", 1), ints("k", 9)]),
+    "Split": ([node("Split", "h", "a b", axis=9)], []),
+    "Softmax": ([node("Softmax", "x", "a", axis=9)], []),
+}
+
+
+@pytest.mark.parametrize(("nodes", "tensors"), ODD_AXES.values(), ids=ODD_AXES.keys())
+def test_axes_that_are_not_there_make_no_layer(
+    nodes: list[list[Field]], tensors: list[list[Field]], tmp_path: Path
+) -> None:
+    """The graph is read: whether an axis is there shows when it is run."""
+    last = [node("RNN", "x W R - - a", "r"), node("Squeeze", "r one", "y")]
+    inputs = [port("x", ["T", "B", 1]), port("h", [1, "B", 1])]
+    (tmp_path / "m.onnx").write_bytes(model([*nodes, *last], inputs, Y, [*WEIGHTS, *tensors]))
+    assert isinstance(minirnn.load(tmp_path / "m.onnx"), Graph)
 
 
 def test_who_trusts_a_graph_may_give_it_room_and_time() -> None:

@@ -181,10 +181,12 @@ class Chain:
                 feed[port.name] = drawn(rng, self.shape_of(port.name, units, B), port.dtype)
             else:
                 raise NoLayerError(getattr(form, "why", "") or f"input {port} has no place in a chain of layers")
-        states = tuple(starts_of(block, feed, B, dtype) for block in blocks)
         try:
+            states = tuple(starts_of(block, feed, B, dtype) for block in blocks)
             return Trial(x, states, lengths, placed(self.graph, "numpy").run(feed))
-        except ValueError as error:
+        except NoLayerError:
+            raise
+        except (IndexError, ValueError) as error:
             raise NoLayerError(f"the graph does not run as its layers would: {error!s:.300}") from None
 
     def compare(self, layer: Layer, blocks: list[Block], trial: Trial) -> None:

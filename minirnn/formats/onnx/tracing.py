@@ -6,6 +6,7 @@ computed in ways that are not followed: ``chain.py`` holds the layers against th
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 
@@ -73,7 +74,10 @@ def trace(graph: Graph, *, batch_first: bool) -> dict[str, Form]:
 def _followed(node: Node, given: list[Form]) -> list[Form]:
     """The forms of a node's outputs."""
     blocked = next((form for form in given if isinstance(form, Other) and form.why), None)
-    found = None if blocked or node.op not in RULES else RULES[node.op](node, given)
+    found = None
+    if not blocked and node.op in RULES:
+        with suppress(IndexError, ValueError, ZeroDivisionError):  # of axes that are not there: running it says so
+            found = RULES[node.op](node, given)
     if found is not None:
         return found if isinstance(found, list) else [found]
     followed = any(isinstance(form, (Stream, States, Given, Lengths)) for form in given)
