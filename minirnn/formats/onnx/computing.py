@@ -98,7 +98,7 @@ def function(node: Node) -> Run:
     """A function of each number; Relu takes integers too."""
     quick = node.op in ("Relu", "Tanh", "Sigmoid", "LeakyRelu")
     return unary(
-        function_of(node), "fi" if node.op == "Relu" else "f", ns=8 if quick else 40, copies=4 if quick else 8
+        function_of(node), "fi" if node.op == "Relu" else "f", ns=8 if quick else 40, copies=2 if quick else 5
     )(node)
 
 
@@ -114,7 +114,7 @@ def selu(node: Node) -> Run:
     """gamma elu(x), with elu's alpha."""
     gamma = node.attribute("gamma", float, 1.0507010221481323)
     elu = Function("elu", node.attribute("alpha", float, 1.6732631921768188))
-    return unary(lambda x: gamma * elu(x), ns=40, copies=8)(node)
+    return unary(lambda x: gamma * elu(x), ns=40, copies=5)(node)
 
 
 def over_axis(node: Node) -> Run:
@@ -124,7 +124,7 @@ def over_axis(node: Node) -> Run:
 
     def run(meter: Meter, given: Given) -> Sequence[Array]:
         x = of_kind(given[0], "f")
-        meter.claim(x.shape, x.itemsize, ns=20, copies=6)
+        meter.claim(x.shape, x.itemsize, ns=20, copies=4)
         k = axis_of(axis, x.ndim)
         if old:
             rows = math.prod(x.shape[:k])
