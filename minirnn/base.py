@@ -49,6 +49,13 @@ class Run(NamedTuple):
     skip: Array | None = None  # (T, B) True where a mask, or a row's end, has a step skipped; None without a mask
     every: int = 0  # steps between the states that are kept, where those between are computed again; 0: all are kept
     first_row: int = 0  # of x, in the batch that it is a part of
+    first_step: int = 0  # of those that a direction takes, in the whole of them
+    again: bool = False  # what backward needs is not kept, but will be computed again
+
+    @property
+    def saves(self) -> bool:
+        """Whether what backward needs is kept."""
+        return self.training and not self.again
 
     @property
     def skipped(self) -> Array | None:

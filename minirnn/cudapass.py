@@ -48,7 +48,7 @@ class CudaPass:
 
     def forward(self, x: Array, state: Arrays, out: Array | None) -> tuple[Array, Arrays]:
         """y, in ``out`` if that is given, and the final state."""
-        layer, xp, dtype, save = self.layer, self.xp, self.dtype, self.run.training
+        layer, xp, dtype, save = self.layer, self.xp, self.dtype, self.run.saves
         (T, B), H = x.shape[:2], layer.hidden_size
         N, self.B = len(layer.gates) * H, B
         self.x = x = flip(x, self.run) if self.flipped else x

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from minirnn.backend import Array
+from minirnn.backend import Array, Backend
 from minirnn.base import Later, Layer, Reader, Result, Run, State
 from minirnn.cudapass import CudaPass
 from minirnn.fused import FusedPass
@@ -27,6 +27,7 @@ from minirnn.protocol import (
 from minirnn.scan import Scan, flip, placed, turned
 from minirnn.segments import Pass, SegmentedPass
 from minirnn.thinning import ThinnedPass
+from minirnn.zoneout import carried, zones
 
 
 class Direction(Layer):
@@ -49,10 +50,12 @@ class Direction(Layer):
         reverse: bool,
         trainable_state: bool,
         weight_dropout: float,
+        zoneout: tuple[float, ...],
     ) -> None:
         self.cell, self.input_size, self.hidden_size = cell, input_size, hidden_size
         self.widths, self.output_size = widths_of(cell, hidden_size), width_of(cell, hidden_size)
-        self.reverse, self.trainable_state, self.weight_dropout = reverse, trainable_state, weight_dropout
+        self.reverse, self.trainable_state = reverse, trainable_state
+        self.weight_dropout, self.zoneout = weight_dropout, zoneout
         self.gates = tuple(gate for stage in stages_of(cell) for gate in stage.gates)
 
     def specs(self) -> dict[str, Spec]:
@@ -77,9 +80,14 @@ class Direction(Layer):
 
     def remarks(self) -> list[str]:
         backend = self.bound.backend if self.parameters else None
-        if backend is None or backend.name in ("numpy", "cupy") or backend.scans(self.cell):
+        if backend is None or backend.name in ("numpy", "cupy") or self.kernels(backend):
             return []
-        return [f"{name_of(self.cell)} has no kernel on backend {backend.name}: it runs by its plain equations"]
+        name = f"{name_of(self.cell)}{' with zoneout' if any(self.zoneout) else ''}"
+        return [f"{name} has no kernel on backend {backend.name}: it runs by its plain equations"]
+
+    def kernels(self, backend: Backend) -> Any:
+        """What runs the cell faster than the plain scan, or None."""
+        return None if any(self.zoneout) else backend.scans(self.cell)
 
     def initial(self, B: int, run: Run) -> Arrays:
         """The state before the first step when none was given."""
@@ -145,7 +153,7 @@ class Direction(Layer):
 def pass_of(layer: Direction, run: Run, rest: bool) -> Pass:  # noqa: FBT001 - made once a pass
     """One forward of a direction, by what computes its cell there; with ``rest``, from a state of zeros."""
     p = run.parameters
-    kernels = None if p.quantized else p.backend.scans(layer.cell)
+    kernels = None if p.quantized else layer.kernels(p.backend)
     if kernels is None:
         return PlainPass(layer, run)
     if p.backend.on_device:
@@ -158,14 +166,16 @@ class PlainPass:
 
     def __init__(self, layer: Direction, run: Run) -> None:
         self.layer, self.run, self.xp = layer, run, run.parameters.backend.xp
-        self.carry = None if run.past is None else run.past[:, :, None]
         weights = {name: layer.weight(name) for name in layer.specs()}
         self.scan = Scan(layer.cell, layer.hidden_size, weights, self.xp)
 
     def forward(self, x: Array, state: Arrays, out: Array | None) -> tuple[Array, Arrays]:
         """y, in ``out`` if that is given, and the final state."""
-        layer, (T, B) = self.layer, x.shape[:2]
-        self.x = x = layer.turn(x, self.run)
+        layer, run, (T, B) = self.layer, self.run, x.shape[:2]
+        self.x = x = layer.turn(x, run)
+        self.zones = zones(layer, run, T, B)
+        self.keep = carried(self.zones, run.past, T, self.xp)
+        share = layer.zoneout if any(layer.zoneout) and not run.training else None
         if x.dtype.kind in "iu":
             P = layer.weight("W")[x] + layer.weight("b")
         else:
@@ -173,15 +183,15 @@ class PlainPass:
                 T, B, len(layer.gates) * layer.hidden_size
             )
             P += layer.weight("b")
-        h, final = self.scan.forward(P, state, self.carry, save=self.run.training)
-        return placed(layer.turn(h[1:], self.run), out), final
+        h, final = self.scan.forward(P, state, self.keep, share, save=run.saves)
+        return placed(layer.turn(h[1:], run), out), final
 
     def backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
         """The gradients of x, None for integers, and of the initial state; adds those of the weights."""
         layer, x = self.layer, self.x
         (T, B), D = x.shape[:2], layer.input_size or 0
         dy = None if dy is None else layer.turn(dy, self.run)
-        dP, dQ, dunits, dstate = self.scan.backward(dy, dstate, self.carry)
+        dP, dQ, dunits, dstate = self.scan.backward(dy, dstate, self.keep)
         rows = dP.reshape(T * B, dP.shape[2])
         self._accumulate(dQ, dunits)
         layer.add("b", rows.sum(0))
@@ -209,5 +219,11 @@ class PlainPass:
 
     def named(self) -> dict[str, Reader]:
         """Readers of what was saved, in the order of x's steps."""
-        saved = self.scan.named()
+        zoned = zip(self.layer.cell.state, self.zones, strict=True)
+        saved = self.scan.named() | {f"zoneout.{name}": reader(zone) for name, zone in zoned if zone is not None}
         return {name: turned(read, self.run) for name, read in saved.items()} if self.layer.reverse else saved
+
+
+def reader(a: Array) -> Reader:
+    """Reads what is there already."""
+    return lambda: a

@@ -120,7 +120,7 @@ class FusedPass:
 
     def forward(self, x: Array, state: Arrays, out: Array | None) -> tuple[Array, Arrays]:
         """y, in ``out`` if that is given, and the final state."""
-        layer, kernels, lend, save, dtype = self.layer, self.kernels, self.lend, self.run.training, self.dtype
+        layer, kernels, lend, save, dtype = self.layer, self.kernels, self.lend, self.run.saves, self.dtype
         (T, B), H = x.shape[:2], layer.hidden_size
         if self.flipped:
             x = flip(x, self.run)

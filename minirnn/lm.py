@@ -5,7 +5,7 @@ fill    a network that reads in both directions restores masked characters.  (On
         must not read backward: it would have seen the answer.)
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from numbers import Integral
 from typing import Any, Self
@@ -68,12 +68,13 @@ class LanguageModel:
         dropout: float = 0.0,
         locked: bool = False,
         weight_dropout: float = 0.0,
+        zoneout: float | Sequence[float] = 0.0,
         tied: bool = False,
     ) -> Self:
         """The usual network: an embedding if ``embedding_size`` is above 0 (else one-hot input), recurrence, Linear.
 
         ``dropout`` acts between recurrent layers and before the Linear, ``locked`` with one mask for all steps,
-        ``weight_dropout`` on the recurrent weights.
+        ``weight_dropout`` on the recurrent weights, ``zoneout`` on the states.
         ``tied`` shares the embedding's weights with the Linear, which takes embedding_size = hidden_size.
         Call ``init`` next.
         """
@@ -95,6 +96,7 @@ class LanguageModel:
             dropout=dropout,
             locked=locked,
             weight_dropout=weight_dropout,
+            zoneout=zoneout,
         )
         layers: list[Layer] = [embedding] if embedding else []
         layers += [recurrent, Dropout(dropout, locked=locked)] if dropout else [recurrent]

@@ -48,10 +48,19 @@ def _straight(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
     return dy, None
 
 
-def kept(xp: Any, seed: int, site: str, call: int, shape: tuple[int, int, int], p: float, first_row: int = 0) -> Array:
+def kept(
+    xp: Any,
+    seed: int,
+    site: str,
+    call: int,
+    shape: tuple[int, int, int],
+    p: float,
+    first_row: int = 0,
+    first_step: int = 0,
+) -> Array:
     """Which entries of a (T, B, D) array dropout keeps: True with probability 1 - p.
 
-    Its rows are those of a batch from ``first_row`` on.
+    Its rows are those of a batch from ``first_row`` on, its steps those of a sequence from ``first_step`` on.
 
     A counter-based generator: entry (t, b, d) hashes (seed, site, call), then t, b and d, each time by SplitMix64's
     output function (Steele, Lea and Flood 2014; constants of Stafford's variant 13), and its upper 32 bits are compared
@@ -62,7 +71,7 @@ def kept(xp: Any, seed: int, site: str, call: int, shape: tuple[int, int, int], 
         key = int(_mix(np.array([key ^ (word * _GOLDEN & _WORD)], np.uint64))[0])
     golden = xp.uint64(_GOLDEN)
     hashed = xp.full((1, 1, 1), np.uint64(key), xp.uint64)
-    for axis, (first, n) in enumerate(zip((0, first_row, 0), shape, strict=True)):
+    for axis, (first, n) in enumerate(zip((first_step, first_row, 0), shape, strict=True)):
         index = xp.arange(first + 1, first + n + 1, dtype=xp.uint64).reshape([-1 if k == axis else 1 for k in range(3)])
         hashed = _mix(hashed + index * golden)
     keep: Array = (hashed >> xp.uint64(32)) >= math.floor(p * 2**32)

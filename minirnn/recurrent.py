@@ -1,5 +1,6 @@
 """The recurrent layers: any cell in any depth and direction; RNN, GRU and LSTM."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from minirnn.backend import Array
@@ -12,6 +13,7 @@ from minirnn.noise import check_probability, drop
 from minirnn.parameters import Parameters
 from minirnn.protocol import Arrays, check_cell, name_of, trains, width_of, widths_of
 from minirnn.shortcall import ShortCall, prepare
+from minirnn.zoneout import check_zoneout
 
 
 class Recurrent(Layer):
@@ -24,6 +26,8 @@ class Recurrent(Layer):
 
     ``dropout`` acts on the output of every layer but the last; ``locked``, it has one mask for all steps (``Dropout``).
     ``weight_dropout`` acts on the entries of every U, with one mask a pass (``minirnn.thinning`` derives it).
+    ``zoneout``, one probability or one for each state, leaves units as they were for a step; in inference a state is
+    mixed with the one before in that proportion (``minirnn.zoneout`` derives it).  There are no kernels for it.
 
     Weights of layer k are named ``k.W``, ``k.U``, ``k.b`` ..., of its reverse direction ``k.reverse.W`` ...
 
@@ -46,6 +50,7 @@ class Recurrent(Layer):
         dropout: float = 0.0,
         locked: bool = False,
         weight_dropout: float = 0.0,
+        zoneout: float | Sequence[float] = 0.0,
         trainable_state: bool = False,
     ) -> None:
         self.input_size = check_size("input_size", input_size)
@@ -57,6 +62,8 @@ class Recurrent(Layer):
         self.bidirectional, self.trainable_state = bool(bidirectional), bool(trainable_state)
         self.dropout, self.locked = check_probability("dropout", dropout), bool(locked)
         self.weight_dropout = check_probability("weight_dropout", weight_dropout)
+        zoned = check_zoneout(cell, zoneout)
+        self.zoneout = zoned[0] if len(set(zoned)) == 1 else zoned
         self.num_directions = 2 if bidirectional else 1
         self.output_size = width_of(cell, self.hidden_size) * self.num_directions
         self.directions = [
@@ -67,6 +74,7 @@ class Recurrent(Layer):
                 reverse=bool(reverse),
                 trainable_state=self.trainable_state,
                 weight_dropout=self.weight_dropout,
+                zoneout=zoned,
             )
             for layer in range(self.num_layers)
             for reverse in range(self.num_directions)
@@ -89,6 +97,7 @@ class Recurrent(Layer):
             "dropout": self.dropout,
             "locked": self.locked,
             "weight_dropout": self.weight_dropout,
+            "zoneout": self.zoneout,
             "trainable_state": self.trainable_state,
         }
 
@@ -124,7 +133,7 @@ class Recurrent(Layer):
         return tuple(admitted) if len(names) > 1 else admitted[0]
 
     def link(self, chain: Chain) -> None:
-        if self.bound.backend.scans(self.cell) is None or not chain.whole:
+        if self.directions[0].kernels(self.bound.backend) is None or not chain.whole:
             chain.stop()
             return
         layers = ((one, {name: one.weight(name) for name in one.specs()}) for one in self.directions)
@@ -219,6 +228,7 @@ class RNN(Recurrent):
         dropout: float = 0.0,
         locked: bool = False,
         weight_dropout: float = 0.0,
+        zoneout: float | Sequence[float] = 0.0,
         trainable_state: bool = False,
     ) -> None:
         cell = _choose("nonlinearity", nonlinearity, {"tanh": TanhCell, "relu": ReluCell})
@@ -232,6 +242,7 @@ class RNN(Recurrent):
             dropout=dropout,
             locked=locked,
             weight_dropout=weight_dropout,
+            zoneout=zoneout,
             trainable_state=trainable_state,
         )
 
@@ -258,6 +269,7 @@ class GRU(Recurrent):
         dropout: float = 0.0,
         locked: bool = False,
         weight_dropout: float = 0.0,
+        zoneout: float | Sequence[float] = 0.0,
         trainable_state: bool = False,
     ) -> None:
         cell = _choose("reset", reset, {"after": GRUCell, "before": GRUBeforeCell})
@@ -271,6 +283,7 @@ class GRU(Recurrent):
             dropout=dropout,
             locked=locked,
             weight_dropout=weight_dropout,
+            zoneout=zoneout,
             trainable_state=trainable_state,
         )
 
@@ -296,6 +309,7 @@ class LSTM(Recurrent):
         dropout: float = 0.0,
         locked: bool = False,
         weight_dropout: float = 0.0,
+        zoneout: float | Sequence[float] = 0.0,
         trainable_state: bool = False,
         proj_size: int = 0,
     ) -> None:
@@ -311,6 +325,7 @@ class LSTM(Recurrent):
             dropout=dropout,
             locked=locked,
             weight_dropout=weight_dropout,
+            zoneout=zoneout,
             trainable_state=trainable_state,
         )
 

@@ -16,9 +16,13 @@ Written once, over any cell of ``cells.py`` or of your own; the products before 
 
 ``h[0]`` is the initial state, so ``y = h[1:]`` and ``h[:-1]`` are views of one array.  A cell with several stages has
 its inner lines run for each stage, forward and then in reverse, with the stage's columns of U or a matrix of its own in
-place of U.  Where ``carry[t]`` is True the state is carried over
-unchanged and its gradient passes straight through: that is all that lengths amount to here.  A reverse direction is
-the same scan over rows flipped within their length.
+place of U.  Where ``keep[t]`` is True a state, or a unit of it, is carried over unchanged, and its gradient goes by the
+step: that is all that lengths and zoneout amount to here.
+
+    forward    s[t+1] = where(keep[t], s[t], step's)            for every state s, h among them
+    backward   unstep is given where(keep[t], 0, ds);   ds = what comes back from it + where(keep[t], ds, 0)
+
+A reverse direction is the same scan over rows flipped within their length.
 """
 
 from typing import Any
@@ -32,7 +36,8 @@ class Scan:
     """One cell unrolled over the steps of one direction.
 
     ``columns[k]`` are the columns of W, U and b that stage k uses, ``U[k]`` what it multiplies with.  ``P`` is
-    (T, B, G·H), ``state`` one (B, H) array a state, or (B, width of h) for h; ``carry`` is (T, B, 1) or None.
+    (T, B, G·H), ``state`` one (B, H) array a state, or (B, width of h) for h; ``keep`` is one (T, B, 1) or (T, B, H) a
+    state, or None where all is new.
     """
 
     def __init__(self, cell: Any, hidden_size: int, weights: dict[str, Array], xp: Any) -> None:
@@ -51,8 +56,13 @@ class Scan:
             )
             start = self.width = stop
 
-    def forward(self, P: Array, state: Arrays, carry: Array | None, *, save: bool) -> tuple[Array, Arrays]:
-        """All steps; returns h (T+1, B, H) and the final state.  With ``save``, what backward needs is kept here."""
+    def forward(
+        self, P: Array, state: Arrays, keep: Arrays | None, share: tuple[float, ...] | None = None, *, save: bool
+    ) -> tuple[Array, Arrays]:
+        """All steps; returns h (T+1, B, H) and the final state.  With ``save``, what backward needs is kept here.
+
+        ``share`` is how much of each state stays as it was at every step, in inference.
+        """
         (T, B), dtype = P.shape[:2], P.dtype
         h = self.xp.empty((T + 1, *state[0].shape), dtype)
         h[0] = state[0]
@@ -72,14 +82,16 @@ class Scan:
                 flow, saved = stage.step(P[t, :, self.columns[k]], q, flow, *self.units[k])
                 if save:
                     self.saved[k].append(saved)
-            if carry is not None:
-                flow = tuple(self.xp.where(carry[t], old, new) for old, new in zip(state, flow, strict=True))
+            if share is not None:
+                flow = tuple(p * old + (1 - p) * new for p, old, new in zip(share, state, flow, strict=True))
+            if keep is not None:
+                flow = tuple(self.xp.where(k[t], old, new) for k, old, new in zip(keep, state, flow, strict=True))
             h[t + 1] = flow[0]
             state = flow
         return h, (h[T], *state[1:])
 
     def backward(
-        self, dy: Array | None, dstate: Arrays, carry: Array | None
+        self, dy: Array | None, dstate: Arrays, keep: Arrays | None
     ) -> tuple[Array, list[Array], list[list[Array]], Arrays]:
         """All steps in reverse: dP, each stage's dQ and gradients of its units, and the initial state's gradient."""
         (T, B), dtype = self.A[0].shape[:2], dstate[0].dtype
@@ -93,9 +105,9 @@ class Scan:
         for t in reversed(range(T)):
             if dy is not None:
                 dstate = (dstate[0] + dy[t], *dstate[1:])
-            flow = dstate
-            if carry is not None:
-                flow = tuple(self.xp.where(carry[t], d.dtype.type(0), d) for d in flow)
+            flow, zero = dstate, dtype.type(0)
+            if keep is not None:
+                flow = tuple(self.xp.where(k[t], zero, d) for k, d in zip(keep, flow, strict=True))
             for k, stage in reversed(list(enumerate(self.stages))):
                 dp, dq, direct, *dw = stage.unstep(flow, self.saved[k][t], *self.units[k])
                 if stage.gates:
@@ -108,8 +120,8 @@ class Scan:
                 flow = (da if direct[0] is None else da + direct[0], *direct[1:])
                 for i, part in enumerate(dw):
                     dunits[k][i] += part.sum(0)
-            if carry is not None:
-                flow = tuple(self.xp.where(carry[t], d, new) for d, new in zip(dstate, flow, strict=True))
+            if keep is not None:
+                flow = tuple(new + self.xp.where(k[t], d, zero) for k, d, new in zip(keep, dstate, flow, strict=True))
             dstate = flow
         return dP, dQ, dunits, dstate
 

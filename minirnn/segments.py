@@ -50,7 +50,7 @@ class SegmentedPass:
         self.states: list[Arrays] = []
         for k, stretch in enumerate(self._stretches()):
             self.states.append(tuple(backend.xp.array(s) for s in state))
-            _, state = self._pass(k, stretch, training=False).forward(x[stretch], self.states[k], y[stretch])
+            _, state = self._pass(k, stretch, again=True).forward(x[stretch], self.states[k], y[stretch])
         return placed(flip(y, self.run), out) if self.flipped else y, state
 
     def backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
@@ -86,14 +86,13 @@ class SegmentedPass:
             return [slice(max(0, T - t - every), T - t) for t in starts]
         return [slice(t, min(T, t + every)) for t in starts]
 
-    def _pass(self, k: int, stretch: slice, *, training: bool) -> Pass:
+    def _pass(self, k: int, stretch: slice, *, again: bool) -> Pass:
         past = None if self.run.past is None else self.run.past[stretch]
-        return self.make(
-            self.layer, self.run._replace(training=training, past=past, flipped=None), self.rest and k == 0
-        )
+        told = self.run._replace(past=past, flipped=None, first_step=k * self.run.every, again=again)
+        return self.make(self.layer, told, self.rest and k == 0)
 
     def _again(self, k: int, stretch: slice) -> Pass:
         """A segment's pass, forward done, ready for backward."""
-        one = self._pass(k, stretch, training=True)
+        one = self._pass(k, stretch, again=False)
         one.forward(self.x[stretch], self.states[k], None)
         return one

@@ -20,7 +20,7 @@ SHAPES = 4  # shapes of input for which workspaces are kept
 def prepare(layer: Any) -> "ShortCall | None":
     """A ShortCall for a recurrent layer with weights, or None where its backend has no kernels for its cell."""
     p = layer.bound
-    kernels = None if p.backend.on_device or p.quantized else p.backend.scans(layer.cell)
+    kernels = None if p.backend.on_device or p.quantized else layer.directions[0].kernels(p.backend)
     return ShortCall(layer, kernels) if kernels and not layer.trainable_state else None
 
 

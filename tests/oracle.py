@@ -26,8 +26,8 @@ References:
  [5] The specification of ONNX's operators RNN, GRU and LSTM, version 22.
  [6] Sak et al. 2014, arXiv:1402.1128, equations 1 to 6 (LSTMP), without its peepholes and its non-recurrent projection;
      written out in the documentation of torch.nn.LSTM under proj_size.
- [7] Krueger et al. 2017, arXiv:1606.01305, equations 1 to 4: zoneout.
- [8] Merity et al. 2018, arXiv:1708.02182, section 2: DropConnect on the recurrent weights; section 4.1: locked dropout.
+ [7] Krueger et al. 2017, arXiv:1606.01305, section 3: zoneout.
+ [8] Merity et al. 2018, arXiv:1708.02182, section 2: DropConnect on the recurrent weights; section 4.2: locked dropout.
 """
 
 from __future__ import annotations

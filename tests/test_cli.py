@@ -106,7 +106,7 @@ def test_options_of_train_reach_what_they_name(text: Path, tmp_path: Path, monke
     monkeypatch.setattr("minirnn.commands.training.train", spy)
     options = "--task fill --cell lstm --hidden-size 5 --num-layers 2 --embedding-size 3 --dropout 0.3 --batch-size 4"
     options += " --num-steps 6 --sampling sequential --optimizer adamw --lr 0.25 --schedule constant --weight-decay 0.5"
-    options += " --locked --weight-dropout 0.2"
+    options += " --locked --weight-dropout 0.2 --zoneout 0.1,0.4"
     options += " --clip 0.75 --epochs 7 --steps 2 --time 50 --held-out 0.25 --seed 9 --dtype float64"
     assert invoke("train", text, *options.split(), "--out", tmp_path / "m.safetensors").exit_code == 0
     limits = {"epochs": 7, "steps": 2, "seconds": 50.0}
@@ -121,7 +121,10 @@ def test_options_of_train_reach_what_they_name(text: Path, tmp_path: Path, monke
     layers = [layer.describe() for layer in network.layers]
     assert layers[:3] == [
         "Embedding(30, 3)",
-        "LSTM(3, 5, num_layers=2, bidirectional=True, dropout=0.3, locked=True, weight_dropout=0.2)",
+        (
+            "LSTM(3, 5, num_layers=2, bidirectional=True, dropout=0.3, locked=True, weight_dropout=0.2, "
+            "zoneout=(0.1, 0.4))"
+        ),
         "Dropout(p=0.3, locked=True)",
     ]
 
@@ -353,11 +356,13 @@ def test_check_reports_every_cell_within_its_bound() -> None:
         "GRU reset before",
         "LSTM",
         "LSTM projected",
+        "GRU weight dropout",
+        "LSTM zoneout",
     }
-    assert len(record["checks"]) == 6 * 2 * 2
+    assert len(record["checks"]) == 8 * 2 * 2
     assert all(0 < c["complex_step"] <= 1e-10 and 0 < c["difference"] <= 1e-6 for c in record["checks"])
     table = invoke("check", "--max-layers", 1)
-    assert "24 layers checked, 0 wrong" in table.stdout
+    assert "32 layers checked, 0 wrong" in table.stdout
 
 
 def test_check_fails_on_a_wrong_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -442,6 +447,12 @@ def test_a_bad_model_file(kind: str, message: str, models: dict[str, Path], text
         (["train", "{text}", "--hidden-size", "10000000"], "not enough memory"),
         (["train", "{text}", "--dropout", "1"], "dropout"),
         (["train", "{text}", "--weight-dropout", "1"], "weight-dropout"),
+        (["train", "{text}", "--zoneout", "1"], "zoneout must be a number from 0 up to"),
+        (
+            ["train", "{text}", "--zoneout", "0.1,0.2"],
+            "or one for each state (h); got 2",
+        ),
+        (["train", "{text}", "--zoneout", "some"], "'some' is not a number, nor several"),
         (["train", "{text}", "--hidden-size", "0"], "hidden-size"),
         (["train", "{text}", "--cell", "transformer"], "cell"),
         (["train", "{text}", "--backend", "torch"], "backend"),

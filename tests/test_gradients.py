@@ -71,6 +71,13 @@ MODELS: dict[str, tuple[Callable[[], Layer], Array]] = {
         ),
         INDICES,
     ),
+    "regularised": (
+        lambda: Sequential(
+            LSTM(2, 3, 2, bidirectional=True, dropout=0.3, locked=True, weight_dropout=0.3, zoneout=(0.2, 0.5)),
+            GRU(6, 2, weight_dropout=0.4, zoneout=0.3, trainable_state=True),
+        ),
+        FLOATS,
+    ),
     "one-hot": (lambda: Sequential(GRU(5, 3, trainable_state=True), Dropout(0.2), Linear(3, 5)), INDICES),
     "tied": (tied, INDICES),
     "bidirectional of a stack": (lambda: Bidirectional(Sequential(RNN(2, 3), Linear(3, 2))), FLOATS),

@@ -246,6 +246,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "a direction without recurrence": (lambda: Bidirectional(Linear(2, 3)), "each part must be recurrent layers"),
     "very deep directions": (lambda: Bidirectional(GRU(1, 1, 101)), r"Bidirectional\(.*: a direction may have 100"),
+    "zoneout": (lambda: LSTM(2, 3, zoneout=0.1), r"LSTM\(2, 3, zoneout=0.1\): its zoneout goes on in inference"),
     "dropout within": (lambda: Bidirectional(GRU(2, 3, 2, dropout=0.1)), "there is no dropout between the cells"),
     "a layer of one's own": (lambda: Sequential(Mine(), GRU(2, 3)), r"Mine\(\): its kind is not one of minirnn's own"),
     "very many layers": (lambda: Sequential(*(Activation("relu") for _ in range(1000))), "may have 1000 layers"),

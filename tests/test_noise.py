@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_oracle import NAMES, close, initial, parts, weights_of
 
-from minirnn import GRU, LSTM, RNN, Dropout, Embedding, Layer, Linear, Sequential
+from minirnn import GRU, LSTM, RNN, Dropout, Embedding, Layer, Linear, Sequential, load
 from minirnn.backend import BACKENDS, Array
+from minirnn.formats import torch as torch_files
 from minirnn.noise import kept
 from minirnn.protocol import name_of
 from minirnn.recurrent import Recurrent
@@ -35,8 +37,19 @@ def noise_of(layer: Recurrent, saved: dict[str, Array]) -> oracle.Noise:
         names = layer.names[k * n : (k + 1) * n]
         masks = [saved.get(f"{name}.weight_dropout.mask") for name in names]
         recurrent.append([None if M is None else (M / (1 - layer.weight_dropout)).tolist() for M in masks])
-        zoned.append([None] * n)
+        zoned.append([zones_of(layer, saved, name) for name in names])
     return oracle.Noise(outputs, recurrent, zoned)
+
+
+def zones_of(layer: Recurrent, saved: dict[str, Array], name: str) -> tuple[Any, ...] | None:
+    """Of a direction's states, where each stayed as it was; None where none ever does."""
+    found = [saved.get(f"{name}.zoneout.{state}") for state in layer.cell.state]
+    like = next((a for a in found if a is not None), None)
+    if like is None:
+        return None
+    widths = [width for _, _, width in layer.state_shapes(1)]
+    zero = [np.zeros((*like.shape[:2], width)) for width in widths]
+    return tuple((z if a is None else a * 1.0).tolist() for a, z in zip(found, zero, strict=True))
 
 
 @given(cases())
@@ -63,6 +76,7 @@ def test_a_pass_with_its_masks_given_agrees_with_the_oracle(case: Any) -> None:
 NOISY: dict[str, Callable[[], Layer]] = {
     "dropout": lambda: Sequential(Dropout(0.4), Linear(3, 2)),
     "weights": lambda: LSTM(3, 4, 2, bidirectional=True, weight_dropout=0.5),
+    "zoned": lambda: LSTM(3, 4, 2, bidirectional=True, zoneout=(0.5, 0.3)),
     "locked": lambda: Sequential(Dropout(0.4, locked=True), GRU(3, 4, 2, dropout=0.5, locked=True)),
 }
 
@@ -74,7 +88,7 @@ def test_a_row_has_the_same_masks_in_a_batch_of_any_size(make: Callable[[], Laye
     for rows in (4, 3, 1):
         model.bound.calls = 7
         y, _, backward = model.forward(x[:, :rows])
-        masks = {name: a for name, a in backward.saved.items() if name.endswith("mask")}
+        masks = {name: a for name, a in backward.saved.items() if name.endswith("mask") or "zoneout" in name}
         dx, _ = backward(np.ones_like(y))
         assert dx is not None
         found.append((y, dx, masks))
@@ -221,3 +235,114 @@ def test_passes_that_are_pending_each_keep_their_own_weights(kind: Any, backend:
         np.testing.assert_array_equal(backward(alone)[0], dx)
         np.testing.assert_array_equal(layer.grads, grads)
     assert not np.array_equal(found[0][0], found[1][0])
+
+
+# ---------------------------------------------------------------------- states
+
+
+@given(cases(dropout=False), st.sampled_from([0.3, (0.2, 0.7)]), st.data())
+def test_zoneout_in_inference_is_what_the_oracle_says(case: Any, share: Any, data: st.DataObject) -> None:
+    """Every state is mixed with the one before in the proportion of its probability, in training's place of masks."""
+    plain, (T, B) = case.model, case.x.shape[:2]
+    states = len(plain.cell.state)
+    share = share if states == 2 or not isinstance(share, tuple) else share[0]
+    layer = Recurrent(**{**plain.config(), "zoneout": share}).init(dtype="float64")
+    layer.weights = plain.weights
+    features = np.eye(layer.input_size or 0)[case.x] if case.x.dtype.kind == "i" else case.x
+    shares = share if isinstance(share, tuple) else (share,) * states
+    cubes = tuple(np.full((T, B, n), p).tolist() for p, (_, _, n) in zip(shares, layer.state_shapes(B), strict=True))
+    n, depth = layer.num_directions, layer.num_layers
+    noise = oracle.Noise([None] * depth, [[None] * n] * depth, [[cubes] * n] * depth)
+    lengths = None if case.lengths is None else case.lengths.tolist()
+    start = initial(layer, case.state, B)
+    expected, final = oracle.run(
+        NAMES[name_of(layer.cell)], features.tolist(), weights_of(layer), start, lengths, noise=noise
+    )
+    backend = data.draw(st.sampled_from(HOST))
+    y, state = layer.to(backend=backend)(case.x, case.state, lengths=case.lengths)
+    close(y, expected)
+    for actual, wanted in zip(parts(state), final, strict=True):
+        close(actual, wanted)
+
+
+@pytest.mark.parametrize("backend", HOST)
+@pytest.mark.parametrize("lengths", [None, [6, 3, 0]])
+def test_a_unit_in_a_zone_is_what_it_was(backend: str, lengths: Any) -> None:
+    layer = LSTM(2, 30, bidirectional=True, zoneout=(0.5, 0.2)).init(1, backend=backend, dtype="float64")
+    x = RNG.normal(size=(6, 3, 2))
+    y, (h, c), backward = layer.forward(x, lengths=lengths)
+    saved = backward.saved
+    past = np.arange(6)[:, None] >= (lengths or [6, 6, 6])
+    zone, cell_zone = saved["0.zoneout.h"], saved["0.zoneout.c"]
+    assert not zone[past].any()
+    assert 0.35 < zone[~past].mean() < 0.65
+    assert 0.1 < cell_zone[~past].mean() < 0.3
+    assert not np.array_equal(zone, saved["0.reverse.zoneout.h"])
+    before = np.concatenate([np.zeros((1, 3, 30)), y[:-1, :, :30]])
+    np.testing.assert_array_equal(y[:, :, :30][zone], before[zone])
+    fresh = saved["0.o"] * saved["0.m"]  # of the cell's own new c, whatever became of that
+    np.testing.assert_allclose(y[:, :, :30][~zone & ~past[:, :, None]], fresh[~zone & ~past[:, :, None]], rtol=1e-14)
+    for b, n in enumerate(lengths or [6, 6, 6]):
+        np.testing.assert_array_equal(h[0, b], y[n - 1, b, :30] if n else 0 * h[0, b])
+        new = saved["0.f"][n - 1, b] * saved["0.c"][n - 1, b] + saved["0.i"][n - 1, b] * saved["0.g"][n - 1, b]
+        last = np.where(cell_zone[n - 1, b], saved["0.c"][n - 1, b], new)
+        np.testing.assert_allclose(c[0, b], last if n else 0 * new, rtol=1e-14)
+
+
+def test_a_zoned_state_is_on_average_what_inference_says() -> None:
+    """Of one step, whose new state no mask has changed before."""
+    layer, x = LSTM(3, 4, zoneout=(0.3, 0.6)).init(0, dtype="float64"), RNG.normal(size=(1, 2, 3))
+    state = tuple(RNG.normal(size=(1, 2, 4)) for _ in range(2))
+    seen = [layer.forward(x, state)[1] for _ in range(PASSES)]
+    for k, expected in enumerate(layer(x, state)[1]):
+        assert_mean(np.stack([final[k] for final in seen]), expected)
+
+
+@given(cases(indices=False), st.integers(0, 2**32 - 1))
+def test_padding_changes_nothing_with_masks_frozen(case: Any, seed: int) -> None:
+    model, x, rng = case.model, case.x, np.random.default_rng(seed)
+    T, B, D = x.shape
+    lengths = np.full(B, T) if case.lengths is None else case.lengths
+    found = []
+    for more in (0, 2):
+        model.bound.calls = 3
+        y, final, backward = model.forward(np.concatenate([x, np.full((more, B, D), np.nan)]), lengths=lengths)
+        found.append((y[:T], *arrays_in(final)))
+        if not more:
+            dy = rng.normal(size=y.shape)
+        model.zero_grads()
+        dx, dstate = backward(np.concatenate([dy, np.full((more, *dy.shape[1:]), np.nan)]))
+        assert dx is not None
+        found[-1] += (dx[:T], *arrays_in(dstate), model.grads.copy())
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
+def test_zoneout_has_no_kernels_and_says_so() -> None:
+    layer = Sequential(GRU(2, 3, zoneout=0.1), LSTM(3, 2, zoneout=(0.0, 0.2)), GRU(2, 2, zoneout=(0.0,))).init(
+        backend="numba"
+    )
+    words = repr(layer).splitlines()
+    assert words[-2:] == [
+        f"  {cell} with zoneout has no kernel on backend numba: it runs by its plain equations"
+        for cell in ("GRUCell", "LSTMCell")
+    ]
+    assert words[1:4] == ["  (0): GRU(2, 3, zoneout=0.1)", "  (1): LSTM(3, 2, zoneout=(0.0, 0.2))", "  (2): GRU(2, 2)"]
+    assert "zoneout" not in repr(layer.to(backend="numpy")).splitlines()[-1]
+
+
+def test_what_acts_in_training_alone_is_nothing_elsewhere(tmp_path: Path) -> None:
+    """Inference, a stream, fewer bits and torch's file are those of the layer without noise."""
+    noise: dict[str, Any] = {"dropout": 0.5, "locked": True, "weight_dropout": 0.5}
+    noisy, plain = (GRU(3, 4, 2, **options).init(4) for options in (noise, {}))
+    x = RNG.normal(size=(5, 2, 3)).astype("f4")
+    np.testing.assert_array_equal(noisy(x)[0], plain(x)[0])
+    np.testing.assert_array_equal(noisy.quantize("int8")(x)[0], plain.quantize("int8")(x)[0])
+    np.testing.assert_array_equal(noisy.stream(2)(x[0]), plain.stream(2)(x[0]))
+    for name, layer in (("a.pt", noisy), ("b.pt", plain)):
+        torch_files.save(layer, tmp_path / name)
+    assert (load(tmp_path / "a.pt")(x)[0] == load(tmp_path / "b.pt")(x)[0]).all()
+    with pytest.raises(ValueError, match=r"torch has no module like .*: its zoneout goes on in inference"):
+        torch_files.save(GRU(3, 4, zoneout=0.1).init(), tmp_path / "c.pt")
+    zoned = GRU(3, 4, zoneout=0.5).init(4)
+    np.testing.assert_allclose(zoned.quantize("f16")(x)[0], zoned(x)[0], atol=2e-3)

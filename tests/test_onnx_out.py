@@ -582,6 +582,10 @@ class Alone(Layer):
             Sequential(Linear(3, 3), Alone()),
             r"Alone\(\) cannot be written as ONNX: its kind is not one of minirnn's own",
         ),
+        (
+            LSTM(3, 4, zoneout=0.1),
+            r"zoneout=0.1\) cannot be written as ONNX: its zoneout goes on in inference",
+        ),
         (Sequential(OwnLayer(0.2)), r"OwnLayer\(p=0.2\) cannot be written as ONNX"),
     ],
 )

@@ -62,6 +62,9 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("size 0", lambda: GRU(0, 3), "input_size must be an integer of at least 1; got 0"),
     ("size of text", lambda: Linear(2, "3"), "out_features"),  # type: ignore[arg-type] # the point
     ("weight dropout 1", lambda: GRU(2, 3, weight_dropout=1), "weight_dropout must be a number from 0"),
+    ("zoneout 1", lambda: LSTM(2, 3, zoneout=(0.1, 1)), "zoneout must be a number from 0"),
+    ("zoneout of 2", lambda: GRU(2, 3, zoneout=(0.1, 0.2)), r"or one for each state \(h\); got 2 of them"),
+    ("zoneout of 1", lambda: LSTM(2, 3, zoneout=[0.1]), r"or one for each state \(h, c\); got 1 of them"),
     ("dropout 1", lambda: GRU(2, 3, 2, dropout=1), "dropout must be a number from 0"),
     ("nonlinearity", lambda: RNN(2, 3, nonlinearity="gelu"), "nonlinearity must be one of tanh, relu; got 'gelu'"),
     ("reset", lambda: GRU(2, 3, reset="never"), "reset must be one of after, before"),

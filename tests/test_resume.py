@@ -427,7 +427,7 @@ def test_resume_with_nothing_to_resume_says_so_and_starts(text: Path, tmp_path: 
 def test_a_run_goes_on_by_the_options_that_it_began_with(text: Path, tmp_path: Path) -> None:
     run, whole, parts = tmp_path / "run", tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
     options = [*SMALL, "--cell", "lstm", "--schedule", "constant", "--seed", 5]
-    options += ["--dropout", 0.2, "--locked", "--weight-dropout", 0.3]
+    options += ["--dropout", 0.2, "--locked", "--weight-dropout", 0.3, "--zoneout", "0.1,0.3"]
     invoke("train", text, *options, "--steps", 30, "--out", whole)
     first = invoke("train", text, *options, "--steps", 17, "--out", parts, "--checkpoint", run, "--every", 5)
     assert first.exit_code == 0, first.stderr

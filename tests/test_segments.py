@@ -28,6 +28,7 @@ MODELS: dict[str, Callable[[], Layer]] = {
     "gru": lambda: GRU(3, 5, 2, dropout=0.4),
     "locked": lambda: GRU(3, 5, 2, dropout=0.4, locked=True),
     "weights dropped": lambda: LSTM(3, 5, 2, bidirectional=True, weight_dropout=0.4),
+    "zoned": lambda: LSTM(3, 4, 2, bidirectional=True, zoneout=(0.3, 0.6)),
     "gru before": lambda: GRU(3, 4, reset="before"),
     "lstm": lambda: LSTM(3, 17, 2, bidirectional=True, dropout=0.2),
     "trainable state": lambda: LSTM(3, 4, bidirectional=True, trainable_state=True),

@@ -56,6 +56,7 @@ MODELS: dict[str, Callable[[], Layer]] = {
     "nested": lambda: Sequential(Sequential(LSTM(4, 5), Linear(5, 6)), GRU(6, 7)),
     "tied": tied,
     "activation": lambda: Sequential(GRU(5, 6), Linear(6, 4), Activation("softmax")),
+    "zoned": lambda: Sequential(GRU(5, 6, 2, zoneout=0.3), LSTM(6, 4, zoneout=(0.1, 0.5))),
     "no recurrence": lambda: Linear(5, 6),
 }
 every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS.keys())

@@ -463,6 +463,8 @@ def test_a_language_models_network_is_written(tmp_path: Path) -> None:
         (Bidirectional(GRU(3, 4, reset="before")), r"Bidirectional\("),
         (Sequential(Linear(3, 3), GRU(3, 4, reset="before")), r"GRU\(3, 4, reset='before'\)"),
         (Recurrent(type("Own", (LSTMCell,), {}), 3, 4), r"Recurrent\(Own, 3, 4\)"),
+        (LSTM(3, 4, zoneout=0.1), r"LSTM\(3, 4, zoneout=0.1\): its zoneout goes on in inference"),
+        (Bidirectional(GRU(3, 4, zoneout=0.1)), r"Bidirectional\(.*: its zoneout goes on in inference"),
     ],
 )
 def test_what_torch_has_no_module_for_is_named_before_anything_is_written(

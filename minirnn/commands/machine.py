@@ -157,7 +157,7 @@ def _kernels() -> dict[str, Any]:
         seconds[name] = round(time.perf_counter() - begun, 2)
     return describe() | {
         "seconds until kernels were ready": seconds,
-        "without kernels": ["GRU(reset='before')", "LSTM(proj_size=...)", "cells of your own"],
+        "without kernels": ["GRU(reset='before')", "LSTM(proj_size=...)", "zoneout", "cells of your own"],
     }
 
 

@@ -21,6 +21,22 @@ model_option = click.option("--model", type=click.Path(path_type=Path), default=
 backend_option = click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True)
 
 
+class Shares(click.ParamType[float | list[float]]):
+    """A number, or several with commas between."""
+
+    name = "P[,P]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | list[float]:
+        """What was written, or a default as it is."""
+        if not isinstance(value, str):
+            return float(value)
+        try:
+            found = [float(word) for word in value.split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is not a number, nor several with commas between", param, ctx)
+        return found if len(found) > 1 else found[0]
+
+
 def one_sentence(command: Callable[..., None]) -> Callable[..., None]:
     """Turn what a user can cause, bad input and missing files, into one sentence and exit code 2."""
 

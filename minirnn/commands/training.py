@@ -15,7 +15,7 @@ from click.core import ParameterSource
 import minirnn
 from minirnn.backend import BACKENDS, get_backend
 from minirnn.checkpoint import Folder
-from minirnn.commands.shared import OUT, as_json_line, check_writable, one_sentence
+from minirnn.commands.shared import OUT, Shares, as_json_line, check_writable, one_sentence
 from minirnn.commands.together import last_words, together
 from minirnn.keeping import Keeper
 from minirnn.kernels.cpu.threads import get_num_threads
@@ -34,7 +34,7 @@ DEFAULT_LR = {"sgd": 1.0, "adam": 6e-3, "adamw": 6e-3, "rmsprop": 2e-3}
 LR_HELP = "; ".join(f"{lr:g} for {name}" for name, lr in DEFAULT_LR.items())
 DEFAULT_STEPS = 1600  # about 45 s on two cores
 SIZES = ("hidden_size", "num_layers", "embedding_size")
-BUILD = ("task", "cell", *SIZES, "dropout", "locked", "weight_dropout")  # what says how a model is built
+BUILD = ("task", "cell", *SIZES, "dropout", "locked", "weight_dropout", "zoneout")  # what says how a model is built
 LIMITS = ("epochs", "steps", "seconds")
 # what may be otherwise when a run goes on; all else decides what its steps are
 FREE = {*LIMITS, "lr", "clip", "on_nonfinite", "patience", "every", "keep", "log_every", "out", "as_json", "backend"}
@@ -52,6 +52,7 @@ Found: TypeAlias = tuple[State, dict[str, Any]]  # what is in a checkpoint
 @click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True)
 @click.option("--locked", is_flag=True, help="Dropout with one mask for all steps of a batch.")
 @click.option("--weight-dropout", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Of recurrent weights.")
+@click.option("--zoneout", type=Shares(), default=0.0, help="Of states; P or, of an lstm's h and c, P,P.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--num-steps", type=click.IntRange(1), default=35, show_default=True, help="Characters a row and step.")
 @click.option("--stride", type=click.IntRange(1), help="Characters from step to step  [default: --num-steps]")

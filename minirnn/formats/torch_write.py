@@ -16,6 +16,7 @@ from minirnn.layers import Activation, Dropout, Embedding, Last, Linear
 from minirnn.lm import LanguageModel
 from minirnn.recurrent import Recurrent
 from minirnn.weighted import brief
+from minirnn.zoneout import GOES_ON
 
 CELLS = (TanhCell, ReluCell, GRUCell, LSTMCell)
 PLAIN = (Activation, Dropout, Last)  # without weights: what stands in their place is written in a module's forward
@@ -73,13 +74,14 @@ def _named(layer: Layer, path: str, known: dict[int, Array]) -> Iterator[tuple[s
             assert isinstance(part, Recurrent)
             yield from _direction(part.directions[0], path, end, bias=bias)
     elif type(layer) not in PLAIN:
-        raise ValueError(f"torch has no module like {brief(layer)}")
+        zoned = any(getattr(one, "zoneout", 0) for one in layer.walk())
+        raise ValueError(f"torch has no module like {brief(layer)}{f': {GOES_ON}' if zoned else ''}")
 
 
 def _has_words(layer: Recurrent) -> bool:
     """Whether torch has a module that computes the same."""
     known = isinstance(layer.cell, ProjectedLSTMCell) or any(layer.cell is cell for cell in CELLS)
-    return known and not layer.trainable_state
+    return known and not layer.trainable_state and not layer.zoneout
 
 
 def _is_one_module(layer: Bidirectional) -> bool:

@@ -20,6 +20,8 @@ KINDS: dict[str, tuple[type[Recurrent], dict[str, Any]]] = {
     "GRU reset before": (GRU, {"reset": "before"}),
     "LSTM": (LSTM, {}),
     "LSTM projected": (LSTM, {"proj_size": 1}),
+    "GRU weight dropout": (GRU, {"weight_dropout": 0.3, "locked": True}),
+    "LSTM zoneout": (LSTM, {"zoneout": (0.3, 0.5)}),
 }
 
 

@@ -75,11 +75,12 @@ def layers(
 ) -> Recurrent:
     """A recurrent layer with weights, over one of ``cells``, of up to ``num_layers``, with sizes up to ``largest``.
 
-    ``bidirectional`` None draws it; ``dropout=False`` and ``num_layers=1`` leave those out.
+    ``bidirectional`` None draws it; ``dropout=False`` leaves out all noise.
     """
-    depth = draw(st.integers(1, num_layers))
+    depth, cell = draw(st.integers(1, num_layers)), draw(st.sampled_from(list(cells)))
+    zoned: list[Any] = [0.0, 0.0, 0.0, 0.4, (0.2, 0.6)[-len(cell.state) :]] if dropout else [0.0]  # kernels have none
     layer = Recurrent(
-        draw(st.sampled_from(list(cells))),
+        cell,
         draw(sizes(largest)),
         draw(sizes(largest)),
         depth,
@@ -87,6 +88,7 @@ def layers(
         dropout=draw(st.sampled_from([0.0, 0.4])) if dropout and depth > 1 else 0.0,
         locked=draw(st.booleans()) if dropout and depth > 1 else False,
         weight_dropout=draw(st.sampled_from([0.0, 0.3])) if dropout else 0.0,
+        zoneout=draw(st.sampled_from(zoned)),
         trainable_state=draw(st.booleans()),
     )
     layer.init(draw(st.integers(0, 2**32 - 1)), dtype=dtype)

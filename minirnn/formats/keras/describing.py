@@ -17,6 +17,7 @@ from minirnn.layers import Activation, Dropout, Embedding, Last, Linear, Masking
 from minirnn.recurrent import GRU, LSTM, RNN, Recurrent
 from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
 from minirnn.weighted import brief
+from minirnn.zoneout import GOES_ON
 
 STANDARD = (
     (TanhCell, RNNVariant()),
@@ -281,6 +282,8 @@ class Writer:
         """A cell that computes what a direction of ``layer`` does at one step."""
         if direction.trainable_state:
             raise fault(layer, "it has no trainable initial states, and starts from 0")
+        if any(direction.zoneout):
+            raise fault(layer, GOES_ON)
         cell = next((variant for known, variant in STANDARD if known is direction.cell), direction.cell)
         words = {"units": direction.hidden_size}
         if type(cell) is RNNVariant:

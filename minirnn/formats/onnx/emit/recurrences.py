@@ -15,6 +15,7 @@ from minirnn.protocol import name_of
 from minirnn.recurrent import Recurrent
 from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
 from minirnn.weighted import brief
+from minirnn.zoneout import GOES_ON
 
 STANDARD: dict[Any, RNNVariant | GRUVariant | LSTMVariant] = {
     TanhCell: RNNVariant(),
@@ -28,6 +29,8 @@ STANDARD: dict[Any, RNNVariant | GRUVariant | LSTMVariant] = {
 def options_of(layer: Recurrent) -> RNNVariant | GRUVariant | LSTMVariant:
     """The layer's cell as a variant, whatever it is; ValueError for a cell of one's own."""
     cell = layer.cell
+    if layer.zoneout:
+        raise ValueError(f"{brief(layer)} cannot be written as ONNX: {GOES_ON}")
     if isinstance(cell, (RNNVariant, GRUVariant, LSTMVariant)):
         return cell
     if isinstance(cell, ProjectedLSTMCell):  # whose second product the layer's weights tell of
