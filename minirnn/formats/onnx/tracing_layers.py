@@ -1,0 +1,156 @@
+"""Nodes that do what a layer does, as ``tracing.py`` follows them: products, functions, recurrences."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from minirnn.activations import Function
+from minirnn.formats.onnx.computing import FUNCTIONS, function_of
+from minirnn.formats.onnx.forms import (
+    Applied,
+    Dropped,
+    Encoding,
+    Form,
+    Given,
+    Lengths,
+    Other,
+    Product,
+    Row,
+    Spread,
+    States,
+    Stream,
+    Unit,
+    Zeros,
+)
+from minirnn.formats.onnx.graph import Node
+from minirnn.formats.onnx.operands import optional
+from minirnn.formats.onnx.recurrences import Recurrence
+
+
+def _dropout(node: Node, given: list[Form]) -> Form:
+    form, ratio = given[0], node.attributes.get("ratio", 0.5)
+    if isinstance(optional(given, 1), np.ndarray):
+        ratio = float(given[1].reshape(-1)[0])
+    if isinstance(form, Stream) and 0 < ratio < 1:
+        return [form.then(Dropped(float(ratio))), Other()]
+    return [form, Other()]
+
+
+def _one_hot(node: Node, given: list[Form]) -> Form:
+    index, depth, values = given
+    axis = node.attributes.get("axis", -1)
+    plain = isinstance(index, Stream) and not index.parts and index.axes in ("TB", "BT") and axis in (-1, 2)
+    fixed = all(isinstance(form, np.ndarray) for form in (depth, values))
+    if not plain or not fixed or depth.size != 1 or values.dtype.kind != "f" or list(values) != [0, 1]:
+        return None
+    return Stream((Encoding(int(depth.reshape(-1)[0])),), f"{index.axes}F")
+
+
+def _matmul(node: Node, given: list[Form]) -> Form:
+    x, W = given
+    if isinstance(x, Stream) and x.axes.endswith("F") and isinstance(W, np.ndarray) and W.ndim == 2:
+        return x.then(Product(W, None))
+    return None
+
+
+def _add(node: Node, given: list[Form]) -> Form:
+    x, b = given if isinstance(given[0], Stream) else given[::-1]
+    last = x.parts[-1] if isinstance(x, Stream) and x.parts else None
+    if not isinstance(last, Product) or last.b is not None or not isinstance(b, np.ndarray):
+        return None
+    if b.size != last.W.shape[1] or b.shape[-1:] != (b.size,) or b.ndim > len(x.axes):
+        return None
+    return Stream((*x.parts[:-1], Product(last.W, b.reshape(-1))), x.axes)
+
+
+def _gemm(node: Node, given: list[Form]) -> Form:
+    x, W, c = given[0], given[1], optional(given, 2)
+    about = node.attributes
+    if not isinstance(x, Stream) or len(x.axes) != 2 or not x.axes.endswith("F") or about.get("transA", 0):
+        return None
+    if not isinstance(W, np.ndarray) or not (c is None or isinstance(c, np.ndarray)):
+        return None
+    W = (W.T if about.get("transB", 0) else W) * W.dtype.type(about.get("alpha", 1.0))
+    b = None
+    if c is not None:
+        if c.size not in (1, W.shape[1]) or (c.ndim == 2 and c.shape[0] != 1):
+            return None
+        b = np.broadcast_to(c.reshape(-1) * c.dtype.type(about.get("beta", 1.0)), W.shape[1:])
+    return x.then(Product(W, b))
+
+
+def _function(node: Node, given: list[Form]) -> Form:
+    return _applied(given[0], function_of(node))
+
+
+def _over_features(node: Node, given: list[Form]) -> Form:
+    form, axis = given[0], node.attributes.get("axis", 1 if node.opset < 13 else -1)
+    last = isinstance(form, Stream) and axis in (-1, len(form.axes) - 1)
+    return _applied(form, function_of(node)) if last else None
+
+
+def _clip(node: Node, given: list[Form]) -> Form:
+    bounds = [node.attributes.get("min"), node.attributes.get("max")]
+    if len(given) > 1:
+        ends = (given[1], optional(given, 2))
+        bounds = [float(b.reshape(-1)[0]) if isinstance(b, np.ndarray) else None for b in ends]
+    return _applied(given[0], Function("relu6")) if bounds == [0, 6] else None
+
+
+def _gelu(node: Node, given: list[Form]) -> Form:
+    return _applied(given[0], Function("gelu" if node.attributes.get("approximate", "none") == "none" else "gelu_tanh"))
+
+
+def _selu(node: Node, given: list[Form]) -> Form:
+    plain = all(abs(node.attributes.get(w, v) - v) < 1e-6 for w, v in (("alpha", 1.6732632), ("gamma", 1.0507010)))
+    return _applied(given[0], Function("selu")) if plain else None
+
+
+def _applied(form: Form, function: Function) -> Form:
+    if isinstance(form, Stream) and form.axes[-1] in "FH":
+        return form.then(Applied(function)) if form.axes[-1] == "F" else None
+    return None
+
+
+def _recurrence(node: Node, given: list[Form]) -> Form:
+    about = Recurrence.of(node)
+    X, W, R, B, lens, h0, c0, P = (*given, *[None] * 8)[:8]
+    weights = [W, R, B, P]
+    if not isinstance(X, Stream) or X.axes != ("BTF" if about.batch_first else "TBF"):
+        return None
+    if any(a is not None and not isinstance(a, np.ndarray) for a in weights):
+        return None
+    if lens is not None and not isinstance(lens, Lengths):
+        return None
+    starts = []
+    for form in (h0, c0) if node.op == "LSTM" else (h0,):
+        known = form
+        if isinstance(form, np.ndarray):
+            known = Zeros() if not form.any() else None
+        elif not (form is None or isinstance(form, (Given, Spread, Zeros))):
+            return None
+        if (known is None and form is not None) or (isinstance(known, Given) and len(known.axes) != 3):
+            return None
+        starts.append(known)
+    unit = Unit(node, about, W, R, B, P, tuple(starts), lens and lens.name)
+    y = X.then(unit, "BTdH" if about.batch_first else "TdBH")
+    if isinstance(y, Other):
+        return [y] * len(node.outputs)
+    rows = tuple(Row(unit, k, y.parts) for k in range(len(about.directions)))
+    return [y, *(States(kind, rows, "BdH" if about.batch_first else "dBH") for kind in range(len(starts)))]
+
+
+LAYERS: dict[str, Callable[[Node, list[Form]], Form]] = {
+    **dict.fromkeys(FUNCTIONS, _function),
+    **dict.fromkeys(("RNN", "GRU", "LSTM"), _recurrence),
+    "Softmax": _over_features,
+    "LogSoftmax": _over_features,
+    "Clip": _clip,
+    "Gelu": _gelu,
+    "Selu": _selu,
+    "Dropout": _dropout,
+    "OneHot": _one_hot,
+    "MatMul": _matmul,
+    "Add": _add,
+    "Gemm": _gemm,
+}

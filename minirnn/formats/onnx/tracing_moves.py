@@ -1,0 +1,257 @@
+"""Nodes that move what they are given, as ``tracing.py`` follows them: what becomes of a value's axes and pieces."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from minirnn.formats.onnx.forms import (
+    Empty,
+    Ended,
+    Form,
+    Given,
+    Lengths,
+    Lookup,
+    Other,
+    Past,
+    Row,
+    Spread,
+    States,
+    Stream,
+    Turned,
+    Unit,
+    Zeros,
+)
+from minirnn.formats.onnx.graph import Node
+from minirnn.formats.onnx.operands import optional
+from minirnn.formats.onnx.tensors import dtype_of
+
+
+def _fixed(node: Node, given: list[Form], name: str, place: int = 1) -> list[int] | None:
+    """A list of integers that is an attribute or a constant input; None where it is neither."""
+    if name in node.attributes:
+        return list(node.attributes[name])
+    form = optional(given, place)
+    return [int(v) for v in form.reshape(-1)] if isinstance(form, np.ndarray) and form.dtype.kind in "iu" else None
+
+
+def _moved(form: Form, axes: str) -> Form:
+    return form._replace(axes=axes)
+
+
+def _last(form: States) -> Form:
+    """One row of final h as the last step of a unit's output, where that has one direction and it is forward."""
+    row = form.rows[0]
+    if form.kind == 0 and form.axes == "BH" and row.unit.about.directions == (False,):
+        return Stream(row.parts, "BF").then(Ended(both=False))
+    return form
+
+
+def _both(rows: tuple[Row, ...], kind: int) -> Form:
+    """Final h of both directions, side by side."""
+    if kind == 0 and [row.direction for row in rows] == [0, 1] and rows[0].unit is rows[1].unit:
+        return Stream(rows[0].parts, "BF").then(Ended(both=True))
+    return None
+
+
+def _same(node: Node, given: list[Form]) -> Form:
+    return given[0]
+
+
+def _cast(node: Node, given: list[Form]) -> Form:
+    form, kind = given[0], dtype_of(node.attributes["to"]).kind
+    features = isinstance(form, Stream) and form.axes[-1] in "FH"
+    return form if (kind == "f") == (features or isinstance(form, (Given, States, Zeros))) and kind in "fiu" else None
+
+
+def _transpose(node: Node, given: list[Form]) -> Form:
+    form = given[0]
+    if not isinstance(form, (Stream, States, Given)):
+        return form if isinstance(form, Zeros) else None
+    perm = node.attributes.get("perm", list(range(len(form.axes)))[::-1])
+    return _moved(form, "".join(form.axes[k] for k in perm)) if len(perm) == len(form.axes) else None
+
+
+def _squeeze(node: Node, given: list[Form]) -> Form:
+    form, axes = given[0], _fixed(node, given, "axes")
+    if isinstance(form, Zeros):
+        return form
+    if not isinstance(form, (Stream, States, Given)) or axes is None:
+        return None
+    gone = {k % len(form.axes) for k in axes}
+    left = "".join(letter for k, letter in enumerate(form.axes) if k not in gone)
+    taken = "".join(form.axes[k] for k in sorted(gone))
+    if isinstance(form, Given):
+        return _moved(form, left)
+    if taken != "d":
+        return None
+    if isinstance(form, States):
+        return _last(_moved(form, left)) if len(form.rows) == 1 else None
+    unit = form.parts[-1]
+    one = isinstance(unit, Unit) and len(unit.about.directions) == 1
+    return _moved(form, left.replace("H", "F")) if one else None
+
+
+def _unsqueeze(node: Node, given: list[Form]) -> Form:
+    form, axes = given[0], _fixed(node, given, "axes")
+    if isinstance(form, (Zeros, Past, Empty)):
+        return form
+    if not isinstance(form, Given) or axes is None or len(axes) != 1:
+        return None
+    k = axes[0] % (len(form.axes) + 1)
+    return _moved(form, f"{form.axes[:k]}n{form.axes[k:]}")
+
+
+def _reshape(node: Node, given: list[Form]) -> Form:
+    form, shape = given
+    if isinstance(form, Zeros):
+        return form
+    if isinstance(form, States):
+        return _both(form.rows, form.kind) if form.axes == "BdH" else None
+    if not isinstance(form, Stream):
+        return None
+    rank = shape.size if isinstance(shape, np.ndarray) else len(form.axes) - ("d" in form.axes)
+    if form.axes.endswith("dH") and rank == len(form.axes) - 1:
+        return _moved(form, form.axes.removesuffix("dH") + "F")
+    flat = {"TBF": "RF", "BTF": "rF"}  # all rows of all steps, one below the other
+    if form.axes in flat and rank == 2:
+        return _moved(form, flat[form.axes])
+    deep = {letters: axes for axes, letters in flat.items()}
+    if form.axes in deep and rank == 3:
+        return _moved(form, deep[form.axes])
+    return form if rank == len(form.axes) and form.axes[-1] == "F" else None
+
+
+def _gather(node: Node, given: list[Form]) -> Form:
+    (x, index), axis = given, node.attributes.get("axis", 0)
+    if isinstance(x, np.ndarray) and isinstance(index, Stream) and index.axes in ("TB", "BT") and not index.parts:
+        return Stream((Lookup(x),), f"{index.axes}F") if x.ndim == 2 and x.dtype.kind == "f" and axis == 0 else None
+    if not isinstance(x, (Stream, States, Given)) or not isinstance(index, np.ndarray) or index.ndim:
+        return None
+    k, at = axis % len(x.axes), int(index)
+    left = x.axes[:k] + x.axes[k + 1 :]
+    if isinstance(x, Given):
+        return x._replace(axes=left, cut=x.axes[k], start=at, stop=at + 1) if not x.cut and at >= 0 else None
+    if isinstance(x, States):
+        ours = x.axes[k] == "d" and -len(x.rows) <= at < len(x.rows)
+        return _last(x._replace(rows=(x.rows[at],), axes=left)) if ours else None
+    with_lens = any(isinstance(part, Unit) and part.lens for part in x.parts)
+    if x.axes[k] != "T" or "F" not in left or at != -1 or with_lens:
+        return None  # past a row's length there is a step that is not the last one
+    return x.then(Ended(both=False), left)
+
+
+def _concat(node: Node, given: list[Form]) -> Form:
+    if all(isinstance(form, Zeros) for form in given):
+        return Zeros()
+    if not all(isinstance(form, States) for form in given) or len({(f.kind, f.axes) for f in given}) > 1:
+        return None
+    rows = tuple(row for form in given for row in form.rows)
+    letter = given[0].axes[node.attributes["axis"] % len(given[0].axes)]
+    if letter == "d":
+        return given[0]._replace(rows=rows)
+    return _both(rows, given[0].kind) if letter == "H" and given[0].axes == "BH" else None
+
+
+def _slice(node: Node, given: list[Form]) -> Form:
+    form = given[0]
+    if isinstance(form, Zeros):
+        return form
+    names = ("starts", "ends", "axes", "steps")
+    starts, ends, axes, steps = (_fixed(node, given, name, place) for place, name in enumerate(names, start=1))
+    if starts is None or ends is None:
+        return None
+    axes = list(range(len(starts))) if axes is None else axes
+    if isinstance(form, Stream):
+        whole = starts == [-1] and steps == [-1] and len(ends) == 1 and ends[0] <= -(2**31)
+        return form.then(Turned()) if whole and [form.axes[k] for k in axes] == ["T"] else None
+    if not isinstance(form, (Given, States)) or steps not in (None, [1]):
+        return None
+    if len(axes) != 1 or starts[0] < 0 or ends[0] < 0:
+        return None
+    letter, stop = form.axes[axes[0] % len(form.axes)], None if ends[0] >= 2**31 - 1 else ends[0]
+    if isinstance(form, Given):
+        return None if form.cut else form._replace(cut=letter, start=starts[0], stop=stop)
+    return form._replace(rows=form.rows[starts[0] : stop]) if letter == "d" else None
+
+
+def _split(node: Node, given: list[Form]) -> Form:
+    form, sizes = given[0], _fixed(node, given, "split")
+    if isinstance(form, Zeros):
+        return [form] * len(node.outputs)
+    if not isinstance(form, Given) or form.cut:
+        return None
+    letter, count = form.axes[node.attributes.get("axis", 0) % len(form.axes)], len(node.outputs)
+    if sizes is None and letter != "n":
+        whole = form.shape[int(letter)]
+        sizes = [whole // count] * count if isinstance(whole, int) and whole % count == 0 else None
+    if sizes is None or len(sizes) != count:
+        return None
+    ends = np.cumsum(sizes).tolist()
+    return [form._replace(cut=letter, start=end - n, stop=end) for n, end in zip(sizes, ends, strict=True)]
+
+
+def _past(node: Node, given: list[Form]) -> Form:
+    return Past() if isinstance(given[1], Lengths) else None
+
+
+def _empty(node: Node, given: list[Form]) -> Form:
+    form, value = given
+    return Empty() if isinstance(form, Lengths) and isinstance(value, np.ndarray) and not value.any() else None
+
+
+def _at_least_one(node: Node, given: list[Form]) -> Form:
+    """Lengths of which none is 0, for an operator that turns rows, where those of one step stay as they are."""
+    form, *others = given
+    ones = all(isinstance(value, np.ndarray) and (value == 1).all() for value in others)
+    return form if isinstance(form, Lengths) and ones else None
+
+
+def _where(node: Node, given: list[Form]) -> Form:
+    """What is past a row's length is nothing, and of a row without steps the graph says what layers say."""
+    condition, chosen, form = given
+    if isinstance(condition, Past) and isinstance(form, Stream):
+        return form if isinstance(chosen, np.ndarray) and not chosen.any() else None
+    return form if isinstance(condition, Empty) and isinstance(form, States) else None
+
+
+def _turned(node: Node, given: list[Form]) -> Form:
+    form, lengths = given
+    ways = {name: node.attributes.get(name, default) for name, default in (("time_axis", 0), ("batch_axis", 1))}
+    if not isinstance(form, Stream) or not isinstance(lengths, Lengths):
+        return None
+    return form.then(Turned()) if [form.axes[k] for k in ways.values()] == ["T", "B"] else None
+
+
+def _expand(node: Node, given: list[Form]) -> Form:
+    form = given[0]
+    if isinstance(form, np.ndarray) and form.dtype.kind == "f":
+        if not form.any():
+            return Zeros()
+        return Spread(form) if form.ndim == 3 and form.shape[1] == 1 else None
+    return form if isinstance(form, Zeros) else None
+
+
+def _constant_of_shape(node: Node, given: list[Form]) -> Form:
+    value = node.attributes.get("value", np.zeros(1, np.float32))
+    return Zeros() if value.dtype.kind == "f" and not value.any() else Other()
+
+
+MOVES: dict[str, Callable[[Node, list[Form]], Form]] = {
+    "Identity": _same,
+    "Cast": _cast,
+    "Transpose": _transpose,
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
+    "Reshape": _reshape,
+    "Gather": _gather,
+    "Concat": _concat,
+    "Slice": _slice,
+    "Split": _split,
+    "ReverseSequence": _turned,
+    "GreaterOrEqual": _past,
+    "Equal": _empty,
+    "Max": _at_least_one,
+    "Where": _where,
+    "Expand": _expand,
+    "ConstantOfShape": _constant_of_shape,
+}
