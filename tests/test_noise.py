@@ -94,6 +94,10 @@ def test_a_row_has_the_same_masks_in_a_batch_of_any_size(make: Callable[[], Laye
         found.append((y, dx, masks))
     y, dx, masks = found[0]
     assert masks
+    model.bound.calls = 7
+    z, _, backward = model.forward(x[:, 2:3], first_row=2)  # a row alone, as a rank may have it
+    np.testing.assert_allclose(z, y[:, 2:3], rtol=1e-12)
+    np.testing.assert_allclose(backward(np.ones_like(z))[0], dx[:, 2:3], rtol=1e-12)  # type: ignore[arg-type]
     for z, dz, others in found[1:]:
         n = z.shape[1]
         np.testing.assert_allclose(z, y[:, :n], rtol=1e-12)
@@ -287,6 +291,13 @@ def test_a_unit_in_a_zone_is_what_it_was(backend: str, lengths: Any) -> None:
         new = saved["0.f"][n - 1, b] * saved["0.c"][n - 1, b] + saved["0.i"][n - 1, b] * saved["0.g"][n - 1, b]
         last = np.where(cell_zone[n - 1, b], saved["0.c"][n - 1, b], new)
         np.testing.assert_allclose(c[0, b], last if n else 0 * new, rtol=1e-14)
+
+
+def test_every_state_of_every_direction_has_zones_of_its_own() -> None:
+    layer, x = LSTM(2, 60, 2, bidirectional=True, zoneout=0.5).init(0), np.zeros((1, 1, 2), "f4")
+    zones = [a for _ in range(2) for name, a in layer.forward(x)[2].saved.items() if "zoneout" in name]
+    assert [zone.shape for zone in zones] == [(1, 1, 60)] * 16
+    assert all((a != b).mean() > 0.2 for i, a in enumerate(zones) for b in zones[:i])
 
 
 def test_a_zoned_state_is_on_average_what_inference_says() -> None:
