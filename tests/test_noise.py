@@ -107,6 +107,32 @@ def test_a_row_has_the_same_masks_in_a_batch_of_any_size(make: Callable[[], Laye
             np.testing.assert_array_equal(mask, wanted, err_msg=name)
 
 
+@pytest.mark.parametrize("backend", HOST)
+def test_rows_that_are_computed_apart_add_up_to_their_batch(backend: str) -> None:
+    """As ranks do it: each its rows, with the same U thinned alike, and the gradients summed."""
+    noise: dict[str, Any] = {"dropout": 0.5, "locked": True, "weight_dropout": 0.4}
+    model = Sequential(
+        Dropout(0.3),
+        GRU(3, 4, 2, bidirectional=True, **noise),
+        LSTM(8, 3, zoneout=(0.3, 0.6)),
+        Dropout(0.2, locked=True),
+        Linear(3, 2),
+    ).init(2, backend=backend, dtype="float64")
+    x, dy, found = RNG.normal(size=(6, 5, 3)), RNG.normal(size=(6, 5, 2)), list[Any]()
+    for shares in ([slice(0, 5)], [slice(0, 2), slice(2, 5)], [slice(b, b + 1) for b in range(5)]):
+        model.zero_grads()
+        ys = []
+        for rows in shares:
+            model.bound.calls = 4
+            y, _, backward = model.forward(x[:, rows], lengths=np.array([6, 2, 4, 0, 5])[rows], first_row=rows.start)
+            backward(dy[:, rows])
+            ys.append(y)
+        found.append((np.concatenate(ys, axis=1), model.grads.copy()))
+    for y, grads in found[1:]:
+        np.testing.assert_allclose(y, found[0][0], rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(grads, found[0][1], rtol=1e-11, atol=1e-13)
+
+
 def test_rows_have_the_masks_of_their_batch_wherever_they_are() -> None:
     whole = kept(np, 1, "1.0", 2, (4, 6, 5), 0.5)
     np.testing.assert_array_equal(kept(np, 1, "1.0", 2, (4, 2, 5), 0.5, 3), whole[:, 3:5])
