@@ -47,10 +47,10 @@ def to_onnx(
     one takes in, so that a stream is run in pieces.
 
     Everything is an operator of opset 13.  Recurrent layers are RNN, GRU and LSTM; a Scan stands for what those cannot
-    do, an LSTM's ``proj_size`` and functions that they have no name for.  In float64 all recurrent layers are Scans,
-    since onnxruntime has no kernels for the others there (nor for Erf, which gelu is made of).  Of a LanguageModel,
-    ``metadata_props`` has the ``task``, and the ``vocabulary`` as a JSON list of its symbols.  A quantised model's
-    matrices are stored as they are, in int8 or float16, and widened by the graph.
+    do, an LSTM's ``proj_size``, zoneout, and functions that they have no name for.  In float64 all recurrent layers are
+    Scans, since onnxruntime has no kernels for the others there (nor for Erf, which gelu is made of).  Of a
+    LanguageModel, ``metadata_props`` has the ``task``, and the ``vocabulary`` as a JSON list of its symbols.  A
+    quantised model's matrices are stored as they are, in int8 or float16, and widened by the graph.
 
     Raises ValueError for what ONNX has no words for, a cell or a layer of your own, and for other dtypes.
     """

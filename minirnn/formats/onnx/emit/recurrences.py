@@ -15,7 +15,6 @@ from minirnn.protocol import name_of
 from minirnn.recurrent import Recurrent
 from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
 from minirnn.weighted import brief
-from minirnn.zoneout import GOES_ON
 
 STANDARD: dict[Any, RNNVariant | GRUVariant | LSTMVariant] = {
     TanhCell: RNNVariant(),
@@ -29,8 +28,6 @@ STANDARD: dict[Any, RNNVariant | GRUVariant | LSTMVariant] = {
 def options_of(layer: Recurrent) -> RNNVariant | GRUVariant | LSTMVariant:
     """The layer's cell as a variant, whatever it is; ValueError for a cell of one's own."""
     cell = layer.cell
-    if layer.zoneout:
-        raise ValueError(f"{brief(layer)} cannot be written as ONNX: {GOES_ON}")
     if isinstance(cell, (RNNVariant, GRUVariant, LSTMVariant)):
         return cell
     if isinstance(cell, ProjectedLSTMCell):  # whose second product the layer's weights tell of
@@ -57,7 +54,7 @@ def write(
         here = layer.directions[k * n : (k + 1) * n]
         with e.within(f"{layer.prefix}{k}."):
             state = [part[k] for part in states] if states else _learnt(e, here, steps)
-            if operator and "P" not in here[0].specs():
+            if operator and "P" not in here[0].specs() and not layer.zoneout:
                 x, final = _by_operator(e, operator, here, x, state, steps, turned=turned)
             else:
                 x, final = _by_scan(e, cell, here, x, state, steps, turned=turned)

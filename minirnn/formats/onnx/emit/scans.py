@@ -1,8 +1,8 @@
 """Cells that ONNX has no operator for, as a Scan: the equations of one step are the body of a loop over time.
 
-So are written an LSTM with a projection, functions that the operators have no name for, and everything in float64,
-for which onnxruntime has no RNN, GRU or LSTM.  The equations are those of ``minirnn.variants``, with the weights as
-minirnn has them.
+So are written an LSTM with a projection, zoneout, functions that the operators have no name for, and everything in
+float64, for which onnxruntime has no RNN, GRU or LSTM.  The equations are those of ``minirnn.variants``, with the
+weights as minirnn has them.
 """
 
 from typing import Any
@@ -59,6 +59,10 @@ def _body(outer: Emitter, cell: Any, direction: Direction, *, carried: bool) -> 
     given = [helper.make_tensor_value_info(n, kind, ["B", width]) for n, width in zip(state, sizes, strict=True)]
     given.append(helper.make_tensor_value_info(p, kind, ["B", len(direction.gates) * direction.hidden_size]))
     after = _Equations(outer, e, cell, direction).step(p, state)
+    for k, share in enumerate(direction.zoneout):  # of each state that stays as it was
+        if share:
+            parts = e("Mul", state[k], e.number(share)), e("Mul", after[k], e.number(1 - share))
+            after[k] = e("Add", *parts)
     if carried:
         carry = e.name(f"{e.scope}carry")
         given.append(helper.make_tensor_value_info(carry, TensorProto.BOOL, ["B", 1]))
