@@ -20,6 +20,7 @@ from benchmarks.peers import Job, UnsupportedError, build
 from benchmarks.race import Pace, race
 from benchmarks.report import price, show
 from benchmarks.results import Results, Row, Standing
+from benchmarks.scale import LINKS, Cost, Link, predict, summing
 from benchmarks.server import Server
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -276,3 +277,24 @@ def test_everyone_is_asked_for_the_same_arrays(case: Case) -> None:
     assert outputs.keys() == names
     assert all(array.dtype == np.float64 for array in outputs.values())
     assert all(np.any(array) for array in outputs.values())
+
+
+# ---------------------------------------------------------------------- ranks
+
+
+def test_a_sum_over_ranks_costs_what_is_sent_and_what_is_waited_for() -> None:
+    link = Link("slow", latency=1e-3, bandwidth=1e6)
+    assert summing(2, 10**6, link) == pytest.approx(2e-3 + 1.0)
+    assert summing(8, 10**6, link) == pytest.approx(6e-3 + 1.75)
+
+
+def test_ranks_lose_what_they_wait_for_and_what_each_does_anew() -> None:
+    cost, at_once = Cost(fixed=1e-3, row=5e-4, nbytes=10**6), Link("at once", 0.0, float("inf"))
+    assert predict(64, 32, 32, cost, at_once) == (1.0, 1.0)
+    assert predict(64, 2, 32, cost, at_once)[0] == pytest.approx((2 / 2e-3) / (32 / 17e-3))
+    told = summing(8, 10**6, LINKS[1])
+    plain, overlapped = predict(8, 32, 32, cost, LINKS[1])
+    assert plain == pytest.approx(17e-3 / (17e-3 + told))
+    assert overlapped == 1.0  # all of it behind the pass backward
+    slow = Link("slow", 0.0, 1e6)
+    assert predict(2, 32, 32, cost, slow)[1] == pytest.approx(17e-3 / (17e-3 + 1.0 - 2 / 3 * 17e-3))

@@ -18,6 +18,7 @@ from killing import newest, same
 from test_ranks import trained
 
 import minirnn
+from benchmarks.scale import run as timed
 from minirnn.record import read_lines
 
 TEXT = "the quick brown fox jumps over the lazy dog, and nobody knows why it was the fox.\n" * 40
@@ -188,3 +189,11 @@ def test_what_all_ranks_run_into_is_said_once(text: Path, tmp_path: Path) -> Non
     code, _, said = Job(3, tmp_path, text, *SMALL.split(), "--batch-size", 2, "--steps", 1).end()
     assert code
     assert said.count("batch_size must be at least 3, the number of ranks") == 1
+
+
+def test_the_benchmark_has_ranks_and_threads_take_turns() -> None:
+    mpiexec()
+    for ranks, threads in ((2, 1), (1, 2)):
+        found = timed(ranks, threads, hidden_size=8, batch_size=4, steps=2)
+        assert (found["ranks"], found["threads"]) == (ranks, threads)
+        assert min(found[name] for name in ("tokens_per_second", "seconds_per_step", "seconds_per_sum")) > 0
