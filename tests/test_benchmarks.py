@@ -20,7 +20,7 @@ from benchmarks.peers import Job, UnsupportedError, build
 from benchmarks.race import Pace, race
 from benchmarks.report import price, show
 from benchmarks.results import Results, Row, Standing
-from benchmarks.scale import LINKS, Cost, Link, predict, summing
+from benchmarks.scale import LINKS, RANKS, WHOLE, Cost, Link, predict, summing
 from benchmarks.server import Server
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -286,6 +286,15 @@ def test_a_sum_over_ranks_costs_what_is_sent_and_what_is_waited_for() -> None:
     link = Link("slow", latency=1e-3, bandwidth=1e6)
     assert summing(2, 10**6, link) == pytest.approx(2e-3 + 1.0)
     assert summing(8, 10**6, link) == pytest.approx(6e-3 + 1.75)
+
+
+@pytest.mark.parametrize("whole", [None, WHOLE])
+def test_the_table_of_what_ranks_would_do_is_what_the_model_says(whole: int | None) -> None:
+    cost, shown = Cost(1.2e-3, 0.56e-3, 1_120_704), (ROOT / "docs/scale.md").read_text(encoding="utf-8")
+    for ranks in RANKS:
+        found = [predict(ranks, whole / ranks if whole else 32, 32, cost, link) for link in LINKS]
+        line = " | ".join(f"{100 * plain:.0f} % ({100 * overlapped:.0f} %)" for plain, overlapped in found)
+        assert f"| {ranks:,} | {line} |" in shown
 
 
 def test_ranks_lose_what_they_wait_for_and_what_each_does_anew() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 import minirnn
 import minirnn.formats.torch
+from minirnn.train import train
 
 ROOT = Path(__file__).resolve().parent.parent
 LAZY = ("numba", "cupy", "click", "rich", "safetensors", "hypothesis", "matplotlib", "torch")
@@ -105,6 +106,15 @@ def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert (tmp_path / "fox.safetensors").is_file()
 
 
+def test_several_processes_are_the_same_lines_for_one() -> None:
+    text = minirnn.Text.from_string("the light of the lamp fell upon the garden\n" * 60)
+    lm = minirnn.LanguageModel.build(text.vocab, hidden_size=8).init()
+    (block,) = blocks(ROOT / "docs/scale.md", "python")
+    names: dict[str, Any] = {"text": text, "lm": lm, "train": train, "Adam": minirnn.Adam}
+    exec(block.replace("steps=200", "steps=3"), names)  # noqa: S102 - our own text
+    assert names["step"].step == 3
+
+
 def test_the_way_to_a_container_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     first, *rest = blocks(ROOT / "docs/deploy.md", "python")
@@ -136,7 +146,9 @@ def test_the_commands_that_are_shown_exist() -> None:
     from minirnn.cli import main
 
     text = "\n".join(
-        block for name in ("README.md", "docs/guide.md", "docs/deploy.md") for block in blocks(ROOT / name, "sh")
+        block
+        for name in ("README.md", "docs/guide.md", "docs/deploy.md", "docs/scale.md")
+        for block in blocks(ROOT / name, "sh")
     )
     words = re.findall(r"minirnn (\w+)((?: +(?:\"[^\"]*\"|[^&\s]+))*)", text)
     assert {command for command, _ in words} == {"train", "generate", "fill", "check", "inspect", "convert", "plot"}

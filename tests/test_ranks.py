@@ -48,9 +48,12 @@ def begun(
     dtype: str = "float64",
     text: Text = CORPUS,
     init: int = 0,
+    noise: dict[str, Any] | None = None,
     **options: Any,
 ) -> Training:
-    lm = LanguageModel.build(text.vocab, task=task, cell=cell, hidden_size=5, num_layers=2, dropout=0.3)
+    lm = LanguageModel.build(
+        text.vocab, task=task, cell=cell, hidden_size=5, num_layers=2, **({"dropout": 0.3} | (noise or {}))
+    )
     lm.init(init, backend=backend, dtype=dtype)
     sizes = {"batch_size": 5, "num_steps": 5, "steps": 30, "seed": 3}
     return train(lm, text, OPTIMIZERS[optimizer](lm.network), ranks=ranks, **(sizes | options))
@@ -110,12 +113,20 @@ def test_a_first_row_that_cannot_be_is_refused(first_row: Any) -> None:
     optimizer=st.sampled_from(list(OPTIMIZERS)),
     sampling=st.sampled_from(["sequential", "random"]),
     stride=st.sampled_from([None, 2]),
+    noise=st.sampled_from([{}, {"locked": True}, {"weight_dropout": 0.3}, {"zoneout": 0.2}]),
     backend=st.sampled_from(["numpy", "numba"]),
 )
 def test_ranks_take_the_steps_of_one_process(
-    size: int, task: str, cell: str, optimizer: str, sampling: str, stride: int | None, backend: str
+    size: int,
+    task: str,
+    cell: str,
+    optimizer: str,
+    sampling: str,
+    stride: int | None,
+    noise: dict[str, Any],
+    backend: str,
 ) -> None:
-    options: dict[str, Any] = {"task": task, "cell": cell, "optimizer": optimizer, "sampling": sampling}
+    options: dict[str, Any] = {"task": task, "cell": cell, "optimizer": optimizer, "sampling": sampling, "noise": noise}
     options["backend"], options["stride"] = backend, None if sampling == "random" else stride
     wanted, end = trained(**options)
     found = together(size, lambda ranks: trained(ranks, **options))
