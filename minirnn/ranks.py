@@ -125,7 +125,7 @@ def world() -> Ranks:
         return Ranks()
     try:
         MPI = import_module("mpi4py.MPI")
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # the latter where mpi4py finds no MPI
         raise ImportError(
             f"mpiexec started this process, which needs mpi4py to know of others: pip install 'minirnn[mpi]' ({error})"
         ) from None

@@ -94,7 +94,7 @@ def circumstances() -> dict[str, Any]:
     """Where and with what a run takes place."""
     from minirnn import __version__  # the package has imported all of itself by now
 
-    packages = {name: _version(name) for name in ("numpy", "numba", "cupy", "safetensors")}
+    packages = {name: _version(name) for name in ("numpy", "numba", "cupy", "mpi4py", "safetensors")}
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv,

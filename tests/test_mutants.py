@@ -257,6 +257,7 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "ranks: each says its own loss": ("ranks.py", (("return float(whole[0])", "return loss"),)),
     "ranks: drift not noticed": ("ranks.py", (("        if others:", "        if False:"),)),
     "ranks: each with all threads": ("ranks.py", (("len(here[1]) // everywhere.count(here)", "len(here[1])"),)),
+    "ranks: all on one GPU": ("ranks.py", (("before % backend.xp.cuda.runtime.getDeviceCount()", "0"),)),
     "ranks: another MPI's mpiexec not noticed": ("ranks.py", (("    for name in SIZES:", "    for name in ():"),)),
     "ranks: errors divided by the rank's own targets": ("lm.py", (("cross_entropy(logits, y, mask, total=total)", "cross_entropy(logits, y, mask)"),)),
     "ranks: masks of the batch's first rows": ("lm.py", (("rows.indices(x.shape[1])[0]", "0"),)),

@@ -25,7 +25,7 @@ from minirnn.commands import together as ending
 from minirnn.keeping import Keeper
 from minirnn.lm import LanguageModel
 from minirnn.noise import kept
-from minirnn.ranks import Ranks, world
+from minirnn.ranks import Ranks, takes_device_arrays, world
 from minirnn.record import Record, read_lines
 from minirnn.text import Text
 from minirnn.train import State, Step, Training, train
@@ -407,6 +407,33 @@ def test_ranks_share_the_processors(asked: dict[str, str], wanted: list[int], mo
         assert together(3, settled) == wanted
     finally:
         minirnn.set_num_threads(before)
+
+
+def test_ranks_of_a_machine_take_its_gpus_in_turn(device: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    if device.__name__ != "strict_cupy":
+        pytest.skip("this machine's devices are what they are")
+    monkeypatch.setattr(device.cuda.runtime, "getDeviceCount", lambda: 2)
+    monkeypatch.setattr(device.cuda.Device, "taken", [])
+    monkeypatch.setattr("minirnn.ranks.set_num_threads", lambda _: None)
+    here = threading.local()
+    monkeypatch.setattr("minirnn.ranks.platform", SimpleNamespace(node=lambda: here.node))
+
+    def settled(ranks: Ranks) -> None:
+        here.node = ["one", "other", "one", "one", "other"][ranks.rank]
+        ranks.settle(get_backend("cupy"))
+
+    together(5, settled)
+    assert sorted(device.cuda.Device.taken) == [0, 0, 0, 1, 1]  # two machines: 0, 1, 0 and 0, 1
+
+
+@pytest.mark.parametrize(("kinds", "wanted"), [("mpi,system", False), ("mpi,system,cuda:device", True), (None, False)])
+def test_mpi_says_what_memory_it_takes_arrays_from(kinds: str | None, wanted: bool) -> None:
+    import _ctypes
+
+    info = SimpleNamespace(Get={"mpi_memory_alloc_kinds": kinds}.get)
+    comm = SimpleNamespace(Get_info=lambda: info)
+    fake = SimpleNamespace(COMM_WORLD=comm, __file__=_ctypes.__file__)  # a library without the older function
+    assert takes_device_arrays(fake) == wanted
 
 
 # ---------------------------------------------------------------------- how a rank ends

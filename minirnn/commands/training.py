@@ -238,9 +238,9 @@ def keep_run(
         training.restore(state)
         keeper.go_on(had)
         say(f"going on after step {training.done}")
-    about = {"options": begun, "text": more["text"], "resumed_at": training.done, **circumstances()}
-    about |= {"backend": training.lm.network.bound.backend.name, "ranks": training.ranks.size}
     if training.ranks.rank == 0:
+        about = {"options": begun, "text": more["text"], "resumed_at": training.done, **circumstances()}
+        about |= {"backend": training.lm.network.bound.backend.name, "ranks": training.ranks.size}
         record.begin(about, training.done, training.elapsed)
     return keeper
 

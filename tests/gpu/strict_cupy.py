@@ -8,7 +8,7 @@ value on the host is counted in ``waits``.  Kernels run as ``on_cpu.py`` builds 
 import ctypes
 import threading
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import on_cpu
@@ -202,8 +202,24 @@ class CUDARuntimeError(RuntimeError):
     """What CuPy raises when the driver refuses."""
 
 
+class Device:
+    """One of the devices, of which there are as many as ``cuda.runtime`` says; ``taken``: those that were chosen."""
+
+    taken: ClassVar[list[int]] = []
+
+    def __init__(self, device: int = 0) -> None:
+        assert 0 <= device < cuda.runtime.getDeviceCount()
+        self.id = device
+
+    def use(self) -> None:
+        Device.taken.append(self.id)
+
+    def synchronize(self) -> None:
+        _wait()
+
+
 cuda = SimpleNamespace(
-    Device=lambda: SimpleNamespace(synchronize=_wait),
+    Device=Device,
     runtime=SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=CUDARuntimeError),
 )
 
