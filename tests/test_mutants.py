@@ -507,13 +507,13 @@ SOME = {
     "onnx: layers not held against the graph",
     "onnx: results not counted",
 }
-PLANTED = [
+OTHERS = [
     name
     for name, (file, _) in MUTANTS.items()
     if not file.startswith(("kernels/cpu/", "formats/keras/", "formats/hdf5/", "formats/onnx/"))
-    or name in SOME
-    or "MINIRNN_ALL_MUTANTS" in os.environ
 ]
+# of the others every third; all of them take half an hour
+PLANTED = list(MUTANTS) if "MINIRNN_ALL_MUTANTS" in os.environ else [*OTHERS[::3], *sorted(SOME - {*OTHERS[::3]})]
 
 
 @pytest.mark.parametrize("name", PLANTED)
