@@ -287,7 +287,7 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "save: a cell's options forgotten": ("formats/native.py", (('return {"kind": kind, **cell.config()}', 'return {"kind": kind}'),)),
     "load: any class for a cell": ("formats/native.py", (("    if kind not in VARIANTS:\n", "    if False:\n"),)),
     "load: a cell's functions not looked up": ("variants.py", (("Function(**value) if name in functions else value", "value"),)),
-    "cli: errors exit with 1": ("commands/shared.py", (('            say((f"minirnn: {error}", "bold red"))\n            sys.exit(2)', '            say((f"minirnn: {error}", "bold red"))\n            sys.exit(1)'),)),
+    "cli: errors exit with 1": ("commands/shared.py", (("            sys.exit(2)", "            sys.exit(1)"),)),
     "cli: clip ignored": ("commands/training.py", (('clip=options["clip"] or None', "clip=None"),)),
     "cli: sampling ignored": ("commands/training.py", (('sampling=options["sampling"] or', 'sampling="random" or'),)),
     "cli: interrupted model not saved": ("commands/training.py", (("        minirnn.save(lm, out)\n", "        run.signal or minirnn.save(lm, out)\n"),)),
