@@ -109,7 +109,8 @@ class Ranks:
             set_num_threads(max(1, len(here[1]) // everywhere.count(here)))
         if backend.on_device:
             before = sum(node == here[0] for node, _ in everywhere[: self.rank])
-            backend.xp.cuda.Device(before % backend.xp.cuda.runtime.getDeviceCount()).use()
+            runtime = backend.xp.cuda.runtime
+            backend.xp.cuda.Device(before % runtime.getDeviceCount()).use()
 
     def abort(self, code: int) -> None:
         """End every rank, at once."""

@@ -210,7 +210,7 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "padding of dy is used": ("base.py", (("dy = blank(dy, past)", "dy = dy"),)),
     # ------------------------------------------------------------ losses, optimisers, language model
     "cross entropy: gradient of the sum": ("losses.py", (("dlogits /= N", "dlogits /= 1"),)),
-    "cross entropy: mask not in the mean": ("losses.py", (("N = targets.size if counts is None else counts.sum()", "N = targets.size"),)),
+    "cross entropy: mask not in the mean": ("losses.py", (("targets.size if counts is None else counts.sum()", "targets.size"),)),
     "cross entropy: no shift": ("losses.py", (("flat - flat.real.max(axis=1, keepdims=True)", "flat - 0"),)),
     "mse: half the gradient": ("losses.py", (("difference * (2 / N)", "difference * (1 / N)"),)),
     "clipping by each weight alone": ("optim.py", (("largest * squares**0.5", "largest * squares"),)),
@@ -249,7 +249,7 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "keeping: patience does not end": ("keeping.py", (("self.worse >= self.patience", "self.worse > 10 * self.patience"),)),
     "keeping: a full disk ends training": ("keeping.py", (("except OSError as error:", "except ZeroDivisionError as error:"),)),
     "record: lines of steps that come again": ("record.py", (('if line["step"] <= step] if', 'if line["step"]] if'),)),
-    "cli: goes on with another network": ("commands/training.py", (("if options[name] != begun[name]:", "if False:"),)),
+    "cli: goes on with another network": ("commands/training.py", (("if options[name] != begun.get(name):", "if False:"),)),
     "cli: goes on with another text": ("commands/training.py", (('if had["text"] != more["text"]:', "if False:"),)),
     "ranks: a row is computed twice": ("ranks.py", (("return slice(batch_size * self.rank // self.size,", "return slice(max(0, batch_size * self.rank // self.size - 1),"),)),
     "ranks: each takes its own gradient": ("ranks.py", (("self._comm.Allreduce(None, grads)  # None: in place", "pass"),)),

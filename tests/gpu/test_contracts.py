@@ -287,7 +287,7 @@ CALLS: dict[str, Callable[[], Any]] = {
     "clip": lambda: cupy.clip(a, -1.0, 1.0, out=a),
     "concatenate": lambda: cupy.concatenate((a[1:], a[None][0])),
     "take_along_axis": lambda: cupy.take_along_axis(a, k[:, None], 0),
-    "broadcast_to": lambda: cupy.broadcast_to(m[:1], m.shape),
+    "broadcast_to": lambda: cupy.broadcast_to(m[:1], m.shape).copy(),
     "array": lambda: cupy.array(a, dtype="float64", order="C"),
     "asarray": lambda: cupy.asarray(np.ones(3)),
     "zeros": lambda: cupy.zeros((), "int64"),
