@@ -30,8 +30,8 @@ class Ranks:
     """The processes that train together, ``size`` of them, of which this one is ``rank``, from 0.
 
     ``comm`` is a communicator of mpi4py's; without one, this process is alone.  ``device_arrays`` says whether its MPI
-    takes arrays that are on a GPU; else they are copied to the host and back.  What says that it is
-    called by every rank waits until every rank has called it.
+    takes arrays that are on a GPU; else they are copied to the host and back.  What says that it is called by every
+    rank waits until every rank has called it.
     """
 
     def __init__(self, comm: Any = None, *, device_arrays: bool = False) -> None:
