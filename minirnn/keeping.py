@@ -44,7 +44,8 @@ class Keeper:
 
     def go_on(self, more: dict[str, Any]) -> None:
         """Go on from what a checkpoint had."""
-        self.best, self.best_step, self.worse = float(more["best"] or "inf"), more["best_step"], more["worse"]
+        self.best = float("inf") if more["best"] is None else more["best"]
+        self.best_step, self.worse = more["best_step"], more["worse"]
         self.kept = self.training.done
 
     def __call__(self, step: Step) -> bool:

@@ -39,7 +39,7 @@ class Record:
             file.write(json.dumps(about, indent=1).encode())
         kept = [line for line in read_lines(self.path) if line["step"] <= step] if self.path.exists() else []
         with atomic_write(self.path) as file:
-            file.writelines(as_line(line) for line in kept)
+            file.writelines(f"{as_json_line(line)}\n".encode() for line in kept)
         self._tokens, self._since = 0, seconds
 
     def step(self, step: Step, clip: float | None) -> None:
@@ -64,12 +64,12 @@ class Record:
     def add(self, line: dict[str, Any]) -> None:
         """Write one line."""
         with self.path.open("ab") as file:
-            file.write(as_line(line))
+            file.write(f"{as_json_line(line)}\n".encode())
 
 
-def as_line(line: dict[str, Any]) -> bytes:
-    """A line of JSON."""
-    return json.dumps(finite(line)).encode() + b"\n"
+def as_json_line(record: dict[str, Any]) -> str:
+    """One line of JSON, in which numbers that are not finite are null."""
+    return json.dumps(finite(record))
 
 
 def finite(record: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from minirnn.backend import Array, namespace
+from minirnn.states import rebuilt
 
 
 def log_softmax(logits: Array) -> Array:
@@ -59,8 +60,4 @@ def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -
 
 def take_rows(state: Any, rows: Array) -> Any:
     """A state with batch rows chosen by index, whatever its structure; the batch is the second axis of each array."""
-    if state is None:
-        return None
-    if isinstance(state, tuple):
-        return tuple(take_rows(s, rows) for s in state)
-    return state[:, namespace(state).asarray(rows)]
+    return rebuilt(state, lambda a: a[:, namespace(a).asarray(rows)])

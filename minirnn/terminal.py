@@ -82,14 +82,12 @@ class Signals:
         self.caught = number
 
 
-def follow(
-    training: Training, planned: int | None, seconds: float | None, after: Callable[[Step], bool] = lambda _: False
-) -> Run:
+def follow(training: Training, planned: int | None, after: Callable[[Step], bool] = lambda _: False) -> Run:
     """Run the training under a progress bar until it ends, is interrupted, diverges, or ``after`` a step says so.
 
     Called by every rank; a signal that one of them got ends all in the same step.
     """
-    run, shown, ranks = Run(before=training.elapsed), 0.0, training.ranks
+    run, shown, ranks, seconds = Run(before=training.elapsed), 0.0, training.ranks, training.seconds
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -229,8 +229,11 @@ class Training(Iterator[Step]):
             "skipped": self._skipped,
             "calls": p.calls,
             "masks": self._masks.bit_generator.state,
-            "optimizer": {"kind": type(self.optimizer).__name__, "steps": optimizer["steps"]}
-            | {"factor": optimizer["factor"]},
+            "optimizer": {
+                "kind": type(self.optimizer).__name__,
+                "steps": optimizer["steps"],
+                "factor": optimizer["factor"],
+            },
             "state": outline(self._carried),
         }
         return State(arrays, about)

@@ -296,7 +296,7 @@ def test_a_signal_to_one_rank_ends_all_in_one_step(monkeypatch: pytest.MonkeyPat
             return False
 
         training = begun(ranks)
-        run = terminal.follow(training, None, None, after)
+        run = terminal.follow(training, None, after)
         return training.done, run.signal
 
     monkeypatch.setattr(terminal, "Signals", Known)
@@ -308,7 +308,7 @@ def test_a_rank_that_is_interrupted_at_once_ends_all_and_saves_nothing() -> None
         def after(step: Step) -> bool:
             raise KeyboardInterrupt
 
-        terminal.follow(begun(ranks), None, None, after)
+        terminal.follow(begun(ranks), None, after)
 
     with pytest.raises(KeyboardInterrupt):
         together(2, followed)

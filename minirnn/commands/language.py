@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 import minirnn
-from minirnn.commands.shared import as_json_line, backend_option, model_option, one_sentence
+from minirnn.commands.shared import backend_option, model_option, one_sentence
 from minirnn.lm import LanguageModel
 from minirnn.quantize import STORED
-from minirnn.record import finite
+from minirnn.record import as_json_line, finite
 from minirnn.text import Text
 
 

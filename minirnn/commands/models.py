@@ -9,11 +9,12 @@ import click
 
 import minirnn
 from minirnn.base import Layer
-from minirnn.commands.shared import as_json_line, check_writable, one_sentence
+from minirnn.commands.shared import check_writable, one_sentence
 from minirnn.formats.onnx import Graph
 from minirnn.formats.opening import FORMATS, format_of
 from minirnn.lm import LanguageModel
 from minirnn.quantize import STORED
+from minirnn.record import as_json_line
 from minirnn.terminal import say
 from minirnn.weighted import brief
 
@@ -105,7 +106,7 @@ def about(file: Path, said: dict[str, Any]) -> dict[str, Any]:
         room = import_module(FORMATS[format_of(file)])
         if not hasattr(room, "contents"):
             raise
-        weights = {name: (shape, dtype) for name, (shape, dtype) in room.contents(file).items()}
+        weights = room.contents(file)
         record: dict[str, Any] = {"holds": "arrays", "why": f"no network: {error}"}
     else:
         if isinstance(found, Graph):

@@ -1,6 +1,5 @@
 """What all commands share: a user's mistake ends in one sentence, and options that several have."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +11,6 @@ from typing import Any
 import click
 
 from minirnn.backend import BACKENDS
-from minirnn.record import finite
 from minirnn.terminal import say
 
 OUT = "minirnn.safetensors"  # what train writes and the others read, unless told otherwise
@@ -85,11 +83,6 @@ def plain_usage_errors() -> Iterator[None]:
     except click.UsageError as error:
         error.ctx = None
         raise
-
-
-def as_json_line(record: dict[str, Any]) -> str:
-    """One line of JSON, in which numbers that are not finite are null."""
-    return json.dumps(finite(record))
 
 
 def check_writable(path: Path, files: tuple[Path, ...] = (), what: str = "--out") -> None:

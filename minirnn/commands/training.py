@@ -15,7 +15,7 @@ from click.core import ParameterSource
 import minirnn
 from minirnn.backend import BACKENDS, get_backend
 from minirnn.checkpoint import Folder
-from minirnn.commands.shared import OUT, Shares, as_json_line, check_writable, one_sentence
+from minirnn.commands.shared import OUT, Shares, check_writable, one_sentence
 from minirnn.commands.together import last_words, together
 from minirnn.keeping import Keeper
 from minirnn.kernels.cpu.threads import get_num_threads
@@ -23,7 +23,7 @@ from minirnn.lm import CELLS, TASKS, LanguageModel
 from minirnn.optim import SGD, Adam, AdamW, NonFiniteGradientError, Optimizer, RMSProp
 from minirnn.plotting import plot_runs
 from minirnn.ranks import Ranks, world
-from minirnn.record import Record, circumstances
+from minirnn.record import Record, as_json_line, circumstances
 from minirnn.schedules import constant, cosine
 from minirnn.terminal import Run, Signals, console, follow, output, say, show_samples
 from minirnn.text import Text, TextError, pydoc_topics
@@ -158,7 +158,7 @@ def run_training(
             renew()
             return stop
 
-        run = follow(training, planned, training.seconds, after)
+        run = follow(training, planned, after)
         if run.last is None and not training.done:
             say("stopped before the first step: there is nothing to save")
             return 128 + (run.signal or signal.SIGINT)

@@ -186,8 +186,10 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str], *, names: S
 
 def _word(dtype: str) -> str:
     """NumPy's name of a dtype of safetensors, which has some that NumPy lacks."""
-    known = torch_read.DTYPES.get(dtype) if dtype != "BF16" else None
-    return np.dtype(known).name if known else {"BF16": "bfloat16"}.get(dtype, dtype)
+    if dtype == "BF16":  # of which only the bits are known there
+        return "bfloat16"
+    known = torch_read.DTYPES.get(dtype)
+    return np.dtype(known).name if known else dtype
 
 
 def _check(nonlinearity: str, modules: Sequence[str] | None) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from minirnn.backend import Array
 from minirnn.base import Backward, Layer, State
 from minirnn.protocol import stages_of
+from minirnn.states import arrays_in, rebuilt
 
 STEP = 1e-30  # of the complex step: no subtraction, so as small as the products of it allow
 WORST = 3  # arrays, and entries of each, that a failing report spells out
@@ -105,13 +106,13 @@ def check_gradients(
     x = np.array(x)
     x = x if x.dtype.kind in "iu" else x.astype(np.float64)
     y, final, _ = real.forward(x, lengths=lengths)
-    dy, dfinal = rng.normal(size=y.shape), _map(lambda a: rng.normal(size=a.shape), final)
+    dy, dfinal = rng.normal(size=y.shape), rebuilt(final, lambda a: rng.normal(size=a.shape))
     cotangents: dict[str, tuple[Array | None, State]] = {"y": (dy, None)}
-    if list(_leaves(final, "")):
+    if list(arrays_in(final)):
         cotangents |= {"y + state": (dy, dfinal), "state": (None, dfinal)}
     rows: list[Row] = []
     for start in _starts(model, x, state, lengths, rng):
-        given = _map(lambda a: np.array(a, np.float64), start)
+        given = rebuilt(start, lambda a: np.array(a, np.float64))
         setting = _Setting(real, call, x, given, lengths, cotangents)
         rows += _check(setting, entries, rng, {method: wanted[method] for method in methods})
     report = Report(tuple(rows))
@@ -161,7 +162,7 @@ class _Setting:
     def to(self, dtype: str) -> "_Setting":
         """The same setting in another dtype, with arrays of its own."""
         x = self.x.copy() if self.x.dtype.kind in "iu" else self.x.astype(dtype)
-        return replace(self, model=_in(self.model, dtype), x=x, state=_map(lambda a: a.astype(dtype), self.state))
+        return replace(self, model=_in(self.model, dtype), x=x, state=rebuilt(self.state, lambda a: a.astype(dtype)))
 
 
 def _in(model: Layer, dtype: str) -> Layer:
@@ -246,7 +247,7 @@ def _adjoint(
     call = model.bound.calls
     real = model.to(dtype="float64")
     y, final, backward = real.forward(x, start, lengths=lengths)
-    u, ustate = rng.normal(size=y.shape), _map(lambda a: rng.normal(size=a.shape), final)
+    u, ustate = rng.normal(size=y.shape), rebuilt(final, lambda a: rng.normal(size=a.shape))
     dx, dstate = backward(u, ustate)
 
     twin, right = _in(real, "complex128"), 0.0
@@ -259,12 +260,12 @@ def _adjoint(
         v = rng.normal(size=x.shape)
         right += _pair(v, dx)
         moved = x + 1j * STEP * v
-    directions = _map(lambda a: rng.normal(size=a.shape), start)
+    directions = rebuilt(start, lambda a: rng.normal(size=a.shape))
     right += _pair_states(directions, dstate)
     twin.bound.calls = call
     y, final, _ = twin.forward(moved, _zip_map(lambda a, v: a + 1j * STEP * v, start, directions), lengths=lengths)
-    Jv = [y.imag / STEP, *(a.imag / STEP for _, a in _leaves(final, ""))]
-    us = [u, *(a for _, a in _leaves(ustate, ""))]
+    Jv = [y.imag / STEP, *(a.imag / STEP for a in arrays_in(final))]
+    us = [u, *arrays_in(ustate)]
     left = sum(_pair(a, b) for a, b in zip(us, Jv, strict=True))
     size = (sum(_pair(a, a) for a in us) * sum(_pair(a, a) for a in Jv)) ** 0.5
     return left, right, size
@@ -275,7 +276,7 @@ def _starts(model: Layer, x: Array, state: State, lengths: Any, rng: np.random.G
     if state is not None:
         return [state]
     _, final = model.to(dtype="float64")(x, lengths=lengths)
-    starts: list[State] = [_map(lambda a: rng.normal(0, 0.5, a.shape), final)]
+    starts: list[State] = [rebuilt(final, lambda a: rng.normal(0, 0.5, a.shape))]
     if any(slot.spec.role == "state" for slot in model.bound.slots.values()):
         starts.append(None)
     return starts
@@ -338,12 +339,6 @@ def _leaves(state: State, path: str) -> Iterator[tuple[str, Array]]:
         yield path, state
 
 
-def _map(f: Callable[[Array], Any], state: State) -> State:
-    if isinstance(state, (tuple, list)):
-        return tuple(_map(f, part) for part in state)
-    return None if state is None else f(state)
-
-
 def _zip_map(f: Callable[[Array, Array], Any], a: State, b: State) -> State:
     if isinstance(a, (tuple, list)):
         return tuple(_zip_map(f, p, q) for p, q in zip(a, b, strict=True))
@@ -358,4 +353,4 @@ def _pair(a: Any, b: Any) -> Any:
 def _pair_states(a: State, b: State) -> Any:
     if a is None:
         return 0.0
-    return sum((_pair(p, q) for (_, p), (_, q) in zip(_leaves(a, ""), _leaves(b, ""), strict=True)), start=0.0)
+    return sum((_pair(p, q) for p, q in zip(arrays_in(a), arrays_in(b), strict=True)), start=0.0)

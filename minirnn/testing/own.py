@@ -32,7 +32,9 @@ class Verdict:
 
     @property
     def ok(self) -> bool:
-        return not self.findings and not self.smallest and (self.report is None or self.report.ok)
+        """Whether nothing is wrong by any of it."""
+        gradients = (self.report is None or self.report.ok) and self.adjoint <= ADJOINT
+        return gradients and not self.findings and not self.smallest
 
 
 def cell_from(place: str) -> Any:
