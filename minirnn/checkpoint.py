@@ -80,10 +80,12 @@ class Folder:
         for name, a in state.arrays.items():
             if not np.isfinite(a).all():
                 raise ValueError(f"{name} must be finite to be kept; the model has diverged")
-        path = self.at(state.about["step"])
+        now = state.about["step"]
+        path = self.at(now)
         with atomic_write(path) as file:
             file.write(to_bytes(state, more))
-        for step in self.steps()[self.keep :]:
+        sound = [step for step in self.steps() if step <= now]  # of later steps are those that were damaged
+        for step in sound[self.keep :]:
             self.at(step).unlink(missing_ok=True)
         return path
 

@@ -242,7 +242,7 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "training: overlapping windows count all errors": ("lm.py", (("elif stride and stride < len(x) and state is not None:", "elif False:"),)),
     "training: errors stop where the next window begins": ("lm.py", (("back_first(dlogits[:stride], dstate)", "back_first(dlogits[:stride])"),)),
     "checkpoint: damage not noticed": ("checkpoint.py", (('!= metadata.get("digest")', '!= metadata.get("digest") and False'),)),
-    "checkpoint: the newest removed": ("checkpoint.py", (("self.steps()[self.keep :]", "self.steps()[: -self.keep]"),)),
+    "checkpoint: the newest removed": ("checkpoint.py", (("sound[self.keep :]", "sound[: -self.keep]"),)),
     "checkpoint: what a kill left stays": ("checkpoint.py", (("                left.unlink(missing_ok=True)\n", "                pass\n"),)),
     "checkpoint: of a diverged model": ("checkpoint.py", (("if not np.isfinite(a).all():", "if False:"),)),
     "keeping: the last for the best": ("keeping.py", (("if perplexity < self.best and", "if"),)),

@@ -367,6 +367,23 @@ def test_a_corrupt_newest_checkpoint_is_reported_and_the_one_before_taken(spoil:
         read(path)
 
 
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_damaged_checkpoint_does_not_crowd_out_sound_ones(keep: int, tmp_path: Path) -> None:
+    keeper, _ = kept(tmp_path)
+    folder = Folder(keeper.folder.path, keep)
+    folder.at(10).write_bytes(b"damaged")
+    found = folder.newest(print)
+    assert found
+    again = begun()
+    again.restore(found[0])  # of step 8
+    next(again)
+    folder.write(again.state(), {})
+    assert folder.steps() == [10, *[9, 8][:keep]]
+    found = folder.newest(print)
+    assert found
+    assert found[0].about["step"] == 9
+
+
 def test_a_checkpoint_whose_description_was_changed_is_damaged(tmp_path: Path) -> None:
     keeper, _ = kept(tmp_path)
     path = keeper.folder.at(10)
