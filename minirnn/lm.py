@@ -151,17 +151,21 @@ class LanguageModel:
         if self.task == "fill" or not stride or stride == len(x):
             logits, state, backward = self.network.forward(x, state, first_row=first)
             loss, dlogits = cross_entropy(logits, y, mask, total=total)
-            return loss, state, lambda: _discard(backward(dlogits))
+
+            def run_whole() -> None:
+                backward(dlogits)
+
+            return loss, state, run_whole
         before, state, back_first = self.network.forward(x[:stride], state, first_row=first)
         after, _, back_second = self.network.forward(x[stride:], state, first_row=first)
         xp = self.network.bound.backend.xp
         loss, dlogits = cross_entropy(xp.concatenate([before, after]), y, mask, total=total)
 
-        def run_backward() -> None:
+        def run_halves() -> None:
             _, dstate = back_second(dlogits[stride:])
             back_first(dlogits[:stride], dstate)
 
-        return loss, state, run_backward
+        return loss, state, run_halves
 
     def _mask(self, x: Array, rng: "np.random.Generator") -> tuple[Array, Array, Array]:
         mask = rng.random(x.shape) < MASK_RATE
@@ -304,10 +308,6 @@ class LanguageModel:
             x[place], holes[place] = int(np.argmax(log_p[place])), False
         restored = self.vocab.decode(x)
         return "".join(c if c != blank else r for c, r in zip(text, restored, strict=True))
-
-
-def _discard(_: Any) -> None:
-    """Nothing is wanted of a pass backward but what it adds to the gradients."""
 
 
 def check_vocab(vocab: Any) -> None:
