@@ -46,8 +46,8 @@ class CudaPass:
             sizes = {"lengths": self.lengths, "H": self.layer.hidden_size, "tiles": self.tiles}
             self.kernels.launch(self.xp, kernel, self.types, self.B * self.tiles, self.threads, **arguments, **sizes)
 
-    def forward(self, x: Array, state: Arrays, out: Array | None) -> tuple[Array, Arrays]:
-        """y, in ``out`` if that is given, and the final state."""
+    def forward(self, x: Array, state: Arrays, out: Array | None, *, known: bool = False) -> tuple[Array, Arrays]:
+        """y, in ``out`` if that is given, and the final state; ``known`` says that ``out`` holds y already."""
         layer, xp, dtype, save = self.layer, self.xp, self.dtype, self.run.saves
         (T, B), H = x.shape[:2], layer.hidden_size
         N, self.B = len(layer.gates) * H, B
@@ -65,10 +65,12 @@ class CudaPass:
             for cells in (("GRUCell",), ("LSTMCell",), ("LSTMCell",))
         )
         v = self.weight("bn") if self.cell == "GRUCell" else None
-        Q, h, c = xp.empty((B, N), dtype), self.state[0], self.state[-1] if self.c is not None else None
+        h, c, U = self.state[0], self.state[-1] if self.c is not None else None, self.weight("U")
+        Q = xp.empty((B, N), dtype)
+        Qs = (self.before(y, h).reshape(T * B, H) @ U).reshape(T, B, N) if known else None
         for t, now in enumerate(self.order(T)):
             slot = now if save else 0
-            xp.matmul(h, self.weight("U"), out=Q)
+            Q = xp.matmul(h, U, out=Q) if Qs is None else Qs[now]
             c1 = None if self.c is None else self.c[slot]
             self.launch(
                 "step",
@@ -141,6 +143,12 @@ class CudaPass:
         if self.cell == "GRUCell":
             layer.add("bn", dQ[:, :, 2 * H :].sum((0, 1)))
 
+    def before(self, a: Array, initial: Array) -> Array:
+        """The state before each step, of the states after it and the initial one."""
+        parts = (a[1:], initial[None]) if self.reverse else (initial[None], a[:-1])
+        joined: Array = self.xp.concatenate(parts)
+        return joined
+
     @staticmethod
     def part(a: Array | None, k: int) -> Array | None:
         """Step k of what may not be there."""
@@ -157,16 +165,10 @@ class CudaPass:
 
     def named(self) -> dict[str, Reader]:
         """Readers of what was saved, by the names of ``cells.py``, in the order of x's steps."""
-        H, xp, (h0, *more) = self.layer.hidden_size, self.xp, self.state
+        H, (h0, *more) = self.layer.hidden_size, self.state
 
         def gate(k: int) -> Reader:
             return lambda: self.G[:, :, k * H : (k + 1) * H]
-
-        def before(a: Array, initial: Array) -> Reader:
-            """The state before each step."""
-            if self.reverse:
-                return lambda: xp.concatenate((a[1:], initial[None]))
-            return lambda: xp.concatenate((initial[None], a[:-1]))
 
         found: dict[str, Reader] = {name: gate(k) for k, name in enumerate(self.layer.gates)}
         if self.cell == "TanhCell":
@@ -175,8 +177,8 @@ class CudaPass:
             found = {"a": gate(0)}
         elif self.u is not None:
             u = self.u
-            found |= {"u": lambda: u, "h": before(self.y, h0)}
+            found |= {"u": lambda: u, "h": lambda: self.before(self.y, h0)}
         elif self.c is not None and self.m is not None:
-            m = self.m
-            found |= {"c": before(self.c, more[0]), "m": lambda: m}
+            c, m = self.c, self.m
+            found |= {"c": lambda: self.before(c, more[0]), "m": lambda: m}
         return {name: turned(read, self.run) for name, read in found.items()} if self.flipped else found

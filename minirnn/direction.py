@@ -25,7 +25,7 @@ from minirnn.protocol import (
     widths_of,
 )
 from minirnn.scan import Scan, flip, placed, turned
-from minirnn.segments import Pass, SegmentedPass
+from minirnn.segments import Pass, Segment, SegmentedPass
 from minirnn.thinning import ThinnedPass
 from minirnn.zoneout import carried, zones
 
@@ -150,7 +150,7 @@ class Direction(Layer):
         return flip(a, run) if self.reverse else a
 
 
-def pass_of(layer: Direction, run: Run, rest: bool) -> Pass:  # noqa: FBT001 - made once a pass
+def pass_of(layer: Direction, run: Run, rest: bool) -> Segment:  # noqa: FBT001 - made once a pass
     """One forward of a direction, by what computes its cell there; with ``rest``, from a state of zeros."""
     p = run.parameters
     kernels = None if p.quantized else layer.kernels(p.backend)
@@ -169,8 +169,8 @@ class PlainPass:
         weights = {name: layer.weight(name) for name in layer.specs()}
         self.scan = Scan(layer.cell, layer.hidden_size, weights, self.xp)
 
-    def forward(self, x: Array, state: Arrays, out: Array | None) -> tuple[Array, Arrays]:
-        """y, in ``out`` if that is given, and the final state."""
+    def forward(self, x: Array, state: Arrays, out: Array | None, *, known: bool = False) -> tuple[Array, Arrays]:
+        """y, in ``out`` if that is given, and the final state; ``known`` says that ``out`` holds y already."""
         layer, run, (T, B) = self.layer, self.run, x.shape[:2]
         self.x = x = layer.turn(x, run)
         self.zones = zones(layer, run, T, B)
@@ -183,8 +183,9 @@ class PlainPass:
                 T, B, len(layer.gates) * layer.hidden_size
             )
             P += layer.weight("b")
-        h, final = self.scan.forward(P, state, self.keep, share, save=run.saves)
-        return placed(layer.turn(h[1:], run), out), final
+        y = layer.turn(out, run) if known and out is not None else None
+        h, final = self.scan.forward(P, state, self.keep, share, y, save=run.saves)
+        return placed(layer.turn(h[1:], run), None if known else out), final
 
     def backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
         """The gradients of x, None for integers, and of the initial state; adds those of the weights."""

@@ -19,9 +19,9 @@ CHUNK = 1 << 15  # entries of P that are computed at once: they are still in the
 ROWS = 256  # of x, whose part of the weights' gradients is added at once, for the same reason
 PLANS = 64  # that a model keeps
 NO_PASS, NO_BACK = Pass(*[0] * len(Pass._fields)), Back(*[0] * len(Back._fields))
-X, INDICES, LENGTHS, H0, C0, REST, RECURRENT, Y, G, U, C, M, WORK = (
+X, INDICES, LENGTHS, H0, C0, REST, RECURRENT, Y, KNOWN, G, U, C, M, WORK = (
     Pass._fields.index(name)
-    for name in ("x", "indices", "lengths", "h0", "c0", "rest", "U", "y", "G", "u", "c", "m", "work")
+    for name in ("x", "indices", "lengths", "h0", "c0", "rest", "U", "y", "known", "G", "u", "c", "m", "work")
 )
 DY, Z, STEPS, DH, DC, DP, DX, D_RECURRENT, BACK_WORK = (
     Back._fields.index(name) for name in ("dy", "Z", "dy_steps", "dh", "dc", "dP", "dx", "dU", "work")
@@ -118,8 +118,8 @@ class FusedPass:
         if run.past is not None:
             self.lengths = np.ascontiguousarray(len(run.past) - run.past.sum(0), np.int64)
 
-    def forward(self, x: Array, state: Arrays, out: Array | None) -> tuple[Array, Arrays]:
-        """y, in ``out`` if that is given, and the final state."""
+    def forward(self, x: Array, state: Arrays, out: Array | None, *, known: bool = False) -> tuple[Array, Arrays]:
+        """y, in ``out`` if that is given, and the final state; ``known`` says that ``out`` holds y already."""
         layer, kernels, lend, save, dtype = self.layer, self.kernels, self.lend, self.run.saves, self.dtype
         (T, B), H = x.shape[:2], layer.hidden_size
         if self.flipped:
@@ -147,7 +147,8 @@ class FusedPass:
             told[U] = beside
         elif plan.lstm:
             told[C0], told[C], told[M] = address(state[1]), beside, beside + plan.beside * item
-        if B:
+        told[KNOWN] = known
+        if B and not (known and self.cell == "TanhCell"):  # which saves nothing but y
             kernels.forward(self.cell, dtype, told, threads, plan.operations)
         last = 0 if self.reverse else T - 1
         final = (y[last], self._saved(0)[last % plan.slots]) if plan.lstm else (y[last],)

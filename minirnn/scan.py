@@ -57,15 +57,26 @@ class Scan:
             start = self.width = stop
 
     def forward(
-        self, P: Array, state: Arrays, keep: Arrays | None, share: tuple[float, ...] | None = None, *, save: bool
+        self,
+        P: Array,
+        state: Arrays,
+        keep: Arrays | None,
+        share: tuple[float, ...] | None = None,
+        y: Array | None = None,
+        *,
+        save: bool,
     ) -> tuple[Array, Arrays]:
         """All steps; returns h (T+1, B, H) and the final state.  With ``save``, what backward needs is kept here.
 
-        ``share`` is how much of each state stays as it was at every step, in inference.
+        ``share`` is how much of each state stays as it was at every step, in inference.  ``y`` is h[1:] where that is
+        known already: then all steps' products with the first stage's U are one.
         """
         (T, B), dtype = P.shape[:2], P.dtype
         h = self.xp.empty((T + 1, *state[0].shape), dtype)
-        h[0] = state[0]
+        h[0], Q = state[0], None
+        if y is not None:
+            h[1:] = y
+            Q = (h[:-1].reshape(T * B, h.shape[2]) @ self.U[0]).reshape(T, B, self.U[0].shape[1])
         state = tuple(s.copy() for s in state) if save else state  # the caller may write to the given ones
         self.saved: list[list[Arrays]] = [[] for _ in self.stages]
         # what each stage's U multiplies: for the first, h itself
@@ -76,7 +87,7 @@ class Scan:
             for k, stage in enumerate(self.stages):
                 if k and save:
                     self.A[k][t] = flow[0]
-                q = flow[0] @ self.U[k]
+                q = Q[t] if Q is not None and k == 0 else flow[0] @ self.U[k]
                 for block, v in self.bias[k]:
                     q[:, block] += v
                 flow, saved = stage.step(P[t, :, self.columns[k]], q, flow, *self.units[k])
@@ -86,7 +97,8 @@ class Scan:
                 flow = tuple(p * old + (1 - p) * new for p, old, new in zip(share, state, flow, strict=True))
             if keep is not None:
                 flow = tuple(self.xp.where(k[t], old, new) for k, old, new in zip(keep, state, flow, strict=True))
-            h[t + 1] = flow[0]
+            if y is None:
+                h[t + 1] = flow[0]
             state = flow
         return h, (h[T], *state[1:])
 

@@ -50,7 +50,7 @@ FIRST = {
     "fused.py": ["noise"],
     "noise.py": ["layers", "noise", "gradients"],
     "padding.py": ["properties"],
-    "scan.py": ["oracle", "noise", "gradients", "properties"],
+    "scan.py": ["oracle", "segments", "noise", "gradients", "properties"],
     "direction.py": ["oracle", "gradients", "properties", "segments"],
     "recurrent.py": ["oracle", "noise", "gradients", "properties"],
     "compose.py": ["oracle", "gradients", "masks"],
@@ -224,11 +224,13 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "training drops the state": ("train.py", (('state = self._carried if self.sampling == "sequential" else None', "state = None"),)),
     "training repeats its batches": ("train.py", (("seed=epoch_seed(self.seed, self.epoch),", "seed=epoch_seed(self.seed, 0),"),)),
     # ------------------------------------------------------------ memory for time
-    "segments: all from the first state": ("segments.py", (("one.forward(self.x[stretch], self.states[k], None)", "one.forward(self.x[stretch], self.states[0], None)"),)),
-    "segments: states' gradients stop": ("segments.py", (("            part, dstate = self._again", "            part, _ = self._again"),)),
+    "segments: all from the first state": ("segments.py", (("one.forward(self.x[stretch], self.states[k], y, known", "one.forward(self.x[stretch], self.states[0], y, known"),)),
+    "segments: states' gradients stop": ("segments.py", (("            part, dstate = one.backward", "            part, _ = one.backward"),)),
     "segments: a reverse direction's in x's order": ("segments.py", (("        if self.layer.reverse:\n            return", "        if False:\n            return"),)),
     "segments: lengths forgotten": ("segments.py", (("past = None if self.run.past is None else self.run.past[stretch]", "past = None"),)),
     "segments: states not copied": ("segments.py", (("tuple(backend.xp.array(s) for s in state)", "state"),)),
+    "segments: the last one computed again": ("segments.py", (("one, self.last = self.last or self._again", "one, self.last = self._again"),)),
+    "segments: each step's product with its own h": ("scan.py", (("Q = (h[:-1].reshape", "Q = (h[1:].reshape"),)),
     "segments: all is kept": ("direction.py", (("segmented = run.training and 0 < run.every < len(x)", "segmented = False"),)),
     # ------------------------------------------------------------ runs that stop and go on
     "resume: dropout begins anew": ("train.py", (('p.calls, p.updates = about["calls"], p.updates + 1', "p.updates += 1"),)),
@@ -354,6 +356,7 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "kernel sigmoid: too steep": ("kernels/cpu/activations.py", (("return 0.5 * tanh_of_half(a) + 0.5", "return 0.5 * tanh(a) + 0.5"),)),
     "kernel: dU from the state after the step": ("kernels/cpu/scans.py", (("else start * B + edge - B) * Y)", "else start * B + edge) * Y)"),)),
     "kernel: the first chunk's gradients lost": ("kernels/cpu/scans.py", (("in range((T - 1) // d.chunk * d.chunk, -1, -d.chunk)", "in range((T - 1) // d.chunk * d.chunk, 0 if T > d.chunk else -1, -d.chunk)"),)),
+    "kernel known: the first step's product with h of a row before": ("kernels/cpu/scans.py", (("begins = t0 == 0 and bool(after) == (a.reverse != 0)", "begins = t0 == 0 and not after"),)),
     "kernel: rows go on past their lengths": ("kernels/cpu/scans.py", (("if not ended(a.lengths, first + r, t):", "if True:"),)),
     "kernel: a given state taken for zeros": ("kernels/cpu/scans.py", (("terms = H if t or not a.rest else 0", "terms = H if t else 0"),)),
     "kernel: the last of k dropped": ("kernels/cpu/tiles.py", (("sums = loop(whole, k_end, 1, sums)", "sums = loop(whole, whole, 1, sums)"),)),
@@ -418,11 +421,18 @@ CELL = {
     "sgd": "a_training_step",
     "threads": "layers_give_the_same_bits",
     "single": "step_by_step",
+    "known": "computed_again and numba",
     "stream": "whole_sequence_says and (gru or lstm)",
     "blocks": "whole_sequence_says and lstm or not_finite",
 }
 # where, if not in the conformance of backends
-ELSEWHERE = {"threads": "threads_and_memory", "single": "threads_and_memory", "stream": "stream", "blocks": "stream"}
+ELSEWHERE = {
+    "known": "segments",
+    "threads": "threads_and_memory",
+    "single": "threads_and_memory",
+    "stream": "stream",
+    "blocks": "stream",
+}
 
 
 def run_evidence(

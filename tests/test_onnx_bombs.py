@@ -489,3 +489,21 @@ def test_who_trusts_a_graph_may_give_it_room_and_time() -> None:
     with pytest.raises(ModelFileError, match="takes longer than goes with its weights and this input"):
         slow.run({})
     assert slow.run({}, limit=2**30)["y"].shape == (20_000, 1, 1, 1)
+
+
+@pytest.mark.parametrize("kept", [4, 16])
+def test_results_that_are_kept_are_counted_together(kept: int) -> None:
+    """Each takes less than a tenth of the room: four fit in it, sixteen that are added up at last do not, and what is
+    done with is not counted."""
+    made, shape = filled(2**20, to="ones")
+    names, sums = [f"v{k}" for k in range(kept)], ["v0", *(f"s{k}" for k in range(2, kept)), "y"]
+    nodes = [made, *(node("Add", "ones x", name) for name in names)]
+    nodes += [node("Add", f"{sums[k]} {names[k + 1]}", sums[k + 1]) for k in range(kept - 1)]
+    many, feed = read(model(nodes, [port("x", [1])], Y, [shape])), {"x": np.ones(1, np.float32)}
+    if kept == 4:
+        np.testing.assert_array_equal(many.run(feed)["y"], np.full(2**20, 8, np.float32))
+        chain = [made, node("Add", "ones x", "v1"), *row("Tanh", 30)[1:]]
+        assert read(model(chain, [port("x", [1])], Y, [shape])).run(feed)["y"].shape == (2**20,)
+    else:
+        with pytest.raises(ModelFileError, match=r"results must take at most [\d,]+ bytes together"):
+            many.run(feed)

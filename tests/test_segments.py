@@ -4,6 +4,7 @@ import copy
 import gc
 import tracemalloc
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -66,7 +67,9 @@ def everything(
     dy = None if cotangents == "state" else rng.normal(size=y.shape).astype(dtype)
     dstate = None if cotangents == "y" else rebuilt(final, lambda a: rng.normal(size=a.shape).astype(dtype))
     saved = backward.saved
+    before = y.copy()
     dx, dstart = backward(dy, dstate, keep=True)
+    np.testing.assert_array_equal(y, before)  # which is read, and by some kernels written again, to the same bits
     backward(dy, dstate)
     assert B == x.shape[1]
     parts = [y, *arrays_in(final), *([] if dx is None else [dx]), *arrays_in(dstart), model.grads.copy()]
@@ -183,3 +186,45 @@ def test_a_given_state_may_be_written_to_afterwards() -> None:
     h[...] = c[...] = 99
     found, _ = backward(np.ones_like(y))
     np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("backend", ["cupy", "cuda"])
+@pytest.mark.parametrize("name", ["rnn", "relu", "gru", "lstm", "projected"])
+@pytest.mark.parametrize("lengths", [None, (11, 3, 0)], ids=["whole", "lengths"])
+def test_the_same_on_a_device(device: ModuleType, backend: str, name: str, lengths: Any) -> None:
+    """The stand-in runs the kernels' own sources; on NumPy the same network is what they are held against."""
+    wanted, found = (
+        {every: _gradients(MODELS[name]().init(1, backend=where, dtype="float64"), every, lengths) for every in everies}
+        for where, everies in (("numpy", [None]), (backend, [None, 4]))
+    )
+    for every, grads in found.items():
+        for a, b in zip(grads, wanted[None], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10, err_msg=str(every))
+
+
+def _gradients(model: Layer, every: int | None, lengths: Any) -> list[Array]:
+    backend, rng = model.bound.backend, np.random.default_rng(4)
+    model.bound.calls = 0
+    y, _, backward = model.forward(rng.normal(size=(11, 3, 3)), lengths=lengths, checkpoint_every=every)
+    dx, _ = backward(rng.normal(size=y.shape))
+    assert dx is not None
+    return [backend.host(a) for a in (y, dx, model.grads)]
+
+
+def test_a_short_last_segment_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its turn comes first, and it is a sixteenth of all: forward keeps it, for one backward."""
+    from minirnn.scan import Scan
+
+    model, runs, forward = GRU(2, 3).init(backend="numpy"), list[bool](), Scan.forward
+
+    def ahead(self: Any, *rest: Any, **options: Any) -> Any:
+        runs.append(options["save"])
+        return forward(self, *rest, **options)
+
+    monkeypatch.setattr(Scan, "forward", ahead)
+    y, _, backward = model.forward(np.zeros((32, 1, 2), "f4"), checkpoint_every=2)
+    assert runs == [False] * 15 + [True]
+    backward(np.ones_like(y), keep=True)
+    assert runs[16:] == [True] * 15
+    backward(np.ones_like(y))
+    assert runs[31:] == [True] * 16

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -341,7 +342,15 @@ def test_a_system_without_more_threads_gives_the_same_bits(
     assert counts == {2}
 
 
-def test_an_interrupt_waits_until_all_threads_have_ended(eager: None, counts: set[int]) -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, in a job that a shell runs in the background too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_waits_until_all_threads_have_ended(eager: None, counts: set[int], interruptible: None) -> None:
     """Ctrl-C: memory that other threads still write to must not be freed yet, and nothing stays behind."""
     set_num_threads(2)
     model, (x, dy) = gru(), drawn()

@@ -39,6 +39,7 @@ class Pass(NamedTuple):
     c0: int  # (B, H)
     rest: int  # 1 where h0 is 0, and the first step's product with U need not be computed
     y: int  # (T, B, Y) from the first of h's columns on
+    known: int  # 1 where y is there already: every step's product with U can be computed at once
     Y: int
     G: int  # (T or chunk, B, stride): P, then the gates
     stride: int

@@ -4,8 +4,8 @@ Threads run the same kernel, each with its number ``part`` of ``parts``, and mee
 
     forward    pack W and U |
                for each chunk of steps:
-                   P = X W + b, into G: rows of all the chunk's steps |
-                   for each step, this thread's rows: G += h U, then the cell's equations in place |
+                   P = X W + b, into G: rows of all the chunk's steps; where every h is known, G += h U too |
+                   for each step, this thread's rows: else G += h U, then the cell's equations in place |
 
     backward   pack Wᵀ and Uᵀ |
                for each chunk of steps, the last first:
@@ -103,6 +103,21 @@ def single(x, D, W, h, H, U, N, joint, b, v, g, stride, u, rows, left, right, by
                 product(h, H, at(U, j), N, width, H, n, at(v, j - joint), 0, at(u, j - joint), H, rows, 0)
 
 
+@long
+def recur(h, ldh, terms, g, stride, u, rows, turn, matrix, units, spare, share):
+    """g += h U for some rows, and for some ``units`` alone if those are a thread's; what is kept apart goes to u."""
+    U, V, v, line, apart, H, joint, N = matrix
+    left, right, by_units = units
+    width = panel_width(h)
+    for shift in range(left, joint, H if by_units else joint):
+        count = right - left if by_units else joint
+        block, panel = at(g, shift), at(U, shift // width * apart)
+        uncrowded(h, ldh, panel, line, apart, terms, count, block, stride, block, stride, rows, spare, share, turn)
+    if joint < N:
+        bias, panel = at(v, left), at(V, left // width * apart)
+        uncrowded(h, ldh, panel, line, apart, terms, right - left, bias, 0, at(u, left), H, rows, spare, share, turn)
+
+
 def make_run(cell, step):
     """A cell's ``step`` for its units from ``left`` up to ``right``, a vector at a time."""
 
@@ -152,6 +167,7 @@ def make_forward(cell, run, gates, apart):
             if apart:
                 pack(V, N, H, H, packed_V, part, parts)
         first, rows, left, right, by_units = shares(x, B, H, part, parts)
+        matrix, units = (packed_U, packed_V, v, line_U, next_U, H, joint, N), (left, right, by_units)
         phase = barrier(sync, phase, parts)
         for t0 in range(0, T, a.chunk):
             if t0 and not by_units:
@@ -175,6 +191,18 @@ def make_forward(cell, run, gates, apart):
                     uncrowded(
                         here, D, panel, line_W, next_W, D, count, bias, 0, out, stride, high - low, own, a.share, 0
                     )
+            if a.known and not alone:
+                # of these rows the first step's, which follow h0, end or begin at ``edge``
+                edge = min(high, max(low, 0 if t0 else (many - 1) * B if a.reverse else B))
+                for after in range(2):
+                    from_, to = (edge, high) if after else (low, edge)
+                    begins = t0 == 0 and bool(after) == (a.reverse != 0)
+                    before = start + from_ + (B if a.reverse else -B)
+                    shift = from_ - ((many - 1) * B if a.reverse else 0)
+                    h, ldh = (at(numbers(a.h0, like), shift * H), H) if begins else (at(y, before * Y), Y)
+                    g, u = at(target, (from_ - low) * stride), at(numbers(a.u, like), (start + from_) * H)
+                    terms = 0 if begins and a.rest else H
+                    recur(h, ldh, terms, g, stride, u, to - from_, 0, matrix, units, own, a.share)
             if not by_units:
                 phase = barrier(sync, phase, parts)
             if rows == 0:
@@ -190,31 +218,8 @@ def make_forward(cell, run, gates, apart):
                 if alone:
                     here = at(x, first * D)
                     single(here, D, W, h, H, U, N, joint, b, v, g, stride, u, rows, left, right, by_units, a.turn)
-                for shift in range(left, 0 if alone else joint, H if by_units else joint):
-                    count = right - left if by_units else joint
-                    block, panel = at(g, shift), at(packed_U, shift // width * next_U)
-                    uncrowded(
-                        h,
-                        ldh,
-                        panel,
-                        line_U,
-                        next_U,
-                        terms,
-                        count,
-                        block,
-                        stride,
-                        block,
-                        stride,
-                        rows,
-                        own,
-                        a.share,
-                        t & 1,
-                    )
-                if apart and not alone:
-                    bias, panel, count = at(v, left), at(packed_V, left // width * next_U), right - left
-                    uncrowded(
-                        h, ldh, panel, line_U, next_U, terms, count, bias, 0, at(u, left), H, rows, own, a.share, t & 1
-                    )
+                elif not a.known:
+                    recur(h, ldh, terms, g, stride, u, rows, t & 1, matrix, units, own, a.share)
                 h1 = at(y, (now * B + first) * Y)
                 c1 = at(numbers(a.c, like), (kept * B + first) * H)
                 m = at(numbers(a.m, like), (kept * B + first) * H)
