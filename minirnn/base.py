@@ -134,8 +134,13 @@ class Backward:
     @property
     def saved(self) -> dict[str, Array]:
         """What forward saved, by name (``"1.0.z"``), each for all steps of x: (T, B, ...), 0 past a row's end."""
+        return {name: read() for name, read in self.readers.items()}
+
+    @property
+    def readers(self) -> Saved:
+        """The same, each computed when it is called."""
         self._live()
-        return {name: read() for name, read in self._saved.items()}
+        return self._saved
 
     def _live(self) -> Pull:
         if self._pull is None:

@@ -4,7 +4,7 @@ A ``Pass`` is one forward and what its backward needs.  The plain one is here, o
 the backend has a kernel for the cell, ``fused.py`` has its twin, on a GPU ``cudapass.py``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -36,10 +36,12 @@ class Direction(Layer):
     Weights ``W (D, G·H)``, ``U (R, G·H)``, ``b (G·H)``, ``b<gate> (H)`` for each recurrent bias, the cell's per-unit
     weights (H), a stage's own matrix (H, R), and ``h0`` (R), ``c0`` (H) ... for trainable initial states.
 
-    ``instead`` has weights that one pass uses in place of the model's, each with its gradient.
+    ``instead`` has weights that one pass uses in place of the model's, each with its gradient; ``plain`` makes a pass
+    in place of ``PlainPass``, where it is to be looked into.
     """
 
     instead: Mapping[str, tuple[Array, Array]] = MappingProxyType({})
+    plain: "Callable[[Direction, Run], PlainPass] | None" = None
 
     def __init__(
         self,
@@ -155,7 +157,7 @@ def pass_of(layer: Direction, run: Run, rest: bool) -> Segment:  # noqa: FBT001 
     p = run.parameters
     kernels = None if p.quantized else layer.kernels(p.backend)
     if kernels is None:
-        return PlainPass(layer, run)
+        return (layer.plain or PlainPass)(layer, run)
     if p.backend.on_device:
         return CudaPass(layer, run, kernels)
     return FusedPass(layer, run, kernels, rest=rest)

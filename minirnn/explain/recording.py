@@ -1,0 +1,229 @@
+"""A pass by the plain equations that keeps everything: what a cell is given, computes line by line, and returns."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minirnn.backend import Array
+from minirnn.base import Reader, Run
+from minirnn.direction import Direction, PlainPass
+from minirnn.explain.watching import Note, Statement, watching
+from minirnn.protocol import Arrays, Stage, block_of, matrix_of, units_of
+from minirnn.scan import turned
+
+Find = Callable[["Moment"], Array | None]  # a quantity of one step; None where it has none
+
+
+class Event(NamedTuple):
+    """One assignment in a stage's ``step`` or, ``backward``, in its ``unstep``.
+
+    ``numbers`` are those of its equations; ``nth`` counts the assignments to this name within the call.
+    """
+
+    stage: int
+    backward: bool
+    name: str
+    numbers: tuple[int, ...]
+    source: str
+    nth: int
+
+
+class Moment:
+    """All that happened in one step of the scan."""
+
+    def __init__(self, stages: int) -> None:
+        nothing: list[Any] = [()] * stages  # each has one entry a stage
+        self.p, self.q, self.before, self.after, self.saved = (nothing[:] for _ in range(5))
+        self.dafter, self.dp, self.dq, self.direct, self.dunits = (nothing[:] for _ in range(5))
+        self.events: dict[Event, Array] = {}
+
+
+class RecordedStage:
+    """A stage whose calls are written down; all else of it is the stage's own."""
+
+    def __init__(self, stage: Stage, k: int, count: int, moments: list[Moment]) -> None:
+        self._stage, self._k, self._count, self._moments = stage, k, count, moments
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stage, name)
+
+    def step(self, p: Array, q: Array, state: Arrays, *units: Array) -> tuple[Arrays, Any]:
+        """The stage's own; what it leaves for ``unstep`` is the moment beside it."""
+        k = self._k
+        if k == 0:
+            self._moments.append(Moment(self._count))
+        moment = self._moments[-1]
+        with watching(self._stage.step, self._note(moment, backward=False)):
+            after, saved = self._stage.step(p, q, state, *units)
+        moment.p[k], moment.q[k], moment.before[k], moment.after[k], moment.saved[k] = p, q, state, after, saved
+        return after, moment
+
+    def unstep(self, dafter: Arrays, moment: Any, *units: Array) -> tuple[Any, ...]:
+        """The stage's own."""
+        k = self._k
+        for event in [e for e in moment.events if e.backward and e.stage == k]:
+            del moment.events[event]  # of a pass backward before this one
+        with watching(self._stage.unstep, self._note(moment, backward=True)):
+            dp, dq, direct, *dunits = self._stage.unstep(dafter, moment.saved[k], *units)
+        moment.dafter[k], moment.dp[k], moment.dq[k], moment.direct[k] = dafter, dp, dq, direct
+        moment.dunits[k] = tuple(dunits)
+        return dp, dq, direct, *dunits
+
+    def _note(self, moment: Moment, *, backward: bool) -> Note:
+        seen: dict[str, int] = {}
+
+        def note(name: str, statement: Statement, value: Any) -> None:
+            nth = seen[name] = seen.get(name, -1) + 1
+            if getattr(value, "ndim", 0):
+                moment.events[Event(self._k, backward, name, statement.numbers, statement.source, nth)] = value
+
+        return note
+
+
+def entry(kind: str, stage: int, *places: Any) -> Find:
+    """An argument or result of a stage's ``step`` or ``unstep``, or what is at some place in it."""
+
+    def find(moment: Moment) -> Array | None:
+        found = getattr(moment, kind)[stage]
+        for place in places:
+            found = found[place]
+        return None if found is None else np.asarray(found)
+
+    return find
+
+
+def assigned(event: Event) -> Find:
+    """What was assigned."""
+    return lambda moment: moment.events.get(event)
+
+
+class TracedPass(PlainPass):
+    """A ``PlainPass`` that records; ``moments`` are in the order of the scan.
+
+    What ``named`` reads is in the order of x's steps; what belongs to the pass backward is there when that has run.
+    """
+
+    def __init__(self, layer: Direction, run: Run, log: "list[TracedPass]") -> None:
+        super().__init__(layer, run)
+        log.append(self)
+        self.moments: list[Moment] = []
+        self.cell, self.H, self.stages = layer.cell, layer.hidden_size, self.scan.stages
+        recorded: Any = tuple(RecordedStage(s, k, len(self.stages), self.moments) for k, s in enumerate(self.stages))
+        self.scan.stages = recorded
+
+    def forward(self, x: Array, state: Arrays, out: Array | None, *, known: bool = False) -> tuple[Array, Arrays]:
+        y, self.final = super().forward(x, state, out, known=known)
+        return y, self.final
+
+    def backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
+        self.dy = None if dy is None else self.layer.turn(dy, self.run)
+        found = super().backward(dy, dstate)
+        self._add_up(dstate)
+        return found
+
+    def _add_up(self, dstate: Arrays) -> None:
+        """The whole gradient of each state after every step, ``totals``, and before it, ``earlier``."""
+        self.totals: list[Arrays] = []
+        self.earlier: list[Arrays] = []
+        flow, zero = tuple(dstate), self.xp.zeros((), self.xp.result_type(dstate[0]))
+        for t in reversed(range(len(self.moments))):
+            if self.dy is not None:
+                flow = (flow[0] + self.dy[t], *flow[1:])
+            self.totals.append(flow)
+            moment = self.moments[t]
+            through = moment.dq[0] @ self.scan.U[0].T
+            direct = moment.direct[0]
+            back = (through if direct[0] is None else through + direct[0], *direct[1:])
+            if self.keep is not None:
+                back = tuple(b + self.xp.where(k[t], d, zero) for k, d, b in zip(self.keep, flow, back, strict=True))
+            flow = back
+            self.earlier.append(flow)
+        self.totals.reverse()
+        self.earlier.reverse()
+
+    # ------------------------------------------------------------------ reading
+
+    def named(self) -> dict[str, Reader]:
+        there = {n: f for n, f in self._finders().items() if any(f(m) is not None for m in self.moments)}
+        found: dict[str, Reader] = {name: self._stacked(find) for name, find in there.items()}
+        found["x"] = lambda: self.x
+        before, after = [m.before[0] for m in self.moments], [*(m.before[0] for m in self.moments[1:]), self.final]
+        for i, name in enumerate(self.cell.state):
+            for called, states in ((name, before), (f"{name}1", after)):
+                found[called] = self._of(states, i)
+            found[f"d{name}"] = self._of(self.earlier, i)
+            if i == 0 or f"d{name}1" not in found:  # h' may add to what came back to another state: dc' in an LSTM
+                found[f"d{name}1"] = self._of(self.totals, i)
+        found["jacobian"] = self.jacobians
+        return {name: turned(read, self.run) for name, read in found.items()} if self.layer.reverse else found
+
+    def _of(self, states: list[Arrays], i: int) -> Reader:
+        """One of the states at every step."""
+        return lambda: self.xp.stack([state[i] for state in states])
+
+    def events(self) -> list[Event]:
+        """Every assignment that any step made, in order."""
+        return list(dict.fromkeys(event for moment in self.moments for event in moment.events))
+
+    def _finders(self) -> dict[str, Find]:
+        """Where a moment has each quantity; of several under one name the last counts."""
+        found: dict[str, Find] = {}
+        for i, event in enumerate(self.events()):
+            found[f"line.{i}"] = found[event.name] = assigned(event)
+        wide = [k for k, stage in enumerate(self.stages) if stage.gates]
+        for kind in ("p", "q", "dp", "dq"):
+            found[kind] = self._joined([entry(kind, k) for k in wide])
+        for k, stage in enumerate(self.stages):
+            found[f"input.{k}"], found[f"output.{k}"] = entry("before", k, 0), entry("dq", k)
+            for kind in ("p", "q", "dp", "dq"):
+                for gate in stage.gates:
+                    found[f"{kind}_{gate}"] = entry(kind, k, (slice(None), block_of(stage, gate, self.H)))
+            if matrix_of(stage):
+                found |= {f"{kind}_{matrix_of(stage)}": entry(kind, k) for kind in ("q", "dq")}
+            for i, unit in enumerate(units_of(stage)):
+                found[f"d{unit}"] = entry("dunits", k, i)
+        for i, name in enumerate(self.cell.state):
+            found[f"direct.{name}"] = entry("direct", 0, i)
+        return found
+
+    def _joined(self, finds: list[Find]) -> Find:
+        def find(moment: Moment) -> Array | None:
+            parts = [one(moment) for one in finds]
+            return None if any(part is None for part in parts) else self.xp.concatenate(parts, axis=-1)
+
+        return find
+
+    def _stacked(self, find: Find) -> Reader:
+        """All steps' of a quantity; 0 at a step that has none."""
+
+        def read() -> Array:
+            parts = [find(moment) for moment in self.moments]
+            none = self.xp.zeros_like(next(part for part in parts if part is not None))
+            stacked: Array = self.xp.stack([none if part is None else part for part in parts])
+            return stacked
+
+        return read
+
+    def jacobians(self) -> Array:
+        """∂(state after)/∂(state before) of every step and row, (T, B, n, n) with all states side by side."""
+        xp, widths = self.xp, self.layer.widths
+        n, (T, B) = sum(widths), self.x.shape[:2]
+        found: Array = xp.empty((T, B, n, n), self.run.parameters.dtype)
+        ends = np.cumsum((0, *widths))
+        eye = xp.eye(n, dtype=found.dtype)
+        ones = tuple(eye[:, a:b] for a, b in pairwise(ends))
+        for t, moment in enumerate(self.moments):
+            for b in range(B):
+                keep = None if self.keep is None else [k[t, b] for k in self.keep]
+                flow = ones if keep is None else tuple(xp.where(k, 0 * d, d) for k, d in zip(keep, ones, strict=True))
+                for k, stage in reversed(list(enumerate(self.stages))):
+                    saved: Any = tuple(xp.broadcast_to(a[b], (n, *a.shape[1:])) for a in moment.saved[k])
+                    _, dq, direct, *_ = stage.unstep(flow, saved, *self.scan.units[k])
+                    through = dq @ self.scan.U[k].T
+                    flow = (through if direct[0] is None else through + direct[0], *direct[1:])
+                if keep is not None:
+                    flow = tuple(f + xp.where(k, d, 0 * d) for k, d, f in zip(keep, ones, flow, strict=True))
+                found[t, b] = xp.concatenate(flow, axis=1)
+        return found
