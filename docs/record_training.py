@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
 from minirnn import cli, terminal
-from minirnn.commands import training
+from minirnn.commands import shared, training
 
 HERE = Path(__file__).resolve().parent
 
@@ -28,9 +28,10 @@ class Folding(Console):
 
 if __name__ == "__main__":
     # not a terminal: the progress bar is printed once, as it ends
-    terminal.console = training.output = Folding(record=True, width=96, file=io.StringIO(), highlight=False)
+    terminal.console = Folding(record=True, width=96, file=io.StringIO(), highlight=False)
+    vars(training)["output"] = terminal.console
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / training.OUT
+        out = Path(folder) / shared.OUT
         cli.main(["train", "--out", str(out)], standalone_mode=False)
     svg = terminal.console.export_svg(title="minirnn train", theme=MONOKAI)
     svg = re.sub(r"@font-face\s*{.*?}", "", svg, flags=re.DOTALL)  # no request to anywhere: the reader's own monospace

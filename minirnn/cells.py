@@ -131,7 +131,7 @@ class GRUCell:
         dn = dh' (1 - z)                      (5)
         dz = dh' (h - n)                      (5)
         dh = dh' z                            (5)  the direct path
-        da_n = dn (1 - n²)                    (4)  a_n = p_n + r u, so dp_n = da_n
+        dp_n = da_n = dn (1 - n²)             (4)  with a_n = p_n + r u
         dr = da_n u                           (4)
         du = da_n r                           (4)
         dq_n = du                             (3)

@@ -1,0 +1,36 @@
+"""How the book is built: ``sphinx-build -W -n docs build/docs`` (extra ``docs``).  It makes no request to anywhere."""
+
+import sys
+from pathlib import Path
+
+from minirnn import __version__
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "_ext"))
+
+project, author, release = "minirnn", "minirnn's authors", __version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "equations", "mathml", "plain", "sources"]
+exclude_patterns = ["_ext"]
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:.*", r"(numpy|hypothesis|collections|os|pathlib)\..*|Array"),  # others' types, whose pages are not here
+    ("py:.*", r"minirnn\.(chain\.Chain|parameters\.(Parameters|Views)|stream\.Snapshot|weighted\.Weighted)"),  # inside
+]
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+html_math_renderer = "mathml"
+
+autodoc_inherit_docstrings = False  # what a protocol asks for is described there
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 88
+toc_object_entries_show_parents = "hide"
+
+html_theme = "furo"
+html_title = "minirnn"
+html_static_path = ["_static"]
+html_css_files = ["book.css"]
+html_copy_source = False
+html_show_sphinx = False
+pygments_style, pygments_dark_style = "friendly", "github-dark"
+html_theme_options = {"footer_icons": [], "navigation_with_keys": True}
