@@ -71,7 +71,8 @@ class TanhCell:
 
     @staticmethod
     def step(p: Array, q: Array, state: Arrays) -> tuple[Arrays, Arrays]:
-        h1 = np.tanh(p + q)  # (1) (2)
+        a = p + q  # (1)
+        h1 = np.tanh(a)  # (2)
         return (h1,), (h1,)
 
     @staticmethod

@@ -38,6 +38,7 @@ EVIDENCE = [
 # where a fault in this file shows first; files and the command line have evidence of their own
 FIRST = {
     "cells.py": ["cells", "oracle"],
+    "explain/": ["explain"],
     "activations.py": ["activations"],
     "variants.py": ["variants", "files"],
     "protocol.py": ["variants"],
@@ -223,6 +224,11 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "beam keeps the wrong states": ("lm.py", (("take_rows(state, rows)", "state"),)),
     "training drops the state": ("train.py", (('state = self._carried if self.sampling == "sequential" else None', "state = None"),)),
     "training repeats its batches": ("train.py", (("seed=epoch_seed(self.seed, self.epoch),", "seed=epoch_seed(self.seed, 0),"),)),
+    # ------------------------------------------------------------ what is shown of a pass
+    "explain: running sums in the order of x": ("explain/trace.py", (("        if self.reverse:\n            return np.asarray(np.cumsum", "        if not self.reverse:\n            return np.asarray(np.cumsum"),)),
+    "explain: a gradient without what its own step's loss sends": ("explain/recording.py", (("flow = (flow[0] + self.dy[t], *flow[1:])", "pass"),)),
+    "explain: a line shows what another computed": ("explain/trace.py", (("and set(event.numbers) & set(equation.numbers)", ""),)),
+    "explain: a second assignment shown for the first": ("explain/watching.py", (("self.note(name, self.pending, frame.f_locals[name])", "self.note(name, self.statements[max(self.statements)], frame.f_locals[name])"),)),
     # ------------------------------------------------------------ memory for time
     "segments: all from the first state": ("segments.py", (("one.forward(self.x[stretch], self.states[k], y, known", "one.forward(self.x[stretch], self.states[0], y, known"),)),
     "segments: states' gradients stop": ("segments.py", (("            part, dstate = one.backward", "            part, _ = one.backward"),)),

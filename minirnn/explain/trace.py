@@ -152,7 +152,7 @@ class Walk:
                 ]
             elif name in self._readers:
                 found[name] = self[name]
-            elif len(here) == 1:
+            elif len(here) == 1 and here[0][1].numbers == equation.numbers:  # under another name in the code
                 found[name] = self[f"line.{here[0][0]}"]
         return found
 

@@ -97,7 +97,7 @@ def statements(code: CodeType) -> dict[int, Statement]:
             continue
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         names = tuple(n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name))
-        if isinstance(node.value, ast.Name):
+        if isinstance(targets[0], ast.Tuple) and isinstance(node.value, ast.Name):
             continue
         last = node.end_lineno or node.lineno
         comment = " ".join(comments.get(line, "") for line in range(node.lineno, last + 1))
