@@ -1,8 +1,9 @@
-"""The command line: ``minirnn train | generate | fill | evaluate | convert | inspect | plot | check | info``."""
+"""The command line: ``minirnn train``, ``generate``, ``explain`` and the others."""
 
 import click
 
 import minirnn
+from minirnn.commands.explaining import explain
 from minirnn.commands.language import evaluate, fill, generate
 from minirnn.commands.machine import check, info
 from minirnn.commands.models import convert, inspect
@@ -16,5 +17,5 @@ def main() -> None:
     """Recurrent networks whose every gradient is derived by hand."""
 
 
-for command in (train_command, generate, fill, evaluate, convert, inspect, plot_command, check, info):
+for command in (train_command, generate, fill, evaluate, convert, inspect, plot_command, check, explain, info):
     main.add_command(command)

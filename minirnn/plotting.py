@@ -26,16 +26,14 @@ def plot_runs(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[
     ``by`` is ``"step"`` or ``"seconds"``.  Training is a line, validation has a dot for each evaluation; a gradient's
     norm is thin before clipping and thick after.
     """
-    out = Path(out)
-    if out.suffix not in KINDS:
-        raise ValueError(f"the picture's name must end in {', '.join(KINDS)}; got {os.fspath(out)!r}")
+    out = check_picture(out)
     if by not in ("step", "seconds"):
         raise ValueError(f"by must be step or seconds; got {by!r}")
     runs = {label: read_lines(folder / METRICS) for label, folder in _labelled([Path(f) for f in folders]).items()}
     for label, lines in runs.items():
         if not any("loss" in line for line in lines):
             raise ValueError(f"the record of {label} must have a step at least; it has none yet")
-    Figure = _matplotlib()
+    Figure = figure_class()
     figure = Figure(figsize=(9, 2.2 * len(PANELS)), layout="constrained")
     axes = dict(zip(PANELS, figure.subplots(len(PANELS), sharex=True), strict=True))
     for k, (label, lines) in enumerate(runs.items()):
@@ -49,8 +47,7 @@ def plot_runs(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[
             axis.yaxis.set_minor_formatter("{x:g}")
     axes["loss"].legend(fontsize=8)
     axes["tokens_per_second"].set_xlabel("seconds of training" if by == "seconds" else "step")
-    with atomic_write(out) as file:
-        figure.savefig(file, format=out.suffix[1:], dpi=120, metadata={"Date": None} if out.suffix == ".svg" else {})
+    save_picture(figure, out)
 
 
 def _draw(axes: dict[str, Any], label: str, lines: list[dict[str, Any]], by: str, color: str) -> None:
@@ -95,10 +92,24 @@ def _exp(loss: float) -> float:
     return exp(loss) if loss < 700 else float("inf")
 
 
-def _matplotlib() -> Any:
+def check_picture(out: str | os.PathLike[str]) -> Path:
+    """The path, if its name is that of a picture."""
+    out = Path(out)
+    if out.suffix not in KINDS:
+        raise ValueError(f"the picture's name must end in {', '.join(KINDS)}; got {os.fspath(out)!r}")
+    return out
+
+
+def figure_class() -> Any:
     """matplotlib's figure, which needs no screen."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(f"pictures need matplotlib: pip install 'minirnn[plot]' ({error})") from error
     return Figure
+
+
+def save_picture(figure: Any, out: Path) -> None:
+    """Write the figure whole or not at all; the same figure makes the same bytes."""
+    with atomic_write(out) as file:
+        figure.savefig(file, format=out.suffix[1:], dpi=120, metadata={"Date": None} if out.suffix == ".svg" else {})

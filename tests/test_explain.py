@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
-from notation import computed
+from formulas import computed
 from numpy.typing import NDArray
 
 from minirnn import GRU, LSTM, RNN, Embedding, Layer, Linear, Masking, Recurrent, Sequential

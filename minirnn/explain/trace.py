@@ -41,7 +41,8 @@ def trace(
     for direction in directions:
         direction.plain = partial(TracedPass, log=logs[direction.prefix])
     y, final, backward = copied.forward(_cast(x, kind), _cast(state, kind), lengths=lengths)
-    dx, dinitial = backward(_cast(dy, kind), _cast(dstate, kind), keep=True)
+    dy = np.zeros(y.shape, kind) if dy is None else _cast(dy, kind)  # with None for both no layer would be gone through
+    dx, dinitial = backward(dy, _cast(dstate, kind), keep=True)
     walks = {
         direction.prefix.rstrip("."): Walk(direction, logs[direction.prefix][-1], dict(backward.readers))
         for direction in directions
