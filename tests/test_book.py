@@ -13,6 +13,7 @@ import quoting
 
 import minirnn
 from minirnn import cells
+from minirnn.explain import equations_of
 from minirnn.protocol import stages_of
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -44,7 +45,8 @@ def gathered(prefix: str, stage: Any, values: dict[str, Any]) -> Any:
 def test_the_equations_are_what_the_code_computes(name: str) -> None:
     """Both halves of a docstring, evaluated on complex numbers, beside what step and unstep return for them."""
     cell, rng = getattr(cells, name), np.random.default_rng(0)
-    forward, backward = map(notation.equations, notation.halves(cell))
+    lines = equations_of(cell)
+    forward, backward = ([line.text for line in lines if line.backward is half] for half in (False, True))
     gates = [gate for stage in stages_of(cell) for gate in stage.gates]
     inputs = ["p", "q"] if len(gates) == 1 else [f"{letter}_{gate}" for gate in gates for letter in "pq"]
     values = notation.run(forward, values_of(rng, [*inputs, *cell.state]))
@@ -73,11 +75,11 @@ def test_the_equations_are_what_the_code_computes(name: str) -> None:
 
 @pytest.mark.parametrize("name", DERIVED)
 def test_every_equation_has_its_number_in_the_code(name: str) -> None:
-    for half, method in zip(notation.halves(getattr(cells, name)), ("step", "unstep"), strict=True):
+    for backward, method in ((False, "step"), (True, "unstep")):
         code, _ = quoting.code_of(name, method)
-        lines = notation.equations(half)
-        assert {line.number for line in lines} == {number for numbers, _ in code for number in numbers}
-        assert all(quoting.shown(line.number, code) for line in lines)
+        numbers = {line.numbers[0] for line in equations_of(getattr(cells, name)) if line.backward is backward}
+        assert numbers == {number for cited, _ in code for number in cited}
+        assert all(quoting.shown(number, code) for number in numbers)
 
 
 def test_what_is_no_equation_is_refused() -> None:
@@ -93,14 +95,14 @@ def test_what_is_no_equation_is_refused() -> None:
 def test_what_a_page_shows_of_the_code_is_there(page: Path) -> None:
     for kind, argument, body in fenced(page):
         if kind == "{equations}":
-            assert quoting.equations_of(argument, body)
+            assert quoting.equations_in(argument, body)
         elif kind == "{quoted}":
             assert quoting.quoted(argument, body) > 0
 
 
 def test_what_is_not_in_the_code_is_not_shown() -> None:
     with pytest.raises(ValueError, match="all equations of TanhCell"):
-        quoting.equations_of("TanhCell", "h' = tanh(p)    (2)\n")
+        quoting.equations_in("TanhCell", "h' = tanh(p)    (2)\n")
     with pytest.raises(ValueError, match="word for word"):
         quoting.quoted("minirnn/scan.py", "dh = dq[t] U + direct\n")
 

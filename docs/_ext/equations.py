@@ -20,11 +20,13 @@ from itertools import groupby
 from typing import Any
 
 from docutils import nodes
-from notation import Equation, equation_in_latex
-from quoting import code_of, equations_of, quoted, shown
+from notation import equation_in_latex
+from quoting import code_of, equations_in, quoted, shown
 from sources import link
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+from minirnn.explain import Equation
 
 
 class Equations(SphinxDirective):
@@ -37,11 +39,11 @@ class Equations(SphinxDirective):
         """A table: number, equations, code."""
         name = self.arguments[0]
         try:
-            lines, method = equations_of(name, "\n".join(self.content))
+            lines, method = equations_in(name, "\n".join(self.content))
         except ValueError as error:
             raise self.error(str(error)) from None
         code, first = code_of(name, method)
-        rows = [row(number, list(group), code) for number, group in groupby(lines, lambda line: line.number)]
+        rows = [row(number, list(group), code) for number, group in groupby(lines, lambda line: line.numbers[0])]
         what = nodes.paragraph("", "the equations" if method == "step" else "transposed")
         where = nodes.paragraph("", "", link("minirnn/cells.py", first, literal(f"{name}.{method}")))
         head = nodes.row("", nodes.entry(), nodes.entry("", what), nodes.entry("", where))
@@ -54,8 +56,8 @@ def row(number: int, group: list[Equation], code: list[tuple[list[int], str]]) -
     """The equations that have one number, and their code."""
     lines = []
     for equation in group:
-        latex = equation_in_latex(equation)
-        note = [nodes.inline("", f"  {equation.note}", classes=["note"])] if equation.note else []
+        latex = equation_in_latex(equation.text)
+        note = [nodes.inline("", f"  {equation.remark}", classes=["note"])] if equation.remark else []
         lines.append(nodes.line("", "", nodes.math(latex, latex), *note))
     text = "\n".join(shown(number, code))
     return nodes.row(

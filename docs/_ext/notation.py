@@ -1,21 +1,19 @@
-"""The equations in a docstring of ``minirnn.cells``, read: so that they can be computed, and typeset.
+"""The equations of ``minirnn.explain.equations_of``, read: so that they can be computed, and typeset.
 
-    r  = σ(p_r + q_r)                     (1)
-    dh = dh' z                            (5)  the direct path
+    r = σ(p_r + q_r)
+    dp_z = dq_z = dz z (1 - z)
 
-A line is an equation, its number, and perhaps a note.  Factors that stand side by side are multiplied; ``'`` marks what
-a step makes, ``d`` the gradient of what follows it, and ``a where b > 0, else c`` chooses.
+Factors that stand side by side are multiplied; ``'`` marks what a step makes, ``d`` the gradient of what follows it,
+and ``a where b > 0, else c`` chooses.
 """
 
-import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
-LINE = re.compile(r"\s*(?P<text>\S.*?)\s{2,}\((?P<number>\d+)\)(?:\s+(?P<note>\S.*))?\s*")
 TOKEN = re.compile(r"\s*(?:(?P<number>\d+)|(?P<name>[A-Za-zσ]+(?:_[a-z]+)?'?)|(?P<sign>[-+()²>,]))")
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {"tanh": np.tanh, "σ": lambda a: 1 / (1 + np.exp(-a))}
 IN_LATEX = {"tanh": r"\tanh", "σ": r"\sigma"}
@@ -77,35 +75,10 @@ class Choice:
 Term: TypeAlias = Name | Number | Square | Product | Sum | Call | Choice
 
 
-@dataclass(frozen=True)
-class Equation:
-    """One line: the names that it defines, what they are, its number, and what is said of it."""
-
-    names: tuple[str, ...]
-    right: Term
-    number: int
-    note: str
-    text: str
-
-
-def equations(text: str) -> list[Equation]:
-    """The numbered equations in ``text``, a docstring or a part of one."""
-    found = []
-    for line in text.splitlines():
-        match = LINE.fullmatch(line)
-        if match:
-            *names, right = (part.strip() for part in match["text"].split("="))
-            note = match["note"] or ""
-            found.append(Equation(tuple(names), parsed(right), int(match["number"]), note, match["text"]))
-    return found
-
-
-def halves(cell: Any) -> tuple[str, str]:
-    """What a cell's docstring says of its step, and of its transpose."""
-    forward, word, backward = inspect.cleandoc(cell.__doc__).partition("\nTransposed")
-    if not word:
-        raise ValueError(f"the docstring of {cell.__name__} must have a part that begins with Transposed")
-    return forward, backward
+def statement(text: str) -> tuple[tuple[str, ...], Term]:
+    """The names that an equation defines, and what they are."""
+    *names, right = (part.strip() for part in text.split("="))
+    return tuple(names), parsed(right)
 
 
 def parsed(text: str) -> Term:
@@ -210,13 +183,13 @@ def computed(term: Term, values: Mapping[str, Any]) -> Any:
             return np.where(computed(condition, values).real > 0, computed(yes, values), computed(no, values))
 
 
-def run(lines: list[Equation], values: dict[str, Any]) -> dict[str, Any]:
+def run(equations: Iterable[str], values: Mapping[str, Any]) -> dict[str, Any]:
     """``values`` after the equations, one by one from the first; a name may be given a new value."""
-    values = dict(values)
-    for line in lines:
-        value = computed(line.right, values)
-        values |= dict.fromkeys(line.names, value)
-    return values
+    known = dict(values)
+    for text in equations:
+        names, right = statement(text)
+        known |= dict.fromkeys(names, computed(right, known))
+    return known
 
 
 def latex(term: Term) -> str:
@@ -251,6 +224,7 @@ def name_in_latex(name: str) -> str:
     return (r"\text{d}" if gradient else "") + letter + (f"_{index}" if index else "")
 
 
-def equation_in_latex(line: Equation) -> str:
-    """A whole line without its number and note."""
-    return " = ".join([*(name_in_latex(name) for name in line.names), latex(line.right)])
+def equation_in_latex(text: str) -> str:
+    """A whole equation as LaTeX."""
+    names, right = statement(text)
+    return " = ".join([*(name_in_latex(name) for name in names), latex(right)])

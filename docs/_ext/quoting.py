@@ -6,9 +6,8 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-import notation
-
 from minirnn import cells
+from minirnn.explain import Equation, equations_of
 from minirnn.protocol import stages_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -28,12 +27,13 @@ def quoted(target: str, body: str) -> int:
     return find(body, (ROOT / target).read_text(encoding="utf-8"))
 
 
-def equations_of(name: str, body: str) -> tuple[list[notation.Equation], str]:
-    """The equations of ``body``, which are all of one half of the cell's docstring, and the method that they derive."""
-    lines = notation.equations(body)
-    for half, method in zip(notation.halves(getattr(cells, name)), ("step", "unstep"), strict=True):
-        if lines and lines == notation.equations(half):
-            find(body, half)
+def equations_in(name: str, body: str) -> tuple[list[Equation], str]:
+    """The equations of ``body``, which are all of one half of a cell's derivation, and the method that they derive."""
+    cell = getattr(cells, name)
+    for backward, method in ((False, "step"), (True, "unstep")):
+        lines = [line for line in equations_of(cell) if line.backward is backward]
+        if len(lines) == len(body.strip().splitlines()) and all(line.text in body for line in lines):
+            find(body, inspect.cleandoc(cell.__doc__))
             return lines, method
     raise ValueError(f"these must be all equations of {name}'s step, or of its transpose, as its docstring has them")
 
