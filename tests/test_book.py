@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import check_links
-import notation
 import numpy as np
 import pytest
 import quoting
+import typesetting
 
 import minirnn
 from minirnn import cells
@@ -49,7 +49,7 @@ def test_the_equations_are_what_the_code_computes(name: str) -> None:
     forward, backward = ([line.text for line in lines if line.backward is half] for half in (False, True))
     gates = [gate for stage in stages_of(cell) for gate in stage.gates]
     inputs = ["p", "q"] if len(gates) == 1 else [f"{letter}_{gate}" for gate in gates for letter in "pq"]
-    values = notation.run(forward, values_of(rng, [*inputs, *cell.state]))
+    values = typesetting.run(forward, values_of(rng, [*inputs, *cell.state]))
     flow, saved = tuple(values[s] for s in cell.state), []
     for stage in stages_of(cell):
         flow, kept = stage.step(gathered("p", stage, values), gathered("q", stage, values), flow)
@@ -58,7 +58,7 @@ def test_the_equations_are_what_the_code_computes(name: str) -> None:
         np.testing.assert_allclose(got, values[f"{state}'"], rtol=1e-12)
 
     values |= values_of(rng, [f"d{s}'" for s in cell.state] + ["da"] * (len(stages_of(cell)) > 1))
-    found = notation.run(backward, values)
+    found = typesetting.run(backward, values)
     flow = tuple(values[f"d{s}'"] for s in cell.state)
     for k, stage in reversed(list(enumerate(stages_of(cell)))):
         dp, dq, flow = stage.unstep(flow, saved[k])
@@ -85,7 +85,7 @@ def test_every_equation_has_its_number_in_the_code(name: str) -> None:
 def test_what_is_no_equation_is_refused() -> None:
     for text in ("p +", "(p", "p ~ q", "p q)", "", "a where b"):
         with pytest.raises(ValueError, match=r"must be|expected"):
-            notation.parsed(text)
+            typesetting.parsed(text)
 
 
 # ---------------------------------------------------------------------- what a chapter shows

@@ -20,11 +20,11 @@ from itertools import groupby
 from typing import Any
 
 from docutils import nodes
-from notation import equation_in_latex
 from quoting import code_of, equations_in, quoted, shown
 from sources import link
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from typesetting import equation_in_latex
 
 from minirnn.explain import Equation
 
