@@ -25,7 +25,7 @@ from minirnn import GRU, LSTM, RNN, SGD, Layer, Linear, Sequential
 from minirnn.lm import LanguageModel
 from minirnn.parameters import Scheme
 from minirnn.text import Text, Vocabulary
-from minirnn.train import train
+from minirnn.train import Step, Training, train
 
 V, H = 28, 256  # 26 letters, the space, the unknown symbol; hidden units
 
@@ -60,15 +60,23 @@ def prepare(path: Path) -> Text:
     return Text.from_string(corpus[:10_000], Vocabulary.of(corpus))
 
 
-def learn(network: Network, text: Text, epochs: int, seed: int) -> tuple[float, float]:
-    """Train one network; its perplexity over the last ten epochs, and characters a second."""
+def training(network: Network, text: Text, epochs: int, seed: int) -> Training:
+    """One network's training, from its beginning."""
     recurrent = network.recurrent()
     model = Sequential(recurrent, Linear(recurrent.output_size or 0, V))
     lm = LanguageModel(model, text.vocab, network.task).init(seed, scheme=network.scheme)
-    sgd = SGD(model, lr=1.0, clip=1.0)
-    steps = list(train(lm, text, sgd, batch_size=32, num_steps=35, epochs=epochs, seed=seed))
-    by_epoch = [np.exp(np.mean([s.loss for s in part])) for _, part in groupby(steps, lambda s: s.epoch)]
-    return float(np.mean(by_epoch[-10:])), sum(s.tokens for s in steps) / steps[-1].seconds
+    return train(lm, text, SGD(model, lr=1.0, clip=1.0), batch_size=32, num_steps=35, epochs=epochs, seed=seed)
+
+
+def perplexities(steps: list[Step]) -> list[float]:
+    """The perplexity of each epoch."""
+    return [float(np.exp(np.mean([s.loss for s in part]))) for _, part in groupby(steps, lambda s: s.epoch)]
+
+
+def learn(network: Network, text: Text, epochs: int, seed: int) -> tuple[float, float]:
+    """Train one network; its perplexity over the last ten epochs, and characters a second."""
+    steps = list(training(network, text, epochs, seed))
+    return float(np.mean(perplexities(steps)[-10:])), sum(s.tokens for s in steps) / steps[-1].seconds
 
 
 def main() -> None:

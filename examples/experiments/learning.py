@@ -1,0 +1,149 @@
+"""How a network learns a task: one recurrent layer, gates that begin open for as long as a sequence is, Adam."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import numpy as np
+from tasks import CELLS, Task
+
+from minirnn import Adam, Sequential
+from minirnn.schedules import cosine
+
+BATCH, CLIP = 16, 0.1  # rows, and the norm that gradients are clipped to
+TESTED = 4_000  # fresh sequences that decide the score
+POINTS = 80  # of a curve
+Report = Callable[[float, float], Any]  # is told what part is done, and the score of late
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of one network: scores while it learnt, each since the one before it, and the one that counts."""
+
+    cell: str
+    seed: int
+    seen: list[int]
+    scores: list[float]
+    final: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Memory:
+    """An experiment: a task at some length, with networks of ``hidden`` units that read each of ``sequences`` once.
+
+    ``lr`` is the learning rate's peak, ``tested`` the length that the score is for, if that is another.
+    """
+
+    task: Task
+    length: int = 100
+    hidden: int = 64
+    sequences: int | None = None  # None: what the task has
+    lr: float | None = None
+    tested: int | None = None
+    backend: str = "auto"
+
+    unit = "sequences"
+
+    def __post_init__(self) -> None:
+        for length in (self.length, self.tested or self.length):
+            self.task.draw(np.random.default_rng(0), length, 1)  # says so if it is too short
+        if self.lr is not None and not 0 < self.lr < inf:
+            raise ValueError(f"lr must be a finite number above 0; got {self.lr}")
+
+    @property
+    def title(self) -> str:
+        """What the table and the picture call it."""
+        return f"{self.task.name}, T = {self.length}" + (f", tested at {self.tested}" if self.tested else "")
+
+    @property
+    def measure(self) -> str:
+        """What a score is."""
+        return self.task.measure
+
+    @property
+    def baseline(self) -> float:
+        """The score without a memory."""
+        return self.task.baseline(self.tested or self.length)
+
+    def published(self, cell: str) -> str:
+        """Others' score."""
+        return self.task.published.get(cell, "-") if self.length == (self.tested or self.length) == 100 else "-"
+
+    def run(self, cell: str, seed: int, report: Report) -> Run:
+        """Train one network and test it on fresh sequences."""
+        began = time.perf_counter()
+        model = build(self.task, cell, self.length, self.hidden, seed, self.backend)
+        steps = -(-(self.sequences or self.task.sequences) // BATCH)
+        optimizer = Adam(model, lr=cosine(self.lr or self.task.lr, steps, warmup=min(50, steps // 20)), clip=CLIP)
+        losses = learn(model, optimizer, self.task, self.length, np.random.default_rng([seed, 0]), steps)
+        seen, scores = curve(losses, steps, self.task.score, report)
+        rng = np.random.default_rng([seed, 1])
+        return Run(
+            cell=cell,
+            seed=seed,
+            seen=[n * BATCH for n in seen],
+            scores=scores,
+            final=evaluate(model, self.task, self.tested or self.length, rng),
+            seconds=time.perf_counter() - began,
+        )
+
+
+def build(task: Task, cell: str, length: int, hidden: int, seed: int, backend: str = "auto") -> Sequential:
+    """A network for a task, with orthogonal recurrent weights and, where it has gates, biases for its time scale.
+
+    A gate σ(b) that keeps a state for about u steps has b = log u; here u is uniform from 1 to one less than there are
+    steps: chrono initialisation (Tallec and Ollivier 2018, arXiv 1804.11188).
+    """
+    model = Sequential(CELLS[cell](task.inputs, hidden), *task.head(hidden)).init(
+        seed, scheme="orthogonal", backend=backend
+    )
+    rng = np.random.default_rng([seed, 2])
+    steps = len(task.draw(rng, length, 1)[0])
+    keep = np.log(rng.uniform(1, max(2, steps - 1), hidden))
+    weights = model.named_weights()
+    if cell == "gru":
+        weights["0.0.b_z"] = keep  # h' = (1 - z) n + z h
+    elif cell == "lstm":
+        weights["0.0.b_f"] = keep  # c' = f c + i g
+        weights["0.0.b_i"] = -keep
+    return model
+
+
+def learn(
+    model: Sequential, optimizer: Adam, task: Task, length: int, rng: np.random.Generator, steps: int
+) -> Iterator[float]:
+    """Train on a fresh batch at each step; yields its loss."""
+    for _ in range(steps):
+        x, target = task.draw(rng, length, BATCH)
+        y, _, backward = model.forward(x)
+        loss, dy = task.loss(y, target)
+        backward(dy)
+        optimizer.step()
+        yield float(loss)
+
+
+def evaluate(model: Sequential, task: Task, length: int, rng: np.random.Generator, rows: int = 200) -> float:
+    """The score on fresh sequences, ``rows`` at a time."""
+    losses = []
+    for _ in range(TESTED // rows):
+        x, target = task.draw(rng, length, rows)
+        losses.append(float(task.loss(model(x)[0], target)[0]))
+    return task.score(float(np.mean(losses)))
+
+
+def curve(
+    losses: Iterable[float], steps: int, score: Callable[[float], float], report: Report
+) -> tuple[list[int], list[float]]:
+    """Points of a learning curve: numbers of steps, and the score of the mean loss since the point before."""
+    seen, scores, since = [], [], []
+    for n, loss in enumerate(losses, 1):
+        since.append(loss)
+        if n * POINTS // steps > (n - 1) * POINTS // steps:
+            seen.append(n)
+            scores.append(score(float(np.mean(since))))
+            since = []
+            report(n / steps, scores[-1])
+    return seen, scores
