@@ -32,6 +32,6 @@ html_title = "minirnn"
 html_static_path = ["_static"]
 html_css_files = ["book.css"]
 html_copy_source = False
-html_show_sphinx = False
+html_show_copyright = html_show_sphinx = False
 pygments_style, pygments_dark_style = "friendly", "github-dark"
 html_theme_options = {"footer_icons": [], "navigation_with_keys": True}

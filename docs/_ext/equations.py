@@ -14,13 +14,11 @@ the book they are typeset, beside the lines of ``step`` or ``unstep`` that have 
 are lines of a file, word for word, and lead to them.
 """
 
-import ast
-import textwrap
 from itertools import groupby
 from typing import Any
 
 from docutils import nodes
-from quoting import code_of, equations_in, quoted, shown
+from quoting import code_of, equations_in, is_python, quoted, shown
 from sources import link
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -89,15 +87,6 @@ class Quoted(SphinxDirective):
 def literal(text: str) -> nodes.literal:
     """Text as code."""
     return nodes.literal(text, text)
-
-
-def is_python(text: str) -> bool:
-    """Whether lines are code, not a docstring's."""
-    try:
-        ast.parse(textwrap.dedent(text))
-    except SyntaxError:
-        return False
-    return True
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Docstrings that are plain text, as reStructuredText: what is laid out in them is shown as it is laid out."""
 
 import re
+from itertools import groupby
 from typing import Any
 
+from quoting import is_python
 from sphinx.application import Sphinx
 
 ARRAY = re.compile(r"~?(numpy\.)?ndarray\[tuple\[~?(typing\.)?Any, \.\.\.\], ~?(numpy\.)?dtype\[~?(typing\.)?Any\]\]")
@@ -25,24 +27,23 @@ def laid_out(paragraph: list[str]) -> bool:
 
 
 def escaped(line: str) -> str:
-    """A line of prose, with what would be markup between its ````code```` as it stands."""
-    parts = re.split(r"(``.+?``)", line)
-    return "".join(p if p.startswith("``") else re.sub(r"([*|\\]|(?<=\w)_(?!\w)|`)", r"\\\1", p) for p in parts)
+    """A line of prose; between its ````code```` and its *emphasis* nothing is markup."""
+    parts = re.split(r"(``.+?``|(?<![\w*])\*\w[\w -]*\*(?![\w*]))", line)
+    return "".join(p if k % 2 else re.sub(r"([*|\\`]|(?<=\w)_(?!\w))", r"\\\1", p) for k, p in enumerate(parts))
 
 
 def as_rst(lines: list[str]) -> list[str]:
     """A docstring's lines; paragraphs that are laid out follow as they are, as one block."""
     out: list[str] = []
-    block = False
-    for paragraph in paragraphs(lines):
-        if laid_out(paragraph):
-            out += [] if block else ["::", ""]
-            out += [f"    {line.replace('``', '')}" for line in paragraph]
+    for block, run in groupby(paragraphs(lines), laid_out):
+        if block:
+            text = [line.replace("``", "") for paragraph in run for line in [*paragraph, ""]]
+            language = "python" if is_python("\n".join(text)) else "none"
+            out += [f".. code-block:: {language}", "", *(f"    {line}".rstrip() for line in text)]
         else:
-            text = [escaped(line) for line in paragraph]
-            out += [*text[:-1], re.sub(r"::$", ":", text[-1])]
-        block = laid_out(paragraph)
-        out.append("")
+            for paragraph in run:
+                text = [escaped(line) for line in paragraph]
+                out += [*text[:-1], re.sub(r"::$", ":", text[-1]), ""]
     return out
 
 

@@ -1,5 +1,6 @@
 """What a chapter shows of the code, found in the code: none of this needs Sphinx, nor do the tests of it."""
 
+import ast
 import inspect
 import re
 import textwrap
@@ -59,3 +60,12 @@ def shown(number: int, code: list[tuple[list[int], str]]) -> list[str]:
     """The lines beside an equation: those that cite it first, or else those that cite it at all."""
     first = [line for numbers, line in code if numbers[0] == number]
     return first or [line for numbers, line in code if number in numbers]
+
+
+def is_python(text: str) -> bool:
+    """Whether lines are code, not a docstring's."""
+    try:
+        ast.parse(textwrap.dedent(text))
+    except SyntaxError:
+        return False
+    return True

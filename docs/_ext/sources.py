@@ -102,7 +102,11 @@ def pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
         wanted |= {path.relative_to(ROOT).as_posix() for path in inside_of(ROOT / folder)}
     for target in sorted(wanted):
         body = listing(app, target) if (ROOT / target).is_dir() else coloured(app, target)
-        yield page_of(target), {"title": target, "body": f"<h1>{target}</h1>{body}"}, "page.html"
+        yield (
+            page_of(target),
+            {"title": target, "body": f'<div class="file"><h1>{target}</h1>{body}</div>'},
+            "page.html",
+        )
 
 
 def inside_of(folder: Path) -> list[Path]:
