@@ -7,6 +7,9 @@ from pathlib import Path
 
 import minirnn
 import minirnn.kernels
+from minirnn.explain.page import page_of
+from minirnn.explain.scene import Scene
+from minirnn.explain.story import tell
 
 here = Path(__file__).resolve().parent
 package = Path(minirnn.__file__).parent
@@ -17,6 +20,7 @@ assert (package / "kernels" / "cpu" / "scans.py").is_file()
 assert "__global__ void step(" in (package / "kernels" / "cuda" / "scan.cu").read_text()
 assert "struct LSTMCell" in (package / "kernels" / "cuda" / "cells.cuh").read_text()
 assert not (package / "kernels").is_symlink()
+assert "<script" in page_of(tell(Scene("abc", hidden_size=2)))
 files = importlib.metadata.files("minirnn") or []
 tops = {f.parts[0] for f in files if f.parts[0] != ".." and not f.parts[0].endswith(".dist-info")}
 assert tops == {"minirnn"}, tops

@@ -108,6 +108,7 @@ class TracedPass(PlainPass):
     def __init__(self, layer: Direction, run: Run, log: "list[TracedPass]") -> None:
         super().__init__(layer, run)
         log.append(self)
+        self.dy: Array | None = None
         self.moments: list[Moment] = []
         self.cell, self.H, self.stages = layer.cell, layer.hidden_size, self.scan.stages
         recorded: Any = tuple(RecordedStage(s, k, len(self.stages), self.moments) for k, s in enumerate(self.stages))
@@ -149,6 +150,8 @@ class TracedPass(PlainPass):
         there = {n: f for n, f in self._finders().items() if any(f(m) is not None for m in self.moments)}
         found: dict[str, Reader] = {name: self._stacked(find) for name, find in there.items()}
         found["x"] = lambda: self.x
+        if self.dy is not None:
+            found["dy"] = self._given
         before, after = [m.before[0] for m in self.moments], [*(m.before[0] for m in self.moments[1:]), self.final]
         for i, name in enumerate(self.cell.state):
             for called, states in ((name, before), (f"{name}1", after)):
@@ -162,6 +165,10 @@ class TracedPass(PlainPass):
     def _of(self, states: list[Arrays], i: int) -> Reader:
         """One of the states at every step."""
         return lambda: self.xp.stack([state[i] for state in states])
+
+    def _given(self) -> Array:
+        """What the layers above sent back, step by step."""
+        return np.asarray(self.dy)
 
     def events(self) -> list[Event]:
         """Every assignment that any step made, in order."""
@@ -177,6 +184,8 @@ class TracedPass(PlainPass):
             found[kind] = self._joined([entry(kind, k) for k in wide])
         for k, stage in enumerate(self.stages):
             found[f"input.{k}"], found[f"output.{k}"] = entry("before", k, 0), entry("dq", k)
+            if k:
+                found[f"back.{k}"] = entry("dafter", k - 1, 0)  # what came to the stage before through the product
             for kind in ("p", "q", "dp", "dq"):
                 for gate in stage.gates:
                     found[f"{kind}_{gate}"] = entry(kind, k, (slice(None), block_of(stage, gate, self.H)))

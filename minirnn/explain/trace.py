@@ -94,9 +94,9 @@ class Walk:
     the cell's ``step`` assigns: ``r``, ``z``, ``n``, ``m`` ...
 
     Backward: ``dh1`` and ``dh``, the loss's whole gradient with respect to the state after and before the step, by all
-    paths that lead to the loss (``dc1``, ``dc`` likewise; ``direct.h`` is what of ``dh`` came by no product); ``dp``,
-    ``dq``, ``dp_z``, ``dq_z`` ...; and whatever ``unstep`` assigns: ``dn``, ``dz``, ``da_n`` ...  Of a name that
-    is assigned twice it is the last value; ``line`` has each.
+    paths that lead to the loss (``dc1``, ``dc`` likewise; ``direct.h`` is what of ``dh`` came by no product, ``dy``
+    what of ``dh1`` came from the layers above); ``dp``, ``dq``, ``dp_z`` ...; and whatever ``unstep`` assigns:
+    ``dn``, ``dz``, ``da_n`` ...  Of a name that is assigned twice it is the last value; ``line`` has each.
 
     A quantity is computed when it is first read, and kept.  Past a row's length all are 0.
     """
@@ -113,7 +113,7 @@ class Walk:
     @property
     def names(self) -> tuple[str, ...]:
         """Of all quantities."""
-        return tuple(name for name in self._readers if not name.startswith(("line.", "input.", "output.")))
+        return tuple(name for name in self._readers if not name.startswith(("line.", "input.", "output.", "back.")))
 
     def __getitem__(self, name: str) -> Array:
         if name not in self._known:

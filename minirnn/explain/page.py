@@ -1,0 +1,71 @@
+"""A story as one HTML file that needs nothing else: its style, its script and its numbers are inside.
+
+The script shows what Python computed.  What comes from a user stands in the file as JSON, which no browser runs, and is
+put on the page as text.  The page's policy lets nothing else run, and no request leave.
+"""
+
+import hashlib
+import json
+import os
+from base64 import b64encode
+from functools import cache
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from minirnn.explain.scene import CELLS, Scene
+from minirnn.explain.story import tell
+from minirnn.formats.files import atomic_write
+
+SCRIPTS = ("numbers.js", "drawing.js", "controls.js", "page.js")
+POLICY = "default-src 'none'; style-src {style}; script-src {script}; base-uri 'none'; form-action 'none'"
+
+
+def write_page(path: str | os.PathLike[str], scene: Scene) -> None:
+    """Write the page of a scene, whole or not at all.  ValueError, one sentence, for a scene that it cannot show."""
+    page = page_of(tell(scene))
+    with atomic_write(path) as file:
+        file.write(page.encode())
+
+
+def page_of(story: dict[str, Any], *, served: bool = False) -> str:
+    """The page of a story; ``served``, with controls that ask the server it came from."""
+    template, style, script = _assets()
+    text = dict(story.get("scene", ())).get("text", "")
+    return template.substitute(
+        policy=policy(served=served),
+        title=escape(f"minirnn: through “{text}” and back" if text else "minirnn: through time and back"),
+        style=style,
+        script=script,
+        cells="".join(f"<option>{escape(word)}</option>" for word in CELLS),
+        story=as_script_data(story | {"served": served}),
+    )
+
+
+def policy(*, served: bool) -> str:
+    """What a browser may do with the page: this style, this script, and when it is served ask where it came from."""
+    _, style, script = _assets()
+    found = POLICY.format(style=_hash(style), script=_hash(script))
+    return f"{found}; connect-src 'self'" if served else found
+
+
+def as_script_data(value: Any) -> str:
+    """JSON that stands between script tags and cannot end them, whatever text is in it."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+@cache
+def _assets() -> tuple[Template, str, str]:
+    folder = files("minirnn.explain") / "assets"
+    page, style, *scripts = (
+        (folder / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", *SCRIPTS)
+    )
+    return Template(page), f"\n{style}", "\n".join(['\n"use strict";', "{", *scripts, "}", ""])
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,175 @@
+"""What the page tells: a run of a scene as plain data, moment by moment.
+
+A moment is one line of the derivation at one step.  They come in the order in which they are computed: every line
+forward for each step, the loss, every line backward for each step from the last, the clip.  The page draws this and
+computes nothing.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minirnn.backend import Array
+from minirnn.explain.chart import chart_of
+from minirnn.explain.lines import Line, Row, lines_of
+from minirnn.explain.scene import Scene, Take
+from minirnn.explain.sums import sums_of
+from minirnn.explain.typeset import pieces, prose, visible
+
+MOST_STEPS, MOST_UNITS = 64, 32
+PHASES = ("forward", "loss", "backward", "clip")
+
+
+def check_drawable(scene: Scene) -> None:
+    """ValueError where a scene is larger than a page draws."""
+    if scene.T > MOST_STEPS:
+        raise ValueError(
+            f"a page draws at most {MOST_STEPS} steps; this text has {scene.T}: take a shorter one, or num_steps"
+        )
+    if scene.hidden_size > MOST_UNITS:
+        raise ValueError(f"a page draws at most {MOST_UNITS} units; this network has {scene.hidden_size}")
+
+
+def tell(scene: Scene) -> dict[str, Any]:
+    """The story of a scene, as JSON has it.
+
+    ``lines`` are those of the derivation; ``values`` has the numbers of their rows, (T, n) or (1, n); ``sums`` are the
+    weight gradients as they grow, and ``moments`` what is shown when: a line, a step (-1 where there is none), and for
+    each sum how many steps have been added to it, T + 1 being all of them clipped.
+    """
+    check_drawable(scene)
+    take = scene.trace()
+    lines, sums = lines_of(take), sums_of(take)
+    book = _Book()
+    return {
+        "scene": described(take),
+        "controls": controls(scene),
+        "T": scene.T,
+        "steps": _steps(take),
+        "lines": [_line(line, book) for line in lines],
+        "values": book.values,
+        "peaks": book.peaks,
+        "places": _places(lines),
+        "strips": [book.key("h1", take.walk["h1"][:, 0]), book.key("dh1", take.walk["dh1"][:, 0])],
+        "sums": [one.told() for one in sums],
+        "moments": _moments(lines, [one.name for one in sums], list(take.walk.order)),
+        "chart": chart_of(take.walk.norms[:, 0]),
+        "loss": take.loss,
+    }
+
+
+@dataclass
+class _Book:
+    """Numbers by a key: a quantity's name, with a mark where that is taken by other numbers."""
+
+    values: dict[str, list[Any]] = field(default_factory=dict)
+    peaks: dict[str, float] = field(default_factory=dict)
+    _arrays: dict[str, Array] = field(default_factory=dict)
+
+    def key(self, name: str, values: Array) -> str:
+        while name in self._arrays and not np.array_equal(self._arrays[name], values):
+            name += "*"
+        if name not in self._arrays:
+            self._arrays[name] = values
+            self.values[name] = values.tolist()
+            self.peaks[name] = float(np.abs(values).max(initial=0))
+        return name
+
+
+def _line(line: Line, book: _Book) -> dict[str, Any]:
+    return {
+        "phase": line.phase,
+        "label": line.label,
+        "text": line.text,
+        "math": [("t", line.text)] if line.code else pieces(line.text),
+        "remark": prose(line.remark),
+        "rows": [_row(row, book) for row in line.rows],
+        "adds": line.adds,
+    }
+
+
+def _row(row: Row, book: _Book) -> dict[str, Any]:
+    math = [("t", row.text)] if row.plain else pieces(row.text)
+    found = {"name": row.name, "math": math, "key": book.key(row.name, row.values), "plain": row.plain}
+    if row.labels:
+        found["labels"] = list(row.labels)
+    if row.at is not None:
+        found["at"] = row.at
+    if row.note:
+        found["note"] = row.note
+    return found
+
+
+def _places(lines: list[Line]) -> dict[str, int]:
+    """The lines at which a state is there, a character is said, a gradient has arrived, is sent on, and is added."""
+    forward = [k for k, line in enumerate(lines) if line.phase == "forward"]
+    backward = [k for k, line in enumerate(lines) if line.phase == "backward"]
+    return {
+        "state": max(k for k in forward[:-1] if any(row.name == "h1" for row in lines[k].rows)),
+        "prediction": forward[-1],
+        "first": backward[0],
+        "sent": max(k for k in backward if any(row.name == "dh" for row in lines[k].rows)),
+        "added": backward[-1],
+    }
+
+
+def _moments(lines: list[Line], weights: list[str], order: list[int]) -> list[list[int]]:
+    """``[line, step, how far each sum has come ...]`` for every moment."""
+    found: list[list[int]] = []
+    done = dict.fromkeys(weights, 0)
+    for phase, steps in zip(PHASES, (order[::-1], [-1], order, [-1]), strict=True):
+        for t in steps:
+            for k, line in enumerate(lines):
+                if line.phase != phase:
+                    continue
+                if line.adds in done:
+                    done[line.adds] += 1
+                if phase == "clip":
+                    done = {name: count + 1 for name, count in done.items()}
+                found.append([k, t, *done.values()])
+    return found
+
+
+def _steps(take: Take) -> list[dict[str, Any]]:
+    y, widest = take.probabilities, take.walk.singular_values[:, 0, 0]
+    return [
+        {
+            "x": visible(take.read[t]),
+            "target": visible(take.wanted[t]),
+            "said": visible(take.said[t]),
+            "p": float(y[t, take.targets[t]]),
+            "surest": float(y[t].max()),
+            "loss": float(take.losses[t]),
+            "norm": float(take.walk.norms[t, 0]),
+            "stretch": float(widest[t]),
+        }
+        for t in range(take.scene.T)
+    ]
+
+
+def described(take: Take) -> list[tuple[str, str]]:
+    """What the scene is made of, in words."""
+    scene = take.scene
+    text = scene.text[: scene.T + 1]
+    found = [("text", "".join(visible(c) if c.isspace() and c != " " else c for c in text)), ("cell", scene.cell)]
+    if scene.lm is None:
+        found += [("hidden size", str(scene.hidden_size)), ("seed", str(scene.seed))]
+    else:
+        found += [("hidden size", str(scene.hidden_size)), ("weights", "of a trained model")]
+        found += [("layer", take.walk.name)] * (len(take.trace) > 1)
+    found += [("scale of U", f"{scene.scale:g}"), ("clip", "none" if scene.clip is None else f"{scene.clip:g}")]
+    return [*found, ("steps", str(scene.T))]
+
+
+def controls(scene: Scene) -> dict[str, str]:
+    """What a form has for a scene, each as it is written there; of a trained model what may still be chosen."""
+    found = {
+        "text": scene.text,
+        "num_steps": "" if scene.num_steps is None else str(scene.num_steps),
+        "scale": f"{scene.scale:g}",
+        "clip": "" if scene.clip is None else f"{scene.clip:g}",
+    }
+    if scene.lm is None:
+        found |= {"cell": scene.cell, "hidden_size": str(scene.hidden_size), "seed": str(scene.seed)}
+    return found
