@@ -11,7 +11,8 @@ import pytest
 import quoting
 import typesetting
 
-import minirnn
+import minirnn.explain
+import minirnn.testing
 from minirnn import cells
 from minirnn.explain import equations_of
 from minirnn.protocol import stages_of
@@ -153,8 +154,10 @@ def test_the_script_draws_every_figure(tmp_path: Path) -> None:
 
 def test_every_public_name_is_in_the_reference() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in (DOCS / "reference").glob("*.md"))
-    described = re.findall(r"^\.\. auto(?:class|function|exception):: minirnn\.(\w+)$", text, re.MULTILINE)
-    assert sorted(described) == sorted(minirnn.__all__)
+    for module in (minirnn, minirnn.testing, minirnn.explain):
+        name = re.escape(module.__name__)
+        described = re.findall(rf"^\.\. auto(?:class|function|exception):: {name}\.(\w+)$", text, re.MULTILINE)
+        assert sorted(described) == sorted(module.__all__)
 
 
 def test_a_built_book_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,7 +81,8 @@ class Quoted(SphinxDirective):
             raise self.error(str(error)) from None
         line = nodes.Text(f", line {first}")
         where = nodes.paragraph("", "", link(target, first, literal(target)), line, classes=["where"])
-        return [nodes.literal_block(text, text, language="python" if is_python(text) else "none"), where]
+        language = "python" if is_python(text) else "none"
+        return [nodes.literal_block(text, text, language=language, classes=["quoted"]), where]
 
 
 def literal(text: str) -> nodes.literal:

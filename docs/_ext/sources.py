@@ -15,6 +15,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
+DOCS = ROOT / "docs"
 PAGES = "code"  # where these pages are
 HIDDEN = ("__pycache__", ".")
 
@@ -44,7 +45,8 @@ class Links(SphinxTransform):
                 continue
             folder = Path(self.env.doc2path(self.env.docname)).parent
             path = Path(os.path.normpath(folder / node["reftarget"].partition("#")[0]))
-            if path.exists() and path.is_relative_to(ROOT):
+            code = path.suffix == ".py" or not path.is_relative_to(DOCS)  # what else is in docs is downloaded as it is
+            if path.exists() and path.is_relative_to(ROOT) and code:
                 node.replace_self(link(path.relative_to(ROOT).as_posix(), 0, *node.children))
 
 
