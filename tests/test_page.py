@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from browser import Number, Tab, check_text, chromium
 
+from minirnn.explain.lines import lines_of
 from minirnn.explain.page import page_of
 from minirnn.explain.scene import CELLS, Scene, Take
 from minirnn.explain.story import tell
@@ -123,10 +124,33 @@ def test_every_number_at_every_moment_is_the_traces(cell: str, browser: Any, tmp
     assert back[::-1] == ahead
     check_order(oracle, [said for said, _ in ahead])
     for said, numbers in ahead:
-        text = said.partition(": ")[2]
-        lit = {n.of["name"] for n in numbers if n.line == text}
-        assert lit >= set(oracle.lines.get(text, ())), said
+        check_moment(oracle, said, numbers)
     tab.close()
+
+
+ADDING = ("W", "U", "b", "bn")  # in this order, after all else of a step
+WHERE = re.compile(r"(Forward|The loss|Backward|The clip)(?:, step (\d+) of 5)?, equation .*?: (.*)")
+
+
+def check_moment(oracle: Oracle, said: str, numbers: list[Number]) -> None:
+    """The lit line shows its numbers; those of no later line are shown, nor of another step, nor sums not yet added."""
+    match = WHERE.fullmatch(said)
+    assert match, said
+    phase, step, text = match[1], int(match[2] or 0), match[3]
+    lit = {n.of["name"] for n in numbers if n.line == text}
+    assert lit >= set(oracle.lines.get(text, ())), said
+    texts = [line.text for line in lines_of(oracle.take)]
+    here = texts.index(text) if texts.count(text) == 1 else -1
+    assert here >= 0, text
+    first = texts.index("dW += xᵀ dp")
+    for n in numbers:
+        if n.line:
+            assert texts.index(n.line) <= here, (said, n)
+            assert int(n.of["t"]) == step - 1 or phase in ("The loss", "The clip"), (said, n)
+        elif "weight" in n.of:
+            adds = ADDING.index(n.of["weight"]) + first
+            done = {"Forward": 0, "The loss": 0, "Backward": T - step + (here >= adds), "The clip": T + 1}[phase]
+            assert int(n.of["done"]) == done, (said, n)
 
 
 def said_numbers(equation: Any) -> str:
