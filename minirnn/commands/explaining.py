@@ -9,6 +9,7 @@ from rich.console import Console
 
 from minirnn.commands.language import load_lm
 from minirnn.commands.shared import check_writable, one_sentence
+from minirnn.explain.page import write_page
 from minirnn.explain.pictures import draw_flow, draw_gates, draw_text, flow_of
 from minirnn.explain.scene import CELLS, Scene, Take
 from minirnn.explain.terminal import coloured, step_table, time_table
@@ -43,6 +44,7 @@ SIDE_BY_SIDE = {"vanilla RNN": "rnn", "GRU": "gru", "LSTM": "lstm"}
 )
 @click.option("--step", type=click.IntRange(0), help="The step whose equations are shown.  [default: the last]")
 @click.option("--unit", type=click.IntRange(0), help="Colour the text by this unit of h'.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a page to step through in a browser: one file.")
 @click.option(
     "--flow", type=click.Path(path_type=Path), help="Draw how far gradients reach back: vanilla RNN, GRU and LSTM."
 )
@@ -52,6 +54,7 @@ SIDE_BY_SIDE = {"vanilla RNN": "rnn", "GRU": "gru", "LSTM": "lstm"}
 def explain(
     text: str,
     model: Path | None,
+    html: Path | None,
     flow: Path | None,
     gates: Path | None,
     colours: Path | None,
@@ -67,12 +70,17 @@ def explain(
     pictures = [path for path in (flow, gates, colours) if path]
     for path in pictures:
         check_writable(check_picture(path), what="a picture")
+    if html:
+        check_writable(html, what="--html")
     if pictures:
         figure_class()  # what is not installed is said before the work
     if colours and unit is None:
         raise ValueError("--colours takes a unit to colour the text by: --unit 0")
     if step is not None and step >= scene.T:
         raise ValueError(f"--step must be from 0 to {scene.T - 1}, for {scene.T} steps; got {step}")
+    if html:
+        write_page(html, scene)
+        click.echo(f"wrote {html}")
     take = scene.trace()
     H = take.walk["h1"].shape[-1]
     if unit is not None and unit >= H:
@@ -85,7 +93,7 @@ def explain(
         draw_text(take.walk["h1"][:, 0, unit], take.read, colours, title=f"unit {unit} of h'")
     for path in pictures:
         click.echo(f"wrote {path}")
-    if step is not None or not pictures:
+    if step is not None or not (pictures or html):
         _show(take, scene.T - 1 if step is None else step, unit)
 
 
