@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
-from formulas import computed
 from numpy.typing import NDArray
+from typesetting import computed, parsed
 
 from minirnn import GRU, LSTM, RNN, Embedding, Layer, Linear, Masking, Recurrent, Sequential
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
@@ -278,7 +278,7 @@ def test_every_line_of_a_derivation_is_what_the_code_computes(name: str) -> None
 def _holds(line: Any, walk: Walk, known: dict[str, Any]) -> None:
     found, formula = walk.line(line), line.text.split("=")[-1].strip()
     assert set(found) == set(line.names), f"{line.text} {line.numbers}: the code has no such line"
-    wanted = computed(formula, known)
+    wanted = computed(parsed(formula), {name.replace("1", "'"): value for name, value in known.items()})
     for value in found.values():
         np.testing.assert_allclose(value, wanted, rtol=1e-12, atol=1e-14, err_msg=f"{line.text} {line.numbers}")
     known |= found
