@@ -26,7 +26,7 @@ function control(given) {
       problem(told.problem || "");
       if (told.problem) return;
       play(false);
-      begin(told, location.hash || "");
+      begin(told, story ? `#${name(at)}` : location.hash);
       history.replaceState(null, "", `?${query}#${name(at)}`);
     } catch (error) {
       if (!signal.aborted) problem("The server that made this page does not answer: is minirnn explain --serve still running?");
