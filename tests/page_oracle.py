@@ -83,12 +83,12 @@ def check_order(oracle: Oracle, said: list[str]) -> None:
     backward = [e for e in oracle.walk.equations if e.backward]
     wanted = [
         *(
-            f"Forward, step {t + 1} of {oracle.T}, equation {said_numbers(e)}: {e.text}"
+            f"Forward, step {t + 1} of {oracle.T} (t = {t}), equation {said_numbers(e)}: {e.text}"
             for t in range(oracle.T)
             for e in forward
         ),
         *(
-            f"Backward, step {t + 1} of {oracle.T}, equation {said_numbers(e)}: {e.text}"
+            f"Backward, step {t + 1} of {oracle.T} (t = {t}), equation {said_numbers(e)}: {e.text}"
             for t in range(oracle.T)[::-1]
             for e in backward
         ),
@@ -101,7 +101,7 @@ def check_order(oracle: Oracle, said: list[str]) -> None:
 
 
 ADDING = ("W", "U", "b", "bn")  # in this order, after all else of a step
-WHERE = re.compile(r"(Forward|The loss|Backward|The clip)(?:, step (\d+) of \d+)?, equation .*?: (.*)")
+WHERE = re.compile(r"(Forward|The loss|Backward|The clip)(?:, step (\d+) of \d+ \(t = \d+\))?, equation .*?: (.*)")
 
 
 def check_moment(oracle: Oracle, said: str, numbers: list[Number]) -> None:

@@ -70,13 +70,13 @@ def test_a_number_in_anothers_place_is_seen(browser: Any, tmp_path: Path) -> Non
         story = tell(scene)
         values = story["values"][key]
         values[2][0], values[2][1] = values[2][1], values[2][0]
-        tab = Tab(browser, f"{written(tmp_path / 'page.html', story)}#backward-3-9")
+        tab = Tab(browser, f"{written(tmp_path / 'page.html', story)}#backward-2-9")
         with pytest.raises(AssertionError):
             oracle.check(tab.numbers())
         tab.close()
     story = tell(scene)
     story["sums"][1]["frames"][2][0][1] *= 1 + 1e-9
-    tab = Tab(browser, f"{written(tmp_path / 'page.html', story)}#backward-2-9")
+    tab = Tab(browser, f"{written(tmp_path / 'page.html', story)}#backward-1-9")
     tab.page.get_by_role("radio", name="r").check()
     with pytest.raises(AssertionError):
         oracle.check(tab.numbers())
@@ -131,37 +131,37 @@ def test_numbers_of_any_size_are_written_so_that_they_can_be_read(browser: Any, 
 def test_whole_steps_ends_buttons_and_addresses(browser: Any, tmp_path: Path) -> None:
     address = written(tmp_path / "page.html", tell(scene_of("rnn")))
     tab = Tab(browser, address)
-    assert tab.said() == "Forward, step 1 of 5, equation (a): p = x W + b"
+    assert tab.said() == "Forward, step 1 of 5 (t = 0), equation (a): p = x W + b"
     tab.press("ArrowRight")
     for key, step in (("PageDown", 2), ("Shift+ArrowRight", 3), ("PageUp", 2), ("Shift+ArrowLeft", 1)):
         tab.press(key)
-        assert tab.said() == f"Forward, step {step} of 5, equation (b): q = h U"
+        assert tab.said() == f"Forward, step {step} of 5 (t = {step - 1}), equation (b): q = h U"
     for _ in range(5):
         tab.press("PageDown")
     assert tab.said().startswith("The loss, equation (1)")
     tab.press("PageDown")
-    assert tab.said() == "Backward, step 5 of 5, equation (c): dh' = dh + dy"
+    assert tab.said() == "Backward, step 5 of 5 (t = 4), equation (c): dh' = dh + dy"
     tab.press("End")
     assert tab.said().startswith("The clip")
     assert tab.page.get_attribute("#on", "aria-disabled") == "true"
     tab.press("Home")
     for name, said in (
-        ("One moment on", "Forward, step 1 of 5, equation (b): q = h U"),
-        ("One time step on", "Forward, step 2 of 5, equation (b): q = h U"),
-        ("One moment back", "Forward, step 2 of 5, equation (a): p = x W + b"),
-        ("One time step back", "Forward, step 1 of 5, equation (a): p = x W + b"),
+        ("One moment on", "Forward, step 1 of 5 (t = 0), equation (b): q = h U"),
+        ("One time step on", "Forward, step 2 of 5 (t = 1), equation (b): q = h U"),
+        ("One moment back", "Forward, step 2 of 5 (t = 1), equation (a): p = x W + b"),
+        ("One time step back", "Forward, step 1 of 5 (t = 0), equation (a): p = x W + b"),
         ("Last moment", "The clip, equation (d): g = min(1, c / norm) g"),
-        ("First moment", "Forward, step 1 of 5, equation (a): p = x W + b"),
+        ("First moment", "Forward, step 1 of 5 (t = 0), equation (a): p = x W + b"),
     ):
         tab.page.get_by_role("button", name=name, exact=True).click()
         assert tab.said() == said
     tab.page.locator(".step").nth(3).click()
-    assert tab.said() == "Forward, step 4 of 5, equation (a): p = x W + b"
+    assert tab.said() == "Forward, step 4 of 5 (t = 3), equation (a): p = x W + b"
     tab.page.locator(".line.backward").nth(1).click()
-    assert tab.said() == "Backward, step 4 of 5, equation (2): da = dh' (1 - h'²)"
-    tab.page.wait_for_url("**#backward-4-2")
+    assert tab.said() == "Backward, step 4 of 5 (t = 3), equation (2): da = dh' (1 - h'²)"
+    tab.page.wait_for_url("**#backward-3-2")
     tab.page.reload()
-    assert tab.said() == "Backward, step 4 of 5, equation (2): da = dh' (1 - h'²)"
+    assert tab.said() == "Backward, step 4 of 5 (t = 3), equation (2): da = dh' (1 - h'²)"
     for wrong in ("#backward-99-99", "#nowhere", "#forward--1", "#loss"):
         tab.page.goto(address + wrong)
         assert re.match(r"(Forward|Backward|The loss)", tab.said())
@@ -217,7 +217,7 @@ def test_axe_finds_nothing(size: str, scheme: str, browser: Any, tmp_path: Path)
     address = written(tmp_path / "page.html", tell(Scene("the cat sat", hidden_size=4, scale=2.0)))
     tab = Tab(browser, address, width, height, color_scheme=scheme)
     tab.page.click("summary")
-    for moment in ("#forward-5-7", "#loss-2", "#backward-9-12", "#clip-1"):
+    for moment in ("#forward-4-7", "#loss-2", "#backward-8-12", "#clip-1"):
         tab.page.goto(address + moment)
         tab.page.wait_for_timeout(200)  # colours that are on their way
         assert tab.violations() == [], moment
@@ -229,7 +229,7 @@ def test_axe_finds_nothing(size: str, scheme: str, browser: Any, tmp_path: Path)
 def test_what_is_written_can_be_read(scheme: str, browser: Any, tmp_path: Path) -> None:
     """The contrast of every text with what is behind it, by WCAG's formula: 4.5 at least."""
     story = tell(Scene("the cat sat on th", scale=2.0))
-    tab = Tab(browser, f"{written(tmp_path / 'page.html', story)}#backward-3-12", color_scheme=scheme)
+    tab = Tab(browser, f"{written(tmp_path / 'page.html', story)}#backward-2-12", color_scheme=scheme)
     tab.page.wait_for_timeout(300)
     found = tab.page.evaluate(CONTRASTS)
     assert len(found) > 300

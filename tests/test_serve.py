@@ -294,7 +294,7 @@ def fill(tab: Tab, name: str, value: str) -> None:
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)
 def test_a_control_changes_the_numbers_to_the_engine_s(change: dict[str, Any], server: Server, browser: Any) -> None:
-    tab = Tab(browser, f"{server.address}#backward-2-5")
+    tab = Tab(browser, f"{server.address}#backward-1-5")
     Oracle(SCENE.trace()).check(tab.numbers())
     ((name, value),) = change.items()
     said = tab.said()

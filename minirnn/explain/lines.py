@@ -147,8 +147,7 @@ def _loss(take: Take) -> Iterator[Line]:
     rows: dict[int, tuple[Row, ...]] = {
         1: (Row("losses", "log ŷ", -take.losses[None], targets, note="of each step's target"), total),
         2: tuple(
-            Row("dlogits", f"step {t + 1}", take.dlogits[:, shown], columns, at=t, plain=True)
-            for t in range(take.scene.T)
+            Row("dlogits", f"t = {t}", take.dlogits[:, shown], columns, at=t, plain=True) for t in range(take.scene.T)
         ),
     }
     remarks = {1: "y is ŷ, N the number of steps", 2: ""}

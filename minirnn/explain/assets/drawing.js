@@ -33,7 +33,7 @@ function network(story, choose) {
     };
     const group = draw("g", { class: "step" },
       draw("rect", { x: x - PITCH / 2, y: 0, width: PITCH, height: 188, fill: "transparent" }),
-      draw("title", {}, `step ${t + 1}: reads ${step.x}, should say ${step.target}, says ${step.said}`),
+      draw("title", {}, `t = ${t}: reads ${step.x}, should say ${step.target}, says ${step.said}`),
       draw("text", { x: x - 15, y: 13, class: "soft word" }, "says"), draw("text", { x: x + 15, y: 13, class: "soft word" }, "next"),
       draw("text", { x: x - 15, y: 33, class: "character said" }, step.said),
       draw("text", { x: x + 15, y: 33, class: "character" }, step.target),
@@ -41,14 +41,14 @@ function network(story, choose) {
       ...strips.flat(), ...Object.values(parts),
       draw("text", { x, y: bottom + 40, class: "character" }, step.x),
       draw("path", { class: "cursor", d: `M${x - 19} ${bottom + 53}l-7 -4v8z` }),
-      draw("text", { x, y: bottom + 57, class: "soft number" }, String(t + 1)),
+      draw("text", { x, y: bottom + 57, class: "soft number" }, String(t)),
     );
     group.addEventListener("click", () => choose(t));
     svg.append(group);
     return { group, parts, strips };
   });
   const first = LEFT + PITCH / 2 - BOX.width / 2;
-  svg.append(arrow("on", `M${first - 28} ${BOX.y + 16}H${first - 2}`), draw("text", { x: first - 36, y: BOX.y + 20, class: "soft" }, "0"));
+  svg.append(arrow("on", `M${first - 28} ${BOX.y + 16}H${first - 2}`), draw("text", { x: first - 36, y: BOX.y + 20, class: "soft" }, "0"), draw("text", { x: 10, y: bottom + 57, class: "soft" }, "t"));
   return { svg, steps };
 }
 
@@ -82,9 +82,9 @@ function flow(story, now, width, choose) {
   }
   const every = Math.max(1, Math.ceil(26 / ((width - left - right) / story.T)));
   story.steps.forEach((_, t) => {
-    if (t === now.t || (t % every === 0 && (now.t < 0 || Math.abs(t - now.t) >= every))) svg.append(draw("text", { class: t === now.t ? "" : "soft", x: x(t), y: foot + 16 }, String(t + 1)));
+    if (t === now.t || (t % every === 0 && (now.t < 0 || Math.abs(t - now.t) >= every))) svg.append(draw("text", { class: t === now.t ? "" : "soft", x: x(t), y: foot + 16 }, String(t)));
   });
-  svg.append(draw("text", { class: "soft", x: (left + width - right) / 2, y: height - 3 }, "step t"));
+  svg.append(draw("text", { class: "soft", x: (left + width - right) / 2, y: height - 3 }, "t"));
   if (now.t >= 0) svg.append(draw("line", { class: "cursor-line", x1: x(now.t), x2: x(now.t), y1: top - 8, y2: foot + 2 }));
   for (let t = 1; t < story.T; t++) {
     if (heights[t] === null || heights[t - 1] === null) continue;
@@ -99,7 +99,7 @@ function flow(story, now, width, choose) {
 }
 
 function spoken(story, now) {
-  const at = (t) => `step ${t + 1}: ${written(story.steps[t].norm, 3)}`;
+  const at = (t) => `t = ${t}: ${written(story.steps[t].norm, 3)}`;
   const ends = story.T > 1 ? `${at(story.T - 1)}, ${at(0)}` : at(0);
   return `Norm of the loss's gradient with respect to the state, on a log scale; ${ends}${now.t >= 0 ? `; here, at ${at(now.t)}` : ""}`;
 }

@@ -49,13 +49,13 @@ function whole(direction) {
 
 function name(k) {
   const { phase, t, start } = story.stretches[stretchAt(k)];
-  return t < 0 ? `${phase}-${k - start + 1}` : `${phase}-${t + 1}-${k - start + 1}`;
+  return t < 0 ? `${phase}-${k - start + 1}` : `${phase}-${t}-${k - start + 1}`;
 }
 
 // The moment that an address names; the nearest where the story has none of that name.
 function named(hash) {
   const [phase, ...numbers] = hash.replace("#", "").split("-");
-  const [t, line] = numbers.length === 2 ? [numbers[0] - 1, numbers[1] - 1] : [-1, numbers[0] - 1];
+  const [t, line] = numbers.length === 2 ? [Number(numbers[0]), numbers[1] - 1] : [-1, numbers[0] - 1];
   const same = story.stretches.filter((one) => one.phase === phase);
   if (!same.length || !(line >= 0)) return 0;
   const one = same.find((stretch) => stretch.t === t) || same.reduce((a, b) => (a.t > b.t ? a : b));
@@ -125,7 +125,7 @@ function showLines(now) {
 
 function words(now) {
   const { label, text } = story.lines[now.line];
-  const where = now.t < 0 ? { loss: "The loss", clip: "The clip" }[now.phase] : `${now.phase === "forward" ? "Forward" : "Backward"}, step ${now.t + 1} of ${story.T}`;
+  const where = now.t < 0 ? { loss: "The loss", clip: "The clip" }[now.phase] : `${now.phase === "forward" ? "Forward" : "Backward"}, step ${now.t + 1} of ${story.T} (t = ${now.t})`;
   return [where, label ? `equation ${label}: ` : "", text];
 }
 
@@ -186,7 +186,7 @@ function show() {
   showTable(now);
   find("said").replaceChildren(make("b", {}, `${where}, `), label,
     make("span", { class: "math", "aria-hidden": "true" }, ...mathematics(story.lines[now.line].math)), make("span", { class: "hidden" }, text));
-  find("where").textContent = now.t < 0 ? "" : `at step ${now.t + 1}`;
+  find("where").textContent = now.t < 0 ? "" : `at t = ${now.t}`;
   const slider = find("moment");
   slider.value = at;
   slider.setAttribute("aria-valuetext", `${where}, ${label}${text}`);
@@ -221,10 +221,10 @@ function list(phase, title) {
 }
 
 function stepsTable() {
-  const heads = ["step", "reads", "should say", "p of that", "loss", "says", "p of that", "‖∂L/∂h‖", "σ of ∂h′/∂h"];
+  const heads = ["t", "reads", "should say", "p of that", "loss", "says", "p of that", "‖∂L/∂h‖", "σ of ∂h′/∂h"];
   story.tableRows = story.steps.map((step, t) => {
     const n = (key) => number("td", step[key], DIGITS.table, { name: key, t });
-    return make("tr", {}, make("th", { scope: "row" }, String(t + 1)), make("td", {}, step.x), make("td", {}, step.target), n("p"), n("loss"), make("td", {}, step.said), n("surest"), n("norm"), n("stretch"));
+    return make("tr", {}, make("th", { scope: "row" }, String(t)), make("td", {}, step.x), make("td", {}, step.target), n("p"), n("loss"), make("td", {}, step.said), n("surest"), n("norm"), n("stretch"));
   });
   return make("table", {}, make("caption", {}, "σ is the largest singular value of the step’s Jacobian."),
     make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))), make("tbody", {}, ...story.tableRows));
