@@ -9,7 +9,6 @@ from rich.console import Console
 
 from minirnn.commands.language import load_lm
 from minirnn.commands.shared import check_writable, one_sentence
-from minirnn.explain.page import write_page
 from minirnn.explain.pictures import draw_flow, draw_gates, draw_text, flow_of
 from minirnn.explain.scene import CELLS, Scene, Take
 from minirnn.explain.terminal import coloured, step_table, time_table
@@ -79,6 +78,8 @@ def explain(
     if step is not None and step >= scene.T:
         raise ValueError(f"--step must be from 0 to {scene.T - 1}, for {scene.T} steps; got {step}")
     if html:
+        from minirnn.explain.page import write_page  # what other commands need not wait for
+
         write_page(html, scene)
         click.echo(f"wrote {html}")
     take = scene.trace()
