@@ -14,7 +14,7 @@ import numpy as np
 import picture
 import pytest
 from click.testing import CliRunner
-from learning import Memory, Run, build, curve
+from learning import Memory, Run, build, curve, open_gates
 from tasks import BLANK, SIGN, TASKS, adding, copying
 
 from minirnn import cross_entropy
@@ -120,6 +120,34 @@ def test_a_seed_gives_the_same_numbers_and_another_seed_others() -> None:
     assert quietly(replace(toy, lr=0.001), "lstm", 1).scores != one.scores
 
 
+def test_the_gradient_reaches_the_first_step_through_gates_alone() -> None:
+    for cell in ("rnn", "gru", "lstm"):
+        reach = quietly(Memory(ADDING, length=50, sequences=1_600), cell, 0).reach
+        assert reach is not None
+        assert reach < 1e-3 if cell == "rnn" else 1e-2 < reach < 100
+
+
+def test_reach_is_a_derivative_over_a_derivative() -> None:
+    """Of a mean over one row, by central differences; integers have no derivative."""
+    model, rng = build(ADDING, "gru", 4, 0, "numpy"), np.random.default_rng(7)
+    one = replace(ADDING, draw=lambda rng, length, _: adding(rng, length, 1))
+    found, exact = learning.reach(model, one, 5, rng), model.to(dtype="float64")
+    x, target = adding(np.random.default_rng(7), 5, 1)
+    x, e = x.astype("float64"), 1e-6
+
+    def slope(t: int, k: int) -> float:
+        ends = []
+        for sign in (1, -1):
+            moved = x.copy()
+            moved[t, 0, k] += sign * e
+            ends.append(float(ADDING.loss(exact(moved)[0], target)[0]))
+        return (ends[0] - ends[1]) / (2 * e)
+
+    first, last = (np.hypot(slope(t, 0), slope(t, 1)) for t in (0, 4))
+    assert found == pytest.approx(first / last, rel=1e-5)
+    assert learning.reach(build(COPYING, "gru", 4, 0), COPYING, 5, rng) is None
+
+
 def test_the_score_may_be_for_another_length(monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = set()
 
@@ -133,14 +161,25 @@ def test_the_score_may_be_for_another_length(monkeypatch: pytest.MonkeyPatch) ->
     assert (toy.title, toy.published("gru")) == ("adding, T = 6, tested at 12", "-")
 
 
-def test_gates_begin_open_for_up_to_as_many_steps_as_there_are() -> None:
-    for task, steps in ((ADDING, 100), (COPYING, 120)):
-        lstm = build(task, "lstm", 100, 256, 0).named_weights()
-        gru = build(task, "gru", 100, 256, 0).named_weights()
-        for keep in (lstm["0.0.b_f"], gru["0.0.b_z"]):
-            assert 0 <= keep.min() < log(4)
-            assert log(steps - 9) < keep.max() <= log(steps - 1)
-        assert (lstm["0.0.b_i"] == -lstm["0.0.b_f"]).all()
+@pytest.mark.parametrize("steps", [1, 2, 100])
+def test_gates_begin_open_for_up_to_as_many_steps_as_there_are(steps: int) -> None:
+    lstm, gru = (build(ADDING, cell, 64, 0) for cell in ("lstm", "gru"))
+    for model, cell, name in ((lstm, "lstm", "0.0.b_f"), (gru, "gru", "0.0.b_z")):
+        open_gates(model, cell, steps, 0)
+        keep = model.named_weights()[name]
+        assert 0 <= keep.min() < log(10)
+        assert 0.9 * log(max(steps - 1, 2)) < keep.max() <= log(max(steps - 1, 2))
+    biases = lstm.named_weights(gates=True)
+    assert (biases["0.0.b_i"] == -biases["0.0.b_f"]).all()
+    assert not biases["0.0.b_c"].any()
+    assert not biases["0.0.b_o"].any()
+
+
+def test_gates_left_plain_learn_otherwise() -> None:
+    toy = Memory(ADDING, length=6, hidden=4, sequences=160)
+    for cell in ("rnn", "gru", "lstm"):
+        plain, opened = (quietly(replace(toy, plain_gates=plain), cell, 0).final for plain in (True, False))
+        assert (plain == opened) is (cell == "rnn")
 
 
 @pytest.mark.parametrize("steps", [1, 7, 80, 1001])
@@ -191,7 +230,7 @@ def test_published_figures_stand_beside_ours_at_their_length() -> None:
 def test_characters_are_the_chapters(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("pack my box with five dozen liquor jugs\n" * 300, encoding="utf-8")
-    ((cell, seed, perplexity, published, epochs, _),) = rows(
+    ((cell, seed, perplexity, published, epochs, *_),) = rows(
         invoke("characters", "--text", text, "--epochs", 2, "--cell", "gru")
     )
     assert (cell, seed, published, epochs) == ("gru", "0", "1.1, 1.0", "2")
@@ -246,7 +285,7 @@ def test_the_picture_has_every_network_and_the_baseline(tmp_path: Path) -> None:
         "adding, T = 4",
         "copying, T = 4",
         "RMSE",
-        "sequences seen",
+        "sequences",
     ):
         assert f">{words}<" in drawn, words
     lines = [path for path in re.findall(r'd="(M[^"]+)"', drawn) if path.count("L") == 19]  # 20 points, one a step

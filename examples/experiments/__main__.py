@@ -22,7 +22,7 @@ from tasks import CELLS, TASKS
 
 from minirnn.backend import BACKENDS
 
-ROW = "| {:4} | {:>4} | {:>8} | {:>9} | {:>9} | {:>7} |".format
+ROW = "| {:4} | {:>4} | {:>8} | {:>9} | {:>9} | {:>7} | {:>7} |".format
 
 
 @click.command(help=__doc__.partition("\n")[0])
@@ -36,6 +36,7 @@ ROW = "| {:4} | {:>4} | {:>8} | {:>9} | {:>9} | {:>7} |".format
 @click.option("--hidden-size", type=click.IntRange(1), default=64, show_default=True)
 @click.option("--sequences", type=click.IntRange(BATCH), help="To learn from  [default: 16000 adding, 128000 copying]")
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="Its peak  [default: 0.02 adding, 0.01 copying]")
+@click.option("--plain-gates", is_flag=True, help="Begin with gates half open, whatever the length.")
 @click.option("--text", type=click.Path(path_type=Path), help="The Time Machine, plain text, for characters.")
 @click.option("--epochs", type=click.IntRange(1), default=500, show_default=True, help="Of characters.")
 @click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True)
@@ -64,7 +65,7 @@ def chosen(name: str, options: dict[str, Any]) -> Any:
         return Characters(options["text"], options["epochs"])
     return Memory(
         TASKS[name],
-        **{key: options[key] for key in ("length", "sequences", "lr", "tested", "backend")},
+        **{key: options[key] for key in ("length", "sequences", "lr", "tested", "plain_gates", "backend")},
         hidden=options["hidden_size"],
     )
 
@@ -73,8 +74,8 @@ def heading(experiment: Any) -> None:
     """What the rows that follow are."""
     without = "" if experiment.baseline is None else f"; without a memory {experiment.baseline:.4f}"
     print(f"\n{experiment.title}: {experiment.measure}{without}\n")
-    print(ROW("cell", "seed", "minirnn", "published", experiment.unit, "seconds"))
-    print(ROW("-" * 4, "-" * 4, "-" * 8, "-" * 9, "-" * 9, "-" * 7), flush=True)
+    print(ROW("cell", "seed", "minirnn", "published", experiment.unit, "reach", "seconds"))
+    print(ROW("-" * 4, "-" * 4, "-" * 8, "-" * 9, "-" * 9, "-" * 7, "-" * 7), flush=True)
 
 
 def follow(experiment: Any, cell: str, seed: int) -> Run:
@@ -88,8 +89,9 @@ def follow(experiment: Any, cell: str, seed: int) -> Run:
             progress.update(bar, completed=done, words=f"{experiment.measure} {score:.4f}")
 
         run: Run = experiment.run(cell, seed, report)
-    published = experiment.published(cell)
-    print(ROW(cell, seed, f"{run.final:.4f}", published, f"{run.seen[-1]:,}", f"{run.seconds:.0f}"), flush=True)
+    reach = "-" if run.reach is None else f"{run.reach:.0e}"
+    words = (f"{run.final:.4f}", experiment.published(cell), f"{run.seen[-1]:,}", reach, f"{run.seconds:.0f}")
+    print(ROW(cell, seed, *words), flush=True)
     return run
 
 

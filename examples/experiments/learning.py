@@ -1,4 +1,4 @@
-"""How a network learns a task: one recurrent layer, gates that begin open for as long as a sequence is, Adam."""
+"""How a network learns a task: one recurrent layer, gates that keep what they have read from the first, and Adam."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +20,10 @@ Report = Callable[[float, float], Any]  # is told what part is done, and the sco
 
 @dataclass(frozen=True)
 class Run:
-    """What came of one network: scores while it learnt, each since the one before it, and the one that counts."""
+    """What came of one network: scores while it learnt, each since the one before it, and the one that counts.
+
+    ``reach`` is what is left of the gradient at the first step, a share of that at the last, where x has a gradient.
+    """
 
     cell: str
     seed: int
@@ -28,13 +31,15 @@ class Run:
     scores: list[float]
     final: float
     seconds: float
+    reach: float | None = None
 
 
 @dataclass(frozen=True)
 class Memory:
     """An experiment: a task at some length, with networks of ``hidden`` units that read each of ``sequences`` once.
 
-    ``lr`` is the learning rate's peak, ``tested`` the length that the score is for, if that is another.
+    ``lr`` is the learning rate's peak, ``tested`` the length that the score is for, if that is another;
+    ``plain_gates`` leaves the gates' biases at 0.
     """
 
     task: Task
@@ -43,6 +48,7 @@ class Memory:
     sequences: int | None = None  # None: what the task has
     lr: float | None = None
     tested: int | None = None
+    plain_gates: bool = False
     backend: str = "auto"
 
     unit = "sequences"
@@ -75,7 +81,9 @@ class Memory:
     def run(self, cell: str, seed: int, report: Report) -> Run:
         """Train one network and test it on fresh sequences."""
         began = time.perf_counter()
-        model = build(self.task, cell, self.length, self.hidden, seed, self.backend)
+        model = build(self.task, cell, self.hidden, seed, self.backend)
+        if not self.plain_gates:
+            open_gates(model, cell, len(self.task.draw(np.random.default_rng(0), self.length, 1)[0]), seed)
         steps = -(-(self.sequences or self.task.sequences) // BATCH)
         optimizer = Adam(model, lr=cosine(self.lr or self.task.lr, steps, warmup=min(50, steps // 20)), clip=CLIP)
         losses = learn(model, optimizer, self.task, self.length, np.random.default_rng([seed, 0]), steps)
@@ -87,29 +95,30 @@ class Memory:
             seen=[n * BATCH for n in seen],
             scores=scores,
             final=evaluate(model, self.task, self.tested or self.length, rng),
+            reach=reach(model, self.task, self.length, rng),
             seconds=time.perf_counter() - began,
         )
 
 
-def build(task: Task, cell: str, length: int, hidden: int, seed: int, backend: str = "auto") -> Sequential:
-    """A network for a task, with orthogonal recurrent weights and, where it has gates, biases for its time scale.
+def build(task: Task, cell: str, hidden: int, seed: int, backend: str = "auto") -> Sequential:
+    """A network for a task, its recurrent weights orthogonal."""
+    network = Sequential(CELLS[cell](task.inputs, hidden), *task.head(hidden))
+    return network.init(seed, scheme="orthogonal", backend=backend)
 
-    A gate σ(b) that keeps a state for about u steps has b = log u; here u is uniform from 1 to one less than there are
-    steps: chrono initialisation (Tallec and Ollivier 2018, arXiv 1804.11188).
+
+def open_gates(model: Sequential, cell: str, steps: int, seed: int) -> None:
+    """Biases with which gates keep a state for up to as long as a sequence is.
+
+    A gate σ(b) keeps a state for about u steps if b = log u; here u is uniform from 1 to steps - 1: chrono
+    initialisation (Tallec and Ollivier 2018, arXiv 1804.11188).
     """
-    model = Sequential(CELLS[cell](task.inputs, hidden), *task.head(hidden)).init(
-        seed, scheme="orthogonal", backend=backend
-    )
-    rng = np.random.default_rng([seed, 2])
-    steps = len(task.draw(rng, length, 1)[0])
-    keep = np.log(rng.uniform(1, max(2, steps - 1), hidden))
     weights = model.named_weights()
+    keep = np.log(np.random.default_rng([seed, 2]).uniform(1, max(2, steps - 1), len(weights["0.0.U"])))
     if cell == "gru":
         weights["0.0.b_z"] = keep  # h' = (1 - z) n + z h
     elif cell == "lstm":
         weights["0.0.b_f"] = keep  # c' = f c + i g
         weights["0.0.b_i"] = -keep
-    return model
 
 
 def learn(
@@ -132,6 +141,18 @@ def evaluate(model: Sequential, task: Task, length: int, rng: np.random.Generato
         x, target = task.draw(rng, length, rows)
         losses.append(float(task.loss(model(x)[0], target)[0]))
     return task.score(float(np.mean(losses)))
+
+
+def reach(model: Sequential, task: Task, length: int, rng: np.random.Generator) -> float | None:
+    """The norm of dx at the first step over that at the last, in float64, since float32 has nothing below 1e-45."""
+    x, target = task.draw(rng, length, 64)
+    if x.dtype.kind == "i":
+        return None
+    y, _, backward = model.to(backend="numpy", dtype="float64").forward(x.astype("float64"))
+    dx, _ = backward(task.loss(y, target)[1])
+    assert dx is not None
+    first, last = (float(np.linalg.norm(dx[t])) for t in (0, -1))
+    return first / last if last else 0.0
 
 
 def curve(

@@ -48,7 +48,7 @@ def draw(found: list[tuple[Any, list[Run]]], path: Path) -> None:
                 named.add(run.cell)
             if experiment.baseline is not None:
                 axis.axhline(experiment.baseline, color="black", lw=0.8, ls=":", label="no memory")
-            axis.set(title=experiment.title, xlabel=f"{experiment.unit} seen", ylabel=experiment.measure, yscale="log")
+            axis.set(title=experiment.title, xlabel=experiment.unit, ylabel=experiment.measure, yscale="log")
             axis.xaxis.set_major_formatter("{x:,.0f}")
             axis.locator_params("x", nbins=4)
             axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
