@@ -1,6 +1,11 @@
 """``minirnn explain`` in the terminal: what it prints is what the trace says."""
 
+import json
 import re
+import signal
+import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,14 @@ from minirnn.explain.scene import CELLS, Scene
 from minirnn.explain.terminal import MOST, numbers, step_table
 from minirnn.lm import LanguageModel
 from minirnn.text import Vocabulary
+
+
+SERVING = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in what a shell runs in the background
+from minirnn.cli import main
+main(["explain", "hello", "--serve"])
+"""
 
 
 def explain(*arguments: Any) -> Result:
@@ -74,6 +87,8 @@ def test_a_saved_model_is_looked_into(tmp_path: Path) -> None:
             ("hello", "--model", "m", "--cell", "gru"),
             "--model has a cell, a size and weights of its own; got --cell too",
         ),
+        (("hello", "--port", 80), "--port is that of --serve, which is not given"),
+        (("x" * 200, "--serve"), "a page draws at most 64 steps; this text has 199"),
         (("hello", "--flow", "x.txt"), "the picture's name must end in .png, .svg, .pdf; got 'x.txt'"),
     ],
 )
@@ -97,3 +112,25 @@ def test_a_row_for_each_name_of_an_equation() -> None:
     names = list(table.columns[2].cells)
     assert names.index("dp_z") + 1 == names.index("dq_z")
     assert "dh" in names
+
+
+def test_a_page_is_written_and_served_until_it_is_interrupted(tmp_path: Path) -> None:
+    result = explain("hello", "--html", tmp_path / "hello.html", "--cell", "rnn")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == f"wrote {tmp_path / 'hello.html'}\n"
+    assert "<!doctype html>" in (tmp_path / "hello.html").read_text(encoding="utf-8")[:20].lower()
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        try:
+            address = process.stdout.readline().split()[0]
+            assert address.startswith("http://127.0.0.1:")
+            with urllib.request.urlopen(f"{address}story?cell=lstm", timeout=20) as answer:  # noqa: S310 - our own
+                assert "lstm" in json.dumps(json.load(answer))
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+            assert process.stderr.read() == ""
+        finally:
+            process.kill()

@@ -44,6 +44,8 @@ SIDE_BY_SIDE = {"vanilla RNN": "rnn", "GRU": "gru", "LSTM": "lstm"}
 @click.option("--step", type=click.IntRange(0), help="The step whose equations are shown.  [default: the last]")
 @click.option("--unit", type=click.IntRange(0), help="Colour the text by this unit of h'.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page to step through in a browser: one file.")
+@click.option("--serve", "served", is_flag=True, help="The page with controls, for this machine's browser.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Of --serve.  [default: any that is free]")
 @click.option(
     "--flow", type=click.Path(path_type=Path), help="Draw how far gradients reach back: vanilla RNN, GRU and LSTM."
 )
@@ -59,6 +61,8 @@ def explain(
     colours: Path | None,
     step: int | None,
     unit: int | None,
+    served: bool,  # noqa: FBT001 - click passes options by name
+    port: int | None,
     **words: Any,
 ) -> None:
     """Run a network over TEXT, forward and back, and show every quantity beside the equation that it comes from.
@@ -77,6 +81,8 @@ def explain(
         raise ValueError("--colours takes a unit to colour the text by: --unit 0")
     if step is not None and step >= scene.T:
         raise ValueError(f"--step must be from 0 to {scene.T - 1}, for {scene.T} steps; got {step}")
+    if port is not None and not served:
+        raise ValueError("--port is that of --serve, which is not given")
     if html:
         from minirnn.explain.page import write_page  # what other commands need not wait for
 
@@ -94,7 +100,11 @@ def explain(
         draw_text(take.walk["h1"][:, 0, unit], take.read, colours, title=f"unit {unit} of h'")
     for path in pictures:
         click.echo(f"wrote {path}")
-    if step is not None or not (pictures or html):
+    if served:
+        from minirnn.explain.serve import serve
+
+        serve(scene, port or 0, lambda address: click.echo(f"{address} shows it, until Ctrl-C"))
+    elif step is not None or not (pictures or html):
         _show(take, scene.T - 1 if step is None else step, unit)
 
 
