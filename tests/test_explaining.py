@@ -21,7 +21,6 @@ from minirnn.explain.terminal import MOST, numbers, step_table
 from minirnn.lm import LanguageModel
 from minirnn.text import Vocabulary
 
-
 SERVING = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in what a shell runs in the background
