@@ -39,6 +39,8 @@ EVIDENCE = [
 FIRST = {
     "cells.py": ["cells", "oracle"],
     "explain/": ["explain"],
+    **{f"explain/{name}.py": ["story"] for name in ("lines", "story", "sums", "scene", "page", "typeset")},
+    "explain/serve.py": ["serve"],
     "activations.py": ["activations"],
     "variants.py": ["variants", "files"],
     "protocol.py": ["variants"],
@@ -229,6 +231,19 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "explain: a gradient without what its own step's loss sends": ("explain/recording.py", (("flow = (flow[0] + self.dy[t], *flow[1:])", "pass"),)),
     "explain: a line shows what another computed": ("explain/trace.py", (("and set(event.numbers) & set(equation.numbers)", ""),)),
     "explain: a second assignment shown for the first": ("explain/watching.py", (("self.note(name, self.pending, frame.f_locals[name])", "self.note(name, self.statements[max(self.statements)], frame.f_locals[name])"),)),
+    # ------------------------------------------------------------ the page that shows it
+    "page: a gradient's row is that of its own step": ("explain/lines.py", (("values[order[1:]] = gradient[order[:-1]]", "values[order] = gradient[order]"),)),
+    "page: sums clipped too early": ("explain/story.py", (("if phase == \"clip\":", "if phase in (\"clip\", \"backward\"):"),)),
+    "page: sums in x's order": ("explain/sums.py", (("walk.sums(name)[list(walk.order)]", "walk.sums(name)"),)),
+    "page: rows of a matrix under others' names": ("explain/sums.py", (("frames[:, here]", "frames[:, : len(here)]"),)),
+    "page: one quantity's numbers for another's": ("explain/story.py", (("while name in self._arrays and not np.array_equal(self._arrays[name], values):", "while False:"),)),
+    "page: scale on every weight": ("explain/scene.py", (("U = layer.weight(\"U\")\n", "U = layer.weight(\"W\")\n"),)),
+    "page: a text that ends the script": ("explain/page.py", (('for character in "<>&\\u2028\\u2029":', "for character in \"&\":"),)),
+    "page: an index left in line": ("explain/typeset.py", (("found.append((\"sub\", match[\"sub\"]))", "found.append((\"t\", match[\"sub\"]))"),)),
+    "serve: for any host": ("explain/serve.py", (("given[0] not in hosts or ", ""),)),
+    "serve: for any page": ("explain/serve.py", (("any(o != f\"http://{given[0]}\" for o in origins) or ", ""),)),
+    "serve: on every interface": ("explain/serve.py", (("super().__init__((HOST, port), Handler)", "super().__init__((\"\", port), Handler)"),)),
+    "serve: a mistake ends the answer": ("explain/serve.py", (("            found = {\"problem\": str(error)}", "            raise"),)),
     # ------------------------------------------------------------ memory for time
     "segments: all from the first state": ("segments.py", (("one.forward(self.x[stretch], self.states[k], y, known", "one.forward(self.x[stretch], self.states[0], y, known"),)),
     "segments: states' gradients stop": ("segments.py", (("            part, dstate = one.backward", "            part, _ = one.backward"),)),
