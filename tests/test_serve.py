@@ -267,7 +267,8 @@ def test_what_cannot_be_served_is_one_sentence() -> None:
 
 
 def test_ctrl_c_ends_it_quietly() -> None:
-    code = "from minirnn.explain.scene import Scene\nfrom minirnn.explain.serve import serve\n"
+    code = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores it
+    code += "from minirnn.explain.scene import Scene\nfrom minirnn.explain.serve import serve\n"
     code += "serve(Scene('abc'), ready=lambda address: print(address, flush=True))"
     server = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
