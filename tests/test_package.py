@@ -147,11 +147,12 @@ def test_the_commands_that_are_shown_exist() -> None:
 
     text = "\n".join(
         block
-        for name in ("README.md", "docs/guide.md", "docs/deploy.md", "docs/scale.md")
+        for name in ("README.md", *(f"docs/{name}.md" for name in ("guide", "explain", "exercises", "deploy", "scale")))
         for block in blocks(ROOT / name, "sh")
     )
     words = re.findall(r"minirnn (\w+)((?: +(?:\"[^\"]*\"|[^&\s]+))*)", text)
-    assert {command for command, _ in words} == {"train", "generate", "fill", "check", "inspect", "convert", "plot"}
+    shown = {"train", "generate", "fill", "check", "inspect", "convert", "plot", "explain"}
+    assert {command for command, _ in words} == shown
     for command, arguments in words:
         known = CliRunner().invoke(main, [command, "--help"]).output
         for option in re.findall(r"--[\w-]+", arguments):
