@@ -25,6 +25,7 @@ SUFFIXES = {
     ".pth": "torch",
     ".keras": "keras",
     ".h5": "keras",
+    ".hdf5": "keras",
     ".onnx": "onnx",
 }
 # what can be said about a file that does not say it, and of which format
