@@ -106,11 +106,12 @@ def test_long_rows_are_cut_and_say_how_long_they_are() -> None:
 
 
 def test_a_row_for_each_name_of_an_equation() -> None:
-    walk = Scene("hello", hidden_size=3).trace().walk
-    table = step_table(walk, 2)
-    names = list(table.columns[2].cells)
+    take = Scene("hello", hidden_size=3).trace()
+    table = step_table(take, 2)
+    names, shown = (list(table.columns[k].cells) for k in (2, 3))
     assert names.index("dp_z") + 1 == names.index("dq_z")
-    assert "dh" in names
+    assert shown[names.index("log ŷ")] == numbers(-take.losses[2:3])
+    assert shown[names.index("dU")] == f"so far of norm {np.linalg.norm(take.walk.sums('U')[2]):.4g}"
 
 
 def test_a_page_is_written_and_served_until_it_is_interrupted(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def _show(take: Take, step: int, unit: int | None) -> None:
     console.print(time_table(walk, take.read, list(take.losses)))
     wanted = f"reads {take.read[step]!r}, should say {take.wanted[step]!r}, says {take.said[step]!r}"
     console.print(f"\n[bold]step {step}[/]: {wanted}\n")
-    console.print(step_table(walk, step))
+    console.print(step_table(take, step))
     if unit is not None:
         console.print(f"\n[bold]unit {unit} of h'[/]: red above 0, blue below\n")
         console.print(coloured(walk["h1"][:, 0, unit], take.read))

@@ -1,19 +1,18 @@
 """A trace in the terminal: the equations, forward and then backward, with one step's numbers beside each."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 from rich.table import Table
 from rich.text import Text
 
 from minirnn.backend import Array
+from minirnn.explain.lines import Row, lines_of
+from minirnn.explain.scene import Take
 from minirnn.explain.trace import Walk
 
 MOST = 8  # numbers of a row that are shown
-PRODUCTS = (  # what the scan does around a cell, in the words of scan.py
-    (("p", "p = x W + b"), ("q", "q = h U")),
-    (("dq", "dq"), ("dp", "dp"), ("dh", "dh = dq Uᵀ + the direct path")),
-)
 
 
 def numbers(row: Array) -> str:
@@ -22,36 +21,32 @@ def numbers(row: Array) -> str:
     return shown if len(row) <= MOST else f"{shown} … {len(row)} in all, ‖·‖ = {np.linalg.norm(row):.4g}"
 
 
-def step_table(walk: Walk, t: int, row: int = 0) -> Table:
-    """Every line of the derivation at step t: what it computed in one row of the batch."""
+def step_table(take: Take, t: int) -> Table:
+    """Every line that is computed at step t, forward, for the loss, and backward, and what it computed."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("", justify="right", style="cyan", no_wrap=True)
     table.add_column("equation", no_wrap=True)
     table.add_column("", style="bold", no_wrap=True)
     table.add_column("numbers")
-    ahead, back = PRODUCTS
-    for name, text in ahead:
-        table.add_row("", text, name, numbers(walk[name][t, row]), style="dim")
-    _lines(table, walk, t, row, backward=False)
-    table.add_section()
-    table.add_row("", "∂L/∂h', of all that follows", "dh'", numbers(walk["dh1"][t, row]), style="dim")
-    _lines(table, walk, t, row, backward=True)
-    for name, text in back:
-        table.add_row("", text, name, numbers(walk[name][t, row]), style="dim")
+    for phase, lines in groupby(lines_of(take), lambda line: line.phase):
+        if phase == "clip":
+            break  # it belongs to no step
+        table.add_section()
+        for line in lines:
+            rows = [(row.text, numbers(_of_step(row, t))) for row in line.rows if row.at in (None, t)]
+            if line.adds:
+                size = float(np.linalg.norm(take.walk.sums(line.adds)[t]))
+                rows = [(f"d{line.adds}", f"so far of norm {size:.4g}")]
+            for k, (name, shown) in enumerate(rows or [("", "")]):
+                table.add_row("" if k else line.label, "" if k else line.text, name, shown)
     return table
 
 
-def _lines(table: Table, walk: Walk, t: int, row: int, *, backward: bool) -> None:
-    for line in walk.equations:
-        if line.backward != backward:
-            continue
-        found = walk.line(line)
-        number = " ".join(f"({n})" for n in line.numbers)
-        for k, (name, value) in enumerate(found.items()):
-            shown = name[:-1] + "'" if name.endswith("1") else name
-            table.add_row(number if k == 0 else "", line.text if k == 0 else "", shown, numbers(value[t, row]))
-        if not found:
-            table.add_row(number, line.text, "", "")
+def _of_step(row: Row, t: int) -> Array:
+    """A row's numbers at step t; of one that has a number for each step, that number."""
+    if row.name == "losses":
+        return np.asarray(row.values[0, t : t + 1])
+    return np.asarray(row.values[t if len(row.values) > 1 else 0])
 
 
 def time_table(walk: Walk, characters: Sequence[str], losses: Sequence[float] | None = None, row: int = 0) -> Table:
