@@ -80,7 +80,14 @@ def test_a_trained_model_is_looked_into_and_left_alone() -> None:
     assert take.walk.name == "1.1"
     assert replace(scene, layer="1.0").trace().walk.name == "1.0"
     assert take.clipped_norm == take.norm
-    assert dict(tell(scene)["scene"])["weights"] == "of a trained model"
+    assert tell(scene)["also"] == [("weights", "of a trained model"), ("layer", "1.1 of 1.0, 1.1")]
+
+
+def test_noise_that_goes_by_the_equations_is_said() -> None:
+    text = Text.from_string(TEXT)
+    lm = LanguageModel.build(text.vocab, cell="rnn", hidden_size=4, zoneout=0.3, weight_dropout=0.3).init(0)
+    assert [what for what, _ in tell(Scene.of_model(lm, TEXT))["also"]] == ["weights", "zoneout", "weight dropout"]
+    assert tell(Scene(TEXT))["also"] == []
 
 
 @pytest.mark.parametrize(

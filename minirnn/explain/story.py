@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minirnn.backend import Array
+from minirnn.direction import Direction
 from minirnn.explain.chart import chart_of
 from minirnn.explain.lines import Line, Row, lines_of
 from minirnn.explain.scene import Scene, Take
@@ -43,7 +44,8 @@ def tell(scene: Scene) -> dict[str, Any]:
     lines, sums = lines_of(take), sums_of(take)
     book = _Book()
     return {
-        "scene": described(take),
+        "scene": described(scene),
+        "also": besides(take),
         "controls": controls(scene),
         "T": scene.T,
         "steps": _steps(take),
@@ -148,18 +150,27 @@ def _steps(take: Take) -> list[dict[str, Any]]:
     ]
 
 
-def described(take: Take) -> list[tuple[str, str]]:
+def described(scene: Scene) -> list[tuple[str, str]]:
     """What the scene is made of, in words."""
-    scene = take.scene
     text = scene.text[: scene.T + 1]
     found = [("text", "".join(visible(c) if c.isspace() and c != " " else c for c in text)), ("cell", scene.cell)]
+    found.append(("hidden size", str(scene.hidden_size)))
     if scene.lm is None:
-        found += [("hidden size", str(scene.hidden_size)), ("seed", str(scene.seed))]
-    else:
-        found += [("hidden size", str(scene.hidden_size)), ("weights", "of a trained model")]
-        found += [("layer", take.walk.name)] * (len(take.trace) > 1)
+        found.append(("seed", str(scene.seed)))
     found += [("scale of U", f"{scene.scale:g}"), ("clip", "none" if scene.clip is None else f"{scene.clip:g}")]
     return [*found, ("steps", str(scene.T))]
+
+
+def besides(take: Take) -> list[tuple[str, str]]:
+    """What else a reader should know of a trained model."""
+    found = [] if take.scene.lm is None else [("weights", "of a trained model")]
+    if len(take.trace) > 1:
+        found.append(("layer", f"{take.walk.name} of {', '.join(take.trace)}"))
+    for layer in take.scene.model().walk():
+        if isinstance(layer, Direction) and layer.prefix == f"{take.walk.name}.":
+            found += [("zoneout", "units that are kept pass the equations by")] * any(layer.zoneout)
+            found += [("weight dropout", "U has zeros in places")] * bool(layer.weight_dropout)
+    return found
 
 
 def controls(scene: Scene) -> dict[str, str]:

@@ -309,8 +309,7 @@ addEventListener("hashchange", () => { at = named(location.hash); show(); });
 new ResizeObserver(() => story && showFlow(moment())).observe(find("flow"));
 
 const given = JSON.parse(find("story").textContent);
-if (!given.served) {
-  find("made").replaceChildren(...given.scene.map(([what, value]) => make("div", {}, make("dt", {}, what), make("dd", {}, value))));
-}
+const said = [...(given.served ? [] : given.scene), ...(given.also || [])];  // a served page has controls for the rest
+find("made").replaceChildren(...said.map(([what, value]) => make("div", {}, make("dt", {}, what), make("dd", {}, value))));
 if (given.lines) begin(given, location.hash);
 if (given.served) control(given);
