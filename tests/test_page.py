@@ -321,6 +321,6 @@ def test_the_largest_page_is_still_one_that_can_be_used(browser: Any, tmp_path: 
           for (let k = 0; k < 20; k++) document.dispatchEvent(new KeyboardEvent("keydown", {key: "PageDown"}));
           document.body.offsetHeight; return (performance.now() - begun) / 20; }"""
     )
-    assert took < 1000  # milliseconds a moment; some 50 on two cores
+    assert took < 1000  # milliseconds a moment: 16 and 24 on two cores that had other work
     assert json.loads(tab.page.evaluate("JSON.stringify(document.querySelectorAll('.step').length)")) == 64
     tab.close()
