@@ -290,7 +290,7 @@ def test_a_sum_over_ranks_costs_what_is_sent_and_what_is_waited_for() -> None:
 
 @pytest.mark.parametrize("whole", [None, WHOLE])
 def test_the_table_of_what_ranks_would_do_is_what_the_model_says(whole: int | None) -> None:
-    cost, shown = Cost(1.2e-3, 0.56e-3, 1_120_704), (ROOT / "docs/scale.md").read_text(encoding="utf-8")
+    cost, shown = Cost(1.11e-3, 0.405e-3, 1_120_704), (ROOT / "docs/scale.md").read_text(encoding="utf-8")
     for ranks in RANKS:
         found = [predict(ranks, whole / ranks if whole else 32, 32, cost, link) for link in LINKS]
         line = " | ".join(f"{100 * plain:.0f} % ({100 * overlapped:.0f} %)" for plain, overlapped in found)
