@@ -20,8 +20,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from tasks import CELLS, TASKS
 
-from minirnn.backend import BACKENDS
-
 ROW = "| {:4} | {:>4} | {:>8} | {:>9} | {:>9} | {:>7} | {:>7} |".format
 
 
@@ -39,7 +37,7 @@ ROW = "| {:4} | {:>4} | {:>8} | {:>9} | {:>9} | {:>7} | {:>7} |".format
 @click.option("--plain-gates", is_flag=True, help="Begin with gates half open, whatever the length.")
 @click.option("--text", type=click.Path(path_type=Path), help="The Time Machine, plain text, for characters.")
 @click.option("--epochs", type=click.IntRange(1), default=500, show_default=True, help="Of characters.")
-@click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True)
+@click.option("--backend", type=click.Choice(["auto", "numpy", "numba"]), default="auto", show_default=True)
 @click.option("--picture", "path", type=click.Path(path_type=Path), help="Draw it, as SVG, PNG or PDF.")
 def main(
     names: tuple[str, ...], cells: tuple[str, ...], seeds: tuple[int, ...], path: Path | None, **options: Any
@@ -99,12 +97,15 @@ def run_main() -> None:
     """The command line, with every mistake of a user one sentence."""
     try:
         main(standalone_mode=False)
+        return
     except click.Abort:
         sys.exit(130)
     except click.ClickException as error:
-        sys.exit(f"experiments: {error.format_message()}")
+        sentence = error.format_message()
     except (ValueError, ArithmeticError, OSError, ImportError) as error:
-        sys.exit(f"experiments: {error}")
+        sentence = str(error)
+    click.echo(f"experiments: {sentence}", err=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

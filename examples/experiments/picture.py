@@ -5,6 +5,8 @@ from typing import Any
 
 from learning import Run
 
+from minirnn.commands.shared import check_writable
+
 KINDS = (".svg", ".png", ".pdf")
 COLOURS = {"rnn": "#c2560a", "gru": "#0a67c4", "lstm": "#19804a"}
 NAMES = {"rnn": "vanilla RNN", "gru": "GRU", "lstm": "LSTM"}
@@ -23,8 +25,7 @@ def check(path: Path) -> None:
     """Find out before the work whether the picture could be drawn."""
     if path.suffix not in KINDS:
         raise ValueError(f"the picture's name must end in {', '.join(KINDS)}; got {str(path)!r}")
-    if not path.resolve().parent.is_dir():
-        raise FileNotFoundError(f"the picture must be in a directory that exists; {path.parent} does not")
+    check_writable(path, what="--picture")
     try:
         import matplotlib.figure
     except ImportError as error:
@@ -39,7 +40,7 @@ def draw(found: list[tuple[Any, list[Run]]], path: Path) -> None:
     from matplotlib.ticker import LogLocator, NullLocator
 
     with rc_context(STYLE):
-        figure = Figure(figsize=(3.3 * len(found), 2.6), layout="constrained")
+        figure = Figure(figsize=(3.3 * len(found), 2.7), layout="constrained")
         for axis, (experiment, runs) in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
             named = set[str]()
             for run in runs:
@@ -54,6 +55,7 @@ def draw(found: list[tuple[Any, list[Run]]], path: Path) -> None:
             axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.yaxis.set_major_formatter("{x:g}")
             axis.yaxis.set_minor_locator(NullLocator())
-            axis.legend()
+        lines, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(lines, labels, loc="outside lower center", ncols=len(lines))
         metadata = {"Date": None} if path.suffix == ".svg" else None
         figure.savefig(path, dpi=150, metadata=metadata)
