@@ -19,7 +19,7 @@ from minirnn.base import Reader, Run
 from minirnn.protocol import Arrays
 from minirnn.scan import flip, placed, turned
 
-SPARED = 16  # forward keeps all of the last segment, whose turn comes first, where it is at most this part of all steps
+SPARED = 16  # kernels keep all of the last segment, whose turn comes first, where it is at most this part of all steps
 
 
 class Pass(Protocol):
@@ -47,6 +47,7 @@ class SegmentedPass:
 
     def __init__(self, layer: Any, run: Run, make: Callable[[Any, Run, bool], Segment], *, rest: bool) -> None:
         self.make, self.rest, self.run = make, rest, run
+        self.spares = layer.kernels(run.parameters.backend) is not None  # and keep no copy of y beside it
         # without lengths a reverse direction's segments are stretches of x, the last first; with them rows are turned
         self.flipped = layer.reverse and run.past is not None
         self.layer = copy.copy(layer)
@@ -63,7 +64,7 @@ class SegmentedPass:
         stretches = self._stretches()
         for k, stretch in enumerate(stretches):
             self.states.append(tuple(backend.xp.array(s) for s in state))
-            spared = stretch == stretches[-1] and SPARED * (stretch.stop - stretch.start) <= T
+            spared = self.spares and stretch == stretches[-1] and SPARED * (stretch.stop - stretch.start) <= T
             one = self._pass(k, stretch, again=not spared)
             _, state = one.forward(x[stretch], self.states[k], y[stretch])
             self.last = one if spared else None

@@ -120,9 +120,12 @@ def test_any_sizes(
 
 @every_backend
 @pytest.mark.parametrize("cell", [RNN, GRU, LSTM])
-def test_what_is_kept_is_a_tenth_at_most(cell: Any, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = cell(8, 16).init(0, backend=backend)
-    x = RNG.normal(size=(1024, 4, 8)).astype("float32")
+@pytest.mark.parametrize(("T", "B"), [(1024, 4), (4096, 1)])
+def test_what_is_kept_is_a_tenth_at_most(
+    cell: Any, backend: str, T: int, B: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = cell(8, 64).init(0, backend=backend)
+    x = RNG.normal(size=(T, B, 8)).astype("float32")
 
     def held(every: Any) -> int:
         """Bytes that forward leaves for backward, x and y not counted."""
@@ -142,7 +145,7 @@ def test_what_is_kept_is_a_tenth_at_most(cell: Any, backend: str, monkeypatch: p
     if cell is RNN and backend == "numba":  # whose kernel needs y alone
         assert kept < 100_000
     else:
-        assert whole > 4 * len(x) * 4 * 16
+        assert whole > len(x) * B * 4 * 64
         assert kept <= whole / 10
 
 
@@ -212,16 +215,16 @@ def _gradients(model: Layer, every: int | None, lengths: Any) -> list[Array]:
 
 
 def test_a_short_last_segment_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its turn comes first, and it is a sixteenth of all: forward keeps it, for one backward."""
-    from minirnn.scan import Scan
+    """Its turn comes first, and it is a sixteenth of all: kernels keep it, for one backward."""
+    from minirnn.fused import FusedPass
 
-    model, runs, forward = GRU(2, 3).init(backend="numpy"), list[bool](), Scan.forward
+    model, runs, forward = GRU(2, 3).init(backend="numba"), list[bool](), FusedPass.forward
 
     def ahead(self: Any, *rest: Any, **options: Any) -> Any:
-        runs.append(options["save"])
+        runs.append(self.run.saves)
         return forward(self, *rest, **options)
 
-    monkeypatch.setattr(Scan, "forward", ahead)
+    monkeypatch.setattr(FusedPass, "forward", ahead)
     y, _, backward = model.forward(np.zeros((32, 1, 2), "f4"), checkpoint_every=2)
     assert runs == [False] * 15 + [True]
     backward(np.ones_like(y), keep=True)
