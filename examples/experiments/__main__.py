@@ -31,7 +31,7 @@ ROW = "| {:4} | {:>4} | {:>8} | {:>9} | {:>9} | {:>7} | {:>7} |".format
 )
 @click.option("--length", type=click.IntRange(1), default=100, show_default=True, help="T, of adding and copying.")
 @click.option("--tested", type=click.IntRange(1), help="Another length to test at.")
-@click.option("--hidden-size", type=click.IntRange(1), default=64, show_default=True)
+@click.option("--hidden-size", type=click.IntRange(1), help="Units  [default: 64 adding, 96 copying]")
 @click.option("--sequences", type=click.IntRange(BATCH), help="To learn from  [default: 16000 adding, 128000 copying]")
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="Its peak  [default: 0.02 adding, 0.01 copying]")
 @click.option("--plain-gates", is_flag=True, help="Begin with gates half open, whatever the length.")

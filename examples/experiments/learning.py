@@ -44,8 +44,8 @@ class Memory:
 
     task: Task
     length: int = 100
-    hidden: int = 64
-    sequences: int | None = None  # None: what the task has
+    hidden: int | None = None  # None: what the task has
+    sequences: int | None = None
     lr: float | None = None
     tested: int | None = None
     plain_gates: bool = False
@@ -81,7 +81,7 @@ class Memory:
     def run(self, cell: str, seed: int, report: Report) -> Run:
         """Train one network and test it on fresh sequences."""
         began = time.perf_counter()
-        model = build(self.task, cell, self.hidden, seed, self.backend)
+        model = build(self.task, cell, self.hidden or self.task.hidden, seed, self.backend)
         if not self.plain_gates:
             open_gates(model, cell, len(self.task.draw(np.random.default_rng(0), self.length, 1)[0]), seed)
         steps = -(-(self.sequences or self.task.sequences) // BATCH)

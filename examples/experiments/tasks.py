@@ -79,6 +79,7 @@ class Task:
     measure: str
     score: Callable[[float], float]
     baseline: Callable[[int], float]
+    hidden: int
     lr: float
     sequences: int
     published: dict[str, str]
@@ -94,6 +95,7 @@ TASKS = {
         measure="RMSE",
         score=sqrt,
         baseline=guessing_1,
+        hidden=64,
         lr=0.02,
         sequences=16_000,
         # "LSTM Time Capsule", huggingface.co/ARotting/lstm-time-capsule, trained on 16,000 sequences
@@ -108,6 +110,7 @@ TASKS = {
         measure="nats a step",
         score=float,
         baseline=guessing_symbols,
+        hidden=96,
         lr=0.01,
         sequences=128_000,
         published={},
