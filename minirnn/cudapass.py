@@ -9,7 +9,7 @@ from typing import Any
 from minirnn.backend import Array
 from minirnn.base import Reader, Run
 from minirnn.protocol import Arrays
-from minirnn.scan import flip, placed, turned
+from minirnn.scan import flip, placed, preceding, turned
 
 WARP, BLOCK = 32, 256  # threads of a block: whole warps, up to so many
 
@@ -67,7 +67,7 @@ class CudaPass:
         v = self.weight("bn") if self.cell == "GRUCell" else None
         h, c, U = self.state[0], self.state[-1] if self.c is not None else None, self.weight("U")
         Q = xp.empty((B, N), dtype)
-        Qs = (self.before(y, h).reshape(T * B, H) @ U).reshape(T, B, N) if known else None
+        Qs = (self.before(y, h).reshape(T * B, H) @ U).reshape(T, B, N) if known else None  # all steps' at once
         for t, now in enumerate(self.order(T)):
             slot = now if save else 0
             Q = xp.matmul(h, U, out=Q) if Qs is None else Qs[now]
@@ -143,11 +143,9 @@ class CudaPass:
         if self.cell == "GRUCell":
             layer.add("bn", dQ[:, :, 2 * H :].sum((0, 1)))
 
-    def before(self, a: Array, initial: Array) -> Array:
-        """The state before each step, of the states after it and the initial one."""
-        parts = (a[1:], initial[None]) if self.reverse else (initial[None], a[:-1])
-        joined: Array = self.xp.concatenate(parts)
-        return joined
+    def before(self, after: Array, initial: Array) -> Array:
+        """The state before each step."""
+        return preceding(self.xp, after, initial, reverse=self.reverse)
 
     @staticmethod
     def part(a: Array | None, k: int) -> Array | None:

@@ -13,7 +13,7 @@ from minirnn.backend import Array
 from minirnn.base import Reader, Run
 from minirnn.kernels.cpu.passes import Back, Pass, address
 from minirnn.protocol import Arrays
-from minirnn.scan import flip, placed, turned
+from minirnn.scan import flip, placed, preceding, turned
 
 CHUNK = 1 << 15  # entries of P that are computed at once: they are still in the second cache when they are used
 ROWS = 256  # of x, whose part of the weights' gradients is added at once, for the same reason
@@ -198,10 +198,7 @@ class FusedPass:
             return lambda: self.memory[: plan.gates].reshape(plan.T, plan.B, plan.N)[:, :, columns]
 
         def before(read: Reader, initial: Array) -> Reader:
-            """The state before each step."""
-            if self.reverse:
-                return lambda: np.concatenate((read()[1:], initial[None]))
-            return lambda: np.concatenate((initial[None], read()[:-1]))
+            return lambda: preceding(np, read(), initial, reverse=self.reverse)
 
         found: dict[str, Reader] = {name: gate(k) for k, name in enumerate(self.layer.gates)}
         if self.cell == "TanhCell":

@@ -128,14 +128,18 @@ class Scan:
                     dQ[k], apart[k] = dQ[k].copy(), True
                 if apart[k]:
                     dQ[k][t] = dq
-                da = dq @ self.U[k].T
-                flow = (da if direct[0] is None else da + direct[0], *direct[1:])
+                flow = self.sent_back(k, dq, direct)
                 for i, part in enumerate(dw):
                     dunits[k][i] += part.sum(0)
             if keep is not None:
                 flow = tuple(new + self.xp.where(k[t], d, zero) for k, d, new in zip(keep, dstate, flow, strict=True))
             dstate = flow
         return dP, dQ, dunits, dstate
+
+    def sent_back(self, k: int, dq: Array, direct: tuple[Any, ...]) -> Arrays:
+        """The gradient of what stage ``k`` was given: what comes through its product, and what comes directly."""
+        da = dq @ self.U[k].T
+        return (da if direct[0] is None else da + direct[0], *direct[1:])
 
     def named(self) -> dict[str, Reader]:
         """Readers of the saved quantities by name, each stacked over the steps: (T, B, H)."""
@@ -145,6 +149,13 @@ class Scan:
             return lambda: self.xp.stack([step[i] for step in saved])
 
         return {name: reader(k, i) for k, stage in enumerate(self.stages) for i, name in enumerate(stage.saves)}
+
+
+def preceding(xp: Any, after: Array, initial: Array, *, reverse: bool) -> Array:
+    """The state before each step, of those after it, (T, B, ...) in the order of x's steps, and the initial one."""
+    parts = (after[1:], initial[None]) if reverse else (initial[None], after[:-1])
+    joined: Array = xp.concatenate(parts)
+    return joined
 
 
 def turned(read: Reader, run: Run) -> Reader:

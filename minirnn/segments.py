@@ -1,6 +1,6 @@
 """Memory for time: a pass that keeps the state only now and then, and computes what lies between again.
 
-    forward     h[0] ....... h[n] ....... h[2n] ....... h[T]     kept: the dots' ends alone
+    forward     h[0] ....... h[n] ....... h[2n] ....... h[T]     kept: the states at the dots' ends, and y
     backward                                      <---- again forward from h[2n], then backward
                              <--- again from h[n]
                 <---- again from h[0]
@@ -47,7 +47,9 @@ class SegmentedPass:
 
     def __init__(self, layer: Any, run: Run, make: Callable[[Any, Run, bool], Segment], *, rest: bool) -> None:
         self.make, self.rest, self.run = make, rest, run
-        self.spares = layer.kernels(run.parameters.backend) is not None  # and keep no copy of y beside it
+        self.spares = (
+            layer.kernels(run.parameters.backend) is not None
+        )  # the plain scan has a copy of y, and keeps more
         # without lengths a reverse direction's segments are stretches of x, the last first; with them rows are turned
         self.flipped = layer.reverse and run.past is not None
         self.layer = copy.copy(layer)

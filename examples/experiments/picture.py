@@ -6,6 +6,7 @@ from typing import Any
 from learning import Run
 
 from minirnn.commands.shared import check_writable
+from minirnn.plotting import figure_class
 
 KINDS = (".svg", ".png", ".pdf")
 COLOURS = {"rnn": "#c2560a", "gru": "#0a67c4", "lstm": "#19804a"}
@@ -26,17 +27,13 @@ def check(path: Path) -> None:
     if path.suffix not in KINDS:
         raise ValueError(f"the picture's name must end in {', '.join(KINDS)}; got {str(path)!r}")
     check_writable(path, what="--picture")
-    try:
-        import matplotlib.figure
-    except ImportError as error:
-        raise ImportError(f"pictures need matplotlib: pip install 'minirnn[plot]' ({error})") from error
-    assert matplotlib.figure
+    figure_class()
 
 
 def draw(found: list[tuple[Any, list[Run]]], path: Path) -> None:
     """One panel an experiment, one line a run, and the baseline."""
+    Figure = figure_class()
     from matplotlib import rc_context
-    from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullLocator
 
     with rc_context(STYLE):

@@ -128,7 +128,7 @@ def _show(take: Take, step: int, unit: int | None) -> None:
     clip = "not clipped" if scene.clip is None else f"{take.clipped_norm:.4g} after clipping at {scene.clip:g}"
     heading = f"[bold]{scene.cell} {walk['h1'].shape[-1]}[/], layer {walk.name}, over {scene.T} steps"
     console.print(f"{heading}: loss {take.loss:.4f} nats, gradient norm {take.norm:.4g}, {clip}\n")
-    console.print(time_table(walk, take.read, list(take.losses)))
+    console.print(time_table(take))
     wanted = f"reads {take.read[step]!r}, should say {take.wanted[step]!r}, says {take.said[step]!r}"
     console.print(f"\n[bold]step {step}[/]: {wanted}\n")
     console.print(step_table(take, step))

@@ -12,7 +12,6 @@ from typing import Any
 from minirnn.protocol import stages_of
 
 LINE = re.compile(r"^(?P<text>[^\s(].*?)\s+(?P<numbers>\(\d+\)(?: \(\d+\))*)(?:\s+(?P<remark>.*))?$")
-NUMBER = re.compile(r"\((\d+)\)")
 NAME = re.compile(r"^[A-Za-z]\w*['’]?$")
 PRIME = str.maketrans({"'": "1", "’": "1"})
 
@@ -47,6 +46,11 @@ def equations_of(cell: Any) -> tuple[Equation, ...]:
     return (*ahead, *back)
 
 
+def numbers_in(text: str) -> tuple[int, ...]:
+    """Those of the equations that a text cites, (1) (2), in its order."""
+    return tuple(int(n) for n in re.findall(r"\((\d+)\)", text))
+
+
 def _parsed(cell: Any) -> list[Equation]:
     documented = cell if isinstance(cell, type) else type(cell)
     found: list[Equation] = []
@@ -58,9 +62,9 @@ def _parsed(cell: Any) -> list[Equation]:
         match = LINE.match(stripped) if line.startswith("    ") else None
         if match is None or "=" not in match["text"]:
             continue
-        numbers = tuple(int(n) for n in NUMBER.findall(match["numbers"]))
+        numbers, remark = numbers_in(match["numbers"]), match["remark"] or ""
         parts = re.split(r",\s{2,}", match["text"])
-        found += [Equation(text, numbers, _names(text), backward, match["remark"] or "") for text in parts]
+        found += [Equation(text, numbers, _names(text), backward, remark) for text in parts]
     return found
 
 

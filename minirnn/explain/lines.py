@@ -18,7 +18,6 @@ import numpy as np
 from minirnn.backend import Array
 from minirnn.explain.equations import LINE, Equation
 from minirnn.explain.scene import Take
-from minirnn.explain.sums import weights_of
 from minirnn.explain.trace import Walk
 from minirnn.explain.typeset import spelled, visible
 from minirnn.losses import cross_entropy
@@ -190,7 +189,7 @@ def _backward(take: Take) -> Iterator[Line]:
     text = f"d{first} = dq Uᵀ + direct" if direct else f"d{first} = dq Uᵀ"
     remark = f"direct is the d{first} above" if direct else ""
     yield Line("backward", "(b)", text, (_row(walk, f"d{first}", note="for the step before"),), remark)
-    for name in weights_of(take):
+    for name in walk.weights:
         label, text = _added(stages, walk, name)
         yield Line("backward", label, text, adds=name)
 

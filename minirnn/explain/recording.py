@@ -134,9 +134,7 @@ class TracedPass(PlainPass):
                 flow = (flow[0] + self.dy[t], *flow[1:])
             self.totals.append(flow)
             moment = self.moments[t]
-            through = moment.dq[0] @ self.scan.U[0].T
-            direct = moment.direct[0]
-            back = (through if direct[0] is None else through + direct[0], *direct[1:])
+            back = self.scan.sent_back(0, moment.dq[0], moment.direct[0])
             if self.keep is not None:
                 back = tuple(b + self.xp.where(k[t], d, zero) for k, d, b in zip(self.keep, flow, back, strict=True))
             flow = back
@@ -230,8 +228,7 @@ class TracedPass(PlainPass):
                 for k, stage in reversed(list(enumerate(self.stages))):
                     saved: Any = tuple(xp.broadcast_to(a[b], (n, *a.shape[1:])) for a in moment.saved[k])
                     _, dq, direct, *_ = stage.unstep(flow, saved, *self.scan.units[k])
-                    through = dq @ self.scan.U[k].T
-                    flow = (through if direct[0] is None else through + direct[0], *direct[1:])
+                    flow = self.scan.sent_back(k, dq, direct)
                 if keep is not None:
                     flow = tuple(f + xp.where(k, d, 0 * d) for k, d, f in zip(keep, ones, flow, strict=True))
                 found[t, b] = xp.concatenate(flow, axis=1)

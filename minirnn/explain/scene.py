@@ -19,6 +19,7 @@ from minirnn.lm import LanguageModel
 from minirnn.losses import cross_entropy
 from minirnn.optim import clip_grad_norm, grad_norm
 from minirnn.recurrent import GRU, LSTM, RNN, Recurrent
+from minirnn.sampling import log_softmax
 from minirnn.text import TextError, Vocabulary, check_string
 
 CELLS: dict[str, Callable[[int, int], Recurrent]] = {
@@ -180,15 +181,12 @@ class Take:
     @property
     def probabilities(self) -> Array:
         """softmax(logits), (T, V)."""
-        e = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
-        return np.asarray(e / e.sum(axis=1, keepdims=True))
+        return np.asarray(np.exp(log_softmax(self.logits)))
 
     @property
     def losses(self) -> Array:
         """-log of the probability of each step's target, (T,)."""
-        shifted = self.logits - self.logits.max(axis=1, keepdims=True)
-        target = np.take_along_axis(shifted, self.targets[:, None], axis=1)[:, 0]
-        return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - target)
+        return -np.take_along_axis(log_softmax(self.logits), self.targets[:, None], axis=1)[:, 0]
 
     @property
     def read(self) -> str:

@@ -163,10 +163,11 @@ def described(scene: Scene) -> list[tuple[str, str]]:
 
 def besides(take: Take) -> list[tuple[str, str]]:
     """What else a reader should know of a trained model."""
-    found = [] if take.scene.lm is None else [("weights", "of a trained model")]
+    lm = take.scene.lm
+    found = [] if lm is None else [("weights", "of a trained model")]
     if len(take.trace) > 1:
         found.append(("layer", f"{take.walk.name} of {', '.join(take.trace)}"))
-    for layer in take.scene.model().walk():
+    for layer in () if lm is None else lm.network.walk():
         if isinstance(layer, Direction) and layer.prefix == f"{take.walk.name}.":
             found += [("zoneout", "units that are kept pass the equations by")] * any(layer.zoneout)
             found += [("weight dropout", "U has zeros in places")] * bool(layer.weight_dropout)

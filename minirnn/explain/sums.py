@@ -51,17 +51,9 @@ class Sum:
         return found | {"frames": frames, "peak": float(np.abs(self.frames).max(initial=0))}
 
 
-def weights_of(take: Take) -> list[str]:
-    """The weights of the layer that is looked at, initial states left out."""
-    walk = take.walk
-    states = {f"{name}0" for name in walk.cell.state}
-    local = [name.removeprefix(f"{walk.name}.") for name in take.trace.grads if name.startswith(f"{walk.name}.")]
-    return [name for name in local if "." not in name and name not in states]
-
-
 def sums_of(take: Take) -> list[Sum]:
     """One for every weight."""
-    return [_sum_of(take, name) for name in weights_of(take)]
+    return [_sum_of(take, name) for name in take.walk.weights]
 
 
 def _sum_of(take: Take, name: str) -> Sum:

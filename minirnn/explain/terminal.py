@@ -10,7 +10,6 @@ from rich.text import Text
 from minirnn.backend import Array
 from minirnn.explain.lines import Row, lines_of
 from minirnn.explain.scene import Take
-from minirnn.explain.trace import Walk
 
 MOST = 8  # numbers of a row that are shown
 
@@ -49,20 +48,19 @@ def _of_step(row: Row, t: int) -> Array:
     return np.asarray(row.values[t if len(row.values) > 1 else 0])
 
 
-def time_table(walk: Walk, characters: Sequence[str], losses: Sequence[float] | None = None, row: int = 0) -> Table:
+def time_table(take: Take) -> Table:
     """A line a step: what came in, the loss, ‖h'‖, ‖∂L/∂h'‖, and the extremes of the spectrum of ∂h'/∂h."""
-    heads = ["t", "in", *(["loss"] if losses is not None else []), "‖h'‖", "‖∂L/∂h'‖", "", "σ max", "σ min"]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in heads:
+    for head in ("t", "in", "loss", "‖h'‖", "‖∂L/∂h'‖", "", "σ max", "σ min"):
         table.add_column(head, justify="left" if head in ("in", "") else "right", no_wrap=True)
-    spectrum, norms = walk.singular_values[:, row], walk.norms[:, row]
-    h = np.linalg.norm(walk["h1"][:, row], axis=-1)
+    walk = take.walk
+    spectrum, norms = walk.singular_values[:, 0], walk.norms[:, 0]
+    h = np.linalg.norm(walk["h1"][:, 0], axis=-1)
     largest = float(norms.max()) or 1.0
-    for t in range(walk.T):
-        loss = [f"{losses[t]:.3f}"] if losses is not None else []
+    for t, (character, loss) in enumerate(zip(take.read, take.losses, strict=True)):
         bar = "█" * round(16 * float(norms[t]) / largest)
         extremes = (f"{spectrum[t, 0]:.3g}", f"{spectrum[t, -1]:.2g}")
-        table.add_row(str(t), repr(characters[t]), *loss, f"{h[t]:.3f}", f"{norms[t]:.3e}", bar, *extremes)
+        table.add_row(str(t), repr(character), f"{loss:.3f}", f"{h[t]:.3f}", f"{norms[t]:.3e}", bar, *extremes)
     return table
 
 

@@ -143,14 +143,12 @@ class Walk:
             for i, event in enumerate(self.events)
             if event.backward == equation.backward and set(event.numbers) & set(equation.numbers)
         ]
+        alike = [e for e in self.equations if (e.backward, e.numbers) == (equation.backward, equation.numbers)]
         for name in equation.names:
-            exact = [i for i, event in here if event.name == name]
-            if exact:
-                same = [e for e in self.equations if e.backward == equation.backward and e.numbers == equation.numbers]
-                twice = [e for e in same if name in e.names]
-                found[name] = self[
-                    f"line.{exact[min(twice.index(equation), len(exact) - 1) if equation in twice else 0]}"
-                ]
+            assigned = [i for i, event in here if event.name == name]
+            if assigned:  # by as many lines as there are equations of this number for it, in their order
+                nth = [e for e in alike if name in e.names].index(equation)
+                found[name] = self[f"line.{assigned[min(nth, len(assigned) - 1)]}"]
             elif name in self._readers:
                 found[name] = self[name]
             elif len(here) == 1 and here[0][1].numbers == equation.numbers:  # under another name in the code
@@ -181,12 +179,16 @@ class Walk:
             self._known["singular values"] = np.linalg.svd(self["jacobian"], compute_uv=False)
         return self._known["singular values"]
 
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Of this layer, ``"W"``, ``"U"``, ``"b"`` ...: those to whose gradients every step adds."""
+        return tuple(name for name, spec in self._direction.specs().items() if spec.role != "state")
+
     def parts(self, weight: str) -> Array:
-        """What each step adds to the gradient of a weight of this layer, ``"W"``, ``"U"``, ``"b"`` ...: (T, ...)."""
+        """What each step adds to the gradient of a weight of this layer: (T, ...)."""
         D = self._direction
-        names = [name for name, spec in D.specs().items() if spec.role != "state"]
-        if weight not in names:
-            raise KeyError(f"{self.name!r} has no weight {weight!r}; it has {', '.join(names)}")
+        if weight not in self.weights:
+            raise KeyError(f"{self.name!r} has no weight {weight!r}; it has {', '.join(self.weights)}")
         if weight == "b":
             return np.asarray(self["dp"].sum(1))
         if weight == "W":

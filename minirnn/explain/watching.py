@@ -6,7 +6,6 @@ The function runs as it is written, under a trace function of Python's (``sys.se
 import ast
 import inspect
 import io
-import re
 import sys
 import textwrap
 import tokenize
@@ -16,7 +15,7 @@ from functools import cache
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
-NUMBER = re.compile(r"\((\d+)\)")
+from minirnn.explain.equations import numbers_in
 
 
 class Statement(NamedTuple):
@@ -101,8 +100,7 @@ def statements(code: CodeType) -> dict[int, Statement]:
             continue
         last = node.end_lineno or node.lineno
         comment = " ".join(comments.get(line, "") for line in range(node.lineno, last + 1))
-        numbers = tuple(int(n) for n in NUMBER.findall(comment))
         found[node.lineno + shift] = Statement(
-            node.lineno + shift, last + shift, names, numbers, ast.get_source_segment(source, node) or ""
+            node.lineno + shift, last + shift, names, numbers_in(comment), ast.get_source_segment(source, node) or ""
         )
     return found
