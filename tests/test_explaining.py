@@ -98,6 +98,12 @@ def test_what_cannot_be_shown_is_said_in_one_sentence(arguments: Any, words: str
     assert result.stderr.count("\n") == 1
 
 
+def test_nothing_is_written_where_an_option_is_wrong(tmp_path: Path) -> None:
+    result = explain("hello", "--html", tmp_path / "hello.html", "--unit", 8)
+    assert result.exit_code == 2
+    assert not (tmp_path / "hello.html").exists()
+
+
 def test_long_rows_are_cut_and_say_how_long_they_are() -> None:
     row = np.arange(1.0, MOST + 3)
     assert numbers(row[:2]) == "+1.0000 +2.0000"

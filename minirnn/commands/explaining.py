@@ -83,15 +83,15 @@ def explain(
         raise ValueError(f"--step must be from 0 to {scene.T - 1}, for {scene.T} steps; got {step}")
     if port is not None and not served:
         raise ValueError("--port is that of --serve, which is not given")
+    take = scene.trace()
+    H = take.walk["h1"].shape[-1]
+    if unit is not None and unit >= H:
+        raise ValueError(f"--unit must be from 0 to {H - 1}, the units of h'; got {unit}")
     if html:
         from minirnn.explain.page import write_page  # what other commands need not wait for
 
         write_page(html, scene)
         click.echo(f"wrote {html}")
-    take = scene.trace()
-    H = take.walk["h1"].shape[-1]
-    if unit is not None and unit >= H:
-        raise ValueError(f"--unit must be from 0 to {H - 1}, the units of h'; got {unit}")
     if flow:
         _draw_flow(take, flow)
     if gates:
