@@ -4,6 +4,9 @@ A pickle is a program for a stack machine, and Python's own machine can be made 
 what it has, and to ask for memory by the number.  This one knows the instructions that describe data (protocols 2 to 5,
 as ``torch.save`` writes them), counts what it makes, and takes dictionary keys only that cost nothing to hash: of
 tuples nested by reference, a hash takes time exponential in the bytes of the pickle.
+
+A checkpoint may hold objects of any class beside its tensors: an ``argparse.Namespace``, paths, dates.  The machine
+goes over the instructions that would make one and leaves a ``Foreign`` in its place, which has a name and nothing else.
 """
 
 import struct
@@ -16,6 +19,8 @@ LARGEST_PICKLE = 2**24  # bytes
 MOST_STEPS = 2**19  # instructions, so that time is bounded: half a second
 MOST_PARTS = 2**17  # tuples, lists, dictionaries and calls, so that memory is
 
+LONGEST_NAME = 200  # letters of a name that is looked for in the table
+
 _SCALARS = (str, int, float, bool, bytes, type(None))
 
 
@@ -25,6 +30,25 @@ class Function(NamedTuple):
     call: Callable[[tuple[Any, ...]], Any]
 
 
+class Foreign:
+    """Stands for a class that the table does not have, for its objects, and for whatever is made from those.
+
+    It has the two names that the pickle has for the class.  What the class would be called with, and what its objects
+    would hold, is dropped.
+    """
+
+    __slots__ = ("module", "name")
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module, self.name = module, name
+
+    def __repr__(self) -> str:
+        return repr(f"{self.module[:60]}.{self.name[:60]}")[:124]
+
+
+_DATA = (*_SCALARS, tuple, list, dict, set, Foreign)  # what the machine makes; all else is made by the table
+
+
 class UnreadableError(ValueError):
     """Raised by a table's functions for arguments that make no sense; the machine says where."""
 
@@ -32,9 +56,9 @@ class UnreadableError(ValueError):
 def read(data: bytes, where: str, known: Mapping[str, Any], persistent: Callable[[Any], Any]) -> Any:
     """The object that the pickle ``data`` describes.
 
-    ``known`` gives, for each global name that may appear (``"collections.OrderedDict"``), a ``Function`` or a value to
-    take in its place; ``persistent`` what a persistent id stands for.  Raises ModelFileError, which begins with
-    ``where``, for every other name and for whatever is not a sound pickle of this kind.
+    ``known`` gives for a global name (``"collections.OrderedDict"``) a ``Function`` or a value to take in its place;
+    every other name becomes a ``Foreign``.  ``persistent`` is what a persistent id stands for.  Raises ModelFileError,
+    which begins with ``where``, for whatever is not a sound pickle of this kind.
     """
     if len(data) > LARGEST_PICKLE:
         raise ModelFileError(f"{where} may have {LARGEST_PICKLE:,} bytes; it has {len(data):,}")
@@ -112,10 +136,16 @@ class _Machine:
         del self.stack[start:]
         return found
 
+    def drop(self) -> None:
+        self.pop()
+
+    def drop_many(self) -> None:
+        self.pop_mark()
+
     def top(self, kind: type, what: str) -> Any:
-        """What is on top of the stack, which stays there and must be of this kind."""
+        """What is on top of the stack, which stays there and must be of this kind or a Foreign."""
         value = self.pop()
-        if type(value) is not kind:
+        if type(value) not in (kind, Foreign):
             raise UnreadableError(f"the pickle {what} {type(value).__name__}")
         self.stack.append(value)
         return value
@@ -129,6 +159,11 @@ class _Machine:
 
     def integer(self) -> None:
         self.push(int.from_bytes(self.take(self.take(1)[0]), "little", signed=True))
+
+    def long_integer(self) -> None:
+        """One of more than 255 bytes: no size is that long, and to show it would take long."""
+        self.take(self.number("<I"))
+        self.part(Foreign("builtins", "int"))
 
     def put(self, index: int) -> None:
         value = self.pop()
@@ -144,43 +179,55 @@ class _Machine:
         self.marks.append(len(self.stack))
 
     def append(self) -> None:
-        value = self.pop()
-        self.top(list, "appends to a").append(value)
+        self.extend([self.pop()])
 
-    def appends(self) -> None:
-        values = self.pop_mark()
-        self.top(list, "appends to a").extend(values)
+    def extend(self, values: list[Any]) -> None:
+        target = self.top(list, "appends to a")
+        if type(target) is list:
+            target.extend(values)
 
     def items(self, values: list[Any]) -> None:
         target = self.top(dict, "sets entries of a")
         if len(values) % 2:
             raise UnreadableError("the pickle sets a key without its value")
+        if type(target) is Foreign:
+            return
         for key, value in zip(values[::2], values[1::2], strict=True):
-            target[checked_key(key)] = value
+            if not _is_foreign(key):
+                target[checked_key(key)] = value
+            elif type(value) not in _DATA:
+                raise UnreadableError(f"the key of a tensor must be a string; it has an object of class {key!r:.150}")
 
     def named(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
             raise UnreadableError("the name of a global must be a string")
-        whole = f"{module}.{name}"
-        if whole not in self.known:
-            raise UnreadableError(
-                f"it needs {whole!r:.120}, which would run code of its own; only tensors in plain containers are read. "
-                f"Where you trust the file, write its weights anew: torch.save(model.state_dict(), path)"
-            )
-        self.push(self.known[whole])
+        whole = f"{module}.{name}" if len(module) + len(name) <= LONGEST_NAME else ""  # longer than all in the table
+        if whole in self.known:
+            self.push(self.known[whole])
+        else:
+            self.part(Foreign(module, name))
 
     def reduce(self) -> None:
         arguments, function = self.pop(), self.pop()
-        if type(function) is not Function or type(arguments) is not tuple:
+        if type(function) not in (Function, Foreign) or type(arguments) is not tuple:
             raise UnreadableError(f"the pickle calls a {type(function).__name__}")
-        self.part(function.call(arguments))
+        # A function of a foreign object would not know what to do with it, a Parameter around one for example.
+        first = next((one for one in (function, *arguments[:8]) if type(one) is Foreign), None)
+        if first is None:
+            self.part(function.call(arguments))
+        else:
+            self.push(first)
+
+    def make(self, count: int) -> None:
+        """An object of a class, which is on the stack below ``count`` values that the class would get."""
+        self.pop_many(count)
+        self.top(Foreign, "makes an object of a")
 
     def build(self) -> None:
         """Attributes of a dictionary (a state dict has ``_metadata``) are left out; nothing else can have some."""
         state = self.pop()
-        if type(state) is not dict:
-            raise UnreadableError(f"the pickle sets the state of an object to a {type(state).__name__}")
-        self.top(dict, "sets the state of a")
+        if type(self.top(dict, "sets the state of a")) is dict and type(state) is not dict:
+            raise UnreadableError(f"the pickle sets the state of a dictionary to a {type(state).__name__}")
 
     def frame(self) -> None:
         if self.number("<Q") > len(self.data) - self.at:
@@ -192,6 +239,15 @@ def shown(value: Any) -> str:
     return repr(value)[:40] if type(value) in _SCALARS else type(value).__name__
 
 
+def _is_foreign(key: Any) -> bool:
+    return any(type(one) is Foreign for one in (key[:4] if type(key) is tuple else (key,)))
+
+
+def checked_set(values: list[Any]) -> set[Any]:
+    """Those of the values that are not foreign; the others must be ones that a dictionary may have as keys."""
+    return {checked_key(value) for value in values if not _is_foreign(value)}
+
+
 def checked_key(key: Any) -> Any:
     """``key``, which must be a number, a string or such, or a short tuple of those."""
     for one in key if type(key) is tuple and len(key) <= 4 else (key,):
@@ -200,9 +256,11 @@ def checked_key(key: Any) -> Any:
     return key
 
 
-def _checked_set(self: _Machine) -> None:
-    values = self.pop_mark()
-    self.top(set, "adds to a").update([checked_key(value) for value in values])
+def _add(self: _Machine) -> None:
+    values = checked_set(self.pop_mark())
+    target = self.top(set, "adds to a")
+    if type(target) is set:
+        target |= values
 
 
 _STEPS: dict[bytes, Callable[[_Machine], None]] = {
@@ -216,12 +274,15 @@ _STEPS: dict[bytes, Callable[[_Machine], None]] = {
     b"M": lambda m: m.push(m.number("<H")),
     b"J": lambda m: m.push(m.number("<i")),
     b"\x8a": _Machine.integer,
+    b"\x8b": _Machine.long_integer,
     b"G": lambda m: m.push(m.number(">d")),
     b"X": lambda m: m.push(m.text(m.take(m.number("<I")))),
     b"\x8c": lambda m: m.push(m.text(m.take(m.take(1)[0]))),
     b"\x8d": lambda m: m.push(m.text(m.take(m.number("<Q")))),
     b"B": lambda m: m.push(m.take(m.number("<I"))),
     b"C": lambda m: m.push(m.take(m.take(1)[0])),
+    b"\x8e": lambda m: m.push(m.take(m.number("<Q"))),
+    b"\x96": lambda m: m.push(m.take(m.number("<Q"))),  # a bytearray, which nobody changes here
     # containers
     b"(": _Machine.mark,
     b")": lambda m: m.push(()),
@@ -231,13 +292,16 @@ _STEPS: dict[bytes, Callable[[_Machine], None]] = {
     b"t": lambda m: m.part(tuple(m.pop_mark())),
     b"]": lambda m: m.part([]),
     b"a": _Machine.append,
-    b"e": _Machine.appends,
+    b"e": lambda m: m.extend(m.pop_mark()),
     b"}": lambda m: m.part({}),
     b"s": lambda m: m.items(list(m.pop_many(2))),
     b"u": lambda m: m.items(m.pop_mark()),
     b"\x8f": lambda m: m.part(set()),
-    b"\x90": _checked_set,
+    b"\x90": _add,
+    b"\x91": lambda m: m.part(checked_set(m.pop_mark())),
     # what was there before
+    b"0": _Machine.drop,
+    b"1": _Machine.drop_many,
     b"q": lambda m: m.put(m.take(1)[0]),
     b"r": lambda m: m.put(m.number("<I")),
     b"\x94": lambda m: m.put(len(m.memo)),
@@ -247,6 +311,8 @@ _STEPS: dict[bytes, Callable[[_Machine], None]] = {
     b"c": lambda m: m.named(m.line(), m.line()),
     b"\x93": lambda m: m.named(*m.pop_many(2)),
     b"R": _Machine.reduce,
+    b"\x81": lambda m: m.make(1),
+    b"\x92": lambda m: m.make(2),
     b"b": _Machine.build,
     b"Q": lambda m: m.part(m.persistent(m.pop())),
 }

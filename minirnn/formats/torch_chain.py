@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice, pairwise, takewhile
-from typing import Any
+from typing import Any, TypeVar
 
 from minirnn.backend import Array
 from minirnn.base import Layer
 from minirnn.compose import Sequential
 from minirnn.formats.files import ModelFileError, filled
-from minirnn.formats.torch_modules import Matrix, Module, Unknown, identified
+from minirnn.formats.torch_modules import Matrix, Module, Unknown, identified, is_weight
 from minirnn.formats.torch_read import Named, Source
 from minirnn.layers import Embedding, Linear
 
@@ -17,6 +17,7 @@ MOST_MODULES = 200  # in a chain
 MOST_TRIED = 1000  # beginnings of chains, in the search for an order
 MOST_SHOWN = 8  # names in an error
 
+Value = TypeVar("Value")
 Link = tuple[Module, str]  # a module, and the kind of layer that it is in its place
 
 
@@ -68,11 +69,8 @@ def _same(module: Module, embedding: Module) -> bool:
 
 def _modules(source: Source, start: str, paths: Sequence[str] | None, kinds: dict[str, str]) -> list[Module]:
     """The modules under ``start``, or those of them that ``paths`` names, each known."""
-    groups: dict[str, dict[str, Named]] = {}
-    for name, tensor in source.tensors.items():
-        if name.startswith(start):
-            path, _, last = name[len(start) :].rpartition(".")
-            groups.setdefault(path, {})[last] = tensor
+    groups = _grouped(source.tensors, start)
+    others = _grouped(source.others, start)
     if not groups:
         under = f" under {start[:-1]!r:.60}" if start else ""
         raise ModelFileError(f"{source.where} has no tensors{under}; it has {_some(source.tensors)}")
@@ -85,6 +83,9 @@ def _modules(source: Source, start: str, paths: Sequence[str] | None, kinds: dic
             module = identified(path, groups[path])
         except ValueError as error:
             raise ModelFileError(f"{source.where}: {error}") from None
+        for last, words in others.get(path, {}).items():
+            if is_weight(last):
+                raise ModelFileError(f"{source.where}: {last} of {path!r:.60} must be a tensor; it is {words}")
         if path in kinds:
             if kinds[path] not in module.kinds:
                 raise ModelFileError(f"{source.where}: {module.describe()} is no {kinds[path]!r:.40}")
@@ -97,6 +98,16 @@ def _modules(source: Source, start: str, paths: Sequence[str] | None, kinds: dic
             )
         found.append(module)
     return found
+
+
+def _grouped(values: Mapping[str, Value], start: str) -> dict[str, dict[str, Value]]:
+    """What is under ``start`` by the module's path, and within a module by the last part of its name."""
+    groups: dict[str, dict[str, Value]] = {}
+    for name, value in values.items():
+        if name.startswith(start):
+            path, _, last = name[len(start) :].rpartition(".")
+            groups.setdefault(path, {})[last] = value
+    return groups
 
 
 def _chain(source: Source, modules: list[Module], *, given: bool) -> list[Link]:

@@ -161,6 +161,11 @@ class Recurrence(Module):
         return weights
 
 
+def is_weight(name: str) -> bool:
+    """Whether a module known here may have a tensor of this name."""
+    return name in ("weight", "bias") or _LEAF.fullmatch(name) is not None
+
+
 def identified(path: str, tensors: dict[str, Named]) -> Module:
     """What these tensors are; ValueError where they are a recurrent module that misses one or has one of no use."""
     shapes = {name: tensor.shape for name, tensor in tensors.items()}

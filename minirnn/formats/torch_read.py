@@ -10,7 +10,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from minirnn.backend import Array
 from minirnn.formats import pickles
 from minirnn.formats.archive import Archive
 from minirnn.formats.files import LARGEST_FILE, ModelFileError
-from minirnn.formats.pickles import Function, UnreadableError
+from minirnn.formats.pickles import Foreign, Function, UnreadableError
 
 USUAL = ("state_dict", "model_state_dict", "model", "model_state", "state", "net", "network", "module", "weights")
 LARGEST_HEADER = 2**22  # bytes of a safetensors header; of a hundred thousand tensors it would be larger
@@ -70,7 +70,7 @@ class Source:
     """Named tensors of one state dict, and ``fetch`` to read one.
 
     ``where`` is what errors begin with, ``ordered`` whether the names stand in the order in which a module has them,
-    ``part`` under which name of a larger file they are.
+    ``part`` under which name of a larger file they are, ``others`` what stands among them that is no tensor, in words.
     """
 
     where: str
@@ -78,6 +78,7 @@ class Source:
     fetch: Callable[[str], Array]
     ordered: bool
     part: str = ""
+    others: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -230,7 +231,13 @@ def _of_zip(archive: Archive, part: str | None) -> Source:
         return _array(view, data, "<" if order == b"little" else ">")
 
     tensors = {name: Named(view.shape, view.storage.dtype, view) for name, view in views.items()}
-    return Source(where, tensors, fetch, ordered=True, part=taken)
+    others = {name: _what(value) for name, value in state.items() if name not in views and value is not None}
+    return Source(where, tensors, fetch, ordered=True, part=taken, others=others)
+
+
+def _what(value: Any) -> str:
+    """What stands in a state dict where a tensor might."""
+    return f"an object of class {value!r}" if type(value) is Foreign else f"a {type(value).__name__}"
 
 
 def _array(view: _Tensor, data: bytes, order: str) -> Array:
@@ -244,8 +251,10 @@ def _array(view: _Tensor, data: bytes, order: str) -> Array:
     return widened(raw) if view.storage.dtype == "BF16" else raw
 
 
-def _storage(archive: Archive, folder: str, key: Any) -> _Storage:
+def _storage(archive: Archive, folder: str, key: Any) -> _Storage | Foreign:
     """What the persistent id ``("storage", class, entry, device, count)`` stands for."""
+    if type(key) is tuple and len(key) == 5 and type(key[1]) is Foreign:
+        return key[1]  # numbers of a dtype that is not read, complex for example: so is a tensor of them
     if type(key) is not tuple or len(key) != 5 or key[0] != "storage" or type(key[1]) is not _Type:
         raise UnreadableError("a persistent id must be that of a storage")
     name, count = key[2], key[4]
@@ -292,7 +301,7 @@ def _dictionary(arguments: tuple[Any, ...]) -> dict[Any, Any]:
 def _set(arguments: tuple[Any, ...]) -> set[Any]:
     if len(arguments) != 1 or type(arguments[0]) is not list:
         raise UnreadableError("a set must be made of a list")
-    return {pickles.checked_key(value) for value in arguments[0]}
+    return pickles.checked_set(arguments[0])
 
 
 def _bytes(arguments: tuple[Any, ...]) -> bytes:
@@ -339,9 +348,8 @@ def _chosen(found: Any, where: str, part: str | None) -> tuple[str, dict[str, An
     usual = [name for name in USUAL if name in states]
     choices = usual[:1] or [name for name in states if not name] or list(states)
     if len(choices) != 1:
-        raise ModelFileError(
-            f"{where} must hold a state dict; it holds {_list(states)}" + (": name one, part=..." if states else "")
-        )
+        advice = ": name one, part=..." if states else _objects(found)
+        raise ModelFileError(f"{where} must hold a state dict; it holds {_list(states)}{advice}")
     return choices[0], states[choices[0]]
 
 
@@ -368,6 +376,22 @@ def _states(found: Any) -> dict[str, dict[str, Any]]:
                 states[path] = one
         level = below
     return states
+
+
+def _objects(found: Any) -> str:
+    """Which objects may hold the tensors that were looked for, and what can be done about it."""
+    if type(found) is Foreign:
+        words = f"but an object of class {found!r}: a whole model, as torch.save(model, path) writes it"
+    else:
+        entries = found.items() if type(found) is dict else ()
+        objects = [f"{pickles.shown(name)} of class {value!r}" for name, value in entries if type(value) is Foreign]
+        if not objects:
+            return ""
+        words = f"but {', '.join(objects[:3])}"
+    return (
+        f", {words}. Of objects nothing is read. Whoever has torch and that class can write the weights alone: "
+        "torch.save(model.state_dict(), path)"
+    )
 
 
 def _list(names: dict[str, Any]) -> str:
