@@ -1,15 +1,10 @@
-"""The numba backend's threads, its lent memory and its files: that none of them can be seen in a result."""
+"""The numba backend's threads and its lent memory: that neither can be seen in a result."""
 
 import _thread
-import ctypes
-import json
 import multiprocessing
 import os
 import re
-import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 import tracemalloc
@@ -27,8 +22,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from interpreters import PACKAGE, python
 
-import minirnn
 from minirnn import (
     GRU,
     LSTM,
@@ -52,22 +47,6 @@ compiling, leases, pool, runtime, team, threads, updates = (
     import_module(f"minirnn.kernels.cpu.{name}")
     for name in ("compiling", "leases", "pool", "runtime", "team", "threads", "updates")
 )
-
-PACKAGE = Path(minirnn.__file__).resolve().parent
-
-
-def python(code: str, *arguments: str, without: tuple[str, ...] = (), **environment: str) -> Any:
-    """What a new interpreter prints, as JSON."""
-    env = os.environ | {"PYTHONPATH": str(PACKAGE.parent)} | environment
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code, *arguments],  # -P: the working directory is not searched for modules
-        capture_output=True,
-        text=True,
-        env={name: value for name, value in env.items() if name not in without},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 @pytest.fixture(autouse=True)
@@ -710,196 +689,6 @@ def test_a_forked_child_works_with_threads_of_its_own(eager: None, counts: set[i
     assert_same_bits(one_pass(model, x, dy), wanted)  # nor has the parent lost any
 
 
-# ---------------------------------------------------------------------- kernels on disk
-
-DESCEND = """
-import json
-import numpy as np
-from minirnn.kernels.cpu import compiling, runtime, updates
-
-w = np.arange(20, dtype="float32")
-runtime.descend(w, np.ones(20, "float32"), 0.5)
-hits = updates.descend.compiled[w.dtype]._cache.hits
-print(json.dumps([w.tolist(), hits, str(compiling.cache_folder())]))
-"""
-DESCENDED = (np.arange(20) - 0.5).tolist()
-
-
-def descend() -> int:
-    """Run a kernel that nothing in memory has compiled; how often its file was read."""
-    kernel = compiling.Kernel("descend", updates.descend.inner.py_func)
-    w, g = np.arange(20, dtype="float32"), np.ones(20, "float32")
-    told = np.array(updates.Step(20, w.ctypes.data, g.ctypes.data, runtime.bits(0.5)))
-    ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(kernel[w.dtype])(told.ctypes.data, 0, 1, 0)
-    assert w.tolist() == DESCENDED
-    return int(kernel.compiled[w.dtype]._cache.hits)
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder for compiled kernels."""
-    monkeypatch.setenv("MINIRNN_CACHE_DIR", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-def test_a_second_process_reads_what_the_first_has_compiled(folder: Path) -> None:
-    assert python(DESCEND) == [DESCENDED, 0, str(folder)]
-    files = sorted(folder.iterdir())
-    assert [re.sub("[0-9a-f]{32}", "*", file.name) for file in files] == ["descend-float32-*.kernel", "lead-*.kernel"]
-    before = [(file.stat().st_mtime_ns, file.read_bytes()) for file in files]
-    assert python(DESCEND) == [DESCENDED, 1, str(folder)]
-    assert [(file.stat().st_mtime_ns, file.read_bytes()) for file in files] == before
-    assert descend() == 1  # nor is it compiled here: the names agree between processes
-    assert sorted(folder.iterdir()) == files
-
-
-def flipped(content: bytes, place: int) -> bytes:
-    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
-
-
-DAMAGES: dict[str, Callable[[bytes], bytes]] = {
-    "empty": lambda _: b"",
-    "only a checksum": lambda content: content[:32],
-    "less than a checksum": lambda content: content[:9],
-    "truncated": lambda content: content[: len(content) // 2],
-    "one byte short": lambda content: content[:-1],
-    "one byte more": lambda content: content + b"\0",
-    "a bit of its checksum flipped": lambda content: flipped(content, 5),
-    "a bit of its code flipped": lambda content: flipped(content, len(content) // 2),
-    "zeros": lambda content: bytes(len(content)),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_file_is_compiled_anew_and_replaced(damage: Callable[[bytes], bytes], folder: Path) -> None:
-    assert descend() == 0
-    (file,) = folder.iterdir()
-    file.write_bytes(damage(file.read_bytes()))
-    assert descend() == 0
-    assert list(folder.iterdir()) == [file]
-    assert descend() == 1
-
-
-def test_a_folder_in_place_of_a_file_does_no_harm(folder: Path) -> None:
-    descend()
-    (file,) = folder.iterdir()
-    file.unlink()
-    file.mkdir()
-    assert descend() == 0
-    assert list(folder.iterdir()) == [file]  # nothing half-written is left
-
-
-def test_where_nothing_can_be_written_kernels_are_compiled_each_time(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    regular = tmp_path / "regular"
-    regular.write_text("a file")
-    monkeypatch.setenv("MINIRNN_CACHE_DIR", str(regular / "cache"))
-    assert [descend(), descend()] == [0, 0]
-    assert regular.read_text() == "a file"
-    if sys.platform == "linux":
-        monkeypatch.setenv("MINIRNN_CACHE_DIR", "/proc/minirnn")  # not even root may
-        assert [descend(), descend()] == [0, 0]
-    folder.mkdir(mode=0o500)
-    monkeypatch.setenv("MINIRNN_CACHE_DIR", str(folder))
-    assert descend() == 0
-    assert os.geteuid() == 0 or not list(folder.iterdir())
-    folder.chmod(0o700)
-
-
-@pytest.mark.parametrize("call", ["write_bytes", "replace"])
-def test_a_full_disk_leaves_nothing_half_written(call: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = Path.write_bytes
-
-    def fail(self: Path, *arguments: Any) -> None:
-        if call == "write_bytes":
-            write(self, b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, call, fail)
-    assert descend() == 0
-    monkeypatch.undo()
-    assert list(folder.iterdir()) == []
-
-
-def test_the_folder_for_compiled_kernels_is_the_systems(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MINIRNN_CACHE_DIR", "XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", "/home/one")
-    for platform, place in (("linux", "/home/one/.cache"), ("darwin", "/home/one/Library/Caches")):
-        monkeypatch.setattr(sys, "platform", platform)
-        assert compiling.cache_folder() == Path(place) / "minirnn"
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
-    assert compiling.cache_folder() == Path("/elsewhere/minirnn")
-    monkeypatch.setenv("MINIRNN_CACHE_DIR", "/chosen")
-    assert compiling.cache_folder() == Path("/chosen")
-
-
-def test_without_home_everything_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """HOME is not set; nor does the system know the user."""
-    (result, _, place) = python(DESCEND, without=("HOME", "XDG_CACHE_HOME", "MINIRNN_CACHE_DIR"))
-    assert result == DESCENDED
-    assert Path(place).is_absolute()
-    for name in ("HOME", "XDG_CACHE_HOME", "MINIRNN_CACHE_DIR"):
-        monkeypatch.delenv(name, raising=False)
-
-    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what it does where it finds no home
-    monkeypatch.chdir(tmp_path)
-    assert descend() == 0
-    assert list(tmp_path.iterdir()) == []  # no folder called "~"
-
-
-SOURCES = """
-import json, sys
-from pathlib import Path
-from minirnn.kernels.cpu import compiling
-
-assert Path(compiling.__file__).is_relative_to(sys.argv[1])  # a copy
-seen = [compiling.sources()]
-files = sorted(Path(compiling.__file__).parent.glob("*.py"))
-def look():
-    compiling.sources.cache_clear()
-    seen.append(compiling.sources())
-for file in files:
-    file.write_text(file.read_text(encoding="utf-8") + "# a comment\\n", encoding="utf-8")
-    look()
-files[0].rename(files[0].with_name("renamed.py"))
-look()
-files[1].unlink()
-look()
-(files[0].parent / "new.py").write_text("")
-look()
-print(json.dumps([len(files), seen]))
-"""
-
-
-def test_an_edit_of_any_kernel_file_changes_every_name(tmp_path: Path) -> None:
-    copy = shutil.copytree(PACKAGE, tmp_path / "minirnn", symlinks=False, ignore=shutil.ignore_patterns("__pycache__"))
-    count, seen = python(SOURCES, str(copy), PYTHONPATH=str(tmp_path))
-    assert count == len(list((PACKAGE / "kernels" / "cpu").glob("*.py"))) >= 10
-    assert len(set(seen)) == len(seen) == count + 4
-
-
-def test_names_depend_on_kernel_types_and_processor(folder: Path) -> None:
-    class Codegen:
-        def __init__(self, *magic: str) -> None:
-            self.magic = magic
-
-        def magic_tuple(self) -> tuple[str, ...]:
-            return self.magic
-
-    here = Codegen("triple", "processor", "+features")
-    names = {
-        compiling.KernelCache(name).file(sig, codegen)
-        for name in ("one", "two")
-        for sig in (("float32",), ("float64",))
-        for codegen in (here, Codegen("triple", "processor", "+others"), Codegen("triple", "other", "+features"))
-    }
-    assert len(names) == 12
-    assert {name.parent for name in names} == {folder}
-
-
 # ---------------------------------------------------------------------- with Numba and without
 
 
@@ -985,32 +774,3 @@ def test_the_environment_chooses_the_backend(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("MINIRNN_BACKEND", "fastest")
     with pytest.raises(ValueError, match=r"^backend must be one of auto, numpy, numba, cupy, cuda; got 'fastest'$"):
         GRU(2, 3).init()
-
-
-def test_kernels_of_several_processes_do_not_meet_under_one_name(tmp_path: Path) -> None:
-    """Each cell is compiled in a process of its own, inference first; then one process loads them all."""
-    code = """
-import json, sys
-import numpy as np
-from minirnn import GRU, LSTM, RNN
-
-kinds = {"rnn": RNN(1, 1), "gru": GRU(1, 1), "relu": RNN(1, 1, nonlinearity="relu")}
-x, worst = np.full((2, 1, 1), 0.7, "float32"), 0.0
-for name in sys.argv[1:]:
-    fast = kinds[name].init(1, backend="numba")
-    exact = fast.to(backend="numpy", dtype="float64")
-    y, _ = fast(x)
-    z, _, backward = fast.forward(x)
-    backward(np.ones_like(z))
-    wanted, _, back = exact.forward(x.astype("float64"))
-    back(np.ones_like(wanted))
-    worst = max([worst, *(float(abs(a - b).max()) for a, b in ((y, wanted), (z, wanted), (fast.grads, exact.grads)))])
-print(json.dumps(worst))
-"""
-    environment = os.environ | {"MINIRNN_CACHE_DIR": str(tmp_path)}
-    for names in (["rnn"], ["gru"], ["relu"], ["rnn", "gru", "relu"]):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *names], capture_output=True, text=True, env=environment, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout) < 1e-5, names

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minirnn.kernels.cpu import losses, products, updates
-from minirnn.kernels.cpu.compiling import Kernel, cache_folder
+from minirnn.kernels.cpu.cache import cache_folder
+from minirnn.kernels.cpu.compiling import Kernel
 from minirnn.kernels.cpu.leases import LEASES
 from minirnn.kernels.cpu.passes import address
 from minirnn.kernels.cpu.pool import POOL
