@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from minirnn.formats.files import LARGEST_FILE, ModelFileError, atomic_write
 from minirnn.train import State
 
 NAME = re.compile(r"step-(\d{8,18})\.checkpoint")
-BEST = "best.safetensors"
+BEST, LOCK = "best.safetensors", ".lock"
 VERSION = 1
 
 
@@ -37,6 +37,7 @@ class Folder:
         self.path, self.keep = Path(path), keep
         if self.path.exists() and not self.path.is_dir():
             raise NotADirectoryError(f"a run is kept in a directory; {self.path} is none")
+        self._lock: IO[bytes] | None = None
 
     @property
     def best(self) -> Path:
@@ -56,21 +57,47 @@ class Folder:
     def locked(self) -> Iterator[None]:
         """Make the directory, and keep other processes out of it: BlockingIOError where one is at work in it."""
         self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = self._take_lock()
         try:
-            import fcntl
-        except ImportError:  # Windows
-            yield
-            return
-        with (self.path / ".lock").open("wb") as lock:  # the lock goes when the process does, however it ends
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BlockingIOError(
-                    f"another process trains in {self.path}: wait for it, or take another directory"
-                ) from None
             for left in self.path.glob(".*.part"):  # of a process that was killed while it wrote
                 left.unlink(missing_ok=True)
             yield
+        finally:
+            if self._lock:
+                self._lock.close()
+            self._lock = None
+
+    def _take_lock(self) -> IO[bytes] | None:
+        """The file that is locked, until it is closed or the process ends, however it does; None on Windows."""
+        try:
+            import fcntl
+        except ImportError:
+            return None
+        lock = (self.path / LOCK).open("wb")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise BlockingIOError(
+                f"another process trains in {self.path}: wait for it, or take another directory"
+            ) from None
+        return lock
+
+    def vanished(self) -> bool:
+        """Whether the directory is no longer there, or is another one than that which was locked."""
+        if self._lock is None:
+            return not self.path.is_dir()
+        try:
+            return not os.path.samestat((self.path / LOCK).stat(), os.fstat(self._lock.fileno()))
+        except FileNotFoundError:
+            return True
+
+    def remake(self) -> None:
+        """Make the directory again after it has vanished, locked if it was: OSError where that cannot be."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if self._lock:
+            old, self._lock = self._lock, self._take_lock()
+            old.close()
 
     def write(self, state: State, more: dict[str, Any]) -> Path:
         """Write a checkpoint of ``state`` and of what else is to be found again, then remove the oldest.
@@ -91,11 +118,12 @@ class Folder:
 
     def newest(self, report: Callable[[str], None]) -> tuple[State, dict[str, Any]] | None:
         """The newest sound checkpoint, None where there is none; ``report`` is told of each that is not sound."""
-        for step in self.steps():
+        steps = self.steps()
+        for step in steps:
             try:
                 return read(self.at(step))
             except ModelFileError as error:
-                report(f"{error}; the one before is taken")
+                report(f"{error}; {'the one before is taken' if step > steps[-1] else 'there is none before'}")
         return None
 
 

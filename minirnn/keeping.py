@@ -20,7 +20,8 @@ class Keeper:
     Every so many ``steps`` or ``seconds`` the model is evaluated on ``held_out``, kept as ``best.safetensors`` if it is
     the best so far, and a checkpoint is written, with ``more`` in it.  After ``patience`` evaluations in a row that
     were not better training may stop.  A disk that is full stops nothing: ``report`` gets a sentence, what was written
-    stays, and it is tried again when the next checkpoint is due.
+    stays, and it is tried again when the next checkpoint is due.  Where the directory has vanished, ``report`` is told
+    that what it held is lost, and it is made again.
 
     Of several ranks the first has the disk, and evaluates; what came of it the others are told.
     """
@@ -41,6 +42,7 @@ class Keeper:
 
     def __post_init__(self) -> None:
         self._looked = time.perf_counter()
+        self._lost = False  # the directory vanished, which only the first rank can know
 
     def go_on(self, more: dict[str, Any]) -> None:
         """Go on from what a checkpoint had."""
@@ -63,6 +65,7 @@ class Keeper:
 
     def evaluate(self) -> None:
         """Find the validation perplexity, and keep the model if it is the best so far."""
+        self._look()
         lm, step, ranks = self.training.lm, self.training.done, self.training.ranks
         perplexity = ranks.agree(lm.perplexity(self.held_out) if ranks.rank == 0 else None)
         self._try(lambda: self.record.add({"step": step, "validation_perplexity": perplexity}))
@@ -74,6 +77,7 @@ class Keeper:
 
     def keep(self) -> None:
         """Write a checkpoint of where training stands."""
+        self._look()
         found = {
             "best": self.best if isfinite(self.best) else None,
             "best_step": self.best_step,
@@ -83,14 +87,44 @@ class Keeper:
         if self.training.ranks.agree(self._try(lambda: self.folder.write(state, self.more | found))):
             self.kept = self.training.done
 
+    def up_to_date(self) -> bool:
+        """Whether the last checkpoint is of the last step, and still there."""
+        self._look()
+        return self.kept == self.training.done
+
+    def _look(self) -> None:
+        """Forget what was kept where the directory has vanished.  Called by every rank."""
+        ranks = self.training.ranks
+        if ranks.rank == 0 and self.folder.vanished():
+            self._try(self._remake)
+        if ranks.agree(self._lost):
+            self.kept, self.best, self.best_step = 0, float("inf"), 0
+            self._lost = False
+
+    def _remake(self) -> None:
+        self._lost = True
+        self.report(
+            f"step {self.training.done}: {self.folder.path} is gone, and with it all that was kept there; "
+            "it is made again, and training goes on"
+        )
+        self.folder.remake()
+        self.record.describe()
+
     def _try(self, write: Callable[[], Any]) -> bool:
         """Whether something could be written, by the first rank; if not, say so."""
         if self.training.ranks.rank:
             return True
         try:
-            write()
+            try:
+                write()
+            except FileNotFoundError:
+                if not self.folder.vanished():
+                    raise
+                self._remake()
+                write()
         except OSError as error:
-            stands = f"the checkpoint of step {self.kept} stands" if self.kept else "there is no checkpoint yet"
+            kept = 0 if self._lost else self.kept
+            stands = f"the checkpoint of step {kept} stands" if kept else "there is no checkpoint yet"
             self.report(f"step {self.training.done}: {error}; {stands}, and training goes on")
             return False
         return True

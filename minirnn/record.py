@@ -32,15 +32,21 @@ class Record:
     def __init__(self, folder: Path, every: int = 10) -> None:
         self.path, self.every = folder / METRICS, every
         self._tokens, self._since = 0, 0.0
+        self._about: dict[str, Any] = {}
 
     def begin(self, about: dict[str, Any], step: int, seconds: float = 0.0) -> None:
         """Write ``run.json``, and go on after ``step``: lines of later steps, which come again, are removed."""
-        with atomic_write(self.path.with_name(RUN)) as file:
-            file.write(json.dumps(about, indent=1).encode())
+        self._about = about
+        self.describe()
         kept = [line for line in read_lines(self.path) if line["step"] <= step] if self.path.exists() else []
         with atomic_write(self.path) as file:
             file.writelines(f"{as_json_line(line)}\n".encode() for line in kept)
         self._tokens, self._since = 0, seconds
+
+    def describe(self) -> None:
+        """Write ``run.json``, from which a run without checkpoint goes on."""
+        with atomic_write(self.path.with_name(RUN)) as file:
+            file.write(json.dumps(self._about, indent=1).encode())
 
     def step(self, step: Step, clip: float | None) -> None:
         """Count a step in, and write a line where one is due."""
@@ -88,6 +94,32 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         if isinstance(line, dict) and isinstance(line.get("step"), int):
             found.append(line)
     return found
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """What ``run.json`` in a folder says, with ``options`` and the ``text``'s digest; None where there is none.
+
+    ValueError where it is not what a run has written.
+    """
+    path = folder / RUN
+    try:
+        about = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError):
+        raise damaged(path, "it must be JSON") from None
+    if not isinstance(about, dict) or not isinstance(about.get("options"), dict):
+        raise damaged(path, "it has no options")
+    if not isinstance(about.get("text"), str):
+        raise damaged(path, "it does not say which text it is of")
+    return about
+
+
+def damaged(path: Path, why: str) -> ValueError:
+    """The error for a ``run.json`` that no run has written."""
+    return ValueError(
+        f"{path} is damaged: {why}; bring it back to go on with the run, or begin anew in another directory"
+    )
 
 
 def circumstances() -> dict[str, Any]:

@@ -8,6 +8,7 @@ last bit.  ``checkpoint.py`` keeps it on a disk.
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Integral
 from typing import Any, Self
 
@@ -208,6 +209,12 @@ class Training(Iterator[Step]):
 
     # ------------------------------------------------------------------ stopping and going on
 
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        """What decides which batch comes next: a state goes on only where all of it is the same."""
+        names = ("batch_size", "num_steps", "stride", "sampling", "seed")
+        return {"text": self.text.digest()} | {name: getattr(self, name) for name in names}
+
     def state(self) -> State:
         """A copy of what a later step depends on, with the recurrent state of the whole batch.
 
@@ -235,6 +242,7 @@ class Training(Iterator[Step]):
                 "factor": optimizer["factor"],
             },
             "state": outline(self._carried),
+            "of": self._identity,
         }
         return State(arrays, about)
 
@@ -244,6 +252,10 @@ class Training(Iterator[Step]):
         That may have been on another number of ranks.  ValueError, with nothing changed, where it cannot be.
         """
         arrays, about, p = state.arrays, state.about, self.lm.network.bound
+        for name, value in about.get("of", {}).items():
+            if value != self._identity.get(name):
+                other = "" if name == "text" else f": {name} was {value}, and is {self._identity.get(name)}"
+                raise ValueError(f"the state is of a training with another {name.replace('_', ' ')}{other}")
         carried = self._admitted(arrays, about["state"])
         if about["optimizer"]["kind"] != type(self.optimizer).__name__:
             raise ValueError(f"the state is of {about['optimizer']['kind']}; the optimizer is another one")

@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 
 TEXT = "the quick brown fox jumps over the lazy dog, and nobody knows why it was the fox.\n" * 40
 STEPS_A_KILL = 100
+TRAIN = [sys.executable, "-c", "import sys; from minirnn.cli import main; main()", "train"]
 KILLED = -9  # the exit status of what SIGKILL has ended
 
 
@@ -35,8 +36,11 @@ class Outcome:
 def command(folder: Path, text: Path, steps: int, *more: str) -> list[str]:
     sizes = "--hidden-size 24 --embedding-size 8 --batch-size 4 --num-steps 12 --num-layers 2 --dropout 0.2 --cell lstm"
     kept = f"--every 7 --keep 2 --steps {steps} --checkpoint {folder} --out {folder}.safetensors"
-    run = [sys.executable, "-c", "import sys; from minirnn.cli import main; main()", "train", str(text)]
-    return [*run, *sizes.split(), *kept.split(), *more]
+    return [*TRAIN, str(text), *sizes.split(), *kept.split(), *more]
+
+
+def again(folder: Path) -> list[str]:
+    return [*TRAIN, "--checkpoint", str(folder), "--resume"]
 
 
 def started(words: list[str]) -> "subprocess.Popen[bytes]":
@@ -64,7 +68,8 @@ def killed(times: int, seed: int, work: Path) -> Outcome:
         check(process)
     kills, resumed = 0, []
     while True:
-        with started(command(rough, text, steps, "--resume")) as process:
+        begun = (rough / "run.json").exists()  # from there on the run itself knows its text and its options
+        with started(again(rough) if begun else command(rough, text, steps, "--resume")) as process:
             if kills < times:
                 # while it starts, or so many steps on, which is on the whole half of the way
                 latest = time.perf_counter() + (rng.uniform(0, 1) if kills % 4 == 3 else 600)

@@ -26,6 +26,8 @@ class Shares(click.ParamType[float | list[float]]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | list[float]:
         """What was written, or a default as it is."""
+        if isinstance(value, list):  # as a run's record has it
+            return [float(number) for number in value]
         if not isinstance(value, str):
             return float(value)
         try:

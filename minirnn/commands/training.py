@@ -6,15 +6,15 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import click
 import numpy as np
-from click.core import ParameterSource
 
 import minirnn
 from minirnn.backend import BACKENDS, get_backend
 from minirnn.checkpoint import Folder
+from minirnn.commands.resuming import LIMITS, Saved, begin_or_go_on, check_something_to_resume
 from minirnn.commands.shared import OUT, Shares, check_writable, one_sentence
 from minirnn.commands.together import last_words, together
 from minirnn.keeping import Keeper
@@ -27,7 +27,7 @@ from minirnn.record import Record, as_json_line, circumstances
 from minirnn.schedules import constant, cosine
 from minirnn.terminal import Run, Signals, console, follow, output, say, show_samples
 from minirnn.text import Text, TextError, pydoc_topics
-from minirnn.train import NONFINITE, State, Step, Training, count_steps, train
+from minirnn.train import NONFINITE, Step, Training, count_steps, train
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSProp}
 DEFAULT_LR = {"sgd": 1.0, "adam": 6e-3, "adamw": 6e-3, "rmsprop": 2e-3}
@@ -35,11 +35,7 @@ LR_HELP = "; ".join(f"{lr:g} for {name}" for name, lr in DEFAULT_LR.items())
 DEFAULT_STEPS = 1600  # about 45 s on two cores
 SIZES = ("hidden_size", "num_layers", "embedding_size")
 BUILD = ("task", "cell", *SIZES, "dropout", "locked", "weight_dropout", "zoneout")  # what says how a model is built
-LIMITS = ("epochs", "steps", "seconds")
-# what may be otherwise when a run goes on; all else decides what its steps are
-FREE = {*LIMITS, "lr", "clip", "on_nonfinite", "patience", "every", "keep", "log_every", "out", "as_json", "backend"}
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-Found: TypeAlias = tuple[State, dict[str, Any]]  # what is in a checkpoint
 
 
 @click.command("train")
@@ -97,10 +93,12 @@ def train_command(ctx: click.Context, files: tuple[Path, ...], **options: Any) -
         if folder is None and (options["resume"] or options["patience"]):
             raise ValueError(f"{'--resume' if options['resume'] else '--patience'} needs --checkpoint DIR")
         options["every"] = interval(options["every"])
+        if folder and options["resume"] and ranks.rank == 0:
+            check_something_to_resume(ctx, files, folder)
         with folder.locked() if folder and ranks.rank == 0 else nullcontext():
             begun = begin_or_go_on(ctx, files, options, folder) if ranks.rank == 0 else None
-            files, options, found = ranks.agree(begun)
-            code = run_training(files, options, folder, found, ranks)
+            files, options, saved = ranks.agree(begun)
+            code = run_training(files, options, folder, saved, ranks)
         if code:
             sys.exit(code)
 
@@ -117,40 +115,24 @@ def plot_command(runs: tuple[Path, ...], out: Path, by: str) -> None:
     say(f"saved {out}", to=output)
 
 
-def begin_or_go_on(
-    ctx: click.Context, files: tuple[Path, ...], options: dict[str, Any], folder: Folder | None
-) -> tuple[tuple[Path, ...], dict[str, Any], Found | None]:
-    """The files and options of a run, and the checkpoint that it goes on from, if there is one."""
-    if folder and options["resume"]:
-        found = folder.newest(say)
-        if found:
-            return *as_begun(ctx, files, options, found[1]["options"]), found
-        say(f"nothing to resume in {folder.path}: starting afresh")
-    elif folder and folder.steps():
-        raise ValueError(
-            f"{folder.path} holds a run already: --resume goes on with it; another --checkpoint begins anew"
-        )
-    return files, options, None
-
-
 def run_training(
-    files: tuple[Path, ...], options: dict[str, Any], folder: Folder | None, found: Found | None, ranks: Ranks
+    files: tuple[Path, ...], options: dict[str, Any], folder: Folder | None, saved: Saved | None, ranks: Ranks
 ) -> int:
-    """Train from the beginning, or from what was ``found`` in a checkpoint; save, and say what came of it.
+    """Train from the beginning, or go on with a ``saved`` run; save, and say what came of it.
 
     Returns the exit code.  Called by every rank; the first alone reads and writes files.
     """
     for name in ("lr", "clip", "seconds", "weight_decay"):
         if options[name] is not None and not np.isfinite(options[name]):
             raise ValueError(f"--{'time' if name == 'seconds' else name.replace('_', '-')} must be a finite number")
-    text = ranks.agree(read_text(files, options["out"]) if ranks.rank == 0 else None)
+    text = ranks.agree(read_text(files, options["out"], folder if saved else None) if ranks.rank == 0 else None)
     training, planned, held_out = set_up(text, options, ranks)
     source = ", ".join(str(f) for f in files) or "pydoc_data.topics"
     say(f"{source}: {len(text):,} characters, {len(text.vocab) - 1} symbols, {len(held_out):,} held out")
     say(str(training.lm.network))
     if ranks.size > 1:
         say(f"{ranks.size} ranks, the first with {get_num_threads()} of its machine's processors")
-    keeper = keep_run(training, text, held_out, files, options, folder, found) if folder else None
+    keeper = keep_run(training, text, held_out, files, options, folder, saved) if folder else None
     with last_words(ranks, lambda: f"minirnn: a rank was lost, and with it all others{stands(keeper)}") as renew:
 
         def after(step: Step) -> bool:
@@ -162,7 +144,7 @@ def run_training(
         if run.last is None and not training.done:
             say("stopped before the first step: there is nothing to save")
             return 128 + (run.signal or signal.SIGINT)
-        if keeper and not run.error and keeper.kept < training.done:
+        if keeper and not run.error and not keeper.up_to_date():
             if not run.signal:
                 keeper.evaluate()
             keeper.keep()
@@ -197,10 +179,18 @@ def set_up(text: Text, options: dict[str, Any], ranks: Ranks) -> tuple[Training,
     return training, planned, held_out
 
 
-def read_text(files: tuple[Path, ...], out: Path) -> Text:
-    """The text to learn, after a look whether ``out`` can be written."""
+def read_text(files: tuple[Path, ...], out: Path, resumed: Folder | None = None) -> Text:
+    """The text to learn, after a look whether ``out`` can be written; ``resumed`` is where a run goes on with it."""
     check_writable(out, files)
-    return Text.read(files) if files else Text.from_string(pydoc_topics())
+    try:
+        return Text.read(files) if files else Text.from_string(pydoc_topics())
+    except TextError as error:
+        if resumed is None:
+            raise
+        raise TextError(
+            f"{error}; the run in {resumed.path} began with it: bring it back, or say where it is now: "
+            f"minirnn train FILE --checkpoint {resumed.path} --resume"
+        ) from None
 
 
 def stands(keeper: Keeper | None) -> str:
@@ -219,25 +209,28 @@ def keep_run(
     files: tuple[Path, ...],
     options: dict[str, Any],
     folder: Folder,
-    found: Found | None,
+    saved: Saved | None,
 ) -> Keeper:
-    """What keeps the run in ``folder``; ``training`` goes on from what was found there."""
-    begun = {k: str(v) if isinstance(v, Path) else v for k, v in options.items() if k not in ("checkpoint", "resume")}
+    """What keeps the run in ``folder``; ``training`` goes on from what was saved there."""
+    begun = {k: v for k, v in options.items() if k not in ("checkpoint", "resume")}
+    begun["out"] = str(options["out"].absolute())  # the run may go on from another working directory
     begun["files"] = [str(path.resolve()) for path in files]
     more = {"options": begun, "text": text.digest()}
     record = Record(folder.path, options["log_every"])
     steps, seconds = options["every"]
     keeper = Keeper(training, folder, record, held_out, say, steps, seconds, options["patience"], more)
-    if found:
-        state, had = found
-        if had["text"] != more["text"]:
+    if saved:
+        if saved.text != more["text"]:
             raise TextError(
                 f"the text is not what the run in {folder.path} began with: bring that back to go on, "
                 "or begin anew in another --checkpoint directory"
             )
-        training.restore(state)
-        keeper.go_on(had)
-        say(f"going on after step {training.done}")
+        if saved.state:
+            training.restore(saved.state)
+            keeper.go_on(saved.more)
+            say(f"going on after step {training.done}")
+        else:
+            say(f"{folder.path} has no checkpoint yet: going on from step 0, as the run began")
     if training.ranks.rank == 0:
         about = {"options": begun, "text": more["text"], "resumed_at": training.done, **circumstances()}
         about |= {"backend": training.lm.network.bound.backend.name, "ranks": training.ranks.size}
@@ -290,24 +283,6 @@ def finish(run: Run, training: Training, keeper: Keeper | None, held_out: Text, 
             record |= {"best_perplexity": keeper.best, "best_step": keeper.best_step}
         click.echo(as_json_line(record))
     return 128 + run.signal if run.signal else 0
-
-
-def as_begun(
-    ctx: click.Context, files: tuple[Path, ...], options: dict[str, Any], begun: dict[str, Any]
-) -> tuple[tuple[Path, ...], dict[str, Any]]:
-    """The options of a run that goes on: those that it began with, but for those that are given now and may be."""
-    given = {name for name in options if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
-    for name in sorted(given - FREE - {"checkpoint", "resume"}):
-        if options[name] != begun.get(name):
-            word = name.replace("_", "-")
-            raise ValueError(f"--{word} must be {begun.get(name)}, as the run began; got {options[name]}")
-    kept = dict(begun)
-    if given & set(LIMITS):
-        kept |= dict.fromkeys(LIMITS)
-    merged = {name: value if name in given or name not in kept else kept[name] for name, value in options.items()}
-    merged["out"] = Path(merged["out"])
-    merged["every"] = tuple(merged["every"])
-    return files or tuple(Path(path) for path in begun["files"]), merged
 
 
 def interval(words: str) -> tuple[int | None, float | None]:
