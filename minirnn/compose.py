@@ -7,6 +7,8 @@ from minirnn.backend import Array
 from minirnn.base import Later, Layer, Pull, Reader, Result, Run, Saved, State, blank, joined, over_time
 from minirnn.cells import split
 from minirnn.chain import Chain
+from minirnn.joining import gathered, kind_of
+from minirnn.parameters import Parameters
 from minirnn.protocol import Arrays
 from minirnn.scan import flip, reversed_run
 from minirnn.weighted import brief
@@ -16,6 +18,11 @@ class Sequential(Layer):
     """Layers one after another: ``Sequential(Embedding(28, 32), GRU(32, 64), Linear(64, 28))``.
 
     The state is a tuple with one entry a layer, None for those without.  Layer k's weights are named ``k.…``.
+
+    Layers that have weights already, their own or as parts of a model, are copied with them: the new model's weights
+    lie in vectors of its own, and what the layers come from stays as it was.  ``Sequential(*model.layers[:2],
+    Activation("relu"), model[2])`` is ready to use; where other layers have no weights yet, ``init`` draws those.
+    Frozen weights stay frozen, tied ones tied.  All must be of one dtype on one backend (``layer.to``).
     """
 
     def __init__(self, *layers: Layer) -> None:
@@ -37,12 +44,13 @@ class Sequential(Layer):
                 )
             width = layer.output_size or width
             timed = timed and layer.keeps_time
-        self.layers = layers
+        self.layers = adopted("Sequential", layers)
         # layers that take any width hand it on, so the first that does not says what x must have
         self.input_size = next((layer.input_size for layer in layers if layer.input_size), None)
         self.output_size = width
         self.integers, self.floats = layers[0].integers, layers[0].floats
         self.keeps_time, self.timeless = timed, all(layer.timeless for layer in layers)
+        self._joins = settle(self)
 
     def __getitem__(self, k: int) -> Layer:
         return self.layers[k]
@@ -52,6 +60,9 @@ class Sequential(Layer):
 
     def children(self) -> dict[str, Layer]:
         return {str(k): layer for k, layer in enumerate(self.layers)}
+
+    def has_some(self) -> bool:
+        return self.parameters is not None or self._joins
 
     def describe(self) -> str:
         lines = [f"  ({k}): {indent(layer.describe())}" for k, layer in enumerate(self.layers)]
@@ -101,19 +112,23 @@ MERGES = ("concat", "sum", "mul", "ave")
 class Bidirectional(Layer):
     """Two layers over the same input, one of them in reverse, and their outputs in one.
 
-    ``reverse`` is a layer like ``forward`` unless it is given.  Within a row's length the second layer reads the steps
-    last to first, and its output is turned back, so ``y[t]`` holds what both know at step t.  The two may also both
-    reduce the steps to one, as in ``Bidirectional(Sequential(LSTM(2, 3), Last()))``; then ``y`` (B, ...) is what each
-    knows at its end.  The state is a pair ``(forward's, reverse's)``; weights are named ``forward.…``, ``reverse.…``.
+    ``reverse`` is a copy of ``forward`` unless it is given; layers that have weights are copied with them, as in a
+    Sequential.  Within a row's length the second layer reads the steps last to first, and its output is turned back, so
+    ``y[t]`` holds what both know at step t.  The two may also both reduce the steps to one, as in
+    ``Bidirectional(Sequential(LSTM(2, 3), Last()))``; then ``y`` (B, ...) is what each knows at its end.  The state is
+    a pair ``(forward's, reverse's)``; weights are named ``forward.…``, ``reverse.…``.
 
     ``merge`` is ``"concat"``, side by side on the features, ``"sum"``, ``"mul"`` or ``"ave"``, entry by entry.  Under a
     mask ``y`` is 0 at skipped steps, as in Keras; a mask that one of the two finds is its own.
     """
 
     def __init__(self, forward: Layer, reverse: Layer | None = None, merge: str = "concat") -> None:
-        self.ahead = forward
-        self.back = copy.deepcopy(forward) if reverse is None else reverse
-        check_distinct("Bidirectional", (self.ahead, self.back))
+        check_distinct("Bidirectional", (forward,) if reverse is None else (forward, reverse))
+        if reverse is None:
+            (self.ahead,) = adopted("Bidirectional", (forward,))
+            (self.back,) = adopted("Bidirectional", (copy.deepcopy(forward) if self.ahead is forward else forward,))
+        else:
+            self.ahead, self.back = adopted("Bidirectional", (forward, reverse))
         if merge not in MERGES:
             raise ValueError(f"merge must be one of {', '.join(MERGES)}; got {merge!r:.60}")
         self.merge, self.keeps_time = merge, self.ahead.keeps_time
@@ -140,6 +155,7 @@ class Bidirectional(Layer):
             raise ValueError(
                 f"Bidirectional expects two layers of one input; {brief(forward)} and {brief(self.back)} share none"
             )
+        self._joins = settle(self)
 
     @property
     def reads_ahead(self) -> bool:
@@ -147,6 +163,9 @@ class Bidirectional(Layer):
 
     def children(self) -> dict[str, Layer]:
         return {"forward": self.ahead, "reverse": self.back}
+
+    def has_some(self) -> bool:
+        return self.parameters is not None or self._joins
 
     def describe(self) -> str:
         lines = [f"  {name}: {indent(layer.describe())}" for name, layer in self.children().items()]
@@ -216,7 +235,84 @@ def check_distinct(what: str, layers: tuple[Layer, ...]) -> None:
         if not isinstance(layer, Layer):
             raise TypeError(f"{what} expects layers; got {type(layer).__name__} in place {k}")
         if any(layer is other for other in layers[:k]):
-            raise ValueError(f"{what} has {brief(layer)} in two places; each place needs a layer of its own")
+            raise ValueError(
+                f"{what} has {brief(layer)} in two places; each needs a layer of its own (copy.deepcopy makes one)"
+            )
+
+
+def adopted(what: str, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """The layers that a new model consists of: copies of those with weights, which still refer to where these are.
+
+    A layer that is tied to one of those is copied too, so that its copy is tied to the copy.  Raises ValueError where
+    weights are not stored alike, or a layer with weights uses those of another that is not here.
+    """
+    if not any(layer.has_some() for layer in layers):
+        return layers
+    inside = [part for layer in layers for part in layer.walk()]
+    kinds: dict[str, Layer] = {}
+    memo: dict[int, object] = {}  # of copies: they share what holds the weights, until they are given their own
+    copied: set[int] = set()
+    for layer in layers:
+        full = [part for part in layer.walk() if part.parameters is not None]
+        for part in full:
+            memo[id(part.bound)] = part.bound
+            if part.specs():
+                kinds.setdefault(kind_of(part.bound), layer)
+            for other in part.partners():
+                if not any(other is one for one in inside):
+                    raise ValueError(
+                        f"{brief(part)} uses the weights of {brief(other)}, which {what} does not join with it"
+                    )
+        copied |= {id(part) for part in layer.walk()} if full else set()
+    if len(kinds) > 1:
+        found = " and ".join(f"{kind} ({brief(layer)})" for kind, layer in kinds.items())
+        raise ValueError(
+            f"{what} joins weights of one dtype on one backend; got {found}: convert layers with to(), "
+            f"and quantise the whole"
+        )
+
+    def copies(layer: Layer) -> bool:
+        parts = list(layer.walk())
+        return any(id(one) in copied for part in parts for one in (part, *part.partners()))
+
+    return tuple(copy.deepcopy(layer, memo) if copies(layer) else layer for layer in layers)
+
+
+def settle(model: Layer) -> bool:
+    """Give a model of adopted layers vectors of its own, with their weights, where none are missing.
+
+    Else every part with weights has its own, until ``init`` draws those that are missing.  Returns whether any layer
+    had weights; asked of each model once, since models may be nested deep.
+    """
+    if not any(child.has_some() for child in model.children().values()):
+        return False
+    full = [part for part in model.walk() if part.parameters is not None]
+    like = next((part.bound for part in full if part.specs()), full[0].bound)
+    missing = model.missing()
+    if missing is None:
+        _separate(model, like)
+        return True
+    if like.quantized:
+        raise ValueError(
+            f"{brief(missing)} has no weights yet, and other layers are quantised to {like.quantized}: "
+            f"join layers first, and quantise the whole"
+        )
+    stack: list[Any] = list(model.children().values())
+    while stack:
+        part = stack.pop()
+        if part.parameters is None:
+            stack += part.children().values()
+        else:
+            _separate(part, part.bound)
+    return True
+
+
+def _separate(layer: Layer, like: Parameters) -> None:
+    """Give a layer that shares vectors with others, and all in it, vectors of their own with the same weights."""
+    new = gathered(layer.all_specs(), layer.sources(), like)
+    for part in layer.walk():
+        part.parameters = None  # so that what pends on the shared ones may go on
+    layer.bind(new)
 
 
 def indent(text: str) -> str:

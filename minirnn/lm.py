@@ -103,9 +103,17 @@ class LanguageModel:
         layers.append(Linear(recurrent.output_size or 0, len(vocab), tie=embedding if tied else None))
         return cls(Sequential(*layers), vocab, task)
 
-    def init(self, seed: int = 0, *, scheme: Scheme = "uniform", backend: str = "auto", dtype: Any = "float32") -> Self:
+    def init(
+        self,
+        seed: int = 0,
+        *,
+        scheme: Scheme = "uniform",
+        backend: str | None = None,
+        dtype: Any = None,
+        overwrite: bool = False,
+    ) -> Self:
         """Draw the weights; see ``Layer.init``."""
-        self.network.init(seed, scheme=scheme, backend=backend, dtype=dtype)
+        self.network.init(seed, scheme=scheme, backend=backend, dtype=dtype, overwrite=overwrite)
         return self
 
     def quantize(self, kind: str) -> Self:

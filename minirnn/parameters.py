@@ -1,7 +1,7 @@
 """One flat vector of weights, one of gradients, and a name for every piece of both."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal, get_args
@@ -51,6 +51,21 @@ class Slot:
         return self.offset + -(-self.size // GRAIN) * GRAIN
 
 
+@dataclass(frozen=True)
+class Draw:
+    """What one ``init`` drew: enough to draw it again, which tells whether weights have changed since."""
+
+    seed: int
+    scheme: Scheme
+    specs: tuple[tuple[str, Spec], ...]
+
+    def values(self) -> Iterator[tuple[str, Array]]:
+        """Every weight's name and initial values, float64."""
+        rng = np.random.default_rng(self.seed)
+        for name, spec in self.specs:
+            yield name, initial(rng, spec, self.scheme)
+
+
 def lay_out(specs: dict[str, Spec]) -> dict[str, Slot]:
     """Place each weight after the one before it, aligned to GRAIN entries."""
     slots, offset = {}, 0
@@ -91,9 +106,12 @@ class Parameters:
     that a layer has gone to another model since; ``inference_only`` has, by prefix, the layers that cannot be trained;
     ``prepared`` is what a backend works out once for these vectors.
     ``quantized`` names how matrices are stored where that is not in the flat vector (``quantize.py``).
+    ``origins`` says which ``Draw`` each weight was drawn by, and its name there; a weight that was loaded has none.
+    ``batch_first`` is the order of axes in calls that name none: x (B, T, ...).
     """
 
     quantized: str | None = None
+    batch_first: bool = False
 
     def __init__(self, specs: dict[str, Spec], backend: Backend, dtype: np.dtype[Any]) -> None:
         self.backend, self.dtype = backend, dtype
@@ -104,6 +122,7 @@ class Parameters:
         self._locate()
         self.frozen: set[str] = set()
         self.inference_only: dict[str, str] = {}
+        self.origins: dict[str, tuple[Draw, str]] = {}
         self.parted = False
         self.seed = self.calls = self.updates = 0
 
@@ -151,7 +170,40 @@ class Parameters:
         """The same weights on another backend or in another dtype, gradients zero."""
         new = Parameters({name: slot.spec for name, slot in self.slots.items()}, backend, dtype)
         new.weights[...] = backend.xp.asarray(cast(self.backend.host(self.weights), dtype))
+        new.origins = dict(self.origins)
         return new
+
+    def take(self, sources: "Mapping[str, tuple[Parameters, str]]") -> None:
+        """Copy weights from other parameters: by name, whose they are and their name there; frozen ones stay frozen."""
+        for name, (source, there) in sources.items():
+            values: Array = source.view(source.weights, there)
+            if (source.backend, source.dtype) != (self.backend, self.dtype):
+                values = self.backend.xp.asarray(cast(source.backend.host(values), self.dtype))
+            self.view(self.weights, name)[...] = values
+            self.inherit(name, source, there)
+
+    def inherit(self, name: str, source: "Parameters", there: str) -> None:
+        """Take over what is known of a weight beside its values."""
+        if there in source.frozen:
+            self.frozen.add(name)
+        if there in source.origins:
+            self.origins[name] = source.origins[there]
+        self.batch_first = self.batch_first or source.batch_first
+
+    def changed(self) -> list[str]:
+        """The weights that are not as ``init`` drew them: loaded, trained, or written by hand."""
+        origins: dict[Draw, dict[str, list[str]]] = {}
+        for name, (draw, there) in self.origins.items():
+            origins.setdefault(draw, {}).setdefault(there, []).append(name)
+        # rounding to another dtype and back is no change, nor is what another BLAS makes of an orthogonal matrix
+        eps, unchanged = max(float(np.finfo(dtype).eps) for dtype in (self.dtype, np.float32)), set()
+        for draw, names in origins.items():
+            for there, drawn in draw.values():
+                for name in names.get(there, ()):
+                    now = self.backend.host(self.view(self.weights, name))
+                    if (abs(now - drawn) <= 4 * eps * abs(drawn) + 1e-14).all():
+                        unchanged.add(name)
+        return [name for name in self.slots if name not in unchanged]
 
     def view(self, flat: Array, name: str) -> Any:
         """The part of ``flat`` (laid out like ``weights``) that belongs to ``name``, in its shape."""
@@ -196,16 +248,20 @@ class Parameters:
         if start < end:
             yield slice(start, end)
 
-    def fill(self, seed: int, scheme: Scheme) -> None:
-        """Draw every weight anew from ``seed``, in float64, whatever the dtype; gradients become 0."""
+    def fill(self, seed: int, scheme: Scheme, kept: Collection[str] = ()) -> None:
+        """Draw every weight anew but those ``kept``, in float64, whatever the dtype; gradients become 0.
+
+        A weight gets the same values whatever is kept beside it.
+        """
         if scheme not in get_args(Scheme):
             raise ValueError(f"scheme must be one of {', '.join(get_args(Scheme))}; got {scheme!r}")
         self.seed, self.calls, self.updates = seed, 0, self.updates + 1
         self.grads[...] = 0
-        rng = np.random.default_rng(seed)
-        for name, slot in self.slots.items():
-            values = initial(rng, slot.spec, scheme).astype(self.dtype)
-            self.view(self.weights, name)[...] = self.backend.xp.asarray(values)
+        draw = Draw(seed, scheme, tuple((name, slot.spec) for name, slot in self.slots.items()))
+        for name, values in draw.values():
+            if name not in kept:
+                self.view(self.weights, name)[...] = self.backend.xp.asarray(values.astype(self.dtype))
+                self.origins[name] = draw, name
 
 
 def initial(rng: "np.random.Generator", spec: Spec, scheme: Scheme) -> Array:

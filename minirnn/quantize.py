@@ -60,6 +60,9 @@ class NarrowParameters(Parameters):
         new.weights[...] = self.weights
         return new
 
+    def changed(self) -> list[str]:
+        return list(self.specs)
+
 
 def narrowed(old: Parameters, specs: dict[str, Spec], kind: str) -> NarrowParameters:
     """The weights of ``old`` with every matrix of ``specs`` stored as ``kind``, ``"int8"`` or ``"f16"``."""

@@ -8,6 +8,7 @@ from numbers import Integral
 from typing import Any, Self
 
 from minirnn.backend import Array, get_backend, get_dtype
+from minirnn.joining import gathered
 from minirnn.parameters import Parameters, Scheme, Spec, Views
 from minirnn.quantize import narrowed
 
@@ -46,30 +47,72 @@ class Weighted:
 
     # ------------------------------------------------------------------ allocation
 
-    def init(self, seed: int = 0, *, scheme: Scheme = "uniform", backend: str = "auto", dtype: Any = "float32") -> Self:
+    def init(
+        self,
+        seed: int = 0,
+        *,
+        scheme: Scheme = "uniform",
+        backend: str | None = None,
+        dtype: Any = None,
+        overwrite: bool = False,
+    ) -> Self:
         """Allocate the weights of this layer and all in it, draw them from ``seed``, and return the layer.
 
         ``scheme`` is ``"uniform"`` (torch's), ``"normal"`` (the chapter's: deviation 0.01, biases 0) or
         ``"orthogonal"``; see ``minirnn.parameters.initial``.  The same seed gives the same weights in every dtype, to
-        rounding, and on every backend.  A second ``init`` draws anew, into the same vectors where backend and dtype
-        are the same.
+        rounding, and on every backend.  ``backend`` None is ``"auto"``, ``dtype`` None is float32.
+
+        In a model made of layers of which some have weights already, these keep them: only the others are drawn, and
+        None is the backend and the dtype of those that are kept.
+
+        A second ``init`` draws anew, into the same vectors where backend and dtype are the same.  Where a weight is not
+        as ``init`` drew it (it was loaded, trained, or written by hand) that would lose it: ValueError, unless
+        ``overwrite`` says that all weights are to be drawn, whatever they are.
         """
         if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**64:
             raise ValueError(f"seed must be an integer from 0 to 2**64 - 1; got {seed!r}")
         self.check_whole("init")
-        chosen = get_backend(backend, dtype)
+        old, specs = self.parameters, self.all_specs()
+        kept = self.sources() if old is None and not overwrite else {}
+        if old is not None and not overwrite:
+            self._check_as_drawn(old)
+        like = next((source for source, _ in kept.values()), None)
+        if like is not None and like.quantized:
+            raise ValueError(f"init cannot add weights to layers quantised to {like.quantized}: quantise the whole")
+        dtype = dtype if dtype is not None else like.dtype if like else "float32"
+        chosen = get_backend(backend or (like.backend.name if like else "auto"), dtype)
         wanted = get_dtype(chosen, dtype)
-        parameters, specs = self.parameters, self.all_specs()
-        if parameters is None or not parameters.fits(specs, chosen, wanted):
-            parameters = Parameters(specs, chosen, wanted)
-        parameters.fill(int(seed), scheme)
+        parameters = old if old and old.fits(specs, chosen, wanted) else Parameters(specs, chosen, wanted)
+        parameters.take(kept)
+        parameters.fill(int(seed), scheme, kept)
         self.bind(parameters)
         return self
+
+    def _check_as_drawn(self, parameters: Parameters) -> None:
+        """Raise ValueError where drawing anew would lose weights that have come from elsewhere."""
+        changed = parameters.changed()
+        if changed:
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            raise ValueError(
+                f"init would lose weights that were loaded, trained or written ({changed[0]}{more}); nothing was "
+                f"changed. To start afresh build a new model; overwrite=True draws over these weights all the same"
+            )
+
+    def sources(self) -> dict[str, tuple[Parameters, str]]:
+        """Of each weight that has a value, by name: the parameters that hold it, and its name there."""
+        found = {}
+        if self.parameters is not None:
+            found = {name: (self.parameters, self.prefix + name) for name in self.specs()}
+        for name, child in self.children().items():
+            found |= {f"{name}.{key}": source for key, source in child.sources().items()}
+        return found
 
     def check_whole(self, what: str) -> None:
         """Raise ValueError unless this is a whole model: no part of another, and with all the layers it needs."""
         if self.prefix:
-            raise ValueError(f"{what} takes a whole model; {self.describe()} is part of a larger one")
+            raise ValueError(
+                f"{what} takes a whole model; {brief(self)} is part of a larger one (its to() is a copy on its own)"
+            )
         inside = list(self.walk())
         if len({id(layer) for layer in inside}) < len(inside):
             raise ValueError(f"{brief(self)} has one layer in two places; each place needs a layer of its own")
@@ -78,16 +121,35 @@ class Weighted:
             if not layer.prefix:
                 whole.append(layer.parameters)
             elif not any(layer.parameters is known for known in whole):
-                raise ValueError(f"{brief(layer)} is part of another model already; each model needs layers of its own")
+                raise ValueError(
+                    f"{brief(layer)} is part of another model already; each model needs layers of its own "
+                    f"(made now, this one would get a copy of that layer, weights included)"
+                )
+        self.check_partners()
+
+    def check_partners(self) -> None:
+        """Raise ValueError where a layer in here uses the weights of one that is not."""
+        inside = list(self.walk())
+        for layer in inside:
             for other in layer.partners():
                 if not any(other is one for one in inside):
                     raise ValueError(f"{brief(layer)} needs {brief(other)} to be part of the same model")
 
+    def has_some(self) -> bool:
+        """Whether a layer in here has weights."""
+        return self.parameters is not None or any(child.has_some() for child in self.children().values())
+
+    def missing(self) -> "Weighted | None":
+        """The first layer in here of which no weight has a value; None where all have one."""
+        return next((layer for layer in self.walk() if layer.all_specs() and not layer.sources()), None)
+
     def walk(self) -> "Iterator[Weighted]":
         """The layer and all in it, depth first."""
-        yield self
-        for child in self.children().values():
-            yield from child.walk()
+        waiting: list[Weighted] = [self]
+        while waiting:
+            layer = waiting.pop()
+            yield layer
+            waiting += reversed(layer.children().values())
 
     def all_specs(self, prefix: str = "") -> dict[str, Spec]:
         """What this layer and all in it ask for, by dotted name."""
@@ -111,6 +173,12 @@ class Weighted:
     def bound(self) -> Parameters:
         """The parameters, or an error that says how to get some."""
         if self.parameters is None:
+            missing = self.missing()
+            if missing is not self and self.sources():
+                raise RuntimeError(
+                    f"{brief(missing or self)} has no weights yet: call init() on the whole model first; "
+                    f"it draws those that are missing, and layers that have weights keep them"
+                )
             raise RuntimeError(f"{type(self).__name__} has no weights yet: call init() on the whole model first")
         return self.parameters
 
@@ -201,11 +269,18 @@ class Weighted:
     # ------------------------------------------------------------------ copies
 
     def to(self, *, backend: str | None = None, dtype: Any = None) -> Self:
-        """A copy of the model, weights included and gradients zero, on another backend or in another dtype."""
+        """A copy, weights included and gradients zero, on another backend or in another dtype.
+
+        Of a layer that is part of a model it is a copy on its own.
+        """
         old = self.bound
-        self.check_whole("to")
         chosen = get_backend(backend or old.backend.name)
         wanted = get_dtype(chosen, old.dtype if dtype is None else dtype)
+        if self.prefix:
+            self.check_partners()
+            alone = self._copy_with(gathered(self.all_specs(), self.sources(), old))
+            return alone if (chosen, wanted) == (old.backend, old.dtype) else alone.to(backend=backend, dtype=dtype)
+        self.check_whole("to")
         return self._copy_with(old.on(chosen, wanted))
 
     def quantize(self, kind: str) -> Self:
@@ -219,7 +294,9 @@ class Weighted:
 
     def _copy_with(self, new: Parameters) -> Self:
         old = self.bound
-        new.seed, new.calls, new.frozen = old.seed, old.calls, set(old.frozen)
+        new.seed, new.calls = old.seed, old.calls
+        if not self.prefix:
+            new.frozen, new.batch_first = set(old.frozen), old.batch_first
         model = copy.deepcopy(self, {id(old): None})
         model.bind(new)
         return model
@@ -249,6 +326,8 @@ class Weighted:
         widths = [max((len(row[k]) for row in rows), default=0) for k in range(3)]
         table = [f"  {n:{widths[0]}}  {shape:{widths[1]}}  {size:>{widths[2]}}" for n, shape, size in rows]
         where = f"{p.quantized or p.dtype.name}, backend {p.backend.name}" if p else "not allocated yet: init()"
+        if p is None and self.sources():
+            where = "not all allocated yet: init() draws those that are missing"
         remarks = dict.fromkeys(remark for layer in self.walk() for remark in layer.remarks())
         size = f"  {sum(map(prod, shapes.values())):,} parameters, {where}"
         return "\n".join([self.describe(), *table, size, *(f"  {remark}" for remark in remarks)])
