@@ -1,23 +1,12 @@
 """Each example runs as it stands."""
 
-import json
 import os
 import runpy
 import subprocess
 import sys
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-
-import minirnn
-from minirnn.lm import LanguageModel
-from minirnn.text import Text
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 PROSE = "The light of the lamp fell upon the garden, and nobody spoke.\nIt was, he said; and yet it was not!\n"
@@ -68,51 +57,3 @@ def test_own_cell_is_proven_and_its_fault_is_found() -> None:
     assert "WRONG" not in proven
     assert "WRONG" in forgotten
     assert "worst entries" in forgotten
-
-
-@contextmanager
-def serving(*command: str) -> Iterator[Callable[[Any], Any]]:
-    """A server, and what asks it."""
-    with subprocess.Popen([*command, "--port", "0"], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        address = process.stdout.readline().strip()
-
-        def ask(question: Any) -> Any:
-            data = question if isinstance(question, bytes) else json.dumps(question).encode()
-            try:
-                with urllib.request.urlopen(address, data, timeout=30) as answer:  # noqa: S310 - our own server
-                    return json.load(answer)
-            except urllib.error.HTTPError as error:
-                return json.load(error)
-
-        try:
-            yield ask
-        finally:
-            process.kill()
-
-
-def test_a_server_answers_step_by_step(tmp_path: Path) -> None:
-    model, x = minirnn.Sequential(minirnn.LSTM(2, 4), minirnn.Linear(4, 3)).init(0), [[0.1, 0.2], [0.3, 0.4]]
-    minirnn.save(model, tmp_path / "model.safetensors")
-    with serving(sys.executable, str(EXAMPLES / "container/serve.py"), str(tmp_path / "model.safetensors")) as ask:
-        y, _ = model(np.array(x, np.float32)[:, None])
-        np.testing.assert_allclose(ask({"x": x})["y"], y[:, 0], rtol=0, atol=1e-6)
-        assert "(1, 2)" in ask({"x": [[0.1]]})["error"]
-
-
-def test_a_server_of_text_answers_and_says_what_it_cannot(tmp_path: Path) -> None:
-    lm = LanguageModel.build(Text.from_string(PROSE).vocab, hidden_size=4, embedding_size=3).init(0)
-    minirnn.save(lm, tmp_path / "lm.safetensors")
-    with serving(sys.executable, str(EXAMPLES / "container/serve.py"), str(tmp_path / "lm.safetensors")) as ask:
-        asked = {"prefix": "The ", "length": 9, "temperature": 0.0}
-        assert ask(asked)["text"] == "".join(lm.generate("The ", 9, temperature=0.0))
-        for question, words in {
-            b'{"prefix": ': "Expecting",
-            b"[1]": "JSON object",
-            b'{"prefix": 3}': "from 1 to 1000",
-            b'{"prefix": "The ", "length": 10000}': "from 1 to 1000",
-            b'{"prefix": "The ", "temperature": "hot"}': "temperature",
-            b"{}": "at least one character",
-            b"": "bytes",
-        }.items():
-            assert words in ask(question)["error"], question
