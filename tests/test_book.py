@@ -1,4 +1,4 @@
-"""The book: its equations are the code's, its code runs, its figures can be drawn, its reference is complete."""
+"""The book: its equations are the code's, its figures can be drawn, its reference is complete."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -109,11 +109,9 @@ def test_what_is_not_in_the_code_is_not_shown() -> None:
 
 
 @every_chapter
-def test_a_chapter_runs(chapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "\n".join(body for kind, _, body in fenced(chapter) if kind == "python")
-    assert "assert " in code
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, chapter.name, "exec"), {})  # noqa: S102 - our own book
+def test_a_chapter_proves_what_it_says(chapter: Path) -> None:
+    """By code that ``docs/check_commands.py`` runs."""
+    assert any("assert " in body for kind, _, body in fenced(chapter) if kind == "python")
 
 
 # ---------------------------------------------------------------------- figures

@@ -1,21 +1,15 @@
-"""What is installed, what an import costs, and that README and docs are true."""
+"""What is installed, what an import costs, and that README and docs are true; docs/check_commands.py runs them."""
 
 import os
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 import minirnn
-import minirnn.formats.torch
-from minirnn.train import train
 
 ROOT = Path(__file__).resolve().parent.parent
 LAZY = ("numba", "cupy", "click", "rich", "safetensors", "hypothesis", "matplotlib", "torch")
@@ -88,48 +82,11 @@ def test_every_module_ships_in_a_declared_package() -> None:
     assert folders | {f"minirnn.{k}" for k in kernels} == set(declared)
 
 
-def test_readme_shows_the_quickstart_and_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readme_shows_the_quickstart() -> None:
     (block,) = blocks(ROOT / "README.md", "python")
     source = (ROOT / "examples/quickstart.py").read_text(encoding="utf-8").splitlines()
-    for line in block.replace('Text.read("poems.txt")', "Text.read(sys.argv[1:])").splitlines():
+    for line in block.replace('Text.read("README.md")', "Text.read(sys.argv[1:])").splitlines():
         assert line in source, line
-    monkeypatch.chdir(tmp_path)
-    Path("poems.txt").write_text("the light of the lamp fell upon the garden\n" * 60, encoding="utf-8")
-    names: dict[str, Any] = {}
-    exec(block, names)  # noqa: S102 - our own README
-    assert names["loss"] < np.log(names["text"].vocab_size)
-
-
-def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    exec("\n".join(blocks(ROOT / "docs/guide.md", "python")), {})  # noqa: S102 - our own guide
-    assert (tmp_path / "fox.safetensors").is_file()
-
-
-def test_several_processes_are_the_same_lines_for_one() -> None:
-    text = minirnn.Text.from_string("the light of the lamp fell upon the garden\n" * 60)
-    lm = minirnn.LanguageModel.build(text.vocab, hidden_size=8).init()
-    (block,) = blocks(ROOT / "docs/scale.md", "python")
-    names: dict[str, Any] = {"text": text, "lm": lm, "train": train, "Adam": minirnn.Adam}
-    exec(block.replace("steps=200", "steps=3"), names)  # noqa: S102 - our own text
-    assert names["step"].step == 3
-
-
-def test_the_way_to_a_container_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    first, *rest = blocks(ROOT / "docs/deploy.md", "python")
-    names: dict[str, Any] = {}
-    if find_spec("torch"):
-        exec(first, names)  # noqa: S102 - our own text
-    else:  # the same file, of other weights
-        tagger = minirnn.Sequential(minirnn.Embedding(1000, 64), minirnn.LSTM(64, 256), minirnn.Linear(256, 20)).init(0)
-        minirnn.formats.torch.save(tagger, "tagger.pt", names=("embedding", "lstm", "fc"))
-        names |= {"sentence": np.arange(12), "wanted": tagger(np.arange(12)[:, None])[0].swapaxes(0, 1)}
-    exec("\n".join(rest), names)  # noqa: S102
-    for line in "".join(blocks(ROOT / "docs/deploy.md", "sh")).splitlines():
-        if line.startswith("minirnn "):
-            python("import sys; from minirnn.cli import main; main(sys.argv[1:])", *shlex.split(line)[1:])
-    assert minirnn.load("tagger.safetensors").bound.count == minirnn.load("small.safetensors").bound.count
 
 
 @pytest.mark.parametrize("path", sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]), ids=lambda p: p.name)
