@@ -67,8 +67,12 @@ def check_own(place: str, seed: int, *, as_json: bool) -> None:
     from minirnn.testing.own import cell_from, examine
 
     try:
-        with console.status(f"checking {place}"):
-            verdict = examine(cell_from(place), seed=seed)
+        with console.status(f"checking {place}") as status:
+
+            def progress(doing: str, done: int, of: int) -> None:
+                status.update(f"checking {place}: {doing}" + (f", {done} of {of}" if of > 1 else ""))
+
+            verdict = examine(cell_from(place), seed=seed, progress=progress)
     except TypeError as error:
         raise ValueError(str(error)) from None
     report = verdict.report
@@ -78,6 +82,7 @@ def check_own(place: str, seed: int, *, as_json: bool) -> None:
             "ok": verdict.ok,
             "findings": [asdict(finding) for finding in verdict.findings],
             "smallest": verdict.smallest,
+            "notes": verdict.notes,
             "errors": {row.method: report.error(row.method) for row in report.rows} if report else {},
         }
         click.echo(json.dumps(record))
@@ -85,11 +90,15 @@ def check_own(place: str, seed: int, *, as_json: bool) -> None:
         errors = {row.method: f"{report.error(row.method):.1e}" for row in report.rows} if report else {}
         click.echo(f"{verdict.name}: unstep is the transpose of step, and every gradient over time is the derivative")
         click.echo("  largest error " + ", ".join(f"by {method} {error}" for method, error in errors.items()))
+        for note in verdict.notes:
+            click.echo(f"  {note}")
         click.echo("  whether step computes what you mean, no derivative can tell: compare it with an oracle")
     else:
         click.echo(f"{verdict.name}: its gradients are not the derivatives of what it computes")
         for finding in verdict.findings:
             click.echo(f"  at {finding.gate}: {finding}")
+        for note in verdict.notes:
+            click.echo(f"  {note}")
         if verdict.smallest:
             click.echo(f"  the smallest case found: {verdict.smallest}")
     if not verdict.ok:

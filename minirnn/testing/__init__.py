@@ -5,11 +5,11 @@
 shapes, lengths and states for Hypothesis (extra ``test``).
 """
 
+from minirnn.testing.adjoint import check_adjoint
 from minirnn.testing.gradients import (
     GradientError,
     Report,
     Row,
-    check_adjoint,
     check_gradients,
     hessian_vector_product,
     kink_distance,

@@ -56,19 +56,26 @@ def diagnose(cell: Any, *, seed: int = 0) -> list[Finding]:
     TypeError where ``cell`` has no ``unstep``.
     """
     found: list[Finding] = []
+    for point in points_of(cell, seed):
+        each = [finding for item in point.items for finding in _findings(item, point)]
+        found += _grouped(_upstream(each, point), point)
+    return found
+
+
+def points_of(cell: Any, seed: int = 0) -> list[Point]:
+    """Each stage of ``cell`` with numbers where its Jacobian is taken; TypeError where it has no ``unstep``."""
     rng, widths = np.random.default_rng(seed), widths_of(cell, UNITS)
     flow = tuple(rng.normal(0, 0.8, (ROWS, n)) for n in widths)
+    points = []
     for stage in stages_of(cell):
         if not hasattr(stage, "unstep"):
             raise TypeError(f"{name_of(stage)} has no unstep: there is no gradient to look at")
         p = rng.normal(0, 0.8, (ROWS, len(stage.gates) * UNITS))
         q = rng.normal(0, 0.8, (ROWS, widths[0] if matrix_of(stage) else p.shape[1]))
         units = [rng.normal(0, 0.8, UNITS) for _ in units_of(stage)]
-        point = Point(stage, cell.state, p, q, flow, units, rng)
-        each = [finding for item in point.items for finding in _findings(item, point)]
-        found += _grouped(_upstream(each, point), point)
+        points.append(Point(stage, cell.state, p, q, flow, units, rng))
         flow, _ = stage.step(p, q, flow, *units)
-    return found
+    return points
 
 
 def _findings(item: Item, point: Point) -> Iterator[Finding]:

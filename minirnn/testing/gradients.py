@@ -7,8 +7,13 @@ Complex step: for f holomorphic and real on the real axis, f(θ + iεv) = f(θ) 
 (Squire and Trapp 1998).  Central differences, (f(θ + δv) - f(θ - δv)) / 2δ, lose half the digits and need nothing of
 the code but its values.  The scalar f is ⟨dy, y⟩ + ⟨dstate, final state⟩ with random cotangents, so that every output
 counts; y and the final state are also taken alone, since two wrong halves may cancel.
+
+Not every real function is holomorphic: ``abs``, ``var`` and ``.real`` are not.  So a gradient that the complex
+step contradicts is looked at by differences with an estimated error (``minirnn.testing.differences``).  Where
+those contradict the complex step, they are believed instead of it.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,9 +24,15 @@ from minirnn.backend import Array
 from minirnn.base import Backward, Layer, State
 from minirnn.protocol import stages_of
 from minirnn.states import arrays_in, rebuilt
+from minirnn.testing.differences import SAFETY, Estimate, differentiate
 
 STEP = 1e-30  # of the complex step: no subtraction, so as small as the products of it allow
 WORST = 3  # arrays, and entries of each, that a failing report spells out
+EXAMINED = 8  # entries, of those that the complex step contradicts, that differences are asked about first
+REFINED = 24  # entries of an array whose difference is taken again with an estimated error, at most
+ROUGHLY = 1e-4  # of the largest derivative: how near a plain difference must come
+AGREES = 1e-6  # of the largest derivative: how near the complex step must come to differences beside their own error
+NO_COMPLEX = (TypeError, ValueError, AttributeError, ArithmeticError)  # what a step raises that takes real numbers only
 DELTA = float(np.finfo(float).eps) ** (1 / 3)  # of central differences: balances truncation and rounding
 
 
@@ -50,9 +61,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """All rows of a check.  ``str(report)`` is a table, followed by the worst entries of each row that failed."""
+    """All rows of a check.  ``str(report)`` is a table, followed by the worst entries of each row that failed.
+
+    ``holomorphic`` is False where differences contradicted the complex step, and were believed instead of it.
+    """
 
     rows: tuple[Row, ...]
+    holomorphic: bool = True
 
     @property
     def ok(self) -> bool:
@@ -96,8 +111,9 @@ def check_gradients(
     The model is copied, to float64 and complex128; dropout masks are the same in every evaluation.  ``state`` None
     draws a random initial state; if the model has trainable initial states, it is checked without one as well.
     ``entries`` limits how many entries of each array are tried (chosen at random); None tries all, one pass forward
-    each, so the model should be small.  Raises GradientError with the report if a gradient is wrong, unless ``raises``
-    is False.
+    each, so the model should be small.  Where differences show that the complex step is no derivative of this model,
+    its rows are replaced by theirs; entries at a kink, where there is no derivative, are left out.  Raises
+    GradientError with the report if a gradient is wrong, unless ``raises`` is False.
     """
     wanted = {"complex step": tolerance, "difference": difference_tolerance}
     if not methods or not set(methods) <= wanted.keys():
@@ -111,11 +127,19 @@ def check_gradients(
     if list(arrays_in(final)):
         cotangents |= {"y + state": (dy, dfinal), "state": (None, dfinal)}
     rows: list[Row] = []
-    for start in _starts(model, x, state, lengths, rng):
-        given = rebuilt(start, lambda a: np.array(a, np.float64))
-        setting = _Setting(real, call, x, given, lengths, cotangents)
-        rows += _check(setting, entries, rng, {method: wanted[method] for method in methods})
-    report = Report(tuple(rows))
+    holomorphic = True
+    for start in initial_states(model, x, state, lengths, rng):
+        initial = rebuilt(start, lambda a: np.array(a, np.float64))
+        setting = _Setting(real, call, x, initial, lengths, cotangents)
+        gradients = setting.gradients()
+        picked = {name: _picked(array, entries, rng) for name, array in setting.point().items()}
+        exact = _by_complex_step(setting, gradients, picked, tolerance) if "complex step" in methods else []
+        if exact is None:
+            holomorphic = False
+        rows += exact or []
+        if exact is None or "difference" in methods:
+            rows += _by_differences(setting, gradients, picked, difference_tolerance)
+    report = Report(tuple(rows), holomorphic)
     if raises and not report.ok:
         raise GradientError(f"a gradient differs from the derivative\n{report}")
     return report
@@ -138,7 +162,7 @@ class _Setting:
 
     def scalars(self) -> list[Any]:
         y, final, _ = self.run()
-        return [_pair(dy, y) + _pair_states(dstate, final) for dy, dstate in self.cotangents.values()]
+        return [paired(dy, y) + paired_states(dstate, final) for dy, dstate in self.cotangents.values()]
 
     def point(self) -> dict[str, Array]:
         """The arrays that derivatives are taken with respect to, by name; all of them writable in place."""
@@ -162,116 +186,168 @@ class _Setting:
     def to(self, dtype: str) -> "_Setting":
         """The same setting in another dtype, with arrays of its own."""
         x = self.x.copy() if self.x.dtype.kind in "iu" else self.x.astype(dtype)
-        return replace(self, model=_in(self.model, dtype), x=x, state=rebuilt(self.state, lambda a: a.astype(dtype)))
+        return replace(
+            self, model=in_dtype(self.model, dtype), x=x, state=rebuilt(self.state, lambda a: a.astype(dtype))
+        )
 
 
-def _in(model: Layer, dtype: str) -> Layer:
+def in_dtype(model: Layer, dtype: str) -> Layer:
     """A copy in another dtype; complex numbers go through the plain equations, which all backends are twins of."""
     return model.to(backend="numpy" if dtype == "complex128" else None, dtype=dtype)
 
 
-def _check(
-    setting: _Setting, entries: int | None, rng: np.random.Generator, methods: dict[str, float]
-) -> Iterator[Row]:
-    gradients = setting.gradients()
-    for method, tolerance in methods.items():
-        twin = setting.to("complex128" if method == "complex step" else "float64")
-        for name, array in twin.point().items():
-            picked = np.arange(array.size)
-            if entries is not None and entries < array.size:
-                picked = np.sort(rng.choice(array.size, entries, replace=False))
-            derivatives = np.array([_derivative(twin.scalars, array, int(k), method) for k in picked])
-            for i, through in enumerate(setting.cotangents):
-                d = derivatives[:, i] if picked.size else np.zeros(0)
-                g = gradients[i][name].ravel()[picked]
-                off = np.abs(g - d)
-                scale = float(np.abs(d).max(initial=0.0))
-                bound = tolerance * max(1.0, scale)
-                order = [k for k in np.argsort(-np.nan_to_num(off, nan=np.inf))[:WORST] if not off[k] <= bound]
-                index = [tuple(int(n) for n in np.unravel_index(picked[k], array.shape)) for k in order]
-                yield Row(
-                    name=name,
-                    shape=array.shape,
-                    cotangents=through,
-                    method=method,
-                    error=float(off.max(initial=0.0)),
-                    scale=scale,
-                    tolerance=tolerance,
-                    worst=tuple((at, float(g[k]), float(d[k])) for at, k in zip(index, order, strict=True)),
-                )
+Picked = dict[str, Array]  # which entries of each array are tried, as flat indices
+Gradients = list[dict[str, Array]]  # for each scalar f, the gradient of each array
 
 
-def _derivative(outputs: Callable[[], list[Any]], array: Array, k: int, method: str) -> list[float]:
-    """Derivatives of all outputs with respect to entry k of ``array``, which is put back as it was."""
+def _picked(array: Array, entries: int | None, rng: np.random.Generator) -> Array:
+    if entries is None or entries >= array.size:
+        return np.arange(array.size)
+    return np.sort(rng.choice(array.size, entries, replace=False))
+
+
+def _by_complex_step(setting: _Setting, gradients: Gradients, picked: Picked, tolerance: float) -> list[Row] | None:
+    """The rows of every array by complex step; None where differences show that it is not the derivative here."""
+    twin = setting.to("complex128")
+    derivatives: dict[str, Array] = {}
+    try:
+        with warnings.catch_warnings(action="ignore", category=np.exceptions.ComplexWarning), np.errstate(all="ignore"):
+            for name, array in twin.point().items():
+                values = [_complex_step(twin.scalars, array, int(k)) for k in picked[name]]
+                derivatives[name] = np.array(values).reshape(-1, len(gradients))
+    except NO_COMPLEX:
+        return None
+    rows, doubtful = [], []
+    for name, d in derivatives.items():
+        for i, (through, found) in enumerate(zip(setting.cotangents, gradients, strict=True)):
+            g = found[name].ravel()[picked[name]]
+            off, size = np.abs(g - d[:, i]), np.abs(d[:, i]).max(initial=0.0)
+            row = _row(name, found[name].shape, through, "complex step", picked[name], g, d[:, i], off, tolerance)
+            rows.append(row)
+            bound = tolerance * max(1.0, size)
+            doubtful += [(float(off[k]), name, int(k), i) for k in np.flatnonzero(~(off <= bound))]
+    doubtful += _contradicted(setting, picked, derivatives)  # a gradient may be wrong just as the complex step is
+    return rows if _holds(setting, gradients, picked, derivatives, doubtful) else None
+
+
+def _contradicted(
+    setting: _Setting, picked: Picked, derivatives: dict[str, Array]
+) -> list[tuple[float, str, int, int]]:
+    """One entry of each array, where a plain difference is far from the complex step there."""
+    twin, found = setting.to("float64"), []
+    for name, array in twin.point().items():
+        if picked[name].size:
+            k = int(np.abs(derivatives[name]).sum(1).argmax())
+            with np.errstate(all="ignore"):
+                off = np.abs(_central(twin.scalars, array, int(picked[name][k])) - derivatives[name][k])
+            if not off.max() <= ROUGHLY * max(1e-3, np.abs(derivatives[name]).max()):
+                found.append((float(off.max()), name, k, int(off.argmax())))
+    return found
+
+
+def _holds(
+    setting: _Setting,
+    gradients: Gradients,
+    picked: Picked,
+    derivatives: dict[str, Array],
+    doubtful: list[tuple[float, str, int, int]],
+) -> bool:
+    """Whether differences agree with the complex step at the entries where that contradicts a gradient."""
+    if not doubtful:
+        return True
+    twin, decided = setting.to("float64"), False
+    seen: set[tuple[str, int]] = set()
+    arrays = twin.point()
+    for _, name, k, i in sorted(doubtful, key=lambda one: -np.nan_to_num(one[0], nan=np.inf)):
+        if (name, k) in seen or len(seen) == EXAMINED:
+            continue
+        seen.add((name, k))
+        estimate = _estimated(twin.scalars, arrays[name], int(picked[name][k]))
+        d, value, error = derivatives[name][k], estimate.value, SAFETY * estimate.error
+        size = AGREES * max(1.0, np.abs(derivatives[name]).max(), np.abs(value).max())
+        if not (np.abs(d - value) <= error + size).all():
+            return False
+        decided |= not abs(gradients[i][name].ravel()[picked[name][k]] - value[i]) <= error[i] + size
+    return decided
+
+
+def _by_differences(setting: _Setting, gradients: Gradients, picked: Picked, tolerance: float) -> Iterator[Row]:
+    """The rows of every array by central differences; with an estimated error where a plain one contradicts."""
+    twin = setting.to("float64")
+    for name, array in twin.point().items():
+        indices = picked[name]
+        with np.errstate(all="ignore"):
+            d = np.array([_central(twin.scalars, array, int(k)) for k in indices]).reshape(-1, len(gradients))
+        g = np.array([found[name].ravel()[indices] for found in gradients]).T.reshape(d.shape)
+        off = np.abs(g - d)
+        bound = tolerance * np.maximum(1.0, np.abs(d).max(0, initial=0.0))
+        for n, k in enumerate(np.flatnonzero(~(off <= bound).all(1))):
+            if n == REFINED:  # of the others nothing is known, and no more than that is claimed
+                off[k:][~(off[k:] <= bound)] = 0.0
+                break
+            estimate = _estimated(twin.scalars, array, int(indices[k]))
+            judged = np.isfinite(estimate.error)
+            d[k] = np.where(judged, estimate.value, 0.0)
+            beyond = np.abs(g[k] - estimate.value) - SAFETY * estimate.error
+            off[k] = np.where(judged & np.isfinite(estimate.value), np.where(beyond <= 0, 0.0, beyond), 0.0)
+        for i, through in enumerate(setting.cotangents):
+            yield _row(name, array.shape, through, "difference", indices, g[:, i], d[:, i], off[:, i], tolerance)
+
+
+def _row(
+    name: str,
+    shape: tuple[int, ...],
+    through: str,
+    method: str,
+    picked: Array,
+    g: Array,
+    d: Array,
+    off: Array,
+    tolerance: float,
+) -> Row:
+    scale = float(np.abs(d).max(initial=0.0))
+    bound = tolerance * max(1.0, scale)
+    order = [k for k in np.argsort(-np.nan_to_num(off, nan=np.inf))[:WORST] if not off[k] <= bound]
+    index = [tuple(int(n) for n in np.unravel_index(picked[k], shape)) for k in order]
+    return Row(
+        name=name,
+        shape=shape,
+        cotangents=through,
+        method=method,
+        error=float(off.max(initial=0.0)),
+        scale=scale,
+        tolerance=tolerance,
+        worst=tuple((at, float(g[k]), float(d[k])) for at, k in zip(index, order, strict=True)),
+    )
+
+
+def _moved(outputs: Callable[[], list[Any]], array: Array, k: int, by: Any) -> Array:
+    """All outputs with ``by`` added to entry k of ``array``, which is put back as it was."""
     index = np.unravel_index(k, array.shape)
     before = array[index]
     try:
-        if method == "complex step":
-            array[index] = before + 1j * STEP
-            return [v.imag / STEP for v in outputs()]
-        delta = DELTA * max(1.0, abs(before))
-        array[index] = before + delta
-        above = outputs()
-        array[index] = before - delta
-        below = outputs()
-        return [(a - b) / (2 * delta) for a, b in zip(above, below, strict=True)]
+        array[index] = before + by
+        return np.array(outputs())
     finally:
         array[index] = before
 
 
-def check_adjoint(
-    model: Layer, x: Any, state: State = None, *, lengths: Any = None, seed: int = 0, tolerance: float = 1e-10
-) -> float:
-    """⟨u, J v⟩ = ⟨Jᵀ u, v⟩ for random u and v: the whole pass backward in one number, at any size.
-
-    J is the derivative of (y, final state) with respect to (weights, x, initial state); J v is one complex step along
-    v, Jᵀ u the pass backward.  ``state`` None draws one, as in ``check_gradients``, and goes without one too where
-    initial states are trainable.  Returns the difference relative to |J v| |u|; raises GradientError if it exceeds
-    ``tolerance``.
-    """
-    rng, x = np.random.default_rng(seed), np.asarray(x)
-    worst = 0.0
-    for start in _starts(model, x, state, lengths, rng):
-        left, right, size = _adjoint(model, x, start, lengths, rng)
-        off = abs(left - right) / size if size else abs(left - right)
-        if not off <= tolerance:
-            raise GradientError(f"<u, J v> = {left:.15e} and <J' u, v> = {right:.15e} differ by {off:.1e} of |u| |J v|")
-        worst = max(worst, off)
-    return float(worst)
+def _complex_step(outputs: Callable[[], list[Any]], array: Array, k: int) -> Array:
+    imaginary: Array = _moved(outputs, array, k, 1j * STEP).imag
+    return imaginary / STEP
 
 
-def _adjoint(
-    model: Layer, x: Array, start: State, lengths: Any, rng: np.random.Generator
-) -> tuple[float, float, float]:
-    """⟨u, J v⟩, ⟨Jᵀ u, v⟩ and |u| |J v|."""
-    call = model.bound.calls
-    real = model.to(dtype="float64")
-    y, final, backward = real.forward(x, start, lengths=lengths)
-    u, ustate = rng.normal(size=y.shape), rebuilt(final, lambda a: rng.normal(size=a.shape))
-    dx, dstate = backward(u, ustate)
-
-    twin, right = _in(real, "complex128"), 0.0
-    for name, weight in twin.named_weights().items():
-        v = rng.normal(size=weight.shape)
-        right += _pair(v, real.named_grads()[name])
-        weight[...] += 1j * STEP * v
-    moved = x
-    if dx is not None:
-        v = rng.normal(size=x.shape)
-        right += _pair(v, dx)
-        moved = x + 1j * STEP * v
-    directions = rebuilt(start, lambda a: rng.normal(size=a.shape))
-    right += _pair_states(directions, dstate)
-    twin.bound.calls = call
-    y, final, _ = twin.forward(moved, _zip_map(lambda a, v: a + 1j * STEP * v, start, directions), lengths=lengths)
-    Jv = [y.imag / STEP, *(a.imag / STEP for a in arrays_in(final))]
-    us = [u, *arrays_in(ustate)]
-    left = sum(_pair(a, b) for a, b in zip(us, Jv, strict=True))
-    size = (sum(_pair(a, a) for a in us) * sum(_pair(a, a) for a in Jv)) ** 0.5
-    return left, right, size
+def _central(outputs: Callable[[], list[Any]], array: Array, k: int) -> Array:
+    delta = DELTA * max(1.0, abs(array[np.unravel_index(k, array.shape)]))
+    difference: Array = (_moved(outputs, array, k, delta) - _moved(outputs, array, k, -delta)) / (2 * delta)
+    return difference
 
 
-def _starts(model: Layer, x: Array, state: State, lengths: Any, rng: np.random.Generator) -> list[State]:
+def _estimated(outputs: Callable[[], list[Any]], array: Array, k: int) -> Estimate:
+    return differentiate(lambda h: _moved(outputs, array, k, h))
+
+
+def initial_states(model: Layer, x: Array, state: State, lengths: Any, rng: np.random.Generator) -> list[State]:
     """The initial states to check from: the given one, or a random one, and none where they are trainable."""
     if state is not None:
         return [state]
@@ -297,7 +373,7 @@ def hessian_vector_product(
     y; ``vector`` is flat, laid out as ``model.weights``, and so is the result, float64.  With g(θ) the gradient,
     H v = Im g(θ + iεv) / ε, exact to rounding.
     """
-    twin = _in(model, "complex128")
+    twin = in_dtype(model, "complex128")
     if np.shape(vector) != twin.weights.shape:
         raise ValueError(f"vector must have the shape of model.weights, {twin.weights.shape}; got {np.shape(vector)}")
     twin.bound.calls = model.bound.calls
@@ -339,18 +415,13 @@ def _leaves(state: State, path: str) -> Iterator[tuple[str, Array]]:
         yield path, state
 
 
-def _zip_map(f: Callable[[Array, Array], Any], a: State, b: State) -> State:
-    if isinstance(a, (tuple, list)):
-        return tuple(_zip_map(f, p, q) for p, q in zip(a, b, strict=True))
-    return None if a is None else f(a, b)
-
-
-def _pair(a: Any, b: Any) -> Any:
+def paired(a: Any, b: Any) -> Any:
     """⟨a, b⟩ = Σ a b, without conjugation; 0 where a cotangent is absent."""
     return 0.0 if a is None else (a * b).sum()
 
 
-def _pair_states(a: State, b: State) -> Any:
+def paired_states(a: State, b: State) -> Any:
+    """⟨a, b⟩ over all arrays of two states."""
     if a is None:
         return 0.0
-    return sum((_pair(p, q) for p, q in zip(arrays_in(a), arrays_in(b), strict=True)), start=0.0)
+    return sum((paired(p, q) for p, q in zip(arrays_in(a), arrays_in(b), strict=True)), start=0.0)

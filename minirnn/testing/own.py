@@ -2,7 +2,9 @@
 
 import importlib.util
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,18 @@ import numpy as np
 
 from minirnn.protocol import name_of, trains
 from minirnn.recurrent import Recurrent
-from minirnn.testing.diagnosis import Finding, diagnose
-from minirnn.testing.gradients import Report, check_adjoint, check_gradients
+from minirnn.testing.adjoint import check_adjoint
+from minirnn.testing.diagnosis import Finding, diagnose, points_of
+from minirnn.testing.gradients import Report, check_gradients
+from minirnn.testing.holomorphy import broken_by
+from minirnn.testing.point import Point
 
 ADJOINT = 1e-10
+Progress = Callable[[str, int, int], None]
+
+
+def silent(_doing: str, _done: int, _of: int) -> None:
+    """Progress that nobody sees."""
 
 
 @dataclass
@@ -21,7 +31,8 @@ class Verdict:
     """What was found of a cell: ``findings`` about its transpose, and the evidence over time.
 
     ``report`` holds its gradients in a small layer against derivatives, ``adjoint`` is the largest difference of the
-    adjoint identity, ``smallest`` the smallest layer and input that Hypothesis found to fail, ``""`` where none does.
+    adjoint identity, ``smallest`` the smallest layer and input that were found to fail, ``""`` where none does, and
+    ``notes`` what is to be known about the evidence.
     """
 
     name: str
@@ -29,6 +40,7 @@ class Verdict:
     report: Report | None = None
     adjoint: float = 0.0
     smallest: str = ""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -62,61 +74,79 @@ def cell_from(place: str) -> Any:
     return getattr(module, name)
 
 
-def examine(cell: Any, *, seed: int = 0, examples: int = 50) -> Verdict:
+def examine(cell: Any, *, seed: int = 0, examples: int = 50, progress: Progress = silent) -> Verdict:
     """All evidence for ``cell``; TypeError where it does not follow the protocol, or has no transpose.
 
-    Hypothesis draws ``examples`` layers of it, of any depth, direction, lengths and states.
+    ``examples`` is how many layers of it are tried, of any depth, direction, lengths and states; ``progress`` is called
+    with what is being done, and how far it is.
     """
+    progress("one step", 0, 1)
     layer = Recurrent(cell, 2, 3).init(seed, dtype="float64")  # which holds it against the protocol
     if not trains(cell):
         raise TypeError(f"{name_of(cell)} has no unstep: there is no gradient to check")
     verdict = Verdict(name_of(cell), diagnose(cell, seed=seed))
+    points = points_of(cell, seed)
+    verdict.notes = [note for point in points for note in _notes(point)]
+    progress("over time", 0, 1)
     x = np.random.default_rng(seed).normal(size=(4, 2, 2))
-    methods = ("complex step", "difference") if _holomorphic(layer, x) else ("difference",)
-    verdict.report = check_gradients(layer, x, methods=methods, raises=False)
-    if methods[0] == "complex step":
-        verdict.adjoint = check_adjoint(layer, x, tolerance=float("inf"))
-    verdict.smallest = smallest_failure(cell, methods[0], examples)
+    verdict.report = check_gradients(layer, x, raises=False)
+    verdict.adjoint = check_adjoint(layer, x, tolerance=float("inf"))
+    verdict.smallest = smallest_failure(cell, examples=examples, seed=seed, progress=progress)
     return verdict
 
 
-def smallest_failure(cell: Any, method: str, examples: int = 50) -> str:
-    """The smallest case that Hypothesis finds in which a gradient of ``cell`` is wrong, in words; ``""`` for none."""
-    from hypothesis import HealthCheck, find, settings
-    from hypothesis.errors import NoSuchExample
-
-    from minirnn.testing.strategies import Case, cases
-
-    quiet = settings(
-        max_examples=examples,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-    )
-
-    def report_of(case: Case) -> Report:
-        return check_gradients(case.model, case.x, case.state, lengths=case.lengths, methods=(method,), raises=False)
-
-    try:
-        case = find(cases([cell], largest=3, num_layers=2), lambda c: not report_of(c).ok, settings=quiet)
-    except NoSuchExample:
-        return ""
-    worst = max((row for row in report_of(case).rows if not row.ok), key=lambda row: row.error)
-    at, gradient, derivative = worst.worst[0]
-    T, B = case.x.shape[:2]
-    lengths = "" if case.lengths is None else f", lengths {case.lengths.tolist()}"
-    return (
-        f"{' '.join(case.model.describe().split())} on {T} step{'s' * (T > 1)} of {B} row{'s' * (B > 1)}{lengths}: "
-        f"the gradient of {worst.name}{list(at)} is {gradient:+.6g}, the derivative {derivative:+.6g}"
-    )
+def _notes(point: Point) -> list[str]:
+    """What to know about the evidence for one stage."""
+    name = name_of(point.stage)
+    if not point.judged:
+        return [f"{name}.step changes too abruptly for differences: its gradient alone is not judged"]
+    if point.exact:
+        return []
+    places = broken_by(point)
+    where = "".join(f"\n    {place}" for place in places)
+    basis = f"{name}.step is not complex-differentiable, so derivatives are differences, with an estimated error"
+    return [f"{basis}:{where}" if where else basis]
 
 
-def _holomorphic(layer: Recurrent, x: Any) -> bool:
-    """Whether the cell takes complex numbers and keeps them."""
-    twin = layer.to(backend="numpy", dtype="complex128")
-    try:
-        y, _ = twin(x + 1e-30j)
-    except (TypeError, ValueError):
-        return False
-    return bool(np.abs(y.imag).max() > 0)
+def smallest_failure(cell: Any, *, examples: int = 50, seed: int = 0, progress: Progress = silent) -> str:
+    """The first of ``examples`` cases, from small to large, in which a gradient is wrong, in words; ``""`` for none."""
+    for k, case in enumerate(_cases(cell, examples, seed)):
+        progress("layers", k, examples)
+        report = check_gradients(
+            case.layer, case.x, lengths=case.lengths, methods=("complex step",), entries=8, seed=seed, raises=False
+        )
+        if report.ok:
+            continue
+        worst = max((row for row in report.rows if not row.ok), key=lambda row: (not np.isfinite(row.error), row.error))
+        at, gradient, derivative = worst.worst[0]
+        T, B = case.x.shape[:2]
+        lengths = "" if case.lengths is None else f", lengths {case.lengths.tolist()}"
+        return (
+            f"{' '.join(case.layer.describe().split())} on {T} step{'s' * (T > 1)} of {B} row{'s' * (B > 1)}{lengths}: "
+            f"the gradient of {worst.name}{list(at)} is {gradient:+.6g}, the derivative {derivative:+.6g}"
+        )
+    return ""
+
+
+@dataclass(frozen=True)
+class _Case:
+    layer: Recurrent
+    x: Any
+    lengths: Any
+
+
+def _cases(cell: Any, number: int, seed: int) -> Iterator[_Case]:
+    """Layers and input, the smallest first: sizes, then depth, directions, lengths and trainable states."""
+    sizes = product((1, 2, 3), (1, 2), (1, 2), (1, 2, 3))  # steps, rows, inputs, units
+    options = list(product((1, 2), (False, True), (False, True), (False, True)))
+    every = [(size, option) for size in sizes for option in options]
+    every.sort(key=lambda one: sum(one[0]) + 2 * sum(one[1]))
+    few = number // 3  # all of the smallest, and some of the others
+    rest = np.linspace(few, len(every) - 1, max(number - few, 0)).astype(int)
+    rng = np.random.default_rng(seed)
+    for k in [*range(min(few, number)), *rest]:
+        (T, B, D, H), (depth, bidirectional, with_lengths, trainable) = every[k]
+        layer = Recurrent(cell, D, H, depth, bidirectional=bidirectional, trainable_state=trainable)
+        layer.init(int(rng.integers(2**32)), dtype="float64")
+        x = rng.normal(size=(T, B, D)) * rng.choice([1.0, 3.0])
+        yield _Case(layer, x, rng.integers(0, T + 1, B) if with_lengths else None)

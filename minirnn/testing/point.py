@@ -1,5 +1,6 @@
 """A stage of a cell and numbers where its Jacobian is taken: what its ``unstep`` says, and what is true."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -9,9 +10,13 @@ import numpy as np
 
 from minirnn.backend import Array
 from minirnn.protocol import units_of
+from minirnn.testing.differences import SAFETY, Estimate, differentiate
 
-ROWS, UNITS, STEP, DELTA = 48, 3, 1e-30, 1e-6
-EXACT, ROUGH = 1e-9, 1e-5  # of the largest entry: what counts as equal, by complex steps and by differences
+ROWS, UNITS, STEP = 96, 3, 1e-30
+FEWEST = 8  # rows that differences must be able to judge
+EXACT, ROUGH, LOST = 1e-8, 1e-5, 0.02  # of the largest entry: what counts as equal; at best, still good, and useless
+FLOOR = 1e-4  # where all entries are smaller than this, of what
+NO_COMPLEX = (TypeError, ValueError, AttributeError, ArithmeticError)  # what a step raises that takes real numbers only
 FORMS: dict[str, Callable[[Any], Any]] = {  # what stands in a derivative beside a quantity s
     "{}": lambda s: s,
     "(1 - {})": lambda s: 1 - s,
@@ -22,7 +27,7 @@ FORMS: dict[str, Callable[[Any], Any]] = {  # what stands in a derivative beside
 
 def equal(a: Array, b: Array, tolerance: float) -> bool:
     """Whether two arrays are, to some part of the largest entry."""
-    return bool(np.abs(a - b).max(initial=0.0) <= tolerance * max(1.0, float(np.abs(b).max(initial=0.0))))
+    return bool(np.abs(a - b).max(initial=0.0) <= tolerance * max(FLOOR, float(np.abs(b).max(initial=0.0))))
 
 
 @dataclass(frozen=True)
@@ -37,30 +42,35 @@ class Item:
 
 
 class Point:
-    """A stage, and numbers where its Jacobian is taken."""
+    """A stage, and numbers where its Jacobian is taken.
+
+    The Jacobian is found by complex steps and by differences with estimated errors.  Where the two disagree, ``step``
+    is not differentiable in the complex plane (``exact`` is False), and differences are believed.  Rows that come too
+    near a kink for a difference to be trusted are left out; ``judged`` is False where hardly any is left.
+    """
 
     def __init__(
         self, stage: Any, states: tuple[str, ...], p: Array, q: Array, flow: Any, units: list[Array], rng: Any
     ) -> None:
-        self.stage, self.p, self.q, self.flow, self.units = stage, p, q, flow, units
-        self.out, self.saved = stage.step(p, q, flow, *units)
+        self.stage, self.p, self.q, self.flow, self.units = stage, p, q, tuple(flow), units
+        self.out, self.saved = self._step(p, q, *flow, *units)
         self.before: list[str] = [states[k] if k < len(states) else f"input {k}" for k in range(len(flow))]
         self.after: list[str] = [states[k] if k < len(states) else f"output {k}" for k in range(len(self.out))]
-        self.exact = self._takes_complex()
-        self.tolerance = EXACT if self.exact else ROUGH
+        self.douts = [rng.normal(size=np.shape(a)) for a in self.out]
+        self.exact, self.judged, self.tolerance = True, True, EXACT
+        self.true = self._jacobian()
         self.known: dict[str, Array] = {}  # what formulas are made of, by name
         for name, value in zip(stage.saves, self.saved, strict=True):
             self._learn(name, value)
         for name, w in zip(units_of(stage), units, strict=True):
-            self._learn(name, np.broadcast_to(w, (ROWS, UNITS)))
+            self._learn(name, np.broadcast_to(w, (len(self.p), UNITS)))
         self.pairs: set[tuple[str, str]] = set()  # what stands for one quantity before the step and after it
         for name, old, new in ((n, a, b) for n, a, m, b in self._states() if n == m):
             for form, make in (("{}", lambda s: s), ("tanh({})", np.tanh)):
                 self.pairs.add(
                     (self._learn(form.format(name), make(old)), self._learn(form.format(f"{name}'"), make(new)))
                 )
-        self.douts = [rng.normal(size=np.shape(a)) for a in self.out]
-        self.items = list(self._gradients())
+        self.items = list(self._gradients()) if self.judged else []
 
     def _states(self) -> Iterator[tuple[str, Array, str, Array]]:
         for name, a in zip(self.before, self.flow, strict=True):
@@ -69,7 +79,7 @@ class Point:
 
     def _learn(self, name: str, value: Array) -> str:
         """Take note of a quantity; the name under which it is known already, if it is."""
-        if np.shape(value) != (ROWS, UNITS):
+        if np.shape(value) != (len(self.p), UNITS):
             return name
         for known, a in self.known.items():
             if np.allclose(a, value, rtol=1e-12, atol=1e-12):
@@ -103,19 +113,11 @@ class Point:
         said = np.array([i.said[k] * self.douts[j] / i.true[j] for i in hanging]).reshape(shape)
         return said, np.array([i.true[k] * self.douts[j] / i.true[j] for i in hanging]).reshape(shape)
 
-    def _takes_complex(self) -> bool:
-        try:
-            out, _ = self.stage.step(self.p + 0j, self.q, self.flow, *self.units)
-        except TypeError:
-            return False
-        return all(np.iscomplexobj(a) or not self.p.size for a in out[:1])
-
     def _gradients(self) -> Iterator[Item]:
         """Every gradient that ``unstep`` returns."""
-        H, numbers = UNITS, range(len(self.douts))
-        alone = [tuple(d if k == i else 0 * d for k, d in enumerate(self.douts)) for i in numbers]
-        said = [self.stage.unstep(d, self.saved, *self.units) for d in alone]
-        twice = [self.stage.unstep(tuple(2 * a for a in d), self.saved, *self.units) for d in alone]
+        alone = self._alone()
+        said = [self._unstep(d) for d in alone]
+        twice = [self._unstep(tuple(2 * a for a in d)) for d in alone]
 
         def item(gate: str, name: str, pick: Any, true: Array) -> Item:
             one, two = (
@@ -127,42 +129,91 @@ class Point:
         for place, (name, a) in enumerate((("dp", self.p), ("dq", self.q))):
             if not a.size:
                 continue
-            true = self._derivative(alone, place, a)
+            true = self.true[place]
             gates = self.stage.gates or ("h",)
             width = a.shape[1] // len(gates)
             for k, gate in enumerate(gates):
                 part = slice(k * width, (k + 1) * width)
                 yield item(gate, f"{name} of {gate}", partial(_columns, place, part), true[:, :, part])
         for k, name in enumerate(self.before):
-            true = self._derivative(alone, 2 + k, self.flow[k])
-            yield item(name, f"d{name}, the direct path", lambda one, k=k: one[2][k], true)
+            yield item(name, f"d{name}, the direct path", lambda one, k=k: one[2][k], self.true[2 + k])
         for k, name in enumerate(units_of(self.stage)):
-            wide = np.broadcast_to(self.units[k], (ROWS, H))
-            true = self._derivative(alone, 2 + len(self.flow) + k, wide)
-            yield item(name, f"d{name}", lambda one, k=k: one[3 + k], true)
+            yield item(name, f"d{name}", lambda one, k=k: one[3 + k], self.true[2 + len(self.flow) + k])
 
-    def _derivative(self, alone: Any, place: int, a: Array) -> Array:
-        """Σ dout · ∂out/∂a for each of the cotangents, all rows at once, column by column."""
-        found = np.zeros((len(alone), *a.shape))
-        for j in range(a.shape[1]):
-            moved = np.zeros(a.shape, complex if self.exact else float)
-            moved[:, j] = 1j * STEP if self.exact else DELTA
-            ahead = self._out(place, a + moved)
-            change = [b.imag / STEP for b in ahead] if self.exact else []
-            if not self.exact:
-                back = self._out(place, a - moved)
-                change = [(x - y) / (2 * DELTA) for x, y in zip(ahead, back, strict=True)]
-            for i, d in enumerate(alone):
-                found[i, :, j] = sum((c * e).sum(1) for c, e in zip(change, d, strict=True))
-        return found
+    def _alone(self) -> list[tuple[Array, ...]]:
+        """What comes back from each of the states after the step alone."""
+        numbers = range(len(self.douts))
+        return [tuple(d if k == i else 0 * d for k, d in enumerate(self.douts)) for i in numbers]
 
-    def _out(self, place: int, a: Array) -> Any:
-        """The outputs with the ``place``-th argument replaced."""
-        inputs = [self.p, self.q, *self.flow, *self.units]
-        inputs[place] = a
+    def _step(self, *inputs: Array) -> Any:
+        """``step`` on p, q, the states and the units, of which it gets copies."""
+        p, q, *rest = (np.array(a) for a in inputs)
         n = len(self.flow)
-        out, _ = self.stage.step(inputs[0], inputs[1], tuple(inputs[2 : 2 + n]), *inputs[2 + n :])
-        return out
+        return self.stage.step(p, q, tuple(rest[:n]), *rest[n:])
+
+    def _unstep(self, douts: tuple[Array, ...]) -> Any:
+        """What ``unstep`` returns; it gets copies."""
+        saved = tuple(np.array(a) for a in self.saved)
+        return self.stage.unstep(tuple(np.array(a) for a in douts), saved, *(np.array(w) for w in self.units))
+
+    def _jacobian(self) -> list[Array]:
+        """Σ dout · ∂out/∂a for each argument a and each of the states after, (states, rows, width of a).
+
+        Leaves out the rows of all arrays in which a difference is not to be trusted.
+        """
+        wide = [np.broadcast_to(w, (len(self.p), UNITS)) for w in self.units]
+        inputs = [self.p, self.q, *self.flow, *wide]
+        rough = [self._derivative(inputs, place, self._difference) for place in range(len(inputs))]
+        doubt = np.zeros(len(self.p))
+        for value, error in rough:
+            size = np.abs(value).max(initial=0.0, where=np.isfinite(error))
+            doubt = np.maximum(doubt, (SAFETY * error / max(FLOOR, size)).max((0, 2), initial=0.0))
+        order = np.argsort(doubt, kind="stable")
+        rows = np.sort(order[: max(FEWEST, int((doubt <= ROUGH).sum()))])
+        self.tolerance = max(EXACT, float(doubt[rows].max()))
+        self.judged = self.tolerance <= LOST
+        true = [value[:, rows] for value, _ in rough]
+        try:
+            with warnings.catch_warnings(action="ignore"):  # a cast to real numbers warns
+                fine = [self._derivative(inputs, place, self._complex)[0][:, rows] for place in range(len(inputs))]
+            self.exact = all(equal(a, b, max(1e-6, self.tolerance)) for a, b in zip(fine, true, strict=True))
+        except NO_COMPLEX:
+            self.exact = False
+        if self.exact:
+            true = fine
+        self.p, self.q = self.p[rows], self.q[rows]
+        self.flow, self.out, self.saved = (
+            tuple(np.asarray(a)[rows] for a in arrays) for arrays in (self.flow, self.out, self.saved)
+        )
+        self.douts = [d[rows] for d in self.douts]
+        return true
+
+    def _derivative(self, inputs: list[Array], place: int, method: Any) -> tuple[Array, Array]:
+        """The derivative by the ``place``-th input and its error, column by column, all rows at once."""
+        a, alone = inputs[place], self._alone()
+        value, error = (np.zeros((len(alone), *a.shape)) for _ in range(2))
+        for j in range(a.shape[1]):
+            towards = np.zeros(a.shape)
+            towards[:, j] = 1
+
+            def outputs(h: Any, towards: Array = towards) -> Array:
+                out, _ = self._step(*inputs[:place], a + h * towards, *inputs[place + 1 :])
+                sums = [sum((o * d).sum(1) for o, d in zip(out, one, strict=True)) for one in alone]
+                return np.array(sums)
+
+            estimate = method(outputs)
+            value[:, :, j], error[:, :, j] = estimate.value, estimate.error
+        return value, error
+
+    @staticmethod
+    def _difference(f: Callable[[Any], Array]) -> Estimate:
+        return differentiate(f)
+
+    @staticmethod
+    def _complex(f: Callable[[Any], Array]) -> Estimate:
+        with np.errstate(all="ignore"):
+            value = f(1j * STEP)
+        return Estimate(value.imag / STEP, np.zeros(value.shape))
 
 
 def _columns(place: int, part: slice, returned: Any) -> Any:

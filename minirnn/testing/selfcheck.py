@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from minirnn.recurrent import GRU, LSTM, RNN, Recurrent
-from minirnn.testing.gradients import check_adjoint, check_gradients, kink_distance
+from minirnn.testing.adjoint import check_adjoint
+from minirnn.testing.gradients import check_gradients, kink_distance
 
 METHODS = ("complex step", "difference", "adjoint")
 KINK = 1e-3  # relu's inputs are kept this far from 0
