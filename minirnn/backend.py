@@ -248,6 +248,24 @@ def check_indices(what: str, index: Array, n: int) -> None:
         raise ValueError(f"{what} must be from 0 to {n - 1}; got {low if low < 0 else high}")
 
 
+def takes(dtype: np.dtype[Any], given: np.dtype[Any]) -> bool:
+    """Whether arrays of dtype ``given`` may become ``dtype``: floats of any width, and complex ones if it is complex.
+
+    Integers are no floats: where a layer takes indices, they mean those.
+    """
+    real = given.kind == "f" or (given.kind == "V" and "float" in given.name)  # bfloat16, which NumPy does not know
+    return real or given.kind == dtype.kind == "c"
+
+
+def converted(what: str, array: Array, dtype: np.dtype[Any]) -> Array:
+    """An array of floats in ``dtype``; ValueError where a number is too large for it, unless it is on a device."""
+    try:
+        with np.errstate(over="raise"):
+            return array.astype(dtype, copy=False)
+    except FloatingPointError:
+        raise ValueError(f"{what} has numbers that are too large for {dtype.name}, the model's dtype") from None
+
+
 def get_dtype(backend: Backend, dtype: Any) -> np.dtype[Any]:
     """``dtype`` (a name, a type or a dtype) as a dtype that ``backend`` computes in."""
     name = _name(dtype)

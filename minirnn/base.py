@@ -22,12 +22,13 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from minirnn.backend import Array, check_indices, on_host
+from minirnn.backend import Array, check_indices, converted, on_host
 from minirnn.chain import Chain
+from minirnn.edge import as_array, as_floats, exchanged, from_list, of_order
 from minirnn.padding import check_lengths, ends
 from minirnn.parameters import Parameters
 from minirnn.stream import Snapshot, Stream
-from minirnn.weighted import Weighted
+from minirnn.weighted import Weighted, brief
 
 State: TypeAlias = Any  # an array, a tuple of arrays, None, or a tuple of those: each layer documents its own
 Pull: TypeAlias = Callable[[Array | None, State], tuple[Array | None, State]]
@@ -162,6 +163,7 @@ class Layer(Weighted):
     floats: bool = True  # takes features
     keeps_time: bool = True  # y has x's steps; False: y is (B, ...)
     timeless: bool = False  # takes (B, features) as well as (T, B, features)
+    _prepared_for: Parameters | None = None  # the weights for which a layer has prepared what does not change
 
     def apply(self, x: Array, state: State, run: Run) -> Result:
         """The layer's own pass, on input that was checked; composite layers call it of their parts."""
@@ -202,6 +204,23 @@ class Layer(Weighted):
             snapshots[digest] = snapshot = Snapshot(self)
         return Stream(snapshot, rows)
 
+    @property
+    def batch_first(self) -> bool:
+        """Whether calls have the batch first that do not say: set by ``load(..., batch_first=True)``, or by assignment.
+
+        It belongs to a whole model that has weights, and is not saved with it.
+        """
+        return self.bound.batch_first
+
+    @batch_first.setter
+    def batch_first(self, value: bool) -> None:
+        if self.prefix:
+            raise ValueError(f"batch_first is set for a whole model; {brief(self)} is part of a larger one")
+        self.bound.batch_first = bool(value)
+        for layer in self.walk():
+            if isinstance(layer, Layer):
+                layer._prepared_for = None  # noqa: SLF001 - a layer of this model
+
     # ------------------------------------------------------------------ the edge
 
     def forward(
@@ -212,15 +231,20 @@ class Layer(Weighted):
         lengths: Any = None,
         checkpoint_every: int | str | None = None,
         first_row: int = 0,
+        batch_first: bool | None = None,
     ) -> tuple[Array, State, Backward]:
         """The pass forward of training: ``y``, the final state, and the pass backward.
 
-        ``x`` is (T, B, features) in the model's dtype, or integers (T, B) where the first layer takes indices (an
-        Embedding, or any recurrent layer: a one-hot input is its index).  ``state`` is None (zeros, or the layer's
-        trainable initial state) or what an earlier pass returned.  ``lengths`` (B,) says how many steps of each row are
-        valid, in any order of rows, 0 allowed; what is past them is never used.  On a GPU, arrays of NumPy's are copied
-        there; indices that are there already are not checked.  Where ``x`` is some of a batch's rows, ``first_row``
-        says which of them comes first: dropout's masks are those of the batch.
+        ``x`` is (T, B, features), floats of any width, which become the model's dtype, or integers (T, B) where the
+        first layer takes indices (an Embedding, or any recurrent layer: a one-hot input is its index).  With
+        ``batch_first`` x is (B, T, features) or (B, T), and so are y, and backward's dy and dx; states and ``lengths``
+        are as without.  None is the model's own ``batch_first``, False where nobody has set it.
+
+        ``state`` is None (zeros, or the layer's trainable initial state) or what an earlier pass returned.  ``lengths``
+        (B,) says how many steps of each row are valid, in any order of rows, 0 allowed; what is past them is never
+        used.  On a GPU, arrays of NumPy's are copied there; indices that are there already are not checked.  Where
+        ``x`` is some of a batch's rows, ``first_row`` says which of them comes first: dropout's masks are those of the
+        batch.
 
         ``checkpoint_every`` is memory for time: recurrent layers keep their state only every so many steps, or with
         ``"sqrt"`` every 4 √T, and backward computes what lies between again, to the same gradients but for rounding.
@@ -229,44 +253,65 @@ class Layer(Weighted):
         """
         if not isinstance(first_row, Integral) or first_row < 0:
             raise ValueError(f"first_row must be an integer of at least 0; got {first_row!r}")
-        x, state, run = self._admit(x, state, lengths, training=True, checkpoint_every=checkpoint_every)
+        first = self.bound.batch_first if batch_first is None else batch_first
+        x, state, run = self._admit(
+            x, state, lengths, training=True, checkpoint_every=checkpoint_every, batch_first=first
+        )
         run = run._replace(first_row=first_row)
         y, final, pull, saved, _ = self.apply(x, state, run)
-        y_shape, batch, past = y.shape, _rows(x), run.past
-        xp = self.bound.backend.xp
+        batch, past, xp = _rows(x), run.past, self.bound.backend.xp
+        swapped = first and y.ndim > 2 and self.keeps_time
+        y_shape = exchanged(y.shape) if swapped else y.shape
 
         def edge(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
             if dy is not None:
-                dy = self._admit_floats("dy", dy)
+                dy = as_floats(self.bound.backend, self.bound.dtype, "dy", dy)
                 if dy.shape != y_shape:
-                    raise ValueError(f"dy must have the shape of y, {y_shape}; got {dy.shape}")
+                    also = ": time and batch are exchanged" if dy.shape == exchanged(y_shape) else ""
+                    raise ValueError(f"dy must have the shape of y, {y_shape}; got {dy.shape}{also}")
+                if swapped:
+                    dy = dy.swapaxes(0, 1)
                 if past is not None and self.keeps_time:
                     dy = blank(dy, past)
+                dy = self._in_dtype("dy", dy)
             dx, dstate = pull(dy, self.check_state(dstate, batch, cotangent=True))
             if dx is None and x.dtype.kind in "fc":  # nothing flowed back to x
                 dx = xp.zeros(x.shape, x.dtype)
             if dx is not None and past is not None:
                 dx = blank(dx, past)
-            return (dx.copy() if dx is dy and dx is not None else dx), dstate
+            dx = dx.copy() if dx is dy and dx is not None else dx
+            return (dx.swapaxes(0, 1) if first and dx is not None and dx.ndim > 2 else dx), dstate
 
         if past is not None:
             y = blank(y, past) if self.keeps_time else y
             saved = _blanked(saved, past)
-        return (y.copy() if y is x else y), final, Backward(edge, saved, self.bound)
+        y = y.copy() if y is x else y
+        return (y.swapaxes(0, 1) if swapped else y), final, Backward(edge, saved, self.bound)
 
-    def __call__(self, x: Any, state: State = None, *, lengths: Any = None) -> tuple[Array, State]:
+    def __call__(
+        self, x: Any, state: State = None, *, lengths: Any = None, batch_first: bool | None = None
+    ) -> tuple[Array, State]:
         """Inference: ``y`` and the final state.  Dropout is off and nothing is saved; arguments as in ``forward``."""
-        x, state, run = self._admit(x, state, lengths, training=False)
+        first = self.bound.batch_first if batch_first is None else batch_first
+        x, state, run = self._admit(x, state, lengths, training=False, batch_first=first)
         y, final, *_ = self.apply(x, state, run)
         if run.past is not None and self.keeps_time:
             y = blank(y, run.past)
-        return (y.copy() if y is x else y), final
+        y = y.copy() if y is x else y
+        return (y.swapaxes(0, 1) if first and y.ndim > 2 and self.keeps_time else y), final
 
     def _admit(
-        self, x: Any, state: State, lengths: Any, *, training: bool, checkpoint_every: int | str | None = None
+        self,
+        x: Any,
+        state: State,
+        lengths: Any,
+        *,
+        training: bool,
+        checkpoint_every: int | str | None = None,
+        batch_first: bool = False,
     ) -> tuple[Array, State, Run]:
         parameters, given = self.bound, x
-        x = self._admit_input(given)
+        x = self._admit_input(given, batch_first=batch_first)
         every = check_every(checkpoint_every, len(x))
         if training and parameters.dtype.itemsize == 2:
             raise ValueError(
@@ -285,68 +330,77 @@ class Layer(Weighted):
         if lengths is not None:
             if x.ndim < 3 and self.timeless:
                 raise ValueError(f"lengths need x of shape (T, B, features); got shape {x.shape}")
-            lengths, asarray = check_lengths(lengths, *x.shape[:2]), parameters.backend.xp.asarray
+            try:
+                lengths, asarray = check_lengths(lengths, *x.shape[:2]), parameters.backend.xp.asarray
+            except ValueError as error:
+                likely = np.shape(lengths) == x.shape[:1]
+                raise of_order(error, len(x), _rows(x), batch_first=batch_first, likely=likely) from None
             ended, flipped = ends(lengths, x.shape[0])
             past = asarray(ended)
             run = run._replace(past=past, flipped=asarray(flipped))
             x = blank(x, past)
         if x.dtype.kind in "iu" and on_host(given):  # to look at those on a device would be to wait for it
             index = np.asarray(given)
+            index = index.swapaxes(0, 1) if batch_first else index
             check_indices("indices", index if lengths is None else index[~ended], self.input_size or 0)
-        state = self.check_state(state, _rows(x))
+        elif x.dtype is not parameters.dtype and x.dtype.kind not in "iu":
+            x = self._in_dtype("x", x)
+        try:
+            state = self.check_state(state, _rows(x))
+        except ValueError as error:
+            likely = self._has_rows(state, len(x))
+            raise of_order(error, len(x), _rows(x), batch_first=batch_first, likely=likely) from None
         if training:
             parameters.calls += 1
         return x, state, run
 
-    def _admit_input(self, x: Any) -> Array:
-        name = type(self).__name__
-        array = self._as_array("x", x)
-        if not hasattr(x, "dtype") and self.floats and (array.ndim != 2 or not self.integers):
-            array = self._from_list(array)
+    def _has_rows(self, state: State, batch: int) -> bool:
+        """Whether a state is one of ``batch`` rows."""
+        try:
+            self.check_state(state, batch)
+        except ValueError:
+            return False
+        return True
+
+    def _admit_input(self, x: Any, *, batch_first: bool) -> Array:
+        """``x`` with its shape checked and time first; floats are those that came, not yet in the model's dtype."""
+        name, axes = type(self).__name__, "B, T" if batch_first else "T, B"
+        backend, dtype = self.bound.backend, self.bound.dtype
+        array = as_array(backend, "x", x)
+        listed = not hasattr(x, "dtype") and self.floats and (array.ndim != 2 or not self.integers)
+        if listed:
+            array = from_list(array, dtype)
         if array.dtype.kind in "iu" and self.integers:
             if array.ndim != 2:
-                raise ValueError(f"{name} expects integers of shape (T, B); got shape {array.shape}")
+                also = f", or floats ({axes}, {self.input_size})" if self.floats else ""
+                raise ValueError(
+                    f"{name} expects integers of shape ({axes}){also}; got shape {array.shape} of integers"
+                )
         elif not self.floats:
-            raise ValueError(f"{name} expects integers of shape (T, B); got {array.dtype} of shape {array.shape}")
+            raise ValueError(f"{name} expects integers of shape ({axes}); got {array.dtype} of shape {array.shape}")
         else:
-            array = self._admit_floats("x", array)
+            array = as_floats(backend, dtype, "x", array if listed else x)
             features = "features" if self.input_size is None else str(self.input_size)
             steps = (2, 3) if self.timeless else (3,)
             if array.ndim not in steps or self.input_size not in (None, array.shape[-1]):
-                also = " or (B, features)" if self.timeless else " or integers (T, B)" if self.integers else ""
-                raise ValueError(f"{name} expects x of shape (T, B, {features}){also}; got shape {array.shape}")
+                also = " or (B, features)" if self.timeless else f" or integers ({axes})" if self.integers else ""
+                order = "" if batch_first else f" (time first; batch_first=True takes (B, T, {features}))"
+                raise ValueError(
+                    f"{name} expects x of shape ({axes}, {features}){also}; got shape {array.shape}{order}"
+                )
+        if batch_first and (array.ndim == 3 or array.dtype.kind in "iu"):
+            array = array.swapaxes(0, 1)
         if array.shape[0] == 0 and not (self.timeless and array.ndim == 2):
             raise ValueError(f"{name} expects at least one step; got x of shape {array.shape}")
         return array
 
-    def _as_array(self, what: str, value: Any) -> Array:
-        try:
-            array: Array = self.bound.backend.xp.asarray(value)
-        except ValueError as error:
-            raise ValueError(f"{what} must be one rectangular array; got ragged nested lists ({error})") from None
-        return array
-
-    def _from_list(self, array: Array) -> Array:
-        """What was a list of numbers, in the model's dtype; anything else as it is."""
-        dtype = self.bound.dtype
-        return array.astype(dtype) if array.dtype.kind in "iuf" or array.dtype.kind == dtype.kind == "c" else array
+    def _in_dtype(self, what: str, array: Array) -> Array:
+        """Floats in the model's dtype."""
+        return array if array.dtype is self.bound.dtype else converted(what, array, self.bound.dtype)
 
     def _admit_floats(self, what: str, value: Any) -> Array:
-        """``value`` as an array of the model's dtype.
-
-        Lists of numbers are taken in that dtype; of arrays only those that lose nothing by it.
-        """
-        array, wanted = self._as_array(what, value), self.bound.dtype
-        if array.dtype is wanted:
-            return array
-        if not hasattr(value, "dtype"):
-            array = self._from_list(array)
-        if array.dtype.kind not in "fc" or not np.can_cast(array.dtype, wanted, "safe"):
-            raise ValueError(
-                f"{what} must be {wanted.name}, the model's dtype; got {array.dtype} "
-                f"(convert it with astype, or the model with model.to(dtype=...))"
-            )
-        return array.astype(wanted, copy=False)
+        """``value`` as an array of the model's dtype."""
+        return self._in_dtype(what, as_floats(self.bound.backend, self.bound.dtype, what, value))
 
 
 def check_every(every: int | str | None, T: int) -> int:

@@ -53,6 +53,8 @@ class LanguageModel:
             raise ValueError("a language model says something at every step; this network ends in one answer a row")
         if task == "next" and network.reads_ahead:
             raise ValueError("task next takes a network that reads forward; this one has seen the answer: task='fill'")
+        if network.parameters is not None and network.batch_first:
+            raise ValueError("a language model feeds its network time first; this one has batch_first=True")
         self.network, self.vocab, self.task = network, vocab, task
 
     @classmethod

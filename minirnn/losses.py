@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array, check_indices, maker, namespace, on_host
+from minirnn.backend import Array, check_indices, converted, maker, namespace, on_host, takes
 
 
 def cross_entropy(logits: Array, targets: Any, mask: Any = None, *, total: int | None = None) -> tuple[Any, Array]:
@@ -24,7 +24,10 @@ def cross_entropy(logits: Array, targets: Any, mask: Any = None, *, total: int |
     lib = np if looked_at else xp  # what is on a device stays there, unchecked: to look at it would be to wait for it
     targets = _integers(lib, targets)
     if targets.shape != logits.shape[:-1]:
-        raise ValueError(f"targets must have shape {logits.shape[:-1]}, logits' without the last; got {targets.shape}")
+        raise ValueError(
+            f"targets must have shape {logits.shape[:-1]}, logits' without the last; "
+            f"got {targets.shape}{_order(targets.shape, logits.shape[:-1])}"
+        )
     counts = _mask(lib, mask, targets.shape)
     found: Any = targets.size if counts is None else counts.sum()
     N = found if total is None else total
@@ -68,10 +71,12 @@ def mse(y: Array, target: Any, mask: Any = None) -> tuple[Any, Array]:
     xp = _namespace("y", y)
     target = xp.asarray(target)
     if target.shape != y.shape:
-        raise ValueError(f"target must have the shape of y, {y.shape}; got {target.shape}")
+        raise ValueError(
+            f"target must have the shape of y, {y.shape}; got {target.shape}{_order(target.shape, y.shape)}"
+        )
     if not np.can_cast(target.dtype, y.dtype, "same_kind"):
         raise ValueError(f"target must be real numbers, as y is; got {target.dtype}")
-    difference = (y - target).astype(y.dtype, copy=False)
+    difference = y - target
     N = y.size
     if mask is not None:
         ndim = mask.ndim if hasattr(mask, "ndim") else np.ndim(mask)
@@ -84,8 +89,19 @@ def mse(y: Array, target: Any, mask: Any = None) -> tuple[Any, Array]:
         difference = xp.where(counts, difference, difference.dtype.type(0))
     if isinstance(N, int) and N == 0:
         raise ValueError("mse expects at least one entry that counts; got none")
+    difference = converted("target", difference, y.dtype)
     loss, dy = (difference * difference).sum() / N, difference * (2 / N)
     return loss.astype(y.dtype), dy.astype(y.dtype, copy=False)  # N may be an array
+
+
+def _order(shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """What to say where a shape would be right with its first two axes exchanged."""
+    exchanged = (*shape[1::-1], *shape[2:]) == wanted
+    return (
+        ": time and batch are exchanged (a call with batch_first=True gives y with the batch first)"
+        if exchanged
+        else ""
+    )
 
 
 def _namespace(what: str, a: Any) -> Any:
@@ -111,7 +127,8 @@ def _mask(xp: Any, mask: Any, shape: tuple[int, ...]) -> Array | None:
     if mask is None:
         return None
     array: Array = np.asarray(mask) if on_host(mask) else mask
-    if array.dtype.kind in "iuf" and (not on_host(array) or bool(((array == 0) | (array == 1)).all())):
+    numbers = array.dtype.kind in "iu" or takes(np.dtype(np.float64), array.dtype)
+    if numbers and (not on_host(array) or bool(((array == 0) | (array == 1)).all())):
         array = array.astype(bool)  # numbers on a device are taken as they are: 0 is False
     if array.dtype.kind != "b" or array.shape != shape:
         raise ValueError(f"mask must be booleans, or 0 and 1, of shape {shape}; got {array.dtype} of {array.shape}")

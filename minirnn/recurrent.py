@@ -10,7 +10,6 @@ from minirnn.chain import Chain
 from minirnn.direction import Direction
 from minirnn.masks import skipping
 from minirnn.noise import check_probability, drop
-from minirnn.parameters import Parameters
 from minirnn.protocol import Arrays, check_cell, name_of, trains, width_of, widths_of
 from minirnn.shortcall import ShortCall, prepare
 from minirnn.zoneout import check_zoneout
@@ -37,7 +36,6 @@ class Recurrent(Layer):
 
     integers = True
     _short: ShortCall | None = None
-    _prepared_for: Parameters | None = None
 
     def __init__(
         self,
@@ -139,14 +137,16 @@ class Recurrent(Layer):
         layers = ((one, {name: one.weight(name) for name in one.specs()}) for one in self.directions)
         chain.stack([(self.cell.__name__, len(self.cell.state), weights) for one, weights in layers])
 
-    def __call__(self, x: Any, state: State = None, *, lengths: Any = None) -> tuple[Array, State]:
-        if lengths is None:
+    def __call__(
+        self, x: Any, state: State = None, *, lengths: Any = None, batch_first: bool | None = None
+    ) -> tuple[Array, State]:
+        if lengths is None and not batch_first:
             if self.parameters is not self._prepared_for:
                 self._short, self._prepared_for = prepare(self), self.bound
             found = self._short(x, state) if self._short else None
             if found:
                 return found
-        return super().__call__(x, state, lengths=lengths)
+        return super().__call__(x, state, lengths=lengths, batch_first=batch_first)
 
     def apply(self, x: Array, state: State, run: Run) -> Result:
         if run.skip is not None:

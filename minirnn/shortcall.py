@@ -18,9 +18,12 @@ SHAPES = 4  # shapes of input for which workspaces are kept
 
 
 def prepare(layer: Any) -> "ShortCall | None":
-    """A ShortCall for a recurrent layer with weights, or None where its backend has no kernels for its cell."""
+    """A ShortCall for a recurrent layer with weights, or None where its backend has no kernels for its cell.
+
+    None too for a model that has the batch first where a call does not say.
+    """
     p = layer.bound
-    kernels = None if p.backend.on_device or p.quantized else layer.directions[0].kernels(p.backend)
+    kernels = None if p.backend.on_device or p.quantized or p.batch_first else layer.directions[0].kernels(p.backend)
     return ShortCall(layer, kernels) if kernels and not layer.trainable_state else None
 
 

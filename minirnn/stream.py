@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array, check_indices
+from minirnn.backend import Array, check_indices, converted, takes
 from minirnn.chain import Chain, Space
 from minirnn.formats.files import ModelFileError, atomic_write
 from minirnn.states import arrays_in, rebuilt
@@ -49,16 +49,17 @@ class Snapshot:
         model.link(self.chain)
         self.model = None if self.chain.whole else model.to()
         x = np.zeros((1, 1, self.input_size), p.dtype) if self.floats else np.zeros((1, 1), np.int64)
-        _, self.initial = model(x, lengths=[0])  # the state of a row that has read nothing
+        _, self.initial = model(x, lengths=[0], batch_first=False)  # the state of a row that has read nothing
         self.groups: dict[int, Stream] = {}  # of ``stream_many``, by their number of rows
 
 
 class Stream:
     """The state of ``batch_size`` rows of which a model has read something; made by ``model.stream``.
 
-    ``stream(x)`` reads one step more: x (B, features) in the model's dtype, or integers (B,) where the model takes
-    indices; it returns y (B, outputs), in ``out`` if that is given: an array of that shape, C-contiguous, in the
-    model's dtype.  One thread at a time may call a stream; streams of one model may run in different threads.
+    ``stream(x)`` reads one step more: x (B, features), floats of any width, or integers (B,) where the model takes
+    indices.  It has no axis of time, so ``batch_first`` is nothing to it.  It returns y (B, outputs), in ``out`` if
+    that is given: an array of that shape, C-contiguous, in the model's dtype.  One thread at a time may call a stream;
+    streams of one model may run in different threads.
     """
 
     def __init__(self, snapshot: Snapshot, batch_size: int) -> None:
@@ -95,7 +96,7 @@ class Stream:
 
     def _whole(self, x: Array, state: Any) -> tuple[Array, Any]:
         assert self.snapshot.model is not None
-        found: tuple[Array, Any] = self.snapshot.model(x, state)
+        found: tuple[Array, Any] = self.snapshot.model(x, state, batch_first=False)
         return found
 
     def _admit(self, x: Any) -> tuple[Array, bool]:
@@ -113,10 +114,12 @@ class Stream:
         if given.shape != self._shape:
             also = f" or integers {rows}" if snapshot.integers else ""
             raise ValueError(f"this stream expects x of shape {self._shape}{also}; got shape {given.shape}")
-        listed = not hasattr(x, "dtype") and given.dtype.kind in "iuf"  # numbers without a dtype take the model's
-        if not listed and not (given.dtype.kind == self.dtype.kind and np.can_cast(given.dtype, self.dtype, "safe")):
-            raise ValueError(f"x must be {self.dtype.name}, the model's dtype; got {given.dtype}")
-        self._x[...] = given
+        listed = not hasattr(x, "dtype") and given.dtype.kind in "iu"  # numbers without a dtype take the model's
+        if not listed and not takes(self.dtype, given.dtype):
+            raise ValueError(
+                f"x must be {self.dtype.name}, the model's dtype, or floats that become it; got {given.dtype}"
+            )
+        self._x[...] = given if listed else converted("x", given, self.dtype)
         return self._x, False
 
     # ------------------------------------------------------------------ the state
@@ -131,11 +134,12 @@ class Stream:
     def state(self, value: Any) -> None:
         given, places = list(arrays_in(value)), self._places()
         shapes = [(len(layers), *layers[0].shape) for layers in places]
-        if [a.shape for a in given] != shapes or any(a.dtype != self.dtype for a in given):
+        if [a.shape for a in given] != shapes or not all(takes(self.dtype, a.dtype) for a in given):
             raise ValueError(
                 f"a state of this stream is {len(shapes)} arrays {self.dtype.name} of shapes {shapes}; "
                 f"got {', '.join(f'{a.dtype} {a.shape}' for a in given) or 'none'}"
             )
+        given = [converted("state", a, self.dtype) for a in given]
         for layers, array in zip(places, given, strict=True):
             for place, values in zip(layers, array, strict=True):
                 place[...] = values

@@ -40,7 +40,7 @@ def trace(
     logs: dict[str, list[TracedPass]] = {direction.prefix: [] for direction in directions}
     for direction in directions:
         direction.plain = partial(TracedPass, log=logs[direction.prefix])
-    y, final, backward = copied.forward(_cast(x, kind), _cast(state, kind), lengths=lengths)
+    y, final, backward = copied.forward(_cast(x, kind), _cast(state, kind), lengths=lengths, batch_first=False)
     dy = np.zeros(y.shape, kind) if dy is None else _cast(dy, kind)  # with None for both no layer would be gone through
     dx, dinitial = backward(dy, _cast(dstate, kind), keep=True)
     walks = {

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from minirnn.backend import get_backend
+from minirnn.base import Layer
 from minirnn.formats.archive import Archive
 from minirnn.formats.files import LARGEST_FILE, ModelFileError
 
@@ -18,13 +19,24 @@ FORMATS = {  # the room that reads each
 ONNX_FIELDS = b"\x08\x12\x3a\x42"  # with one of which a ModelProto begins: there is no other sign
 
 
-def load(path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = None, **about: Any) -> Any:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    backend: str = "auto",
+    dtype: Any = None,
+    batch_first: bool = False,
+    **about: Any,
+) -> Any:
     """Open a model that minirnn, torch or Keras saved, or that is in ONNX: whichever ``path`` holds.
 
     minirnn's own file gives what was saved, a LanguageModel where there is a vocabulary, else the layer.  A state dict
     of torch's (``.pt``, ``.safetensors``) and Keras' files give layers, an ONNX graph gives layers where it is a plain
     chain of them, else a ``minirnn.formats.onnx.Graph``, which can be run and no more.  In layers time comes first,
     x (T, B, features), whatever it was where the model was trained.
+
+    With ``batch_first`` the layers take and return (B, T, features) unless a call says ``batch_first=False``: as in
+    Keras, and in torch where the module had ``batch_first=True``, which a state dict does not tell.  It is about calls,
+    and is not saved with the model; states, streams and what ``to_onnx`` writes are as without.
 
     ``dtype`` None keeps the file's.  What a file does not say, ``about`` can: ``nonlinearity="relu"`` of an nn.RNN,
     ``prefix="encoder"`` for a part of a state dict, ``config=`` the architecture where Keras saved weights alone; see
@@ -39,7 +51,14 @@ def load(path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = No
         raise FileNotFoundError(f"no model file at {path}{': it is a directory' if path.is_dir() else ''}")
     if path.stat().st_size > LARGEST_FILE:
         raise ModelFileError(f"{path} must hold at most {LARGEST_FILE:,} bytes; it holds {path.stat().st_size:,}")
-    return import_module(FORMATS[format_of(path)]).load(path, backend=backend, dtype=dtype, **about)
+    model = import_module(FORMATS[format_of(path)]).load(path, backend=backend, dtype=dtype, **about)
+    if batch_first:
+        if not isinstance(model, Layer):
+            raise ValueError(
+                f"batch_first=True is for layers; {path} holds a {type(model).__name__}, which has an order of its own"
+            )
+        model.batch_first = True
+    return model
 
 
 def format_of(path: Path) -> str:

@@ -16,8 +16,9 @@ Anything else is an error that names the layer.
 
 Numbers are the same; their order is not.  Keras has the batch first, minirnn time: ``y, state = model(x)`` takes x
 (T, B, features), or integers (T, B) for an Embedding, and y (T, B, features) is Keras' with its first two axes
-exchanged, or (B, features).  Steps that a mask has skipped, with padding on any side and gaps, are skipped as in Keras.
-A layer that returns its state always does here, in ``state``, and one that was ``stateful`` is given it by its caller.
+exchanged, or (B, features); with ``minirnn.load(..., batch_first=True)`` both are as in Keras.  Steps that a mask has
+skipped, with padding on any side and gaps, are skipped as in Keras.  A layer that returns its state always does here,
+in ``state``, and one that was ``stateful`` is given it by its caller.
 
 ``hard_sigmoid`` is what it was in the Keras that wrote the file.  A layer that was frozen (``trainable=False``) is
 frozen here; so are the biases, all 0, of one that has none.

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from minirnn.backend import Array
+from minirnn.backend import Array, converted, takes
 from minirnn.base import Layer
 from minirnn.formats.files import ModelFileError
 from minirnn.formats.onnx.meter import CALL, STEP, Meter, owner
@@ -206,9 +206,10 @@ class Graph:
                 len(port.shape) == array.ndim
                 and all(not isinstance(n, int) or n == m for n, m in zip(port.shape, array.shape, strict=True))
             )
-            if not fits or not np.can_cast(array.dtype, port.dtype, "safe"):
+            floats = port.dtype.kind == "f" and takes(port.dtype, array.dtype)
+            if not fits or not (floats or np.can_cast(array.dtype, port.dtype, "safe")):
                 raise ValueError(f"input {port} is expected; got {array.shape} {array.dtype}")
-            admitted[port.name] = array.astype(port.dtype, copy=False)
+            admitted[port.name] = converted(f"input {port.name}", array, port.dtype)
         return admitted
 
     def _wanted(self) -> str:
