@@ -7,7 +7,7 @@
     h' = s h + (1 - s) n                  (3)
 
 Hint: h is used by (3) and by the product; the product is not yours.  s is used twice in (3), with opposite signs, so
-dw collects both; σ' = σ (1 - σ).
+dw collects both; σ' = σ (1 - σ).  dw has the shape of h, (B, H): one gradient a row, which minirnn sums.
 """
 
 from typing import Any

@@ -8,7 +8,8 @@
     c' = f c + (1 - f) g                  (4)  what is forgotten makes room for g
     h' = o tanh(c')                       (5)
 
-Hint: f is used twice in (4).  c is used by (4) and, through the peephole, by (1): dc is a sum.
+Hint: f is used twice in (4).  c is used by (4) and, through the peephole, by (1): dc is a sum.  dw is (B, H),
+as in exercise 2: minirnn sums over the rows.
 """
 
 from typing import Any
