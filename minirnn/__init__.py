@@ -9,7 +9,7 @@ from minirnn.backend import Backend
 from minirnn.base import Backward, Layer
 from minirnn.compose import Bidirectional, Sequential
 from minirnn.formats.exporting import to_keras, to_onnx, to_torch
-from minirnn.formats.files import ModelFileError
+from minirnn.formats.files import ModelFileError, ModelFileWarning
 from minirnn.formats.native import save
 from minirnn.formats.opening import load
 from minirnn.kernels.cpu.threads import get_num_threads, set_num_threads
@@ -47,6 +47,7 @@ __all__ = [
     "Linear",
     "Masking",
     "ModelFileError",
+    "ModelFileWarning",
     "NonFiniteGradientError",
     "RMSProp",
     "RNNVariant",

@@ -263,3 +263,5 @@ _RULES: dict[str, _Rule] = {
     "softmax": _Rule(_softmax, lambda a, y, dy: y * (dy - (dy * y).sum(axis=-1, keepdims=True))),
     "log_softmax": _Rule(_log_softmax, lambda a, y, dy: dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)),
 }
+
+NAMES = tuple(_RULES)

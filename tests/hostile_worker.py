@@ -11,13 +11,14 @@ import math
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minirnn import Layer, ModelFileError
+from minirnn import Layer, ModelFileError, ModelFileWarning
 from minirnn.formats import opening
 from minirnn.formats.onnx import Graph
 
@@ -119,6 +120,7 @@ def main(name: str) -> None:
         codecs.lookup(encoding)
     for needed in (*opening.FORMATS.values(), "safetensors"):  # which a spoilt beginning may send for
         importlib.import_module(needed)
+    warnings.simplefilter("ignore", ModelFileWarning)  # what is assumed of thousands of files would fill the pipe
     watch, peak = Watch(), Peak()
     for path in json.loads(sys.stdin.readline()):
         load(loader, Path(path))

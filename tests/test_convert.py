@@ -37,7 +37,7 @@ def refused(*arguments: Any) -> str:
 
 
 def model() -> Layer:
-    return Sequential(Embedding(7, 5), LSTM(5, 6), GRU(6, 4, bidirectional=True), Linear(8, 3)).init(0)
+    return Sequential(Embedding(7, 5), LSTM(5, 6, bidirectional=True), GRU(12, 4), Linear(4, 3)).init(0)
 
 
 @pytest.fixture
@@ -94,9 +94,9 @@ def test_a_smaller_model_and_another_dtype(native: Path) -> None:
 
 
 def test_what_a_file_does_not_say(tmp_path: Path) -> None:
-    state = torch_files.arrays_of(Sequential(Embedding(7, 5), RNN(5, 6, nonlinearity="relu"), Linear(6, 3)).init(0))
+    state = torch_files.arrays_of(Sequential(Embedding(7, 5), RNN(5, 6), Linear(6, 3)).init(0))
     path, out = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
-    torch_files.save(Sequential(Embedding(7, 5), RNN(5, 6, nonlinearity="relu"), Linear(6, 3)).init(0), path)
+    torch_files.save(Sequential(Embedding(7, 5), RNN(5, 6), Linear(6, 3)).init(0), path)
     assert invoke("convert", path, out, "--nonlinearity", "relu").exit_code == 0
     assert minirnn.load(out)[1].nonlinearity == "relu"
     assert invoke("convert", path, out, "--prefix", "1").exit_code == 0
@@ -152,8 +152,8 @@ def test_what_cannot_be_converted_is_refused_and_nothing_is_written(native: Path
 def test_inspect_says_what_is_there(native: Path) -> None:
     lines = invoke("inspect", native).stdout.splitlines()
     assert lines[0] == f"{native}: native, a network, {native.stat().st_size:,} bytes"
-    assert "  (2): GRU(6, 4, bidirectional=True)" in lines
-    assert "  2.0.reverse.bn  (4,)     float32" in lines
+    assert "  (1): LSTM(5, 6, bidirectional=True)" in lines
+    assert "  1.0.reverse.U  (6, 24)   float32" in lines
     assert lines[-1] == f"{minirnn.load(native).bound.count:,} parameters, float32"
 
 

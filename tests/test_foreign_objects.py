@@ -7,7 +7,6 @@ import decimal
 import enum
 import fractions
 import functools
-import io
 import pathlib
 import pickle
 import re
@@ -165,13 +164,23 @@ def model() -> GRU:
 
 def checkpoint(model: GRU, beside: bytes) -> bytes:
     """A file with the model's state dict, and ``beside``, a pickle of one dictionary, around it."""
-    file = io.BytesIO()
     arrays = torch_files.arrays_of(model)
-    torch_write.write(arrays, file)
     places = {id(a): k for k, a in enumerate(arrays.values())}
     state = torch_write._pickled(arrays, places).removeprefix(b"\x80\x02").removesuffix(b".")
     storages = [(f"a/data/{k}", a.tobytes()) for k, a in enumerate(arrays.values())]
     return zipped([("a/data.pkl", beside.removesuffix(b".") + text("state_dict") + state + b"s."), *storages])
+
+
+def checkpoint_of(models: dict[str, GRU]) -> bytes:
+    """A file with the state dicts of several models, by name."""
+    pickled, storages = b"\x80\x02}", list[bytes]()
+    for name, model in models.items():
+        arrays = torch_files.arrays_of(model)
+        places = {id(a): len(storages) + k for k, a in enumerate(arrays.values())}
+        state = torch_write._pickled(arrays, places).removeprefix(b"\x80\x02").removesuffix(b".")
+        pickled += text(name) + state + b"s"
+        storages += [a.tobytes() for a in arrays.values()]
+    return zipped([("a/data.pkl", pickled + b"."), *((f"a/data/{k}", data) for k, data in enumerate(storages))])
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

@@ -91,6 +91,11 @@ def modules(count: int, D: int, name: Callable[[int], str] = str) -> dict[str, t
     return {f"{name(k)}.weight": (D, D) for k in range(count)}
 
 
+def lettered(k: int) -> str:
+    """A name without a number, which would say in which order modules compute."""
+    return f"m{chr(97 + k // 26)}{chr(97 + k % 26)}"
+
+
 def headed(tensors: Mapping[str, tuple[int, ...]]) -> bytes:
     """A safetensors file of float32 tensors of these shapes."""
     header, at = {}, 0
@@ -174,11 +179,16 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], str]] = {  # the file, and a word 
         "its tensors overlap",
     ),
     "modules that fit in every order": (
-        lambda: headed(modules(190, 4, lambda k: f"m{k:03}")),
+        lambda: headed(modules(190, 4, lettered)),
+        "in more than one order",
+    ),
+    "numbered modules that fit in one order": (lambda: headed(modules(190, 4, lambda k: f"m{k:03}")), ""),
+    "numbered modules in groups": (
+        lambda: headed(modules(190, 4, lambda k: f"m{chr(97 + k % 20)}{k // 20}")),
         "in more than one order",
     ),
     "modules that nearly fit": (
-        lambda: headed({f"m{k:03}.weight": (4, 4) for k in range(190)} | {"z.weight": (5, 6)}),
+        lambda: headed({f"{lettered(k)}.weight": (4, 4) for k in range(190)} | {"z.weight": (5, 6)}),
         "they",
     ),
     "more modules than a chain has": (lambda: headed(modules(20_000, 1, lambda k: f"m{k}")), "more than 200"),

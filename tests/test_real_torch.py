@@ -109,7 +109,7 @@ def test_written_again_it_is_loaded_by_torch(ending: str, model: Sequential, tor
     net.load_state_dict(to_torch(model, names=MODULES), strict=True)
     assert_close(emissions_of(torch, net, index, lengths)[0], wanted)
     save(model, tmp_path / f"again{ending}", names=MODULES)
-    again = load(tmp_path / f"again{ending}")
+    again = load(tmp_path / f"again{ending}", modules=MODULES)
     np.testing.assert_array_equal(again.weights, model.weights)
 
 

@@ -1,5 +1,6 @@
 """``minirnn convert`` and ``inspect``: files of models, in any format that minirnn knows."""
 
+import warnings
 from importlib import import_module
 from math import prod
 from pathlib import Path
@@ -12,6 +13,7 @@ from minirnn.base import Layer
 from minirnn.commands.shared import check_writable, one_sentence
 from minirnn.formats.onnx import Graph
 from minirnn.formats.opening import FORMATS, format_of
+from minirnn.formats.torch_assumed import notes
 from minirnn.lm import LanguageModel
 from minirnn.quantize import STORED
 from minirnn.record import as_json_line
@@ -39,7 +41,12 @@ def hints(command: Any) -> Any:
         click.option("--nonlinearity", type=click.Choice(["tanh", "relu"]), help="Of a torch file's nn.RNN."),
         click.option("--prefix", help="Of a torch file, the modules under this path."),
         click.option("--part", help="Of a torch file with several state dicts, this one."),
-        click.option("--module", "modules", multiple=True, help="Of a torch file, these modules, in this order."),
+        click.option(
+            "--module",
+            "modules",
+            multiple=True,
+            help="Of a torch file, these modules in this order, and between them relu, last, final ...",
+        ),
         click.option("--config", type=click.Path(path_type=Path), help="Of Keras weights alone: model.to_json()."),
     ]
     for option in reversed(options):
@@ -92,6 +99,12 @@ def inspect(file: Path, as_json: bool, **said: Any) -> None:  # noqa: FBT001 - c
     for name in ("why", "description", "task", "symbols"):
         if name in record:
             click.echo(record[name] if name == "description" else f"{name}: {record[name]}")
+    for words in record["assumed"]:
+        click.echo(f"assumed: {words}")
+    if "settled_by" in record:
+        click.echo(record["settled_by"])
+    for words in record["unsaid"]:
+        click.echo(f"the file does not say: {words}")
     rows = [(w["name"], str(tuple(w["shape"])), w["dtype"]) for w in record["weights"]]
     widths = [max((len(row[k]) for row in rows), default=0) for k in range(3)]
     for row in rows:
@@ -101,8 +114,13 @@ def inspect(file: Path, as_json: bool, **said: Any) -> None:  # noqa: FBT001 - c
 
 def about(file: Path, said: dict[str, Any]) -> dict[str, Any]:
     """What ``inspect`` says of a file, for JSON."""
+    assumed: list[str] = []
+    unsaid: list[str] = []
+    advice = ""
     try:
-        found = opened(file, said, None)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", minirnn.ModelFileWarning)
+            found = opened(file, said, None)
     except minirnn.ModelFileError as error:
         room = import_module(FORMATS[format_of(file)])
         if not hasattr(room, "contents"):
@@ -110,6 +128,10 @@ def about(file: Path, said: dict[str, Any]) -> dict[str, Any]:
         weights = room.contents(file)
         record: dict[str, Any] = {"holds": "arrays", "why": f"no network: {error}"}
     else:
+        for warning in warned:
+            if isinstance(warning.message, minirnn.ModelFileWarning):
+                assumed += warning.message.details
+                advice = warning.message.advice
         if isinstance(found, Graph):
             record = {"holds": "graph", "description": repr(found)}
             weights = {name: (a.shape, a.dtype.name) for name, a in found.constants.items()}
@@ -119,6 +141,7 @@ def about(file: Path, said: dict[str, Any]) -> dict[str, Any]:
             if isinstance(found, LanguageModel):
                 record |= {"holds": "language model", "task": found.task, "symbols": len(found.vocab)}
             weights = {name: (w.shape, dtype_of(w)) for name, w in network.named_weights().items()}
+            unsaid = notes(network) if format_of(file) == "torch" else []
     dtypes = dict.fromkeys(dtype for _, dtype in weights.values())
     return {
         "file": str(file),
@@ -128,6 +151,9 @@ def about(file: Path, said: dict[str, Any]) -> dict[str, Any]:
         "weights": [{"name": name, "shape": list(shape), "dtype": dtype} for name, (shape, dtype) in weights.items()],
         "parameters": sum(prod(shape) for shape, _ in weights.values()),
         "dtype": ", ".join(dtypes) or "none",
+        "assumed": assumed,
+        "unsaid": unsaid,
+        **({"settled_by": advice} if advice else {}),
     }
 
 

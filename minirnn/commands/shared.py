@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -11,6 +12,7 @@ from typing import Any
 import click
 
 from minirnn.backend import BACKENDS
+from minirnn.formats.files import ModelFileWarning
 from minirnn.terminal import say
 
 OUT = "minirnn.safetensors"  # what train writes and the others read, unless told otherwise
@@ -43,7 +45,8 @@ def one_sentence(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
-            command(*args, **kwargs)
+            with warnings_as_sentences():
+                command(*args, **kwargs)
         except Exception as error:
             sentence = sentence_for(error)
             if sentence is None:
@@ -52,6 +55,23 @@ def one_sentence(command: Callable[..., None]) -> Callable[..., None]:
             sys.exit(2)
 
     return wrapped
+
+
+@contextmanager
+def warnings_as_sentences() -> Iterator[None]:
+    """Show what a model file leaves open in one line, without the place in the code that Python would show."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ModelFileWarning)
+        show = warnings.showwarning
+
+        def shown(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if isinstance(message, ModelFileWarning):
+                say((f"minirnn: {message}", "yellow"))
+            else:
+                show(message, category, *place, **more)
+
+        warnings.showwarning = shown
+        yield
 
 
 def sentence_for(error: BaseException) -> str | None:

@@ -13,7 +13,8 @@ def to_torch(model: Layer | LanguageModel, *, names: Sequence[str] | None = None
 
     Names are those of the module for one layer, for a Sequential those of an nn.Sequential, ``"1.weight_ih_l0"``;
     ``names=("embedding", "gru", "fc")``, one for each layer with weights, are those of a module's attributes.  Tensors
-    are copies, in the model's dtype; a tied weight is one tensor under two names.
+    are copies, in the model's dtype; a tied weight is one tensor under two names.  A ModelFileWarning names what a
+    state dict has no place for: activations, ``Last``, dropout.
 
     Needs torch; ``minirnn.formats.torch.save`` writes a file for it where there is none.  Raises ValueError, which
     names the layer, where torch has no such module.

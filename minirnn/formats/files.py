@@ -7,7 +7,9 @@ only where they agree are values read.
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -25,6 +27,25 @@ LARGEST_FILE = 2**34  # bytes that a file may hold or, compressed, declare: more
 
 class ModelFileError(ValueError):
     """A file that is not a model of minirnn, or a damaged one; the message says what was expected and what came."""
+
+
+class ModelFileWarning(UserWarning):
+    """A model file says less than its model computes: what was assumed of one that was loaded, what one written lacks.
+
+    ``details`` has what the message lists, one by one, ``advice`` what settles it.
+    """
+
+    def __init__(self, message: str, details: Sequence[str] = (), advice: str = "") -> None:
+        super().__init__(message)
+        self.details, self.advice = tuple(details), advice
+
+
+def warn(message: str, details: Sequence[str], advice: str = "") -> None:
+    """Warn the caller of minirnn, at whose line the warning is shown, however many calls lie between."""
+    frame, level = sys._getframe(1), 2  # noqa: SLF001 - the warnings module itself goes this way
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(ModelFileWarning(message, details, advice), stacklevel=level)
 
 
 def filled(

@@ -39,8 +39,9 @@ def load(
     and is not saved with the model; states, streams and what ``to_onnx`` writes are as without.
 
     ``dtype`` None keeps the file's.  What a file does not say, ``about`` can: ``nonlinearity="relu"`` of an nn.RNN,
-    ``prefix="encoder"`` for a part of a state dict, ``config=`` the architecture where Keras saved weights alone; see
-    ``load`` in each format's room.
+    ``prefix="encoder"`` for a part of a state dict, ``modules=["lstm", "head.0", "relu", "head.2"]`` for what computes
+    after what, ``config=`` the architecture where Keras saved weights alone; see ``load`` in each format's room.
+    Where a state dict leaves open what its model computes, a ModelFileWarning tells what was assumed.
 
     Raises ModelFileError for anything that is not a sound model file, FileNotFoundError where there is none,
     ImportError where the format needs a package that is not installed.  Nothing in a file is executed.

@@ -22,12 +22,14 @@ import numpy as np
 from minirnn.backend import Array
 from minirnn.base import Layer
 from minirnn.formats import torch_read, torch_write
-from minirnn.formats.files import atomic_write
+from minirnn.formats.files import atomic_write, warn
 from minirnn.formats.torch_chain import network
+from minirnn.formats.torch_modules import is_plain
 from minirnn.formats.torch_read import Named, Source
 from minirnn.lm import LanguageModel
 
 ENDINGS = (".pt", ".pth", ".safetensors")
+MOST_SHOWN = 8  # layers in a warning
 
 
 class StateDict(dict[str, Array]):
@@ -49,20 +51,32 @@ def load(
     nonlinearity: str = "tanh",
     part: str | None = None,
     prefix: str = "",
-    modules: Sequence[str] | None = None,
+    modules: Sequence[str | Layer] | None = None,
     kinds: Mapping[str, str] | None = None,
 ) -> Layer:
     """The network in a file of torch's: one module as the layer it is, several as a Sequential, weights in place.
 
     Modules are taken in the order of the file if their widths fit one after another, else, and always from a
-    safetensors file, whose order is the alphabet's, in the one order in which they do; those of an nn.Sequential by
-    their numbers.  ``modules=("embedding", "lstm", "fc")`` names those to take, in their order; ``prefix="lstm"`` takes
-    what is under one path, ``part`` one of several state dicts in a file.  A matrix without a bias at the beginning is
-    an Embedding if its widths fit; ``kinds={"input": "Linear"}`` says that it is not.  ``nonlinearity`` is that of
-    every RNN.
+    safetensors file, whose order is the alphabet's, in the one order in which they do; those whose names differ by
+    numbers alone by these.  ``prefix="decoder"`` takes what is under one path, ``part`` one of several state dicts in a
+    file.  A matrix without a bias at the beginning is an Embedding if its widths fit; ``kinds={"input": "Linear"}``
+    says that it is not.  ``nonlinearity`` is that of every RNN.
+
+    ``modules`` states the whole computation: the modules to take, in their order, and what has no weights between
+    them.  That is an activation by its name (those of ``minirnn.Function``), ``"last"`` (``y[-1]``), ``"final"`` (the
+    last layer's final states h, of both directions joined), or a layer of minirnn without weights:
+    ``modules=["embedding", "lstm", "final", "head.0", "relu", "head.2"]``, ``[..., Activation("elu", 0.5), ...]``.  A
+    module of the file that has such a name comes first.
+
+    Without ``modules``, a ModelFileWarning tells what was assumed, where a file gives reason to doubt it: numbers
+    missing in an nn.Sequential; a Linear directly before another module, which no activation would make pointless;
+    parts that look like two networks; an order that other widths' orders compete with, or that only widths suggest;
+    a Linear after both directions of a module, whose final states do not stand at one step of y; several state dicts
+    in the file.
 
     ``dtype`` None is float64 if a weight is, else float32.  Raises ModelFileError for anything that is not a sound
-    file, or not such a chain, in which case it lists the modules.  No code in a file is run.
+    file, or not such a chain, in which case it lists the modules; ValueError for ``modules`` that make no sense.  No
+    code in a file is run.
     """
     _check(nonlinearity, modules)
     with torch_read.opened(path, part) as source:
@@ -103,7 +117,7 @@ def from_state_dict(
     dtype: Any = None,
     nonlinearity: str = "tanh",
     prefix: str = "",
-    modules: Sequence[str] | None = None,
+    modules: Sequence[str | Layer] | None = None,
     kinds: Mapping[str, str] | None = None,
 ) -> Layer:
     """The network of a state dict in memory: of ``read(path)``, or of ``module.state_dict()`` on a machine with torch.
@@ -135,18 +149,25 @@ def arrays_of(model: Layer | LanguageModel, *, names: Sequence[str] | None = Non
     Names are those of the module itself for one layer, and for a Sequential those of an nn.Sequential,
     ``"1.weight_ih_l0"``; ``names=("embedding", "gru", "fc")``, one for each layer with weights, are those of a module's
     attributes.  ``b`` becomes bias_ih, and bias_hh is 0 but for a GRU's ``bn``; biases that are 0 and frozen are left
-    out, as of a module with ``bias=False``.  A tied weight is one array under two names.
+    out, as of a module with ``bias=False``.  A tied weight is one array under two names.  A ModelFileWarning names what
+    a state dict has no place for: activations, ``Last``, dropout, a relu in an RNN.
 
     Raises ValueError, which names the layer, where torch has no such module: a GRU with ``reset="before"``, trainable
     initial states, cells of your own, a Bidirectional of layers that are not two directions of one module.
     """
-    return torch_write.arrays_of(model, names)
+    arrays = torch_write.arrays_of(model, names)
+    lost = torch_write.dropped(model)
+    if lost:
+        shown = ", ".join(lost[:MOST_SHOWN]) + (" ..." if len(lost) > MOST_SHOWN else "")
+        warn(f"a state dict has weights and nothing else: without {shown}, which the module in torch has to have", lost)
+    return arrays
 
 
 def to_torch(model: Layer | LanguageModel, *, names: Sequence[str] | None = None) -> dict[str, Any]:
     """The weights as ``arrays_of`` names them, as torch tensors: ``module.load_state_dict(to_torch(model))``.
 
-    Needs torch, which minirnn does not install; ``save`` writes a file that torch reads elsewhere.
+    Needs torch, which minirnn does not install; ``save`` writes a file that torch reads elsewhere.  Warns as
+    ``arrays_of`` does.
     """
     try:
         import torch
@@ -155,7 +176,7 @@ def to_torch(model: Layer | LanguageModel, *, names: Sequence[str] | None = None
             f"to_torch needs torch, which is not installed here ({error}); "
             "minirnn.formats.torch.save(model, 'a.pt') does without: torch.load('a.pt') reads that file where torch is"
         ) from error
-    arrays = torch_write.arrays_of(model, names)
+    arrays = arrays_of(model, names=names)
     tensors = {id(a): torch.from_numpy(a) for a in arrays.values()}  # a tied weight is one tensor
     return {name: tensors[id(a)] for name, a in arrays.items()}
 
@@ -164,12 +185,12 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str], *, names: S
     """Write the weights as ``arrays_of`` names them, for torch: whole or not at all.
 
     ``.pt`` and ``.pth`` are for ``torch.load(path, weights_only=True)``, ``.safetensors`` for
-    ``safetensors.torch.load_file(path)``.  The same weights give the same bytes.
+    ``safetensors.torch.load_file(path)``.  The same weights give the same bytes.  Warns as ``arrays_of`` does.
     """
     ending = Path(path).suffix
     if ending not in ENDINGS:
         raise ValueError(f"the file's name must end in {', '.join(ENDINGS)}; got {os.fspath(path)!r}")
-    arrays = torch_write.arrays_of(model, names)
+    arrays = arrays_of(model, names=names)
     for name, a in arrays.items():
         if not np.isfinite(a).all():
             raise ValueError(f"weight {name} is not finite: a diverged model is not saved")
@@ -192,8 +213,13 @@ def _word(dtype: str) -> str:
     return np.dtype(known).name if known else dtype
 
 
-def _check(nonlinearity: str, modules: Sequence[str] | None) -> None:
+def _check(nonlinearity: str, modules: Sequence[str | Layer] | None) -> None:
     if nonlinearity not in ("tanh", "relu"):
         raise ValueError(f"nonlinearity must be tanh or relu; got {nonlinearity!r}")
-    if modules is not None and (isinstance(modules, str) or not modules or len(set(modules)) < len(modules)):
+    if modules is None:
+        return
+    names = [] if isinstance(modules, str) else [entry for entry in modules if isinstance(entry, str)]
+    repeated = len({*names}) < len([name for name in names if not is_plain(name)]) + len({*filter(is_plain, names)})
+    sound = all(isinstance(entry, (str, Layer)) for entry in modules)
+    if not names or not sound or repeated:
         raise ValueError(f"modules must be the paths of different modules; got {modules!r:.80}")

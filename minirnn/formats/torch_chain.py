@@ -1,5 +1,6 @@
 """A state dict as a chain of layers: which of its modules, in which order, and a network of them with their weights."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice, pairwise, takewhile
 from typing import Any, TypeVar
@@ -7,8 +8,9 @@ from typing import Any, TypeVar
 from minirnn.backend import Array
 from minirnn.base import Layer
 from minirnn.compose import Sequential
-from minirnn.formats.files import ModelFileError, filled
-from minirnn.formats.torch_modules import Matrix, Module, Unknown, identified, is_weight
+from minirnn.formats.files import ModelFileError, filled, warn
+from minirnn.formats.torch_assumed import Assumption, assumptions, is_number, settled
+from minirnn.formats.torch_modules import Link, Matrix, Module, Plain, Unknown, identified, is_plain, is_weight, plain
 from minirnn.formats.torch_read import Named, Source
 from minirnn.layers import Embedding, Linear
 
@@ -16,9 +18,9 @@ FLOATS = ("F64", "F32", "F16", "BF16")
 MOST_MODULES = 200  # in a chain
 MOST_TRIED = 1000  # beginnings of chains, in the search for an order
 MOST_SHOWN = 8  # names in an error
+LONGEST_PATH = 200  # letters in which numbers are looked for
 
 Value = TypeVar("Value")
-Link = tuple[Module, str]  # a module, and the kind of layer that it is in its place
 
 
 def network(
@@ -26,14 +28,14 @@ def network(
     *,
     nonlinearity: str = "tanh",
     prefix: str = "",
-    modules: Sequence[str] | None = None,
+    modules: Sequence[str | Layer] | None = None,
     kinds: Mapping[str, str] | None = None,
     backend: str = "auto",
     dtype: Any = None,
 ) -> Layer:
     """The layer that a state dict is, or the Sequential; ``formats.torch.load`` tells what the arguments mean."""
     start = f"{prefix.removesuffix('.')}." if prefix else ""
-    chain = _chain(source, _modules(source, start, modules, dict(kinds or {})), given=modules is not None)
+    chain, order = _chain(source, _modules(source, start, modules, dict(kinds or {})), given=modules is not None)
     layers: list[Layer] = []
     values: dict[str, Callable[[], Array]] = {}
     frozen: set[str] = set()
@@ -52,9 +54,26 @@ def network(
     whole = Sequential(*layers) if len(layers) > 1 else layers[0]
     if dtype is None:
         dtype = "float64" if any(tensor.dtype == "F64" for tensor in taken) else "float32"
+    found = [] if modules is not None else assumptions(chain, order)
+    if found or source.rivals:
+        _warn(source, chain, found)
     filled(whole, lambda name: values[name](), source.where, backend=backend, dtype=dtype)
     whole.bound.frozen = frozen
     return whole
+
+
+def _warn(source: Source, chain: Sequence[Link], found: Sequence[Assumption]) -> None:
+    """Say what was assumed, in one warning."""
+    details = [one.words for one in found]
+    ways = [settled(chain, found)] if found else []
+    if source.rivals:
+        details.append(f"these tensors are meant, not those of {_some(source.rivals)}")
+        ways.append("part= names those that are meant")
+    shown = "; ".join(f"({k}) {words}" for k, words in enumerate(details[:MOST_SHOWN], start=1))
+    shown += f"; and {len(details) - MOST_SHOWN} more" if len(details) > MOST_SHOWN else ""
+    ways_out = "; ".join(ways)
+    words = f"{source.where}: the file does not say all that its model computes. Assumed: {shown}. {ways_out}"
+    warn(words, details, ways_out)
 
 
 def _fetching(source: Source, start: str, module: Module) -> Callable[[str], Array]:
@@ -67,18 +86,28 @@ def _same(module: Module, embedding: Module) -> bool:
     return module.tensors["weight"].identity == embedding.tensors["weight"].identity
 
 
-def _modules(source: Source, start: str, paths: Sequence[str] | None, kinds: dict[str, str]) -> list[Module]:
-    """The modules under ``start``, or those of them that ``paths`` names, each known."""
+def _modules(source: Source, start: str, entries: Sequence[str | Layer] | None, kinds: dict[str, str]) -> list[Module]:
+    """The modules under ``start``, or those of them that ``entries`` names, each known, and the layers between them."""
     groups = _grouped(source.tensors, start)
     others = _grouped(source.others, start)
     if not groups:
         under = f" under {start[:-1]!r:.60}" if start else ""
         raise ModelFileError(f"{source.where} has no tensors{under}; it has {_some(source.tensors)}")
-    for path in [*(paths or ()), *kinds]:
+    paths = [entry for entry in entries or () if isinstance(entry, str) and (entry in groups or not is_plain(entry))]
+    for path in [*paths, *kinds]:
         if path not in groups:
-            raise ModelFileError(f"{source.where} has no module {path!r:.60}; it has {_some(groups)}")
-    found = []
-    for path in groups if paths is None else paths:
+            between = (
+                "" if path in kinds else "; between modules may stand 'last', 'final', an activation such as 'relu'"
+            )
+            raise ModelFileError(f"{source.where} has no module {path!r:.60}; it has {_some(groups)}{between}")
+    if len(set(paths)) < len(paths) or (entries is not None and not paths):
+        raise ValueError(f"modules must name modules of {source.where}, each once; got {entries!r:.200}")
+    found: list[Module] = []
+    for entry in groups if entries is None else entries:
+        if not isinstance(entry, str) or entry not in groups:
+            found.append(plain(entry, found))
+            continue
+        path = entry
         try:
             module = identified(path, groups[path])
         except ValueError as error:
@@ -110,23 +139,26 @@ def _grouped(values: Mapping[str, Value], start: str) -> dict[str, dict[str, Val
     return groups
 
 
-def _chain(source: Source, modules: list[Module], *, given: bool) -> list[Link]:
-    """The modules in the order in which they compute, each with its kind."""
+def _chain(source: Source, modules: list[Module], *, given: bool) -> tuple[list[Link], str]:
+    """The modules in the order in which they compute, each with its kind, and what that order assumes, in words."""
     problem = "they do not fit one after another"
     if any(isinstance(module, Unknown) for module in modules):
         problem = "not all of them are layers of minirnn"
     elif len(modules) > MOST_MODULES:
         problem = f"there are more than {MOST_MODULES}"
     else:
-        numbered = _numbered(modules)
+        numbered = None if given else _numbered(modules)
         if numbered or source.ordered or given or len(modules) == 1:
             chain = _fitting(numbered or modules)
             if chain:
-                return chain
+                other = None if numbered or given else _another(chain)
+                swapped = next((pair for pair in zip(chain, other or (), strict=False) if pair[0] != pair[1]), None)
+                return chain, _order(*swapped) if swapped else ""
         if not given:
             chain, problem = _search(modules)
             if chain:
-                return chain
+                order = "the modules compute in the only order in which their widths fit, which is not that of the file"
+                return chain, order if source.ordered else ""
     described = "; ".join(module.describe() for module in modules[:MOST_SHOWN])
     advice = "" if given else ": name those to take, in the order in which they compute (modules=), or one (prefix=)"
     raise ModelFileError(
@@ -135,12 +167,16 @@ def _chain(source: Source, modules: list[Module], *, given: bool) -> list[Link]:
     )
 
 
+def _order(one: Link, other: Link) -> str:
+    return f"{one[0].path!r:.60} computes before {other[0].path!r:.60}, as the file lists them; widths allow either"
+
+
 def _numbered(modules: list[Module]) -> list[Module] | None:
     """The modules of an nn.Sequential, whose paths end in numbers where they differ, by these; None for others."""
     paths = [module.path.split(".") for module in modules]
     alike = sum(1 for _ in takewhile(lambda words: len(set(words)) == 1, zip(*paths, strict=False)))  # at the beginning
     paths = [path[alike:] for path in paths]
-    if not all(len(word) < 10 and word.isascii() and word.isdigit() for path in paths for word in path):
+    if not all(is_number(word) for path in paths for word in path):
         return None
     return [module for _, module in sorted(zip(paths, modules, strict=True), key=lambda pair: [*map(int, pair[0])])]
 
@@ -149,7 +185,8 @@ def _fitting(modules: list[Module]) -> list[Link] | None:
     """The modules in this order, if each takes what the one before it gives; only the first can be an Embedding."""
     for first in modules[0].kinds:
         chain = [(modules[0], first), *((module, module.kinds[-1]) for module in modules[1:])]
-        if all(_follows(link, before) for before, link in pairwise(chain)):
+        weighted = [link for link in chain if not isinstance(link[0], Plain)]
+        if all(_follows(link, before) for before, link in pairwise(weighted)):
             return chain
     return None
 
@@ -159,9 +196,59 @@ def _follows(link: Link, before: Link) -> bool:
     return kind != "Embedding" and module.widths(kind)[0] == other.widths(other_kind)[1]
 
 
+Rank = tuple[str, list[int]]  # a path without its numbers, and those
+
+
+def _ranks(modules: Iterable[Module]) -> dict[str, Rank]:
+    """The rank of each module's path; names that differ by their numbers alone say in which order they compute."""
+    ranks = {}
+    for path in (module.path for module in modules):
+        numbers = re.findall("[0-9]+", path) if len(path) <= LONGEST_PATH else []
+        ranks[path] = (re.sub("[0-9]+", "0", path) if numbers else path, [int(number) for number in numbers])
+    return ranks
+
+
+def _free(modules: Iterable[Module], used: set[str], ranks: dict[str, Rank]) -> list[Module]:
+    """Those that may come next: of names that are alike, the one with the lowest number."""
+    first: dict[str, Module] = {}
+    for module in modules:
+        if module.path not in used:
+            alike, numbers = ranks[module.path]
+            if alike not in first or numbers < ranks[first[alike].path][1]:
+                first[alike] = module
+    return list(first.values())
+
+
+def _another(chain: list[Link]) -> list[Link] | None:
+    """Another order of this chain that its widths allow, with recurrent modules and matrices where they are now."""
+    waiting: list[list[Link]] = [[]]
+    modules = [module for module, _ in chain]
+    ranks = _ranks(modules)
+    for _ in range(MOST_TRIED):
+        if not waiting:
+            break
+        other = waiting.pop()
+        if len(other) == len(chain):
+            if other != chain:
+                return other
+            continue
+        module, kind = chain[len(other)]
+        free = {id(one) for one in _free(modules, {one.path for one, _ in other}, ranks)}
+        links = [
+            link
+            for link in chain
+            if id(link[0]) in free
+            and type(link[0]) is type(module)
+            and (link[1] == kind or "Linear" != kind != "Embedding")
+        ]
+        waiting += [[*other, link] for link in links if not other or _follows(link, other[-1])]
+    return None
+
+
 def _search(modules: list[Module]) -> tuple[list[Link] | None, str]:
     """The one order in which the modules fit, or None and why there is not one."""
     found: dict[tuple[str, ...], list[Link]] = {}
+    ranks = _ranks(modules)
     waiting: list[list[Link]] = [[]]  # beginnings of chains, the one to go on with last
     for _ in range(MOST_TRIED):
         if not waiting or len(found) > 1:
@@ -170,7 +257,7 @@ def _search(modules: list[Module]) -> tuple[list[Link] | None, str]:
         used = {module.path for module, _ in chain}
         if len(used) == len(modules):
             found.setdefault(tuple(module.path for module, _ in chain), chain)
-        links = [(module, kind) for module in modules if module.path not in used for kind in reversed(module.kinds)]
+        links = [(module, kind) for module in _free(modules, used, ranks) for kind in reversed(module.kinds)]
         waiting += [[*chain, link] for link in links if not chain or _follows(link, chain[-1])]
     if len(found) == 1 and not waiting:
         return found.popitem()[1], ""

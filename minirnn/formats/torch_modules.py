@@ -5,17 +5,20 @@ are: a ``Recurrence``, a ``Matrix`` (Embedding or Linear) or ``Unknown``.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from minirnn import layers
+from minirnn.activations import NAMES
 from minirnn.backend import Array
 from minirnn.base import Layer
 from minirnn.formats.torch_read import Named
-from minirnn.layers import Embedding, Linear
+from minirnn.layers import Activation, Embedding, Last, Linear
 from minirnn.recurrent import GRU, LSTM, RNN
+from minirnn.weighted import brief
 
 Fetch = Callable[[str], Array]  # reads a tensor by the last part of its name
 Weights = dict[str, Callable[[], Array]]  # reads them when asked, by the names that a layer has for them
@@ -53,12 +56,28 @@ class Module:
         return f"{self.path!r:.60} {' or '.join('{} {} -> {}'.format(kind, *self.widths(kind)) for kind in self.kinds)}"
 
 
+Link = tuple[Module, str]  # a module, and the kind of layer that it is in its place
+
+
 class Unknown(Module):
     """A module like no layer here."""
 
     def describe(self) -> str:
         shown = [f"{name[:40]!r} {tensor.shape}" for name, tensor in list(self.tensors.items())[:3]]
         return f"{self.path!r:.60} unknown, with {', '.join(shown)}{', ...' if len(self.tensors) > 3 else ''}"
+
+
+@dataclass(frozen=True)
+class Plain(Module):
+    """What stands between modules and has no weights: a layer, in a place that the caller named."""
+
+    layer: Layer
+
+    def build(self, kind: str, fetch: Fetch, nonlinearity: str) -> Built:
+        return Built(self.layer, {})
+
+    def describe(self) -> str:
+        return self.path
 
 
 class Matrix(Module):
@@ -159,6 +178,27 @@ class Recurrence(Module):
         if self.output_size != self.hidden_size:
             weights["P"] = lambda: fetch(f"weight_hr{end}").T
         return weights
+
+
+def is_plain(entry: str) -> bool:
+    """Whether ``modules=`` may have this name for what stands between modules and has no weights."""
+    return entry in ("last", "final") or entry in NAMES
+
+
+def plain(entry: str | Layer, before: Sequence[Module]) -> Plain:
+    """The layer that ``entry`` means after these modules: itself anew, or that of an activation or a step by name."""
+    if isinstance(entry, Layer):
+        if entry.all_specs() or entry.children() or type(entry).__name__ not in vars(layers):
+            raise ValueError(f"between modules may stand a layer of minirnn without weights; got {brief(entry)}")
+        layer = type(entry)(**entry.config())  # the caller's stays free for another model
+    elif entry == "final":
+        weighted = [module for module in before if module.tensors]
+        if not weighted or not isinstance(weighted[-1], Recurrence):
+            raise ValueError("in modules, 'final' must follow a recurrent module, whose final states it takes")
+        layer = Last(bidirectional=len(weighted[-1].directions) > 1)
+    else:
+        layer = Last() if entry == "last" else Activation(entry)
+    return Plain(brief(layer), {}, (type(layer).__name__,), layer)
 
 
 def is_weight(name: str) -> bool:

@@ -70,7 +70,8 @@ class Source:
     """Named tensors of one state dict, and ``fetch`` to read one.
 
     ``where`` is what errors begin with, ``ordered`` whether the names stand in the order in which a module has them,
-    ``part`` under which name of a larger file they are, ``others`` what stands among them that is no tensor, in words.
+    ``part`` under which name of a larger file they are, ``others`` what stands among them that is no tensor, in words,
+    ``rivals`` the names of other state dicts in the file that might have been meant.
     """
 
     where: str
@@ -79,6 +80,7 @@ class Source:
     ordered: bool
     part: str = ""
     others: dict[str, str] = field(default_factory=dict)
+    rivals: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -211,7 +213,7 @@ def _of_zip(archive: Archive, part: str | None) -> Source:
         raise ModelFileError(f"{archive.path}: data.pkl may have {pickles.LARGEST_PICKLE:,} bytes")
     where = f"{archive.path}, data.pkl"
     found = pickles.read(archive.read(pickled[0]), where, KNOWN, lambda key: _storage(archive, f"{root}data/", key))
-    taken, state = _chosen(found, str(archive.path), part)
+    taken, state, rivals = _chosen(found, str(archive.path), part)
     where = f"{archive.path}{f', part {taken!r:.60}' if taken else ''}"
     views = {name: value for name, value in state.items() if isinstance(value, _Tensor)}
     stored = sum(entry.size for entry in archive.entries.values())
@@ -232,7 +234,7 @@ def _of_zip(archive: Archive, part: str | None) -> Source:
 
     tensors = {name: Named(view.shape, view.storage.dtype, view) for name, view in views.items()}
     others = {name: _what(value) for name, value in state.items() if name not in views and value is not None}
-    return Source(where, tensors, fetch, ordered=True, part=taken, others=others)
+    return Source(where, tensors, fetch, ordered=True, part=taken, others=others, rivals=rivals)
 
 
 def _what(value: Any) -> str:
@@ -335,8 +337,8 @@ KNOWN: dict[str, Any] = {
 # ---------------------------------------------------------------------- which dictionary
 
 
-def _chosen(found: Any, where: str, part: str | None) -> tuple[str, dict[str, Any]]:
-    """The state dict in what was pickled, and where it is, ``""`` for all of it.
+def _chosen(found: Any, where: str, part: str | None) -> tuple[str, dict[str, Any], tuple[str, ...]]:
+    """Where the state dict is in what was pickled, ``""`` for all of it, the state dict, and where others are.
 
     Without ``part`` it is the one under a usual name, else all of it, else the only one there is.
     """
@@ -344,13 +346,18 @@ def _chosen(found: Any, where: str, part: str | None) -> tuple[str, dict[str, An
     if part is not None:
         if part not in states:
             raise ModelFileError(f"{where} has no part {part!r:.60} with tensors; it has {_list(states)}")
-        return part, states[part]
+        return part, states[part], ()
     usual = [name for name in USUAL if name in states]
     choices = usual[:1] or [name for name in states if not name] or list(states)
     if len(choices) != 1:
         advice = ": name one, part=..." if states else _objects(found)
         raise ModelFileError(f"{where} must hold a state dict; it holds {_list(states)}{advice}")
-    return choices[0], states[choices[0]]
+    rivals = [name for name, state in states.items() if name and name != choices[0] and _has_matrix(state)]
+    return choices[0], states[choices[0]], tuple(rivals[:20])
+
+
+def _has_matrix(state: dict[str, Any]) -> bool:
+    return any(type(value) is _Tensor and len(value.shape) > 1 for value in state.values())
 
 
 def _states(found: Any) -> dict[str, dict[str, Any]]:

@@ -49,6 +49,24 @@ def arrays_of(model: Layer | LanguageModel, names: Sequence[str] | None = None) 
     return {name: a for layer, path in zip(layers, names, strict=True) for name, a in _named(layer, f"{path}.", known)}
 
 
+def dropped(model: Layer | LanguageModel) -> list[str]:
+    """What the model computes with and a state dict has no place for, layer by layer, in a few words each."""
+    network = model.network if isinstance(model, LanguageModel) else model
+    words = []
+    for layer in network.walk():
+        place = f" (layer {layer.prefix.removesuffix('.')})" if getattr(layer, "prefix", "") else ""
+        if type(layer) in PLAIN:
+            words.append(f"{brief(layer)}{place}")
+        elif isinstance(layer, (Recurrent, Embedding)):
+            options = {name: layer.config().get(name) for name in ("nonlinearity", "dropout", "weight_dropout", "mask")}
+            words += [
+                f"{type(layer).__name__}'s {name}={value!r}{place}"
+                for name, value in options.items()
+                if value not in (None, "tanh") and (value or name == "mask")
+            ]
+    return words
+
+
 def _named(layer: Layer, path: str, known: dict[int, Array]) -> Iterator[tuple[str, Array]]:
     """The arrays of one layer; ``known`` has the matrices of embeddings, which may be tied."""
     host = layer.bound.backend.host
