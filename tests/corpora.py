@@ -11,10 +11,12 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
 import keras_stored
 import numpy as np
+import onnx_structures
 from mutations import unzipped, zipped
 
 from minirnn import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Last, Layer, Linear, Recurrent, Sequential, save
@@ -26,10 +28,14 @@ from minirnn.variants import LSTMVariant
 
 
 class Format(NamedTuple):
-    """``files`` makes the corpus; ``loader`` is what loads one of them, ``"module:function"``."""
+    """``files`` makes the corpus; ``loader`` is what loads one of them, ``"module:function"``.
+
+    ``structure`` draws a file whose bytes are right, and whose structure is hostile.
+    """
 
     files: Callable[[], list[bytes]]
     loader: str
+    structure: Callable[[Random], bytes] | None = None
 
 
 FORMATS: dict[str, Format] = {}
@@ -37,11 +43,13 @@ FORMATS: dict[str, Format] = {}
 Files = Callable[[], list[bytes]]
 
 
-def corpus(name: str, loader: str = "minirnn:load") -> Callable[[Files], Files]:
+def corpus(
+    name: str, loader: str = "minirnn:load", structure: Callable[[Random], bytes] | None = None
+) -> Callable[[Files], Files]:
     """Make a function the corpus of a format."""
 
     def known(files: Files) -> Files:
-        FORMATS[name] = Format(files, loader)
+        FORMATS[name] = Format(files, loader, structure)
         return files
 
     return known
@@ -181,7 +189,7 @@ def keras_old_weights() -> list[bytes]:
     return of_keras(".h5", whole=False)
 
 
-@corpus("onnx")
+@corpus("onnx", structure=onnx_structures.structure)
 def onnx_files() -> list[bytes]:
     """Graphs of every operator, recurrent nodes, chains of layers, what torch and minirnn write."""
     return [one["file"] for one in stored("onnx_files.json")]

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -123,6 +123,8 @@ def verdict(outcome: str, words: str, seconds: float, growth: int | None, size: 
     """What is wrong with how a load ended, or nothing."""
     if outcome == "failed":
         return words
+    if "Unable to allocate" in words:  # a refusal in words, but of the system's
+        return f"asked for memory that there is not: {words}"
     if seconds > SECONDS:
         return f"took {seconds:.2f} s of processor time"
     if growth is not None and growth > MEMORY + FACTOR * size:
@@ -130,9 +132,13 @@ def verdict(outcome: str, words: str, seconds: float, growth: int | None, size: 
     return ""
 
 
-def spoilt(files: list[bytes], name: str, seed: int, index: int) -> bytes:
-    """The file of that number: always the same one for a corpus."""
+def spoilt(
+    files: list[bytes], name: str, seed: int, index: int, structure: Callable[[Random], bytes] | None = None
+) -> bytes:
+    """The file of that number, always the same one for a corpus; every fourth has a drawn structure, where there is."""
     rng = Random(f"{seed} {name} {index}")  # noqa: S311 - no secret
+    if structure and index % 4 == 3:
+        return structure(rng)
     return mutated(rng.choice(files), rng, files)
 
 
@@ -150,7 +156,7 @@ def run(name: str, form: Format, count: int, seed: int, keep: Path, *, first: in
                 if outcome != "loaded":
                     tally.failures.append(f"{name}: a valid file does not load: {words}")
             for index in range(first, first + count):
-                data = spoilt(files, name, seed, index)
+                data = spoilt(files, name, seed, index, form.structure)
                 Path(path).write_bytes(data)
                 outcome, words, seconds, growth = worker.load(path)
                 tally.files += 1

@@ -1,5 +1,6 @@
 """Loaders with a fault each, which ``hostile.py`` must find, and two without."""
 
+import math
 import os
 import pickle
 import socket
@@ -10,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from minirnn import Linear, ModelFileError
+from minirnn import Linear, ModelFileError, load
+from minirnn.formats.onnx import meter as onnx_meter
+from minirnn.formats.onnx import operands as onnx_operands
 
 KEPT: list[Any] = []
 
@@ -132,3 +135,26 @@ def hides_what_it_did(path: Path) -> Any:
         os.system("true")  # noqa: S605 - the fault
     except RuntimeError:
         refuses(path)
+
+
+# ---------------------------------------------------------------------- readers of ONNX that do not count
+
+
+def nothing(*_: Any) -> None:
+    """What is not done."""
+
+
+def counts_nothing_of_empty_arrays(path: Path) -> Any:
+    """An axis of size 0 makes an array nothing, whatever its other axes are."""
+    onnx_meter.extent = math.prod  # type: ignore[assignment]  # the fault
+    return load(path)
+
+
+def walks_for_nothing(path: Path) -> Any:
+    onnx_meter.Meter.spend = nothing  # type: ignore[assignment]  # the fault
+    return load(path)
+
+
+def lists_whatever_comes(path: Path) -> Any:
+    onnx_operands.check_count = nothing  # type: ignore[assignment]  # the fault
+    return load(path)

@@ -89,7 +89,9 @@ FIRST = {
     "formats/native.py": ["files"],
     "formats/hdf5/": ["keras_files"],
     "formats/keras/": ["keras_files"],
-    "formats/onnx/": ["onnx_files", "onnx_bombs"],
+    "formats/onnx/": ["onnx_files", "onnx_bombs", "onnx_structures", "onnx_external"],
+    "formats/onnx/external.py": ["onnx_external"],
+    "formats/onnx/meter.py": ["onnx_structures", "onnx_bombs"],
 }
 
 # name: (file, (what stands there, what is planted), ...)
@@ -355,7 +357,22 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "onnx: negative integers": ("formats/onnx/wire.py", (("return value - (1 << 64) if value >> 63 else value", "return value"),)),
     "onnx: integers of more than one byte": ("formats/onnx/wire.py", (("(part & 0x7F).astype(np.uint64) << (7 * place)", "(part & 0x7F).astype(np.uint64) << (8 * place)"),)),
     "onnx: bfloat16 as float16": ("formats/onnx/tensors.py", (("    if code == FLOAT16:\n", "    if code in (FLOAT16, BFLOAT16):\n"),)),
-    "onnx: numbers from another file": ("formats/onnx/tensors.py", (('if tensor.get("data_location", 0) or "external_data" in tensor:', "if False:"),)),
+    "onnx: numbers from any folder": ("formats/onnx/external.py", (('    if elsewhere or name in ("", ".", ".."):\n', "    if False:\n"),)),
+    "onnx: a link followed": ("formats/onnx/external.py", (("            check_plain(what, name, path.lstat())\n", ""), ('"O_NOFOLLOW", ', ""))),
+    "onnx: a pipe waited for": ("formats/onnx/external.py", (("    if not stat.S_ISREG(about.st_mode):\n", "    if False:\n"),)),
+    "onnx: more bytes than another file has": ("formats/onnx/external.py", (("                if end > holds:\n", "                if False:\n"), ("                    if not more:\n", "                    if not more:\n                        break\n                    if False:\n"))),
+    "onnx: one place read for every tensor in it": ("formats/onnx/external.py", (("        if place not in self._parts:\n", "        if True:\n"), ("if self._held.get(name, 0) + size > holds or", "if"))),
+    "onnx: numbers elsewhere from the start": ("formats/onnx/external.py", (("                file.seek(offset)\n", ""),)),
+    "onnx: an empty array counts for nothing": ("formats/onnx/meter.py", (("return math.prod(max(1, n) for n in shape)", "return math.prod(shape)"),)),
+    "onnx: the steps of a Scan for nothing": ("formats/onnx/loops.py", (("        meter.spend(T * around(body))\n", ""),)),
+    "onnx: names for nothing": ("formats/onnx/graph.py", (("    return CALL + NAME * (len(node.inputs) + len(node.outputs))\n", "    return CALL\n"),)),
+    "onnx: lists of any length": ("formats/onnx/operands.py", (("    if count > most:\n", "    if False:\n"),)),
+    "onnx: shared memory counted for each": ("formats/onnx/meter.py", (("        total += max(0, last - max(first, end))\n", "        total += last - first\n"),)),
+    "onnx: room for what is there already": ("formats/onnx/meter.py", (("ROOM + 2 * wide - max(0, constants - wide)", "ROOM + 2 * constants"),)),
+    "onnx: texts of any length": ("formats/onnx/wire.py", (("        if self.text_left < 0:\n", "        if False:\n"),)),
+    "onnx: final states of any number": ("formats/onnx/tracing_moves.py", (("    if sum(len(form.rows) for form in given) > MOST_ROWS:\n", "    if False:\n"),)),
+    "onnx: constants of any size looked at": ("formats/onnx/forms.py", (("form.size <= MOST_LOOKED_AT and ", ""),)),
+    "onnx: vocabularies of any length": ("formats/onnx/chain.py", (('    if len(about["vocabulary"]) > LONGEST_VOCABULARY:\n', "    if False:\n"),)),
     "onnx: B not transposed": ("formats/onnx/computing.py", (('node.flag("transA"), node.flag("transB")', 'node.flag("transA"), node.flag("transB") and False'),)),
     "onnx: the older Softmax over one axis": ("formats/onnx/computing.py", (("    if old:\n            rows", "    if False:\n            rows"),)),
     "onnx: a clip on one side": ("formats/onnx/computing.py", (("((low, np.maximum), (high, np.minimum))", "((low, np.maximum),)"),)),
@@ -368,7 +385,7 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "onnx: temporary arrays not counted": ("formats/onnx/meter.py", (("if count * itemsize * copies > self.room:", "if count * itemsize > self.room:"),)),
     "onnx: any number of nodes": ("formats/onnx/reading.py", (("        if self.nodes_left < 0:\n", "        if False:\n"),)),
     "onnx: chains of any length": ("formats/onnx/forms.py", (("if len(self.parts) == MOST_PARTS:", "if False:"),)),
-    "onnx: inputs of any size drawn": ("formats/onnx/chain.py", (("    if math.prod(shape) > MOST_DRAWN:\n", "    if False:\n"),)),
+    "onnx: inputs of any size drawn": ("formats/onnx/chain.py", (("        if sum(map(math.prod, [shape, *shapes.values()])) > MOST_DRAWN:\n", "        if False:\n"),)),
     # ------------------------------------------------------------ kernels
     "kernel tanh: derivative 1 - h": ("kernels/cpu/steps.py", (("da = dh1 * (1 - h1 * h1)", "da = dh1 * (1 - h1)"),)),
     "kernel relu: derivative 1 everywhere": ("kernels/cpu/steps.py", (("da = where_positive(a, dh1)", "da = dh1"),)),
@@ -513,6 +530,8 @@ def test_the_evidence_passes_on_an_unchanged_copy_and_tests_that_copy(tmp_path: 
             "keras_files",
             "onnx_files",
             "onnx_bombs",
+            "onnx_structures",
+            "onnx_external",
         ],
     )
     assert done.returncode == 0, done.stdout[-3000:]
@@ -547,6 +566,8 @@ SOME = {
     "onnx: a Scan in one direction",
     "onnx: layers not held against the graph",
     "onnx: results not counted",
+    "onnx: an empty array counts for nothing",
+    "onnx: a link followed",
 }
 OTHERS = [
     name

@@ -26,6 +26,8 @@ from minirnn.formats.onnx.forms import (
 )
 from minirnn.layers import Activation, Dropout, Embedding, Last, Linear, Reverse
 
+DEEPEST = 1024  # one-hot vectors that become an embedding: its weight has the square of that
+
 Weights: TypeAlias = Callable[[str], Array]
 
 
@@ -58,6 +60,10 @@ def blocks_of(parts: tuple[Part, ...]) -> list[Block]:
                 raise NoLayerError("one-hot vectors must go into a recurrent node of their width; they do not")
             if follower.about.directions == (True,):  # Reverse takes no indices
                 depth, dtype = first.depth, follower.W.dtype
+                if depth > DEEPEST:
+                    raise NoLayerError(
+                        f"one-hot vectors that are read in reverse may have {DEEPEST} entries; got {depth}"
+                    )
                 blocks.append(Block(Embedding(depth, depth), {"": partial(one_hot, depth, dtype)}, {str(dtype)}))
         elif not isinstance(first, Unit):
             blocks.append(plain(first))
@@ -73,14 +79,19 @@ def one_hot(depth: int, dtype: np.dtype[Any], name: str) -> Array:
     return np.eye(depth, dtype=dtype)
 
 
+def scaled(a: Array, by: float) -> Array:
+    """A weight times a number, in its dtype."""
+    return a if by == 1 else a * a.dtype.type(by)
+
+
 def plain(part: Part) -> Block:
     """A layer without recurrence."""
     if isinstance(part, Lookup):
         return Block(Embedding(*part.W.shape), {"": {"W": part.W}.__getitem__}, {str(part.W.dtype)})
     if isinstance(part, Product):
-        held = {"W": part.W} if part.b is None else {"W": part.W, "b": part.b}
+        held = {"W": (part.W, part.alpha)} if part.b is None else {"W": (part.W, part.alpha), "b": (part.b, part.beta)}
         layer = Linear(*part.W.shape, bias=part.b is not None)
-        return Block(layer, {"": held.__getitem__}, {str(a.dtype) for a in held.values()})
+        return Block(layer, {"": lambda name: scaled(*held[name])}, {str(a.dtype) for a, _ in held.values()})
     if isinstance(part, Applied):
         f = part.function
         return Block(Activation(f.name, f.alpha, f.beta), {}, set())

@@ -19,9 +19,9 @@ from minirnn.base import Layer, State
 from minirnn.compose import Sequential
 from minirnn.formats.files import ModelFileError, filled
 from minirnn.formats.onnx.blocks import Block, blocks_of, ends_of, letters_of, starts_of
-from minirnn.formats.onnx.forms import Encoding, Given, Lookup, NoLayerError, Other, States, Stream, Unit
+from minirnn.formats.onnx.forms import MOST_ROWS, Encoding, Given, Lookup, NoLayerError, Other, States, Stream, Unit
 from minirnn.formats.onnx.graph import Graph
-from minirnn.formats.onnx.meter import STEP
+from minirnn.formats.onnx.meter import PRODUCTS, STEP
 from minirnn.formats.onnx.reading import read
 from minirnn.formats.onnx.ready import placed
 from minirnn.formats.onnx.tracing import source_of, trace
@@ -29,8 +29,9 @@ from minirnn.lm import LanguageModel
 from minirnn.text import Vocabulary
 
 TRIED = (5, 3)  # steps and rows of the input on which layers and graph are compared, where the graph leaves them open
-MOST_DRAWN = 1 << 20  # numbers that such an input may have
+MOST_DRAWN = 1 << 20  # numbers that all inputs of the comparison may have together
 LONGEST = 400_000_000  # nanoseconds that the comparison may take
+LONGEST_VOCABULARY = 1 << 21  # characters of JSON, of which three may become an object
 AT_ONCE = 16  # products that are done in a nanosecond, where there are so many that they count
 CLOSE = {"float32": 1e-5, "float64": 1e-11}
 
@@ -44,7 +45,7 @@ def load(path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = No
     products with biases, activations, steps in reverse and the last step, in that order or another.  Initial states
     that are inputs are the layer's state; ``sequence_lens`` are its ``lengths``, and past them its ``y`` is 0.  A graph
     that has the batch first stays a graph, whose inputs are as they were; ``graph.layers()`` gives its layers, with
-    time first.
+    time first.  Weights in a second file (external data) are read from the model's folder.
 
     ``dtype`` None keeps the file's; a graph has no other.  Raises ModelFileError, as ``read`` does.
     """
@@ -70,6 +71,8 @@ def speaking(layer: Layer, about: dict[str, str]) -> Layer | LanguageModel:
     """The layer with what minirnn wrote beside it, if it did."""
     if about["producer"] != "minirnn" or "vocabulary" not in about:
         return layer
+    if len(about["vocabulary"]) > LONGEST_VOCABULARY:
+        raise ValueError(f"at most {LONGEST_VOCABULARY:,} characters are expected; got {len(about['vocabulary']):,}")
     return LanguageModel(layer, Vocabulary(json.loads(about["vocabulary"])), about["task"])
 
 
@@ -149,7 +152,10 @@ class Chain:
                 raise NoLayerError(getattr(form, "why", "") or f"output {port} is nothing that a layer gives")
         if len(found) != 1:
             raise NoLayerError(f"a chain of layers has one output; the graph has {len(found)}")
-        if not all(row.unit in found[0].parts for form in states for row in form.rows):
+        if sum(len(form.rows) for form in states) > 2 * MOST_ROWS:  # h, and c
+            raise NoLayerError(f"final states must be at most {2 * MOST_ROWS} rows; there are more")
+        units = {id(part) for part in found[0].parts}
+        if not all(id(row.unit) in units for form in states for row in form.rows):
             raise NoLayerError("final states must be of the layers that the output went through; they are of others")
         return found[0]
 
@@ -168,6 +174,9 @@ class Chain:
         steps = T * sum(len(unit.about.directions) for unit in units)
         if 2 * (steps * STEP + T * B * weights / AT_ONCE) > LONGEST:
             raise NoLayerError(f"a graph must be held against its layers; x of shape {shape} is too much for that")
+        shapes = self.start_shapes(units, B)
+        if sum(map(math.prod, [shape, *shapes.values()])) > MOST_DRAWN:
+            raise NoLayerError("a graph must be held against its layers; its inputs are too large for that")
         x = drawn(rng, shape, dtype, network.input_size or 1 if indices else None)
         turned = self.batch_first and x.ndim == (2 if indices else 3)
         source, feed, lengths = source_of(self.graph), {}, None
@@ -177,13 +186,14 @@ class Chain:
                 feed[port.name] = (x.swapaxes(0, 1) if turned else x).astype(port.dtype)
             elif port.name in lens:
                 feed[port.name] = lengths = rng.integers(1, T + 1, B).astype(port.dtype)
-            elif isinstance(form, Given):
-                feed[port.name] = drawn(rng, self.shape_of(port.name, units, B), port.dtype)
+            elif port.name in shapes:
+                feed[port.name] = drawn(rng, shapes[port.name], port.dtype)
             else:
                 raise NoLayerError(getattr(form, "why", "") or f"input {port} has no place in a chain of layers")
         try:
             states = tuple(starts_of(block, feed, B, dtype) for block in blocks)
-            return Trial(x, states, lengths, placed(self.graph, "numpy").run(feed))
+            time = LONGEST // 2 + steps * STEP + T * B * weights // PRODUCTS + 2 * weights
+            return Trial(x, states, lengths, placed(self.graph, "numpy").trial(feed, time))
         except NoLayerError:
             raise
         except (IndexError, ValueError) as error:
@@ -217,20 +227,21 @@ class Chain:
         usual = TRIED if indices else (*TRIED[3 - len(asked) :], network.input_size or 4)
         return tuple(n if isinstance(n, int) else m for n, m in zip(asked, usual, strict=True))
 
-    def shape_of(self, name: str, units: list[Unit], B: int) -> tuple[int, ...]:
-        """A shape for an input of initial states, as large as the nodes that read it ask for."""
-        port = next(port for port in self.graph.inputs if port.name == name)
-        shape = [n if isinstance(n, int) else 1 for n in port.shape or ()]
+    def start_shapes(self, units: list[Unit], B: int) -> dict[str, tuple[int, ...]]:
+        """Shapes for the inputs of initial states, as large as the nodes that read them ask for."""
+        shapes: dict[str, list[int]] = {}
         for unit in units:
             sizes = len(unit.about.directions), B, unit.R.shape[2]
             for form in unit.starts:
-                if isinstance(form, Given) and form.name == name:
-                    for letter, size in zip(letters_of(unit, form), sizes, strict=True):
-                        if letter not in ("n", form.cut):
-                            shape[int(letter)] = max(shape[int(letter)], size)
-                    if form.cut:
-                        shape[int(form.cut)] = max(shape[int(form.cut)], form.stop or form.start + sizes[0])
-        return tuple(shape)
+                if not isinstance(form, Given):
+                    continue
+                shape = shapes.setdefault(form.name, [n if isinstance(n, int) else 1 for n in form.shape])
+                for letter, size in zip(letters_of(unit, form), sizes, strict=True):
+                    if letter not in ("n", form.cut):
+                        shape[int(letter)] = max(shape[int(letter)], size)
+                if form.cut:
+                    shape[int(form.cut)] = max(shape[int(form.cut)], form.stop or form.start + sizes[0])
+        return {name: tuple(shape) for name, shape in shapes.items()}
 
 
 def weight_of(blocks: list[Block], name: str) -> Array:
@@ -241,9 +252,7 @@ def weight_of(blocks: list[Block], name: str) -> Array:
 
 
 def drawn(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any], symbols: int | None = None) -> Array:
-    """Normally distributed numbers, or indices below ``symbols``, where they are not too many."""
-    if math.prod(shape) > MOST_DRAWN:
-        raise NoLayerError(f"a graph must be held against its layers; an input of shape {shape} is too large for that")
+    """Normally distributed numbers, or indices below ``symbols``."""
     return rng.normal(size=shape).astype(dtype) if symbols is None else rng.integers(0, symbols, shape)
 
 

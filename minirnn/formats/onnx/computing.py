@@ -11,7 +11,7 @@ from minirnn.activations import Function
 from minirnn.backend import Array
 from minirnn.formats.files import ModelFileError
 from minirnn.formats.onnx.graph import Given, Node, Run
-from minirnn.formats.onnx.meter import PRODUCTS, Meter
+from minirnn.formats.onnx.meter import PRODUCTS, Meter, extent
 from minirnn.formats.onnx.operands import axis_of, listed, of_kind, one_dtype, optional, scalar
 from minirnn.formats.onnx.tensors import BFLOAT16, FLOAT16, dtype_of
 
@@ -42,7 +42,7 @@ def among(f: Elementwise) -> Callable[[Node], Run]:
         def run(meter: Meter, given: Given) -> Sequence[Array]:
             one_dtype(*given)
             shape = np.broadcast_shapes(*(a.shape for a in given))
-            meter.claim(shape, given[0].itemsize, ns=2 * len(given), copies=2)
+            meter.claim(shape, given[0].itemsize, ns=4 * len(given), copies=2)
             return (functools.reduce(f, [of_kind(a, "iuf") for a in given]),)
 
         return run
@@ -107,7 +107,7 @@ def gelu(node: Node) -> Run:
     word = node.attribute("approximate", str, "none")
     if word not in ("none", "tanh"):
         raise ModelFileError(f"approximate must be none or tanh; got {word!r:.40}")
-    return unary(Function("gelu" if word == "none" else "gelu_tanh"), ns=250, copies=14)(node)
+    return unary(Function("gelu" if word == "none" else "gelu_tanh"), ns=300, copies=14)(node)
 
 
 def selu(node: Node) -> Run:
@@ -163,7 +163,9 @@ def cast(node: Node) -> Run:
 
     def run(meter: Meter, given: Given) -> Sequence[Array]:
         (x,) = given
-        meter.claim(x.shape, max(4, dtype.itemsize), ns=4, copies=6 if code == BFLOAT16 else 2)
+        meter.claim(
+            x.shape, max(4, dtype.itemsize), ns=40 if code == FLOAT16 else 8, copies=6 if code == BFLOAT16 else 2
+        )
         if code == FLOAT16:
             return (x.astype(np.float16).astype(np.float32),)
         if code == BFLOAT16:
@@ -214,15 +216,24 @@ def dropout(node: Node) -> Run:
 # ---------------------------------------------------------------------- products and sums
 
 
+def in_order(x: Array) -> bool:
+    """Whether a product reads ``x`` where it lies: one of its last two axes must be without gaps, else it is copied."""
+    return x.flags.aligned and x.itemsize in x.strides[-2:]
+
+
 def product(meter: Meter, a: Array, b: Array) -> Array:
     """a b, as NumPy's matmul, once the meter has agreed."""
     one_dtype(a, b)
     if 0 in (a.ndim, b.ndim) or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
         raise ModelFileError(f"a product's inner sizes must be equal; got {a.shape} and {b.shape}")
     rows, columns = a.shape[-2:-1], b.shape[-1:] if b.ndim > 1 else ()
-    shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *rows, *columns)
-    meter.claim((math.prod(shape) + a.size + b.size,), a.itemsize)  # operands too: what is not in order is copied
-    meter.spend(math.prod(shape) * a.shape[-1] / PRODUCTS * (1 if a.dtype.kind == "f" else 8))
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    shape = (*batch, *rows, *columns)
+    meter.claim((extent(shape) + sum(extent(x.shape) for x in (a, b) if not in_order(x)),), a.itemsize)
+    meter.walk(batch, ns=30)
+    meter.walk(a.shape, ns=1)
+    meter.walk(b.shape, ns=1)
+    meter.walk((*shape, a.shape[-1]), ns=(1 if a.dtype.kind == "f" else 8) / PRODUCTS)
     return np.asarray(a @ b)
 
 
@@ -234,6 +245,12 @@ def matmul(node: Node) -> Run:
         return (product(meter, a, b),)
 
     return run
+
+
+def mean(x: Array, **options: Any) -> Any:
+    """The mean in x's dtype; NaN of none, without the warning that NumPy gives."""
+    total = summed(x, **options)
+    return total / total.dtype.type(x.size // max(1, total.size))
 
 
 def summed(x: Array, **options: Any) -> Any:
@@ -298,7 +315,8 @@ def reduction(f: Callable[..., Any], since: int, kinds: str) -> Callable[[Node],
             if not chosen and noop:
                 return (x,)
             over = tuple(axis_of(k, x.ndim) for k in chosen) if chosen else None
-            meter.spend(4 * x.size)
+            meter.walk(x.shape, ns=10)
+            meter.claim([1 if over is None or k in over else n for k, n in enumerate(x.shape)], x.itemsize, copies=2)
             return (f(x, axis=over, keepdims=keep),)
 
         return run

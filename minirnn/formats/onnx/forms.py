@@ -7,6 +7,8 @@ H units; R is all rows of all steps, one below the other, r the same with the ba
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+
 from minirnn.activations import Function
 from minirnn.backend import Array
 from minirnn.formats.files import ModelFileError
@@ -14,6 +16,8 @@ from minirnn.formats.onnx.graph import Node
 from minirnn.formats.onnx.recurrences import Recurrence
 
 MOST_PARTS = 256  # of a chain: more than anyone stacks
+MOST_ROWS = 2 * MOST_PARTS  # of final states in one value
+MOST_LOOKED_AT = 1 << 17  # entries of a constant; every node may look at the same one
 
 
 # ---------------------------------------------------------------------- parts of a chain
@@ -32,10 +36,12 @@ class Encoding(NamedTuple):
 
 
 class Product(NamedTuple):
-    """x W + b."""
+    """x (alpha W) + beta b: scaled when a layer's weights are made, not for every node that is looked at."""
 
     W: Array
     b: Array | None
+    alpha: float = 1.0
+    beta: float = 1.0
 
 
 class Applied(NamedTuple):
@@ -153,6 +159,11 @@ class Other(NamedTuple):
 
 
 Form: TypeAlias = Any  # one of these, an array for a constant, or None for an input that is left out
+
+
+def all_are(form: Form, value: float) -> bool:
+    """Whether a constant has this value everywhere; of one that is too large to be looked at, False."""
+    return isinstance(form, np.ndarray) and form.size <= MOST_LOOKED_AT and bool((form == value).all())
 
 
 class NoLayerError(ModelFileError):

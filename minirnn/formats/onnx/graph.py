@@ -8,7 +8,7 @@ import numpy as np
 from minirnn.backend import Array, converted, takes
 from minirnn.base import Layer
 from minirnn.formats.files import ModelFileError
-from minirnn.formats.onnx.meter import CALL, STEP, Meter, owner
+from minirnn.formats.onnx.meter import CALL, LEAST, NAME, ROOM, STEP, Meter, memory_of, owner
 from minirnn.formats.onnx.tensors import short
 
 Given: TypeAlias = Sequence[Any]  # arrays; None for an input that is left out
@@ -85,6 +85,11 @@ class Body(NamedTuple):
     captured: tuple[str, ...]
 
 
+def around(body: Body) -> int:
+    """The time for one step of a Scan, beside its nodes': all of its values are handed on, by name."""
+    return CALL + NAME * sum(map(len, (body.inputs, body.outputs, body.captured, body.constants)))
+
+
 class Port(NamedTuple):
     """What goes into a graph or comes out: a name, a shape, and the dtype that stands for the element type.
 
@@ -119,7 +124,8 @@ class Graph:
     float32, and an output of float16 is rounded to it.
 
     Made by ``read``.  ``nodes`` are all nodes in order, ``constants`` the values in use that no input reaches,
-    ``where`` the file, for errors, ``about`` what the file says beside: its producer, and metadata by name.
+    ``where`` the file, for errors, ``about`` what the file says beside: its producer, and metadata by name, ``size``
+    how many bytes it has.
     """
 
     def __init__(
@@ -131,10 +137,11 @@ class Graph:
         steps: tuple[Step, ...],
         where: str,
         about: dict[str, str],
+        size: int,
     ) -> None:
         self.inputs, self.outputs, self.nodes, self.constants, self.steps = inputs, outputs, nodes, constants, steps
-        self.where, self.about = where, about
-        self._weights = sum(a.nbytes for a in constants.values())
+        self.where, self.about, self.size = where, about, size
+        self._constants = memory_of(constants.values())
         self._step = sum(step_of(step.node) for step in steps)
 
     def __repr__(self) -> str:
@@ -152,15 +159,24 @@ class Graph:
         """The outputs by name.
 
         ``inputs`` has an array for each of the graph's inputs.  A graph may not be what it seems, so what it may take
-        is limited: results to 40 MiB, twice the weights, and 4 KiB for each byte that goes in, at a time; and time, to
-        what goes with the input and the weights.  Of a graph that you trust, ``limit`` is how many bytes results may
-        take, and then it may take its time.
+        is limited: results to 40 MiB, twice the weights, and 4 KiB for each byte that goes in, at a time, less what was
+        computed when it was read; and time, to what goes with the input and the weights.  Of a graph that you trust,
+        ``limit`` is how many bytes results may take, and then it may take its time.
 
         Raises ValueError for inputs that do not fit, and ModelFileError, a ValueError, where a node cannot be run on
         what reaches it: the sentence names the node.
         """
         values = self._admit(inputs)
-        meter = Meter.running(self._weights, sum(a.nbytes for a in values.values()), self._step, limit)
+        fed = sum(a.nbytes for a in values.values())
+        return self._run(values, Meter.running(self.size, self._constants, fed, self._step, limit))
+
+    def trial(self, inputs: Mapping[str, Any], time: int) -> dict[str, Array]:
+        """The outputs by name, of a run that may take so many nanoseconds and leaves memory for layers beside it."""
+        values = self._admit(inputs)
+        room = Meter.running(self.size, self._constants, 0, 0).room - ROOM // 2
+        return self._run(values, Meter(max(LEAST, room), time))
+
+    def _run(self, values: dict[str, Array], meter: Meter) -> dict[str, Array]:
         taken = {id(owner(a)) for a in values.values()}
         values |= self.constants
         with np.errstate(all="ignore"):  # infinities and NaN are results like others
@@ -221,7 +237,7 @@ def perform(step: Step, values: dict[str, Array], meter: Meter) -> None:
     node = step.node
     given = [values[name] if name else None for name in node.inputs]
     try:
-        meter.spend(CALL)
+        meter.spend(cost_of(node))
         results = step.run(meter, given)
         for name, result in zip(node.outputs, results, strict=False):  # those at the end may be left out
             if name:
@@ -235,11 +251,16 @@ def perform(step: Step, values: dict[str, Array], meter: Meter) -> None:
         meter.release(values.pop(name))
 
 
+def cost_of(node: Node) -> int:
+    """The time around a node, whatever it computes."""
+    return CALL + NAME * (len(node.inputs) + len(node.outputs))
+
+
 def step_of(node: Node) -> int:
     """The time around one step, where a node is a recurrence."""
     body = node.attributes.get("body")
     if isinstance(body, Body):
-        return CALL * len(body.nodes)
+        return around(body) + sum(map(cost_of, body.nodes))
     return 2 * STEP if node.op in ("RNN", "GRU", "LSTM") else 0
 
 

@@ -28,9 +28,9 @@ def gather(node: Node) -> Run:
     def run(meter: Meter, given: Given) -> Sequence[Array]:
         x, index = given
         k = axis_of(axis, x.ndim)
+        meter.claim(index.shape, 8, ns=10, copies=2)
+        meter.claim((*x.shape[:k], *index.shape, *x.shape[k + 1 :]), x.itemsize)
         check_range(index, x.shape[k])
-        meter.claim((*x.shape[:k], *index.shape, *x.shape[k + 1 :]), x.itemsize, ns=4)
-        meter.claim(index.shape, 8, copies=2)
         return (np.take(x, index, axis=k),)
 
     return run
@@ -47,8 +47,8 @@ def gather_elements(node: Node) -> Run:
             n > m for i, (n, m) in enumerate(zip(index.shape, x.shape, strict=True)) if i != k
         ):
             raise ModelFileError(f"indices for x of shape {x.shape} are expected; got shape {index.shape}")
+        meter.claim(index.shape, x.itemsize + 16, ns=10 + 2 * x.ndim)
         check_range(index, x.shape[k])
-        meter.claim(index.shape, x.itemsize + 16, ns=10)
         x = x[tuple(slice(None) if i == k else slice(n) for i, n in enumerate(index.shape))]
         return (np.take_along_axis(x, index.astype(np.int64), axis=k),)
 
@@ -87,10 +87,10 @@ def gather_nd(node: Node) -> Run:
             raise ModelFileError(f"indices for x of shape {x.shape} are expected; got shape {index.shape}")
         if x.shape[:shared] != index.shape[:shared]:
             raise ModelFileError(f"the first {shared} axes must be equal; got {x.shape} and {index.shape}")
+        meter.claim((*index.shape[:-1], *x.shape[shared + depth :]), x.itemsize, ns=20)
+        meter.claim(index.shape, 8, ns=10, copies=3)
         for k in range(depth):
             check_range(index[..., k], x.shape[shared + k])
-        meter.claim((*index.shape[:-1], *x.shape[shared + depth :]), x.itemsize, ns=20)
-        meter.claim(index.shape, 8, copies=3)
         rows = [
             np.arange(n).reshape([n if i == k else 1 for i in range(index.ndim - 1)])
             for k, n in enumerate(x.shape[:shared])
@@ -155,7 +155,7 @@ def top_k(node: Node) -> Run:
         order = np.argsort(np.flip(x, k) if largest else x, axis=k, kind="stable")
         if largest:  # what is last there, and among equal ones came first here
             order = x.shape[k] - 1 - np.flip(order, k)
-        order = np.take(order, range(count), axis=k)
+        order = order[(*[slice(None)] * k, slice(count))].copy()
         return np.take_along_axis(x, order, axis=k), order
 
     return run
@@ -173,11 +173,11 @@ def reverse_sequence(node: Node) -> Run:
             raise ModelFileError(
                 f"lengths for the rows of x, shape {x.shape}, are expected; got {lens.dtype} of shape {lens.shape}"
             )
+        meter.claim(x.shape, x.itemsize + 32, ns=20)
         if lens.size and not 0 <= lens.min() <= lens.max() <= x.shape[time]:
             raise ModelFileError(
                 f"lengths must be from 0 to {x.shape[time]}; they are from {lens.min()} to {lens.max()}"
             )
-        meter.claim(x.shape, x.itemsize + 32, ns=20)
         return (np.swapaxes(turned(np.swapaxes(x, 0, time), lens), 0, time),)
 
     return run

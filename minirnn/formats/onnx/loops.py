@@ -7,7 +7,7 @@ import numpy as np
 
 from minirnn.backend import Array
 from minirnn.formats.files import ModelFileError
-from minirnn.formats.onnx.graph import Body, Given, Node, Run, perform
+from minirnn.formats.onnx.graph import Body, Given, Node, Run, around, perform
 from minirnn.formats.onnx.meter import Meter
 from minirnn.formats.onnx.operands import axis_of
 
@@ -41,11 +41,11 @@ def scan(node: Node) -> Run:
         [bool(way) for way in listed(node, f"scan_{word}_directions", n)]
         for word, n in (("input", sequences), ("output", stacked))
     )
-    around = {name: a for name, a in zip(node.inputs, node.constants, strict=True) if a is not None}
+    outer = {name: a for name, a in zip(node.inputs, node.constants, strict=True) if a is not None}
     nodes = [copy.copy(inner) for inner in body.nodes]
     for inner in nodes:
         inner.backend, inner.unread = node.backend, set(inner.attributes)
-    known = {name: around[name] for name in body.captured if name in around} | body.constants
+    known = {name: outer[name] for name in body.captured if name in outer} | body.constants
     steps, _ = made_ready(nodes, known, set(body.outputs))
 
     def run(meter: Meter, given: Given) -> Sequence[Array]:
@@ -58,6 +58,7 @@ def scan(node: Node) -> Run:
         T = lengths.pop()
         if lengths or not T:
             raise ModelFileError(f"sequences must have one length, above 0; they have {sorted({T, *lengths})}")
+        meter.spend(T * around(body))
         fixed = dict(zip(body.captured, given[node.declared :], strict=True)) | body.constants
         made: list[Array] = []
         for t in range(T):

@@ -64,7 +64,7 @@ OPERATORS: dict[str, Operator] = {
     "Dropout": Operator(computing.dropout, 1, 3, outputs=2),
     "MatMul": Operator(computing.matmul, 2, 2),
     "Gemm": Operator(computing.gemm, 2, 3),
-    "ReduceMean": Operator(computing.reduction(np.mean, 18, "f"), 1, 2),
+    "ReduceMean": Operator(computing.reduction(computing.mean, 18, "f"), 1, 2),
     "ReduceSum": Operator(computing.reduction(computing.summed, 13, "iuf"), 1, 2),
     "ReduceMax": Operator(computing.reduction(computing.largest, 18, "iufb"), 1, 2),
     "ReduceMin": Operator(computing.reduction(computing.smallest, 18, "iufb"), 1, 2),

@@ -6,6 +6,7 @@ from typing import Any
 from minirnn.backend import Array
 from minirnn.formats.files import ModelFileError
 from minirnn.formats.onnx.graph import Given, Node
+from minirnn.formats.onnx.tensors import MOST_AXES
 
 
 def one_dtype(*arrays: Array | None) -> None:
@@ -32,22 +33,32 @@ def axis_of(axis: int, ndim: int) -> int:
     return axis % ndim
 
 
-def whole(array: Array | None) -> list[int]:
-    """A short list of integers that a graph computes."""
+def whole(array: Array | None, most: int = MOST_AXES) -> list[int]:
+    """A list of integers that a graph computes, at most ``most`` of them: it becomes Python's own numbers."""
     if array is None or array.dtype.kind not in "iu" or array.ndim > 1:
         got = "none" if array is None else f"{array.dtype} of shape {array.shape}"
         raise ModelFileError(f"a list of integers is expected; got {got}")
+    check_count(array.size, most)
     return [int(v) for v in array.reshape(-1)]
 
 
-def listed(node: Node, name: str, since: int, place: int = 1) -> Callable[[Given], list[int] | None]:
-    """What was an attribute before an operator set, and an input from then on."""
+def check_count(count: int, most: int) -> None:
+    """Raise ModelFileError for a list that is longer than any use of it."""
+    if count > most:
+        raise ModelFileError(f"a list of at most {most} integers is expected; got {count:,}")
+
+
+def listed(
+    node: Node, name: str, since: int, place: int = 1, *, most: int = MOST_AXES
+) -> Callable[[Given], list[int] | None]:
+    """A list that was an attribute before an operator set, and is an input from then on: a number for each axis."""
     if node.opset < since:
         fixed = node.values(name, int)
+        check_count(len(fixed or ()), most)
         if len(node.inputs) > place:
             raise ModelFileError(f"{name} must be an attribute before opset {since}; there is an input for it")
         return lambda _: fixed
-    return lambda given: None if len(given) <= place or given[place] is None else whole(given[place])
+    return lambda given: None if len(given) <= place or given[place] is None else whole(given[place], most)
 
 
 def optional(given: Given, place: int) -> Array | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from minirnn.backend import Array, get_backend
 from minirnn.formats.files import LARGEST_FILE, ModelFileError
+from minirnn.formats.onnx.external import Folder
 from minirnn.formats.onnx.graph import Body, Graph, Node, Port
 from minirnn.formats.onnx.nodes import MANY, OPERATORS
 from minirnn.formats.onnx.ready import made_ready
@@ -17,6 +18,7 @@ MOST_NODES = 1 << 12  # of a model: a node becomes some 3 kB
 WIDENED = 24 << 20  # bytes, beyond twice those of the file, that numbers of fewer bits may become
 ROOM_AHEAD, LEAST_ROOM = 24 << 20, 8 << 20  # bytes that what is computed when a file is read may take
 LOOPS = ("If", "Loop", "SequenceMap")
+LONGEST_TEXT = 1 << 16  # bytes of an attribute's text, or of a list of them
 KINDS = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}  # of attributes, by type
 LISTS = ("floats", "ints", "strings")
 
@@ -24,21 +26,23 @@ LISTS = ("floats", "ints", "strings")
 def read(source: Any, *, backend: str = "auto") -> Graph:
     """Read a model: from a path, from bytes, or from an ``onnx.ModelProto``.
 
-    Recurrent nodes run on ``backend``.  Reading needs no package.  Raises ModelFileError for what is no sound model of
-    operator set 7 to 28, for a node that minirnn does not run, by its name, and for weights that are in other files;
-    FileNotFoundError where there is none.
+    Recurrent nodes run on ``backend``.  Reading needs no package.  Weights may be in other files (external data), which
+    lie in the folder of ``source``, a path.  Raises ModelFileError for what is no sound model of operator set 7 to 28,
+    for a node that minirnn does not run, by its name, and for weights that are not there; FileNotFoundError where there
+    is no model.
     """
     get_backend(backend)  # refused before the file is read
+    folder = Folder(None)
     if hasattr(source, "SerializeToString"):
         where, data = "the model", source.SerializeToString()
     elif isinstance(source, bytes):
         where, data = "the model", source
     else:
-        where, data = str(source), _bytes(source)
+        where, data, folder = str(source), _bytes(source), Folder(Path(source).parent)
     try:
         size, model = len(data), parse(data)
         del data, source  # what is not a view of it, all of a file in float16, is all that stays
-        return Maker(model, size, backend).graph(where)
+        return Maker(model, size, backend, folder).graph(where)
     except ModelFileError as error:
         raise ModelFileError(f"{where}: {error!s:.1000}") from None
 
@@ -68,13 +72,18 @@ class Names:
 class Maker:
     """Makes the graph of one model, which takes ``size`` bytes of a file, and counts what that takes."""
 
-    def __init__(self, model: Message, size: int, backend: str) -> None:
+    def __init__(self, model: Message, size: int, backend: str, folder: Folder) -> None:
         self.opset, self.backend = _opset(model), backend
         self.about, self.beside = model.get("graph"), {"producer": model.get("producer_name", "")}
         for entry in model.get("metadata_props", ()):
             self.beside[entry.get("key", "")] = entry.get("value", "")
         self.room = Room(2 * size + WIDENED)
-        self.size, self.nodes_left = size, MOST_NODES
+        self.folder, self.file_size, self.nodes_left = folder, size, MOST_NODES
+
+    @property
+    def size(self) -> int:
+        """The bytes of the file, and of what was read beside it."""
+        return self.file_size + self.folder.taken
 
     def graph(self, where: str) -> Graph:
         """All of it."""
@@ -95,7 +104,14 @@ class Maker:
         room = max(LEAST_ROOM, ROOM_AHEAD + (3 * self.size - self.room.taken) // 2)
         steps, constants = made_ready(nodes, constants, set(outputs), room=room)
         return Graph(
-            tuple(inputs.values()), tuple(outputs.values()), tuple(nodes), constants, steps, where, self.beside
+            tuple(inputs.values()),
+            tuple(outputs.values()),
+            tuple(nodes),
+            constants,
+            steps,
+            where,
+            self.beside,
+            self.size,
         )
 
     def initializers(self, about: Message) -> dict[str, Array]:
@@ -105,7 +121,7 @@ class Maker:
         constants: dict[str, Array] = {}
         for tensor in about.pop("initializer", ()):
             name = _new(tensor.get("name", ""), constants, "an initializer")
-            constants[name] = array_of(tensor, self.room)
+            constants[name] = array_of(tensor, self.room, self.folder)
         return constants
 
     def ports(self, about: Message, word: str) -> list[Port]:
@@ -129,7 +145,7 @@ class Maker:
                     raise ModelFileError(f"{node} reads {short(name)}, which must be computed before; it is not")
             for name in node.outputs:
                 if name:
-                    known.own.add(_new(name, known, f"an output of {node}"))
+                    known.own.add(_new(name, known, "an output of", node))
             nodes.append(node)
         return nodes
 
@@ -194,7 +210,13 @@ class Maker:
         value = attribute.get(field, [])
         try:
             if field == "t":
-                return array_of(value, self.room)
+                return array_of(value, self.room, self.folder)
+            if field in ("s", "strings"):
+                length = len(value) if field == "s" else sum(map(len, value))
+                if length > LONGEST_TEXT:
+                    raise ModelFileError(
+                        f"attribute {name} must be text of at most {LONGEST_TEXT:,} bytes; it has more"
+                    )
             if field == "s":
                 return str(value, "utf-8")
             if field == "strings":
@@ -213,9 +235,9 @@ def _opset(model: Message) -> int:
     return int(versions[0])
 
 
-def _new(name: str, known: Any, what: str) -> str:
+def _new(name: str, known: Any, what: str, node: Node | None = None) -> str:
     if not name or name in known:
-        raise ModelFileError(f"{what} must have a name of its own; got {short(name)}")
+        raise ModelFileError(f"{what}{f' {node}' if node else ''} must have a name of its own; got {short(name)}")
     return name
 
 

@@ -68,4 +68,6 @@ def placed(graph: Graph, backend: str) -> Graph:
         node = copy.copy(step.node)
         node.backend = backend
         steps.append(step._replace(node=node, run=OPERATORS[node.op].prepare(node)))
-    return Graph(graph.inputs, graph.outputs, graph.nodes, graph.constants, tuple(steps), graph.where, graph.about)
+    return Graph(
+        graph.inputs, graph.outputs, graph.nodes, graph.constants, tuple(steps), graph.where, graph.about, graph.size
+    )

@@ -224,6 +224,8 @@ def unrolled(
         raise ModelFileError(f"X must have three axes, the last of size {D}; it has shape {X.shape}")
     X = X.swapaxes(0, 1) if about.batch_first else X
     (T, B), wanted = X.shape[:2], (X.shape[1], n, H) if about.batch_first else (n, X.shape[1], H)
+    width = GATES[about.op] * H
+    meter.claim((T, B, 2 * (n * H + D + width + H)), X.itemsize, ns=20)  # Y, and what is there on the way
     starts = [
         np.zeros((n, B, H), X.dtype) if a is None else a.swapaxes(0, 1) if about.batch_first else a for a in initial
     ]
@@ -236,9 +238,7 @@ def unrolled(
         if lens.size and not 0 <= lens.min() <= lens.max() <= T:
             raise ModelFileError(f"sequence_lens must be from 0 to {T}; they are from {lens.min()} to {lens.max()}")
         lens = None if (lens == T).all() else lens
-    width = GATES[about.op] * H
-    meter.claim((T, B, 2 * (n * H + D + width + H)), X.itemsize, ns=20)  # Y, and what is there on the way
-    meter.spend(n * T * (STEP + B * width * (D + H) / PRODUCTS))
+    meter.spend(n * T * (STEP + max(1, B) * width * (D + H) / PRODUCTS))
     ys, finals = [], []
     for k, (layer, reverse) in enumerate(zip(layers, about.directions, strict=True)):
         x = turned(X, lens) if reverse else X

@@ -10,22 +10,23 @@ from minirnn.backend import Array
 from minirnn.formats.files import ModelFileError
 from minirnn.formats.onnx.graph import Given, Node, Run
 from minirnn.formats.onnx.meter import Meter
-from minirnn.formats.onnx.operands import axis_of, listed, one_dtype, scalar, whole
-from minirnn.formats.onnx.tensors import check_shape
+from minirnn.formats.onnx.operands import axis_of, check_count, listed, one_dtype, scalar, whole
+from minirnn.formats.onnx.tensors import MOST_AXES, check_shape
 
 # ---------------------------------------------------------------------- shapes
 
 
 def reshaped(meter: Meter, x: Array, shape: list[int]) -> Array:
     """``x`` in another shape; where its numbers are not in order it is copied."""
-    if not x.flags.c_contiguous:
-        meter.claim(x.shape, x.itemsize)
+    if not x.flags.c_contiguous or not x.size:  # of an empty array the other sizes may be any
+        meter.claim(shape, x.itemsize, ns=8)
     return x.reshape(shape)
 
 
 def transpose(node: Node) -> Run:
     """Axes in another order, by default in reverse."""
     perm = node.values("perm", int)
+    check_count(len(perm or ()), MOST_AXES)
 
     def run(meter: Meter, given: Given) -> Sequence[Array]:
         (x,) = given
@@ -147,7 +148,8 @@ def slice_(node: Node) -> Run:
 
 def split(node: Node) -> Run:
     """Pieces of an axis: of the sizes given, or equal ones, of which the last may be smaller from opset 18 on."""
-    axis, sizes, count = node.attribute("axis", int, 0), listed(node, "split", 13), len(node.outputs)
+    axis, count = node.attribute("axis", int, 0), len(node.outputs)
+    sizes = listed(node, "split", 13, most=count)
     if node.opset >= 18:
         number = node.attribute("num_outputs", int)
         if number not in (None, count):

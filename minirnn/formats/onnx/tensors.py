@@ -1,17 +1,20 @@
 """The numbers in an ONNX file: element types, and TensorProto as an array that was checked before memory was taken."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from minirnn.backend import Array
 from minirnn.formats.files import ModelFileError
+from minirnn.formats.onnx.external import Folder
 from minirnn.formats.onnx.wire import Message, varint_count, varints
 
 LARGEST_DIM = 2**40  # entries along one axis
 MOST_AXES = 32
 
+EXTERNAL = 1  # a data_location
 FLOAT, FLOAT16, DOUBLE, BFLOAT16, INT64 = 1, 10, 11, 16, 7
 # what is computed with: float16 and bfloat16 are widened to float32, which holds all of their numbers
 DTYPES = {
@@ -76,17 +79,12 @@ class Room:
             raise ModelFileError(f"{what} must be stored in raw_data, as many numbers are; they take too few bytes")
 
 
-def array_of(tensor: Message, room: Room | None = None) -> Array:
+def array_of(tensor: Message, room: Room | None = None, folder: Folder | None = None) -> Array:
     """The array that a TensorProto holds, which cannot be written; a view of the file where nothing is converted.
 
-    Raises ModelFileError where its parts do not agree, or the numbers are in another file.
+    Numbers in another file are read from the model's ``folder``.  Raises ModelFileError where the parts do not agree.
     """
     name = f"tensor {short(tensor.get('name', ''))}"
-    if tensor.get("data_location", 0) or "external_data" in tensor:
-        raise ModelFileError(
-            f"{name} must be in this file; it is in another one (external data): "
-            "save the model in one file, onnx.save(onnx.load(path), new_path)"
-        )
     try:
         dtype = dtype_of(tensor.get("data_type", 0))
     except ModelFileError as error:
@@ -94,17 +92,26 @@ def array_of(tensor: Message, room: Room | None = None) -> Array:
     shape = tuple(tensor.get("dims", ()))
     check_shape(name, shape)
     given = [field for field in FIELDS if len(tensor.get(field, b""))]
-    field, stored = TYPED[tensor["data_type"]]
+    code = tensor["data_type"]
+    field, stored = TYPED[code]
     if len(given) > 1 or any(other not in (field, "raw_data") for other in given):
         raise ModelFileError(f"{name} of {dtype} must be stored in {field} or raw_data; it is in {', '.join(given)}")
-    size = math.prod(shape)
+    size, runs = math.prod(shape), list[Array]()
+    if tensor.get("data_location", 0):
+        if given or tensor["data_location"] != EXTERNAL:
+            raise ModelFileError(f"{name} must be in this file or in another one; its parts disagree")
+        folder = folder or Folder(None)
+        before, needed = folder.taken, size * np.dtype(stored).itemsize
+        tensor, given = {"raw_data": folder.read(name, tensor, needed)}, ["raw_data"]
+        if room:
+            room.size += 2 * (folder.taken - before)
     if given == ["raw_data"]:
         found = np.dtype(stored)
         held, rest = divmod(len(tensor["raw_data"]), found.itemsize)
         values = None if rest else np.frombuffer(tensor["raw_data"], found)
     elif given and field in ("float_data", "double_data"):
-        values = tensor[field][0] if len(tensor[field]) == 1 else np.concatenate(tensor[field])
-        held, rest = len(values), 0
+        runs = [np.frombuffer(run, stored) for run in tensor[field]]
+        held, rest, values = sum(map(len, runs)), 0, runs[0] if len(runs) == 1 else None
     else:
         held, rest, values = varint_count(tensor.get(field, [])), 0, None
     if rest or held != size:
@@ -112,9 +119,11 @@ def array_of(tensor: Message, room: Room | None = None) -> Array:
         raise ModelFileError(f"{name} of shape {shape} must hold {size:,} numbers; it holds {wrong}")
     if room and (values is None or values.dtype != dtype or not values.flags.aligned):
         room.take(name, size * dtype.itemsize)
-    if values is None:
+    if values is None and field in ("float_data", "double_data"):
+        values = np.concatenate([np.empty(0, stored), *runs])
+    elif values is None:
         values = narrowed(tensor.get(field, []), size, np.dtype(stored))
-    values = converted(values, tensor["data_type"]).reshape(shape)
+    values = converted(values, code).reshape(shape)
     if not values.flags.aligned:  # where it lies in the file: it would be copied at each use
         values = values.copy()
     values.flags.writeable = False
@@ -129,7 +138,7 @@ def check_shape(what: str, shape: tuple[int, ...]) -> None:
         raise ModelFileError(f"{what} must have a size from 0 to {LARGEST_DIM:,} along each axis; it has {shape}")
 
 
-def narrowed(views: list[memoryview], size: int, dtype: np.dtype[Any]) -> Array:
+def narrowed(views: Sequence[bytearray | memoryview], size: int, dtype: np.dtype[Any]) -> Array:
     """Integers that are stored in as few bytes as each needs, in ``dtype``."""
     out, start = np.empty(size, dtype), 0
     for part in varints(views):

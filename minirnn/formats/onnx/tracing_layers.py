@@ -21,6 +21,7 @@ from minirnn.formats.onnx.forms import (
     Stream,
     Unit,
     Zeros,
+    all_are,
 )
 from minirnn.formats.onnx.graph import Node
 from minirnn.formats.onnx.operands import optional
@@ -29,8 +30,8 @@ from minirnn.formats.onnx.recurrences import Recurrence
 
 def _dropout(node: Node, given: list[Form]) -> Form:
     form, ratio = given[0], node.attributes.get("ratio", 0.5)
-    if isinstance(optional(given, 1), np.ndarray):
-        ratio = float(given[1].reshape(-1)[0])
+    if isinstance(optional(given, 1), np.ndarray) and given[1].size == 1:
+        ratio = float(given[1].reshape(()))
     if isinstance(form, Stream) and 0 < ratio < 1:
         return [form.then(Dropped(float(ratio))), Other()]
     return [form, Other()]
@@ -41,7 +42,9 @@ def _one_hot(node: Node, given: list[Form]) -> Form:
     axis = node.attributes.get("axis", -1)
     plain = isinstance(index, Stream) and not index.parts and index.axes in ("TB", "BT") and axis in (-1, 2)
     fixed = all(isinstance(form, np.ndarray) for form in (depth, values))
-    if not plain or not fixed or depth.size != 1 or values.dtype.kind != "f" or list(values) != [0, 1]:
+    if not plain or not fixed or (depth.size, values.size) != (1, 2) or values.dtype.kind != "f":
+        return None
+    if list(values.reshape(-1)) != [0, 1]:
         return None
     return Stream((Encoding(int(depth.reshape(-1)[0])),), f"{index.axes}F")
 
@@ -60,7 +63,7 @@ def _add(node: Node, given: list[Form]) -> Form:
         return None
     if b.size != last.W.shape[1] or b.shape[-1:] != (b.size,) or b.ndim > len(x.axes):
         return None
-    return Stream((*x.parts[:-1], Product(last.W, b.reshape(-1))), x.axes)
+    return Stream((*x.parts[:-1], last._replace(b=b.reshape(-1))), x.axes)
 
 
 def _gemm(node: Node, given: list[Form]) -> Form:
@@ -70,13 +73,12 @@ def _gemm(node: Node, given: list[Form]) -> Form:
         return None
     if not isinstance(W, np.ndarray) or not (c is None or isinstance(c, np.ndarray)):
         return None
-    W = (W.T if about.get("transB", 0) else W) * W.dtype.type(about.get("alpha", 1.0))
-    b = None
+    W, b, beta = W.T if about.get("transB", 0) else W, None, 1.0
     if c is not None:
         if c.size not in (1, W.shape[1]) or (c.ndim == 2 and c.shape[0] != 1):
             return None
-        b = np.broadcast_to(c.reshape(-1) * c.dtype.type(about.get("beta", 1.0)), W.shape[1:])
-    return x.then(Product(W, b))
+        b, beta = np.broadcast_to(c.reshape(-1), W.shape[1:]), about.get("beta", 1.0)
+    return x.then(Product(W, b, about.get("alpha", 1.0), beta))
 
 
 def _function(node: Node, given: list[Form]) -> Form:
@@ -93,7 +95,7 @@ def _clip(node: Node, given: list[Form]) -> Form:
     bounds = [node.attributes.get("min"), node.attributes.get("max")]
     if len(given) > 1:
         ends = (given[1], optional(given, 2))
-        bounds = [float(b.reshape(-1)[0]) if isinstance(b, np.ndarray) else None for b in ends]
+        bounds = [float(b.reshape(())) if isinstance(b, np.ndarray) and b.size == 1 else None for b in ends]
     return _applied(given[0], Function("relu6")) if bounds == [0, 6] else None
 
 
@@ -126,7 +128,7 @@ def _recurrence(node: Node, given: list[Form]) -> Form:
     for form in (h0, c0) if node.op == "LSTM" else (h0,):
         known = form
         if isinstance(form, np.ndarray):
-            known = Zeros() if not form.any() else None
+            known = Zeros() if all_are(form, 0) else None
         elif not (form is None or isinstance(form, (Given, Spread, Zeros))):
             return None
         if (known is None and form is not None) or (isinstance(known, Given) and len(known.axes) != 3):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from minirnn.formats.onnx.forms import (
+    MOST_ROWS,
     Empty,
     Ended,
     Form,
@@ -20,10 +21,11 @@ from minirnn.formats.onnx.forms import (
     Turned,
     Unit,
     Zeros,
+    all_are,
 )
 from minirnn.formats.onnx.graph import Node
 from minirnn.formats.onnx.operands import optional
-from minirnn.formats.onnx.tensors import dtype_of
+from minirnn.formats.onnx.tensors import MOST_AXES, dtype_of
 
 
 def _fixed(node: Node, given: list[Form], name: str, place: int = 1) -> list[int] | None:
@@ -31,7 +33,9 @@ def _fixed(node: Node, given: list[Form], name: str, place: int = 1) -> list[int
     if name in node.attributes:
         return list(node.attributes[name])
     form = optional(given, place)
-    return [int(v) for v in form.reshape(-1)] if isinstance(form, np.ndarray) and form.dtype.kind in "iu" else None
+    if not isinstance(form, np.ndarray) or form.dtype.kind not in "iu" or form.size > MOST_AXES:
+        return None
+    return [int(v) for v in form.reshape(-1)]
 
 
 def _moved(form: Form, axes: str) -> Form:
@@ -145,6 +149,8 @@ def _concat(node: Node, given: list[Form]) -> Form:
         return Zeros()
     if not all(isinstance(form, States) for form in given) or len({(f.kind, f.axes) for f in given}) > 1:
         return None
+    if sum(len(form.rows) for form in given) > MOST_ROWS:
+        return None
     rows = tuple(row for form in given for row in form.rows)
     letter = given[0].axes[node.attributes["axis"] % len(given[0].axes)]
     if letter == "d":
@@ -196,21 +202,20 @@ def _past(node: Node, given: list[Form]) -> Form:
 
 def _empty(node: Node, given: list[Form]) -> Form:
     form, value = given
-    return Empty() if isinstance(form, Lengths) and isinstance(value, np.ndarray) and not value.any() else None
+    return Empty() if isinstance(form, Lengths) and all_are(value, 0) else None
 
 
 def _at_least_one(node: Node, given: list[Form]) -> Form:
     """Lengths of which none is 0, for an operator that turns rows, where those of one step stay as they are."""
     form, *others = given
-    ones = all(isinstance(value, np.ndarray) and (value == 1).all() for value in others)
-    return form if isinstance(form, Lengths) and ones else None
+    return form if isinstance(form, Lengths) and all(all_are(value, 1) for value in others) else None
 
 
 def _where(node: Node, given: list[Form]) -> Form:
     """What is past a row's length is nothing, and of a row without steps the graph says what layers say."""
     condition, chosen, form = given
     if isinstance(condition, Past) and isinstance(form, Stream):
-        return form if isinstance(chosen, np.ndarray) and not chosen.any() else None
+        return form if all_are(chosen, 0) else None
     return form if isinstance(condition, Empty) and isinstance(form, States) else None
 
 
@@ -225,7 +230,7 @@ def _turned(node: Node, given: list[Form]) -> Form:
 def _expand(node: Node, given: list[Form]) -> Form:
     form = given[0]
     if isinstance(form, np.ndarray) and form.dtype.kind == "f":
-        if not form.any():
+        if all_are(form, 0):
             return Zeros()
         return Spread(form) if form.ndim == 3 and form.shape[1] == 1 else None
     return form if isinstance(form, Zeros) else None
@@ -233,7 +238,7 @@ def _expand(node: Node, given: list[Form]) -> Form:
 
 def _constant_of_shape(node: Node, given: list[Form]) -> Form:
     value = node.attributes.get("value", np.zeros(1, np.float32))
-    return Zeros() if value.dtype.kind == "f" and not value.any() else Other()
+    return Zeros() if value.dtype.kind == "f" and all_are(value, 0) else Other()
 
 
 MOVES: dict[str, Callable[[Node, list[Form]], Form]] = {

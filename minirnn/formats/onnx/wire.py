@@ -7,7 +7,7 @@ views of the file, and needs no package.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -16,7 +16,10 @@ import numpy as np
 from minirnn.backend import Array
 from minirnn.formats.files import ModelFileError
 
-MOST_FIELDS = 1 << 18  # of a file; a field becomes some 150 bytes
+MOST_FIELDS = 1 << 17  # of a file; a field becomes some 150 bytes
+MOST_TEXT = 1 << 23  # bytes of all texts together: a character may become four bytes
+LONG_HEADER = 8  # bytes of a field's number and size: who writes them longer than they are spends twice
+SHORT_RUN = 64  # bytes of numbers that are copied behind those before them, and not kept as a view
 CHUNK = 1 << 18  # bytes of integers that are decoded at once
 
 Message: TypeAlias = dict[str, Any]
@@ -27,14 +30,15 @@ class Schema(NamedTuple):
     """What the fields of a message are: by number, a name, a kind, and whether it may come more than once.
 
     Kinds are ``int`` (64 bits, signed), ``float``, ``text``, ``bytes`` (a view of the file), another schema, ``graph``
-    (one within another, a function that reads it), and for numbers side by side ``floats`` and ``doubles`` (a list of
-    arrays) and ``varints`` (integers, a list of views).
+    (one within another, a function that reads it), and for numbers side by side ``floats``, ``doubles`` and
+    ``varints``: a list of what lies in the file, as views where they are long.
     """
 
     name: str
     fields: dict[int, Field]
 
 
+ENTRY = Schema("StringStringEntryProto", {1: ("key", "text", False), 2: ("value", "text", False)})
 TENSOR = Schema(
     "TensorProto",
     {
@@ -48,7 +52,7 @@ TENSOR = Schema(
         9: ("raw_data", "bytes", False),
         10: ("double_data", "doubles", True),
         11: ("uint64_data", "varints", True),
-        13: ("external_data", "bytes", True),
+        13: ("external_data", ENTRY, True),
         14: ("data_location", "int", False),
     },
 )
@@ -111,7 +115,6 @@ GRAPH = Schema(
     },
 )
 OPERATOR_SET = Schema("OperatorSetIdProto", {1: ("domain", "text", False), 2: ("version", "int", False)})
-ENTRY = Schema("StringStringEntryProto", {1: ("key", "text", False), 2: ("value", "text", False)})
 MODEL = Schema(
     "ModelProto",
     {
@@ -123,6 +126,7 @@ MODEL = Schema(
     },
 )
 
+NUMBERS = ("floats", "doubles", "varints")
 VARINT, FIXED64, DELIMITED, FIXED32 = 0, 1, 2, 5
 ONE = (0,)
 
@@ -147,7 +151,7 @@ class Reader:
     """The messages of one file, within what it may take altogether."""
 
     def __init__(self, data: bytes) -> None:
-        self.data, self.view, self.left = data, memoryview(data), MOST_FIELDS
+        self.data, self.view, self.left, self.text_left = data, memoryview(data), MOST_FIELDS, MOST_TEXT
 
     def message(self, start: int, end: int, schema: Schema) -> Message:
         """What lies from ``start`` to ``end``."""
@@ -155,6 +159,7 @@ class Reader:
         position, known = start, schema.fields
         while position < end:
             self.spend(ONE)
+            begun = position
             tag, position = self.varint(position, end)
             encoding, number = tag & 7, tag >> 3
             if encoding == VARINT:
@@ -169,6 +174,8 @@ class Reader:
                 position = last = first + (4 if encoding == FIXED32 else 8)
             else:
                 raise ModelFileError(f"byte {position} must begin a field of {schema.name}; its encoding is {encoding}")
+            if first - begun > LONG_HEADER:
+                self.spend(ONE)
             if last > end:
                 raise ModelFileError(f"a {schema.name} must end at byte {end}, where what holds it ends; it goes on")
             if number not in known:
@@ -179,6 +186,8 @@ class Reader:
                 if name in found and (isinstance(kind, Schema) or kind == "graph"):
                     raise ModelFileError(f"{schema.name}.{name} must come once; it comes twice")
                 found[name] = made
+            elif kind in NUMBERS:
+                joined(found.setdefault(name, []), made, kind)
             elif isinstance(made, list):
                 found.setdefault(name, []).extend(made)
             else:
@@ -200,7 +209,8 @@ class Reader:
             if kind in ("floats", "doubles"):
                 return self.numbers(kind, first, last, name)
             if kind == "float" and repeated:  # packed
-                return list(map(float, self.spend(self.numbers("floats", first, last, name))))
+                numbers = np.frombuffer(self.numbers("floats", first, last, name), "<f4")
+                return list(map(float, self.spend(numbers)))
             if kind == "int" and repeated:
                 return self.integers(first, last)
         elif encoding == VARINT and kind == "int":
@@ -238,19 +248,32 @@ class Reader:
             raise ModelFileError(f"the file must have at most {MOST_FIELDS:,} fields; it has more")
         return values
 
-    def numbers(self, kind: str, first: int, last: int, name: str) -> Array:
-        """An array that is a view of the file."""
-        dtype = np.dtype("<f4" if kind == "floats" else "<f8")
-        if (last - first) % dtype.itemsize:
-            raise ModelFileError(f"{name} must hold whole numbers of {dtype.itemsize} bytes; it has {last - first}")
-        return np.frombuffer(self.view[first:last], dtype)
+    def numbers(self, kind: str, first: int, last: int, name: str) -> memoryview:
+        """Floats or doubles as they lie in the file."""
+        size = 4 if kind == "floats" else 8
+        if (last - first) % size:
+            raise ModelFileError(f"{name} must hold whole numbers of {size} bytes; it has {last - first}")
+        return self.view[first:last]
 
     def text(self, first: int, last: int, name: str) -> str:
         """UTF-8."""
+        self.text_left -= last - first
+        if self.text_left < 0:
+            raise ModelFileError(f"all texts of a file must take at most {MOST_TEXT:,} bytes together; they take more")
         try:
             return str(self.view[first:last], "utf-8")
         except UnicodeDecodeError:
             raise ModelFileError(f"{name} must be text in UTF-8; it is not") from None
+
+
+def joined(runs: list[Any], run: memoryview, kind: str) -> None:
+    """Add numbers to those before them: numbers that come one by one are to take no object each."""
+    if len(run) > SHORT_RUN or (kind == "varints" and (not run or run[-1] > 0x7F)):  # the last one ends elsewhere
+        runs.append(run)
+        return
+    if not runs or not isinstance(runs[-1], bytearray):
+        runs.append(bytearray())
+    runs[-1] += run
 
 
 def encoded(value: int) -> bytes:
@@ -263,12 +286,12 @@ def encoded(value: int) -> bytes:
     return bytes(out)
 
 
-def varint_count(views: list[memoryview]) -> int:
+def varint_count(views: Sequence[bytearray | memoryview]) -> int:
     """How many integers ``views`` hold."""
     return sum(int(np.count_nonzero(np.frombuffer(view, np.uint8) < 0x80)) for view in views)
 
 
-def varints(views: list[memoryview]) -> Iterator[Array]:
+def varints(views: Sequence[bytearray | memoryview]) -> Iterator[Array]:
     """The integers, signed and of 64 bits, in stretches: each is one that ends somewhere in the next CHUNK bytes."""
     for view in views:
         raw, start = np.frombuffer(view, np.uint8), 0
