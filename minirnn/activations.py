@@ -67,6 +67,11 @@ class Function:
         with np.errstate(over="ignore"):  # an infinity here is either the value or leads to a finite limit
             return _RULES[self.name].value(a, *self.constants)
 
+    @property
+    def slope_reads_value(self) -> bool:
+        """Whether ``slope`` needs y, and not only a."""
+        return self.name in _READS_VALUE
+
     def slope(self, a: Array, y: Array, dy: Array) -> Array:
         """The gradient of ``a``, where ``y = f(a)`` has the gradient ``dy``."""
         with np.errstate(over="ignore"):
@@ -224,6 +229,8 @@ def _inside(a: Array, low: float, high: float, dy: Array) -> Array:
 
 
 _ELU, _SELU = 1.6732632423543772, 1.0507009873554805  # Klambauer et al., to all digits of float64
+
+_READS_VALUE = ("tanh", "sigmoid", "elu", "selu", "exponential", "softmax", "log_softmax")
 
 _RULES: dict[str, _Rule] = {
     "linear": _Rule(lambda a: a, lambda a, y, dy: dy),

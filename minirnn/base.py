@@ -28,6 +28,7 @@ from minirnn.edge import as_array, as_floats, exchanged, from_list, of_order
 from minirnn.padding import check_lengths, ends
 from minirnn.parameters import Parameters
 from minirnn.stream import Snapshot, Stream
+from minirnn.unchanged import Inputs
 from minirnn.weighted import Weighted, brief
 
 State: TypeAlias = Any  # an array, a tuple of arrays, None, or a tuple of those: each layer documents its own
@@ -108,28 +109,30 @@ class Backward:
     ``dy`` has y's shape, ``dstate`` the final state's structure; either may be None where the loss does not depend on
     it.  ``dx`` is None for integer input.  Gradients of weights are added to ``model.grads``.  What forward saved is
     released on return; a second call is an error unless the first said ``keep=True``, and then adds a second time.
-    The weights must still be those of the forward; after an optimiser's step or ``init`` a call is an error.  A weight
-    written by hand is not noticed.
+
+    The weights and x must still be those of the forward.  After an optimiser's step or ``init`` a call is an error
+    (RuntimeError, nothing added); so it is where some entries, which are compared, show that x or a weight was written
+    by hand.  With ``MINIRNN_CHECK_INPUTS=1`` in the environment when the model gets its weights, all entries are.
+
+    Threads may share a model: its backward passes, and its optimiser's steps, run one at a time.
     """
 
-    def __init__(self, pull: Pull, saved: Saved, parameters: Parameters) -> None:
+    def __init__(self, pull: Pull, saved: Saved, inputs: Inputs) -> None:
         self._pull: Pull | None = pull
         self._saved: Saved = saved
-        self._parameters = parameters
-        self._updates = parameters.updates
+        self._inputs: Inputs | None = inputs
+        self._parameters = inputs.parameters
 
     def __call__(
         self, dy: Array | None = None, dstate: State = None, *, keep: bool = False
     ) -> tuple[Array | None, State]:
-        pull = self._live()
-        if self._updates != self._parameters.updates:
-            raise RuntimeError(
-                "the weights have changed since this forward: call backward before the optimiser's step, "
-                "or forward again to get gradients at the new weights"
-            )
-        result = pull(dy, dstate)
-        if not keep:
-            self._pull, self._saved = None, {}
+        with self._parameters.changing:
+            pull = self._live()
+            if self._inputs is not None:
+                self._inputs.check()
+            result = pull(dy, dstate)
+            if not keep:
+                self._pull, self._saved, self._inputs = None, {}, None
         return result
 
     @property
@@ -249,7 +252,8 @@ class Layer(Weighted):
         ``checkpoint_every`` is memory for time: recurrent layers keep their state only every so many steps, or with
         ``"sqrt"`` every 4 √T, and backward computes what lies between again, to the same gradients but for rounding.
 
-        ``backward`` reads ``x`` again: leave it as it is until then.  A ``y`` that backward needs cannot be written.
+        ``backward`` reads ``x`` and the weights again: leave them as they are until then (``Backward``).  A ``y`` that
+        backward needs cannot be written.
         """
         if not isinstance(first_row, Integral) or first_row < 0:
             raise ValueError(f"first_row must be an integer of at least 0; got {first_row!r}")
@@ -257,7 +261,8 @@ class Layer(Weighted):
         x, state, run = self._admit(
             x, state, lengths, training=True, checkpoint_every=checkpoint_every, batch_first=first
         )
-        run = run._replace(first_row=first_row)
+        run = run._replace(call=self.bound.next_call(), first_row=first_row)
+        inputs = Inputs(self, x)
         y, final, pull, saved, _ = self.apply(x, state, run)
         batch, past, xp = _rows(x), run.past, self.bound.backend.xp
         swapped = first and y.ndim > 2 and self.keeps_time
@@ -286,7 +291,7 @@ class Layer(Weighted):
             y = blank(y, past) if self.keeps_time else y
             saved = _blanked(saved, past)
         y = y.copy() if y is x else y
-        return (y.swapaxes(0, 1) if swapped else y), final, Backward(edge, saved, self.bound)
+        return (y.swapaxes(0, 1) if swapped else y), final, Backward(edge, saved, inputs)
 
     def __call__(
         self, x: Any, state: State = None, *, lengths: Any = None, batch_first: bool | None = None
@@ -325,8 +330,7 @@ class Layer(Weighted):
             for prefix, why in parameters.inference_only.items():
                 if prefix.startswith(self.prefix):
                     raise ValueError(why)
-        call = parameters.calls
-        run = Run(parameters, training, call, every=every)
+        run = Run(parameters, training, 0, every=every)
         if lengths is not None:
             if x.ndim < 3 and self.timeless:
                 raise ValueError(f"lengths need x of shape (T, B, features); got shape {x.shape}")
@@ -350,8 +354,6 @@ class Layer(Weighted):
         except ValueError as error:
             likely = self._has_rows(state, len(x))
             raise of_order(error, len(x), _rows(x), batch_first=batch_first, likely=likely) from None
-        if training:
-            parameters.calls += 1
         return x, state, run
 
     def _has_rows(self, state: State, batch: int) -> bool:

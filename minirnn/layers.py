@@ -137,6 +137,8 @@ class Activation(Layer):
 
     def apply(self, x: Array, state: State, run: Run) -> Result:
         y = self.function(x)
+        if run.training and self.function.slope_reads_value:
+            y = run.parameters.backend.locked(y)
 
         def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
             return None if dy is None else self.function.slope(x, y, dy), None

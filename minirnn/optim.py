@@ -67,10 +67,11 @@ def clip_grad_norm(model: Layer, max_norm: float) -> Any:
         for s in parameters.trainable():
             model.grads[s] *= backend.xp.where(scale < 0, 1, scale).astype(parameters.dtype)
         return Norm(found, first)
-    norm = grad_norm(model)
-    if norm > max_norm:
-        for s in model.bound.trainable():
-            model.grads[s] *= max_norm / norm
+    with parameters.changing:
+        norm = grad_norm(model)
+        if norm > max_norm:
+            for s in parameters.trainable():
+                model.grads[s] *= max_norm / norm
     return norm
 
 
@@ -79,11 +80,12 @@ def clip_grad_value(model: Layer, clip_value: float) -> None:
     GPU, where it does not wait, NaN stays NaN and the optimiser's step is skipped.
     """
     clip_value = _above_0("clip_value", clip_value)
-    if not model.bound.backend.on_device:
-        grad_norm(model)
-    for s in model.bound.trainable():
-        g = model.grads[s]
-        model.bound.backend.xp.clip(g, -clip_value, clip_value, out=g)
+    with model.bound.changing:
+        if not model.bound.backend.on_device:
+            grad_norm(model)
+        for s in model.bound.trainable():
+            g = model.grads[s]
+            model.bound.backend.xp.clip(g, -clip_value, clip_value, out=g)
 
 
 def _blame(model: Layer) -> str:
@@ -170,7 +172,14 @@ class Optimizer:
 
         On a GPU nothing is waited for: a step whose gradients are not finite is skipped there, and the error comes when
         the norm returned, or that of a later step, is read by ``float(norm)``.
+
+        A backward pass in another thread is waited for; one that comes after the step, of a forward pass before its
+        end, is an error.
         """
+        with self.model.bound.changing:
+            return self._step()
+
+    def _step(self) -> Any:
         model, lr = self.model, self.lr
         if self._first is not None:
             return self._step_on_device(lr, self._first)

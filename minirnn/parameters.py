@@ -1,6 +1,9 @@
 """One flat vector of weights, one of gradients, and a name for every piece of both."""
 
 import hashlib
+import os
+import threading
+import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -104,7 +107,8 @@ class Parameters:
     ``seed`` and ``calls``, the number of training forwards so far, determine dropout's masks; ``updates`` counts how
     often an optimiser or ``init`` changed the weights; ``frozen`` names what optimisers leave alone; ``parted`` says
     that a layer has gone to another model since; ``inference_only`` has, by prefix, the layers that cannot be trained;
-    ``prepared`` is what a backend works out once for these vectors.
+    ``prepared`` is what a backend works out once for these vectors.  ``changing`` is held by whoever changes weights or
+    gradients, ``checks_all`` says that backward compares all it reads again (``unchanged.py``).
     ``quantized`` names how matrices are stored where that is not in the flat vector (``quantize.py``).
     ``origins`` says which ``Draw`` each weight was drawn by, and its name there; a weight that was loaded has none.
     ``batch_first`` is the order of axes in calls that name none: x (B, T, ...).
@@ -127,8 +131,9 @@ class Parameters:
         self.seed = self.calls = self.updates = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a backend prepared holds addresses, and stays."""
-        return {name: value for name, value in self.__dict__.items() if name != "prepared"}
+        """What a backend prepared holds addresses, and stays; so do locks."""
+        here = ("prepared", "changing", "_counting")
+        return {name: value for name, value in self.__dict__.items() if name not in here}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy or an unpickled model has aligned vectors too."""
@@ -142,6 +147,21 @@ class Parameters:
     def _locate(self) -> None:
         self._places = tuple(self.backend.address(a) for a in (self.weights, self.grads))
         self.prepared: dict[Any, Any] = {}
+        self.checks_all = os.environ.get("MINIRNN_CHECK_INPUTS", "") not in ("", "0")
+        self.unlock()
+        _ALL.add(self)
+
+    def unlock(self) -> None:
+        """New locks: a forked child must not wait for a thread that it does not have."""
+        self.changing = threading.RLock()  # a layer's pull may call another backward of the same model
+        self._counting = threading.Lock()
+
+    def next_call(self) -> int:
+        """The number of a training forward that begins now; no two threads get the same."""
+        with self._counting:
+            call: int = self.calls
+            self.calls = call + 1
+        return call
 
     def addresses(self, name: str) -> tuple[int, int]:
         """Where a weight and its gradient lie in memory."""
@@ -262,6 +282,18 @@ class Parameters:
             if name not in kept:
                 self.view(self.weights, name)[...] = self.backend.xp.asarray(values.astype(self.dtype))
                 self.origins[name] = draw, name
+
+
+_ALL: "weakref.WeakSet[Parameters]" = weakref.WeakSet()
+
+
+def _unlock_all() -> None:
+    for parameters in list(_ALL):
+        parameters.unlock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_all)
 
 
 def initial(rng: "np.random.Generator", spec: Spec, scheme: Scheme) -> Array:

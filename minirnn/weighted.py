@@ -241,8 +241,9 @@ class Weighted:
         return self.bound.named(self.bound.grads, self.all_specs(), self.prefix, gates=gates)
 
     def zero_grads(self) -> None:
-        """Set all gradients to 0."""
-        self.grads[...] = 0
+        """Set all gradients to 0; a backward pass in another thread is waited for."""
+        with self.bound.changing:
+            self.grads[...] = 0
 
     def freeze(self, *names: str) -> Self:
         """Take weights out of training: of the clipping norm, weight decay and updates.
