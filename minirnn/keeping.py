@@ -7,7 +7,9 @@ from math import isfinite
 from typing import Any
 
 from minirnn.checkpoint import Folder
+from minirnn.evaluation import Evaluation
 from minirnn.formats.native import save
+from minirnn.lm import LanguageModel
 from minirnn.record import Record
 from minirnn.text import Text
 from minirnn.train import Step, Training
@@ -23,6 +25,8 @@ class Keeper:
     stays, and it is tried again when the next checkpoint is due.  Where the directory has vanished, ``report`` is told
     that what it held is lost, and it is made again.
 
+    ``examine`` evaluates: it may show how far it is, or estimate from a sample, always the same one.
+
     Of several ranks the first has the disk, and evaluates; what came of it the others are told.
     """
 
@@ -35,6 +39,7 @@ class Keeper:
     seconds: float | None = None
     patience: int | None = None
     more: dict[str, Any] = field(default_factory=dict)
+    examine: Callable[[LanguageModel, Text], Evaluation] = LanguageModel.evaluate
     best: float = float("inf")
     best_step: int = 0
     worse: int = 0  # evaluations since
@@ -67,8 +72,9 @@ class Keeper:
         """Find the validation perplexity, and keep the model if it is the best so far."""
         self._look()
         lm, step, ranks = self.training.lm, self.training.done, self.training.ranks
-        perplexity = ranks.agree(lm.perplexity(self.held_out) if ranks.rank == 0 else None)
-        self._try(lambda: self.record.add({"step": step, "validation_perplexity": perplexity}))
+        found = ranks.agree(self.examine(lm, self.held_out) if ranks.rank == 0 else None)
+        perplexity, sure = found.perplexity, {"standard_error": found.margin} if found.standard_error else {}
+        self._try(lambda: self.record.add({"step": step, "validation_perplexity": perplexity} | sure))
         if perplexity < self.best and isfinite(perplexity):
             if ranks.agree(self._try(lambda: save(lm, self.folder.best))):
                 self.best, self.best_step, self.worse = perplexity, step, 0

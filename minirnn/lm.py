@@ -6,7 +6,6 @@ fill    a network that reads in both directions restores masked characters.  (On
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from numbers import Integral
 from typing import Any, Self
 
@@ -15,19 +14,17 @@ import numpy as np
 from minirnn.backend import Array, maker
 from minirnn.base import Layer
 from minirnn.compose import Sequential
+from minirnn.evaluation import MASK_RATE, Evaluation, evaluate
 from minirnn.layers import Dropout, Embedding, Linear
 from minirnn.losses import cross_entropy
-from minirnn.padding import length_mask, pad
 from minirnn.parameters import Scheme
 from minirnn.recurrent import GRU, LSTM, RNN
 from minirnn.sampling import check_sampling, distribution, log_softmax, take_rows
-from minirnn.text import Text, TextError, Vocabulary, check_string
+from minirnn.text import Text, Vocabulary, check_string
 
 CELLS: dict[str, type[RNN] | type[GRU] | type[LSTM]] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
 TASKS = ("next", "fill")
-MASK_RATE = 0.15  # of characters masked while learning to fill (Devlin et al. 2019, arXiv 1810.04805, section 3.1)
 ALL = slice(None)
-WINDOW = 256  # steps that one inference pass computes at a time
 
 
 class LanguageModel:
@@ -181,7 +178,7 @@ class LanguageModel:
         mask = rng.random(x.shape) < MASK_RATE
         if not mask.any():
             mask[rng.integers(len(x)), rng.integers(x.shape[1])] = True
-        return np.where(mask, len(self.vocab), x), x, mask
+        return np.where(mask, len(self.vocab), x.astype(np.int64)), x, mask
 
     def perplexity(self, text: Text, *, batch_size: int = 32) -> float:
         """exp of the mean loss a character.
@@ -190,37 +187,21 @@ class LanguageModel:
                 each from the zero state.
         fill    characters masked at random (always the same ones), given the rest of their window.
         """
-        if not isinstance(text, Text):
-            raise TypeError(f"perplexity takes a Text; got {type(text).__name__}")
-        if text.vocab != self.vocab:
-            raise ValueError("the text must be in the model's vocabulary: Text.from_string(..., vocab=lm.vocab)")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1; got {batch_size}")
-        if len(text) < 2:
-            raise TextError(f"perplexity takes a text of at least 2 characters; got {len(text)}")
-        rows = min(batch_size, len(text) - 1)
-        cuts = np.linspace(0, len(text) - 1, rows + 1).astype(int)
-        pieces = [text.indices[a : b + 1] for a, b in pairwise(cuts)]
-        x, lengths = pad([piece[:-1] for piece in pieces])
-        y, _ = pad([piece[1:] for piece in pieces])
-        counts = length_mask(lengths, len(x))
-        if self.task == "fill":
-            x, y, chosen = self._mask(x, np.random.default_rng(0))
-            if not (counts & chosen).any():  # a text so short that only padding was masked
-                chosen[0, 0], x[0, 0] = True, len(self.vocab)
-            counts &= chosen
-        total: Any = 0.0
-        state = None
-        with np.errstate(over="ignore", invalid="ignore"):  # a diverged model has perplexity inf or NaN
-            for t in range(0, len(x), WINDOW):
-                part = slice(t, t + WINDOW)
-                state = None if self.task == "fill" else state
-                logits, state = self.network(x[part], state, lengths=np.clip(lengths - t, 0, len(x[part])))
-                if counts[part].any():
-                    logits = logits.astype(np.result_type(logits.dtype, np.float32), copy=False)  # float16 sums badly
-                    loss, _ = cross_entropy(logits, y[part], counts[part])
-                    total = total + loss.astype("float64") * int(counts[part].sum())  # on a GPU it stays there
-            return float(np.exp(float(total) / int(counts.sum())))
+        return self.evaluate(text, batch_size=batch_size).perplexity
+
+    def evaluate(
+        self,
+        text: Text,
+        *,
+        most: int | None = None,
+        batch_size: int = 32,
+        progress: Callable[[float], Any] = lambda _: None,
+    ) -> Evaluation:
+        """The perplexity of a text, or an estimate of it from a fixed sample of about ``most`` characters.
+
+        See ``minirnn.evaluation.evaluate``.
+        """
+        return evaluate(self, text, most=most, batch_size=batch_size, progress=progress)
 
     # ------------------------------------------------------------------ writing
 

@@ -2,7 +2,8 @@
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text as Line
 
-from minirnn.lm import MASK_RATE, LanguageModel
+from minirnn.evaluation import MASK_RATE, SAMPLE, Evaluation
+from minirnn.lm import LanguageModel
 from minirnn.optim import NonFiniteGradientError
 from minirnn.text import Text
 from minirnn.train import Step, Training
@@ -82,12 +84,15 @@ class Signals:
         self.caught = number
 
 
-def follow(training: Training, planned: int | None, after: Callable[[Step], bool] = lambda _: False) -> Run:
-    """Run the training under a progress bar until it ends, is interrupted, diverges, or ``after`` a step says so.
+_bars: list[Progress] = []  # those that are shown now: one, beneath which others add theirs
 
-    Called by every rank; a signal that one of them got ends all in the same step.
-    """
-    run, shown, ranks, seconds = Run(before=training.elapsed), 0.0, training.ranks, training.seconds
+
+@contextmanager
+def bars(*, disable: bool = False, transient: bool = False) -> Iterator[Progress]:
+    """Progress bars on stderr: new ones, or those that are shown already."""
+    if _bars:
+        yield _bars[-1]
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -95,8 +100,43 @@ def follow(training: Training, planned: int | None, after: Callable[[Step], bool
         TextColumn("{task.fields[words]}"),
         TimeRemainingColumn(),
     )
-    bars = Progress(*columns, console=console, refresh_per_second=REFRESH, disable=ranks.rank > 0)
-    with bars as progress, Signals() as signals:
+    made = Progress(*columns, console=console, refresh_per_second=REFRESH, disable=disable, transient=transient)
+    _bars.append(made)
+    try:
+        with made:
+            yield made
+    finally:
+        _bars.pop()
+
+
+def evaluated(lm: LanguageModel, text: Text, *, whole: bool) -> Evaluation:
+    """The evaluation of a model under a progress bar: on the ``whole`` text, or on a sample of a long one."""
+    with bars(disable=not console.is_terminal, transient=True) as progress:
+        bar = progress.add_task("evaluating", total=1.0, words="")
+        try:
+            return lm.evaluate(
+                text, most=None if whole else SAMPLE, progress=lambda done: progress.update(bar, completed=done)
+            )
+        finally:
+            progress.remove_task(bar)
+
+
+def in_words(found: Evaluation, text: Text, what: str, option: str) -> list[str | tuple[str, str]]:
+    """A perplexity in words: on how many of ``what``, and how sure it is where that is not all of ``text``."""
+    number = (f"{found.perplexity:.3f}", "bold")
+    if not found.standard_error:
+        return ["perplexity ", number, f" on {len(text):,} {what}"]
+    sure = f" ± {found.margin:.3f} (standard error), estimated on {found.characters:,} of {len(text):,} {what}"
+    return ["perplexity ", number, f"{sure}; {option} reads all"]
+
+
+def follow(training: Training, planned: int | None, after: Callable[[Step], bool] = lambda _: False) -> Run:
+    """Run the training under a progress bar until it ends, is interrupted, diverges, or ``after`` a step says so.
+
+    Called by every rank; a signal that one of them got ends all in the same step.
+    """
+    run, shown, ranks, seconds = Run(before=training.elapsed), 0.0, training.ranks, training.seconds
+    with bars(disable=ranks.rank > 0) as progress, Signals() as signals:
         bar = progress.add_task("training", total=1.0, words="")
 
         def show(step: Step) -> None:
@@ -141,7 +181,7 @@ def keep_quiet() -> None:
 
 def show_samples(lm: LanguageModel, held_out: Text, seed: int, to: Console) -> None:
     """What the model can do now: a continuation, or a restored stretch of the held-out text."""
-    start = str(held_out)[:200]
+    start = held_out.vocab.decode(held_out.indices[:200])
     if lm.task == "next":
         first, *lines = start.splitlines() or [start]  # the first may be the end of one
         prefix = next((line for line in lines if line.strip()), first)[:40] or start[:1]

@@ -1,9 +1,12 @@
 """Text as numbers: a vocabulary of characters, a corpus, its batches."""
 
+import codecs
 import hashlib
+import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +16,7 @@ import numpy as np
 from minirnn.backend import Array
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # stands for, and is shown for, any symbol that is not in the vocabulary
+PIECE = 2**20  # characters, or bytes of a file, that are looked at together
 
 
 class TextError(ValueError):
@@ -31,8 +35,7 @@ class Vocabulary:
         ):
             raise ValueError(f"a vocabulary is {UNKNOWN!r} followed by distinct single characters; got {symbols!r:.60}")
         self.symbols = tuple(symbols)
-        self._codes = np.array([ord(s) for s in self.symbols])
-        self._order = np.argsort(self._codes)
+        self._codes = code_points("".join(self.symbols))
 
     @classmethod
     def of(cls, text: str) -> Self:
@@ -55,26 +58,45 @@ class Vocabulary:
         return hash(self.symbols)
 
     def encode(self, text: str) -> Array:
-        """Indices (len(text),) of the characters, 0 for those not in the vocabulary."""
-        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64)
-        place = np.searchsorted(self._codes, codes, sorter=self._order)
-        found = self._order[np.minimum(place, len(self) - 1)]
-        return np.where(self._codes[found] == codes, found, 0)
+        """Indices (len(text),) of the characters, int64, 0 for those not in the vocabulary."""
+        return self.look_up(code_points(text)).astype(np.int64)
+
+    def look_up(self, codes: Array) -> Array:
+        """Indices of code points, in the smallest dtype that has them all and one more, the mask's."""
+        table = self._table
+        return table.take(codes, mode="clip")  # the last entry is 0: for whatever lies beyond all symbols
+
+    @cached_property
+    def _table(self) -> Array:
+        """The index of each code point."""
+        codes = code_points("".join(self.symbols[1:]))
+        table = np.zeros(int(codes.max(initial=0)) + 2, smallest(len(self)))
+        table[codes] = np.arange(1, len(self))
+        return table
+
+    def unseen(self, text: str) -> list[str]:
+        """The characters of ``text`` that are not in the vocabulary, each once, in the order in which they come."""
+        return [symbol for symbol in dict.fromkeys(text) if symbol == UNKNOWN or symbol not in self]
 
     def decode(self, indices: Sequence[int] | Array) -> str:
         """The characters at ``indices``."""
-        wrong = [k for k in indices if not 0 <= k < len(self)]
-        if wrong:
+        index = np.asarray(indices) if len(indices) else np.zeros(0, np.int64)
+        wrong = index[(index < 0) | (index >= len(self))]
+        if wrong.size:
             raise ValueError(f"indices must be from 0 to {len(self) - 1}; got {wrong[0]}")
-        return "".join(self.symbols[k] for k in indices)
+        codes: Array = self._codes[index]
+        return codes.tobytes().decode("utf-32-le", "surrogatepass")
 
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """A corpus: its vocabulary and its characters as ``indices`` (N,)."""
+    """A corpus: its vocabulary and its characters as ``indices`` (N,), in the smallest dtype that has room for them.
+
+    Batches are int64, so that what is computed with an index does not overflow.
+    """
 
     vocab: Vocabulary
-    indices: Array  # cannot be written, and neither can the batches, which are views of it
+    indices: Array  # cannot be written, and neither can the batches
 
     def __post_init__(self) -> None:
         indices = np.asarray(self.indices)[...]
@@ -82,22 +104,34 @@ class Text:
         object.__setattr__(self, "indices", indices)
 
     @classmethod
-    def read(cls, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Self:
-        """One or more UTF-8 files, joined by blank lines where there are several."""
+    def read(
+        cls, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], vocab: Vocabulary | None = None
+    ) -> Self:
+        """One or more UTF-8 files, joined by blank lines where there are several, in their own vocabulary or ``vocab``.
+
+        Files are read in pieces: a large one takes the memory of its indices, and twice that while it is read.
+        """
         if isinstance(paths, (str, os.PathLike)):
             paths = [paths]
         if not isinstance(paths, Iterable):
             raise TypeError(f"paths must be a path or a list of paths; got {type(paths).__name__}")
-        return cls.from_string("\n\n".join([_read(Path(path)) for path in paths]))
+        return cls._of(_joined([Path(path) for path in paths]), vocab)
 
     @classmethod
     def from_string(cls, text: str, vocab: Vocabulary | None = None) -> Self:
         """``text`` in its own vocabulary, or in a given one."""
         check_string("a text", text)
-        if not text:
+        return cls._of((text[k : k + PIECE] for k in range(0, len(text), PIECE)), vocab)
+
+    @classmethod
+    def _of(cls, pieces: Iterable[str], vocab: Vocabulary | None) -> Self:
+        if vocab is None:
+            vocab, parts = _numbered(pieces)
+        else:
+            parts = [vocab.look_up(code_points(piece)) for piece in pieces]
+        if not sum(map(len, parts)):
             raise TextError("a text needs at least one character; got none")
-        vocab = vocab or Vocabulary.of(text)
-        return cls(vocab, vocab.encode(text))
+        return cls(vocab, np.concatenate(parts))
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -113,7 +147,11 @@ class Text:
     def digest(self) -> str:
         """A short name for the text: another text, another name."""
         symbols = "".join(self.vocab.symbols).encode("utf-32-le", "surrogatepass")
-        return hashlib.blake2b(self.indices.astype("<u4").tobytes() + symbols, digest_size=16).hexdigest()
+        total = hashlib.blake2b(digest_size=16)
+        for k in range(0, len(self), PIECE):
+            total.update(self.indices[k : k + PIECE].astype("<u4").data)
+        total.update(symbols)
+        return total.hexdigest()
 
     def split(self, fraction: float = 0.1) -> tuple["Text", "Text"]:
         """The text up to its last ``fraction``, and that: what to train on, and what to hold out."""
@@ -134,7 +172,7 @@ class Text:
         seed: int | None = None,
         start: int = 0,
     ) -> Iterator[tuple[Array, Array]]:
-        """One epoch of pairs ``x, y``, each (num_steps, batch_size); y is x one character on.
+        """One epoch of pairs ``x, y``, each (num_steps, batch_size) of int64; y is x one character on.
 
         ``"sequential"``: row b of a batch goes on where row b of the batch before ended, so the state may be carried.
         With a ``stride`` below ``num_steps`` it begins only so many characters on, and the two overlap.
@@ -177,7 +215,7 @@ class Text:
         L = (len(self) - 1 - offset) // B
         x, y = (self.indices[offset + k : offset + k + B * L].reshape(B, L).T for k in (0, 1))
         for t in range(start * stride, L - T + 1, stride):
-            yield x[t : t + T], y[t : t + T]
+            yield _batch(x[t : t + T]), _batch(y[t : t + T])
 
     def _random(
         self, B: int, T: int, offset: int, rng: "np.random.Generator", start: int
@@ -186,7 +224,7 @@ class Text:
         steps = np.arange(T)[:, None]
         for k in range(start * B, len(starts) - B + 1, B):
             window = starts[k : k + B] + steps
-            yield self.indices[window], self.indices[window + 1]
+            yield _batch(self.indices[window]), _batch(self.indices[window + 1])
 
 
 def check_stride(stride: int | None, num_steps: int) -> int:
@@ -211,15 +249,74 @@ def pydoc_topics() -> str:
     return "\n\n".join(topics[key] for key in sorted(topics))
 
 
-def _read(path: Path) -> str:
+def smallest(size: int) -> "np.dtype[Any]":
+    """The smallest unsigned dtype for indices from 0 to ``size``, that included: to fill, a mask has that index."""
+    return np.min_scalar_type(size)
+
+
+def code_points(text: str) -> Array:
+    """The code points (len(text),) of a string, uint32."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def _batch(indices: Array) -> Array:
+    """A part of a text as it is computed with, which cannot be written either."""
+    wide = indices.astype(np.int64, order="C")
+    wide.flags.writeable = False
+    return wide
+
+
+def _numbered(pieces: Iterable[str]) -> tuple[Vocabulary, list[Array]]:
+    """The vocabulary of a text that comes in pieces, and their indices.
+
+    Characters are numbered as they come, and again, by code point, when all are known: nothing is held but numbers.
+    """
+    numbers = np.zeros(0x110000, np.uint32)  # of each code point, from 1
+    codes = np.zeros(0, np.uint32)  # in the order of their numbers
+    parts = []
+    for piece in pieces:
+        here = code_points(piece)
+        new = np.unique(here[numbers[here] == 0])
+        numbers[new] = np.arange(len(codes) + 1, len(codes) + len(new) + 1)
+        codes = np.concatenate([codes, new])
+        parts.append(numbers[here].astype(smallest(len(codes))))
+    vocab = Vocabulary.of(codes.tobytes().decode("utf-32-le", "surrogatepass"))
+    final = np.concatenate([np.zeros(1, smallest(len(vocab))), vocab.look_up(codes)])
+    for k, part in enumerate(parts):
+        parts[k] = final[part]
+    return vocab, parts
+
+
+def _joined(paths: Sequence[Path]) -> Iterator[str]:
+    """The texts of files, in pieces, with blank lines between."""
+    for k, path in enumerate(paths):
+        if k:
+            yield "\n\n"
+        yield from _read(path)
+
+
+def _read(path: Path) -> Iterator[str]:
+    """The text of a file in pieces, with newlines at the ends of lines, and without a byte order mark."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    newlines = io.IncrementalNewlineDecoder(None, translate=True)
+    read, before, empty, data = 0, 0, True, b"begin"
     try:
-        text = path.read_bytes().decode().removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")  # a byte order mark
+        with path.open("rb") as file:
+            while data:
+                data = file.read(PIECE)
+                before = read - len(decoder.getstate()[0])  # where in the file begins what is decoded now
+                read += len(data)
+                text = decoder.decode(data, final=not data)
+                if before == 0:
+                    text = text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")  # a byte order mark
+                text = newlines.decode(text, final=not data)
+                if text:
+                    empty = False
+                    yield text
     except UnicodeDecodeError as error:
-        raise TextError(
-            f"{path} must be UTF-8 text; byte {error.start} ({error.object[error.start]:#04x}) is not"
-        ) from None
+        place = before + error.start
+        raise TextError(f"{path} must be UTF-8 text; byte {place} ({error.object[error.start]:#04x}) is not") from None
     except OSError as error:
         raise TextError(f"{path} cannot be read: {error.strerror}") from None
-    if not text:
+    if empty:
         raise TextError(f"{path} must hold text; it is empty")
-    return text.replace("\r\n", "\n").replace("\r", "\n")

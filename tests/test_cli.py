@@ -208,7 +208,7 @@ def test_ctrl_c_before_the_first_step_and_during_the_evaluation(
         assert result.exit_code == 130
         assert "nothing to save" in result.stderr
         assert not out.exists()
-    monkeypatch.setattr(LanguageModel, "perplexity", interrupted)
+    monkeypatch.setattr(LanguageModel, "evaluate", interrupted)
     result = invoke("train", text, *SMALL, "--steps", 3, "--out", out, "--json")
     assert result.exit_code == 130
     assert json.loads(result.stdout)["validation_perplexity"] is None

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from minirnn import GRU, LSTM, Adam, Bidirectional, Last, Linear, Reverse, Sequential, save
+from minirnn import GRU, LSTM, Adam, Bidirectional, Last, Linear, Reverse, Sequential, pad, save
 from minirnn.lm import LanguageModel
 from minirnn.sampling import distribution
 from minirnn.text import UNKNOWN, Text, TextError, Vocabulary
@@ -94,7 +94,7 @@ def test_perplexity_is_the_mean_over_rows_read_one_character_at_a_time(
     symbols = data.draw(st.text("abcd é天\n☃", min_size=rows * length + 1, max_size=rows * length + 1))
     lm, text = model(seed=seed, cell=cell, num_layers=2, dropout=0.5), Text.from_string(symbols, VOCAB)
     losses = [s for b in range(rows) for s in surprises(lm, text.indices[b * length : (b + 1) * length + 1])]
-    with mock.patch("minirnn.lm.WINDOW", window):
+    with mock.patch("minirnn.evaluation.WINDOW", window):
         found = lm.perplexity(text, batch_size=rows)
     assert found == pytest.approx(math.exp(math.fsum(losses) / len(losses)), rel=1e-12)
 
@@ -103,11 +103,11 @@ def test_perplexity_is_the_mean_over_rows_read_one_character_at_a_time(
 def test_perplexity_of_filling_reads_each_row_and_window_by_itself(
     text: str, rows: int, window: int, seed: int
 ) -> None:
-    lm = model(seed=seed, task="fill")
-    hide = mock.Mock(side_effect=lm._mask)
-    with mock.patch("minirnn.lm.WINDOW", window), mock.patch.object(lm, "_mask", hide):
-        found = lm.perplexity(Text.from_string(text, VOCAB), batch_size=rows)
-    plain = hide.call_args.args[0]
+    lm, symbols = model(seed=seed, task="fill"), Text.from_string(text, VOCAB)
+    with mock.patch("minirnn.evaluation.WINDOW", window):
+        found = lm.perplexity(symbols, batch_size=rows)
+    cuts = np.linspace(0, len(text) - 1, rows + 1).astype(int)
+    plain, _ = pad([symbols.indices[a:b].astype(int) for a, b in pairwise(cuts)])
     masked, _, hidden = model(seed=seed, task="fill")._mask(plain, np.random.default_rng(0))
     losses = []
     for b, length in enumerate((plain != 0).sum(0)):  # 0 is padding here: every symbol is known

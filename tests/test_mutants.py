@@ -224,7 +224,7 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "sgd: uphill": ("optim.py", (("        w -= lr * g\n", "        w += lr * g\n"),)),
     "adam: bias not corrected": ("optim.py", (("(v / (1 - self.beta2**self.steps)) ** 0.5", "v ** 0.5"),)),
     "gradients not zeroed": ("optim.py", (("            model.zero_grads()\n        model.bound.updates += 1\n        return norm\n", "            pass\n        model.bound.updates += 1\n        return norm\n"),)),
-    "batches: y is x": ("text.py", (("yield self.indices[window], self.indices[window + 1]", "yield self.indices[window], self.indices[window]"),)),
+    "batches: y is x": ("text.py", (("_batch(self.indices[window + 1])", "_batch(self.indices[window])"),)),
     "generation forgets its state": ("lm.py", (("y, state = self.network(np.array([[symbol]]), state)", "y, state = self.network(np.array([[symbol]]))"),)),
     "beam keeps the wrong states": ("lm.py", (("take_rows(state, rows)", "state"),)),
     "training drops the state": ("train.py", (('state = self._carried if self.sampling == "sequential" else None', "state = None"),)),

@@ -1,5 +1,6 @@
 """Several ranks train as one process does: here without MPI, in threads that meet."""
 
+import math
 import os
 import shutil
 import signal
@@ -22,6 +23,7 @@ from minirnn import SGD, Adam, NonFiniteGradientError, RMSProp, terminal
 from minirnn.backend import get_backend
 from minirnn.checkpoint import Folder
 from minirnn.commands import together as ending
+from minirnn.evaluation import Evaluation
 from minirnn.keeping import Keeper
 from minirnn.lm import LanguageModel
 from minirnn.noise import kept
@@ -266,14 +268,14 @@ def test_ranks_agree_on_what_was_not_kept_and_when_to_stop(tmp_path: Path, monke
         raise OSError("No space left on device")
 
     monkeypatch.setattr("minirnn.keeping.save", full)
-    monkeypatch.setattr(LanguageModel, "perplexity", lambda *_: 5.0)
-    keepers = together(2, lambda ranks: keep_up(ranks, tmp_path, patience=1))
+    five = Evaluation(math.log(5), 0.0, 1)
+    keepers = together(2, lambda ranks: keep_up(ranks, tmp_path, patience=1, examine=lambda *_: five))
     assert [(keeper.best, keeper.training.done) for keeper in keepers] == [(float("inf"), 6)] * 2
     monkeypatch.undo()
-    monkeypatch.setattr(LanguageModel, "perplexity", lambda *_: 5.0)
     shutil.rmtree(tmp_path / "1")
-    keepers = together(2, lambda ranks: keep_up(ranks, tmp_path, patience=1))
-    assert [(keeper.best, keeper.worse, keeper.training.done) for keeper in keepers] == [(5.0, 1, 4)] * 2
+    keepers = together(2, lambda ranks: keep_up(ranks, tmp_path, patience=1, examine=lambda *_: five))
+    found = [(keeper.best, keeper.worse, keeper.training.done) for keeper in keepers]
+    assert found == [(five.perplexity, 1, 4)] * 2
 
 
 def test_checkpoints_by_the_clock_are_by_one_clock(tmp_path: Path) -> None:

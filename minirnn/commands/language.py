@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 import minirnn
 from minirnn.commands.shared import backend_option, model_option, one_sentence
+from minirnn.evaluation import SAMPLE
 from minirnn.lm import LanguageModel
 from minirnn.quantize import STORED
 from minirnn.record import as_json_line, finite
+from minirnn.terminal import evaluated, in_words, output, say
 from minirnn.text import Text
 
 
@@ -71,6 +74,7 @@ def fill(text: str, model: Path, backend: str, blank: str) -> None:
 @model_option
 @backend_option
 @click.option("--quantize", "kinds", type=click.Choice(STORED), multiple=True, help="What fewer bits would cost.")
+@click.option("--all", "whole", is_flag=True, help=f"Not a sample of {SAMPLE:,} characters of a text that is longer.")
 @click.option("--json", "as_json", is_flag=True)
 @one_sentence
 def evaluate(
@@ -78,17 +82,21 @@ def evaluate(
     model: Path,
     backend: str,
     kinds: tuple[str, ...],
-    as_json: bool,  # noqa: FBT001 - click passes options by name
+    whole: bool,  # noqa: FBT001 - click passes options by name
+    as_json: bool,  # noqa: FBT001
 ) -> None:
     """Perplexity on FILES, in the model's vocabulary; with --quantize, what it would be with smaller weights."""
     lm = load_lm(model, backend)
-    text = Text.from_string(str(Text.read(files)), lm.vocab)
+    text = Text.read(files, lm.vocab)
     begun = time.perf_counter()
-    perplexity, size = lm.perplexity(text), lm.network.bound.nbytes
+    found, size = evaluated(lm, text, whole=whole), lm.network.bound.nbytes
+    perplexity = found.perplexity
     record = {
         "perplexity": perplexity,
+        "standard_error": found.margin,
         "characters": len(text),
-        "unknown": int((text.indices == 0).sum()),
+        "evaluated": found.characters,
+        "unknown": len(text) - int(np.count_nonzero(text.indices)),
         "bytes": size,
         "quantized": lm.network.bound.quantized,
         "seconds": round(time.perf_counter() - begun, 3),
@@ -96,15 +104,13 @@ def evaluate(
     smaller: dict[str, dict[str, Any]] = {}
     for kind in kinds:
         small = lm.quantize(kind)
-        found = small.perplexity(text)
-        smaller[kind] = {"perplexity": found, "loss": found / perplexity - 1, "bytes": small.network.bound.nbytes}
+        its = evaluated(small, text, whole=whole).perplexity
+        smaller[kind] = {"perplexity": its, "loss": its / perplexity - 1, "bytes": small.network.bound.nbytes}
     if as_json:
         click.echo(as_json_line(record | {kind: finite(numbers) for kind, numbers in smaller.items()}))
         return
     weights = f", weights {record['quantized']}" if record["quantized"] else ""
-    click.echo(
-        f"perplexity {perplexity:.3f} on {len(text):,} characters, {record['unknown']} unknown to the model{weights}"
-    )
+    say(*in_words(found, text, f"characters, {record['unknown']} unknown to the model{weights}", "--all"), to=output)
     for kind, numbers in smaller.items():
         click.echo(
             f"{kind:4} would give {numbers['perplexity']:.3f}, {100 * numbers['loss']:+.2f} %, "

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from minirnn.checkpoint import Folder
 from minirnn.commands.resuming import LIMITS, Saved, begin_or_go_on, check_something_to_resume
 from minirnn.commands.shared import OUT, Shares, check_writable, one_sentence
 from minirnn.commands.together import last_words, together
+from minirnn.evaluation import SAMPLE
 from minirnn.keeping import Keeper
 from minirnn.kernels.cpu.threads import get_num_threads
 from minirnn.lm import CELLS, TASKS, LanguageModel
@@ -25,7 +27,7 @@ from minirnn.plotting import plot_runs
 from minirnn.ranks import Ranks, world
 from minirnn.record import Record, as_json_line, circumstances
 from minirnn.schedules import constant, cosine
-from minirnn.terminal import Run, Signals, console, follow, output, say, show_samples
+from minirnn.terminal import Run, Signals, console, evaluated, follow, in_words, output, say, show_samples
 from minirnn.text import Text, TextError, pydoc_topics
 from minirnn.train import NONFINITE, Step, Training, count_steps, train
 
@@ -62,6 +64,7 @@ UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 @click.option("--steps", type=click.IntRange(1), help=f"[default: {DEFAULT_STEPS}]")
 @click.option("--time", "seconds", type=click.FloatRange(0, min_open=True), help="Seconds of training.")
 @click.option("--held-out", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.1, show_default=True)
+@click.option("--evaluate-all", is_flag=True, help=f"Not {SAMPLE:,} characters of a text held out that is longer.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True)
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
@@ -218,7 +221,8 @@ def keep_run(
     more = {"options": begun, "text": text.digest()}
     record = Record(folder.path, options["log_every"])
     steps, seconds = options["every"]
-    keeper = Keeper(training, folder, record, held_out, say, steps, seconds, options["patience"], more)
+    examine = partial(evaluated, whole=options["evaluate_all"])
+    keeper = Keeper(training, folder, record, held_out, say, steps, seconds, options["patience"], more, examine)
     if saved:
         if saved.text != more["text"]:
             raise TextError(
@@ -254,16 +258,12 @@ def finish(run: Run, training: Training, keeper: Keeper | None, held_out: Text, 
     say(f"{how}saved {out}{going_on if run.signal else ''}", to=results)
     if run.error:
         raise NonFiniteGradientError(f"{run.error}{going_on}")
-    perplexity = None
+    perplexity = sure = None
     if run.signal != signal.SIGTERM:  # whoever sent that is waiting
         try:
-            perplexity = lm.perplexity(held_out)
-            words = (
-                "validation perplexity ",
-                (f"{perplexity:.3f}", "bold"),
-                f" on {len(held_out):,} characters held out",
-            )
-            say(*words, to=results)
+            found = evaluated(lm, held_out, whole=options["evaluate_all"])
+            perplexity, sure = found.perplexity, found.margin
+            say("validation ", *in_words(found, held_out, "characters held out", "--evaluate-all"), to=results)
             if keeper and keeper.best < perplexity:
                 say(f"best was {keeper.best:.3f}, after step {keeper.best_step}: {keeper.folder.best}", to=results)
             show_samples(lm, held_out, options["seed"], results)
@@ -275,6 +275,7 @@ def finish(run: Run, training: Training, keeper: Keeper | None, held_out: Text, 
             "tokens_per_second": round(run.rate),
             "train_perplexity": run.perplexity,
             "validation_perplexity": perplexity,
+            "standard_error": sure,
             "seconds": round(run.last.seconds if run.last else training.elapsed, 3),
             "file": str(out),
             "interrupted": bool(run.signal),
@@ -295,8 +296,9 @@ def interval(words: str) -> tuple[int | None, float | None]:
 
 def usable(lm: LanguageModel, text: Text) -> bool:
     """Whether a model that diverged still says something finite about ``text``."""
+    start = Text(text.vocab, text.indices[:10_000])
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(lm.perplexity(text)))
+        return bool(np.isfinite(lm.perplexity(start)))
 
 
 def planned_steps(limits: dict[str, Any], text: Text, options: dict[str, Any]) -> int | None:
