@@ -166,7 +166,6 @@ class Layer(Weighted):
     floats: bool = True  # takes features
     keeps_time: bool = True  # y has x's steps; False: y is (B, ...)
     timeless: bool = False  # takes (B, features) as well as (T, B, features)
-    _prepared_for: Parameters | None = None  # the weights for which a layer has prepared what does not change
 
     def apply(self, x: Array, state: State, run: Run) -> Result:
         """The layer's own pass, on input that was checked; composite layers call it of their parts."""
@@ -221,8 +220,7 @@ class Layer(Weighted):
             raise ValueError(f"batch_first is set for a whole model; {brief(self)} is part of a larger one")
         self.bound.batch_first = bool(value)
         for layer in self.walk():
-            if isinstance(layer, Layer):
-                layer._prepared_for = None  # noqa: SLF001 - a layer of this model
+            layer._prepared_for = None  # noqa: SLF001 - a layer of this model
 
     # ------------------------------------------------------------------ the edge
 

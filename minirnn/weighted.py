@@ -22,6 +22,7 @@ class Weighted:
     parameters: Parameters | None = None
     prefix: str = ""
     inference_only: str = ""  # why there is no pass backward; "": there is one
+    _prepared_for: Parameters | None = None  # the weights for which a layer has prepared what does not change
 
     # ------------------------------------------------------------------ what a layer of its own kind defines
 
@@ -163,7 +164,7 @@ class Weighted:
         if self.parameters is not None and self.parameters is not parameters:
             self.parameters.updates += 1
             self.parameters.parted = True
-        self.parameters, self.prefix = parameters, prefix
+        self.parameters, self.prefix, self._prepared_for = parameters, prefix, None
         if self.inference_only:
             parameters.inference_only[prefix] = f"{brief(self)} is for inference only, model(x): {self.inference_only}"
         for name, child in self.children().items():

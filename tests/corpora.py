@@ -57,7 +57,7 @@ def corpus(
 
 def ready(model: Layer, dtype: str = "float32", seed: int = 0) -> Layer:
     """``model`` with every weight drawn."""
-    model.init(seed, dtype=dtype)
+    model.init(seed, dtype=dtype, overwrite=True)
     rng = np.random.default_rng(seed)
     for w in model.named_weights().values():
         w[...] = rng.normal(0, 0.5, w.shape)

@@ -23,7 +23,7 @@ size = st.integers(1, 4)
 
 def ready(model: Layer, seed: int = 0, dtype: str = "float32") -> Layer:
     """``model`` with every weight drawn, at the scale of an initialisation."""
-    model.init(seed, dtype=dtype)
+    model.init(seed, dtype=dtype, overwrite=True)
     rng = np.random.default_rng(seed)
     for w in model.named_weights().values():
         w[...] = rng.normal(0, 0.5, w.shape)

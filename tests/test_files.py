@@ -90,7 +90,7 @@ every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS.keys()
 
 def ready(model: Layer, dtype: str = "float32", seed: int = 5) -> Layer:
     """``model`` with every weight drawn, those that start at 0 too."""
-    model.init(seed, dtype=dtype)
+    model.init(seed, dtype=dtype, overwrite=True)
     rng = np.random.default_rng(seed)
     for w in model.named_weights().values():
         w[...] = rng.normal(size=w.shape)

@@ -1,7 +1,9 @@
 """Layers that have weights, joined into a new model: what it computes, keeps, and can be used for."""
 
 import copy
+import gc
 import pickle
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -446,3 +448,17 @@ def test_a_composite_of_ones_own_takes_in_layers_with_weights() -> None:
     with pytest.raises(RuntimeError, match="has no weights yet: call init"):
         alone(X)
     np.testing.assert_array_equal(alone.init(9)(X)[0], wanted)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_a_copy_does_not_hold_the_memory_of_the_model_that_it_was_made_of(backend: str) -> None:
+    model = Sequential(GRU(3, 4), Linear(4, 2)).init(0, backend=backend)
+    model[0](X)  # prepares a call
+    old = weakref.ref(model.bound)
+    net, part = Sequential(model[0], Activation("tanh")), model[0].to()
+    wanted = np.tanh(model[0](X)[0])
+    del model
+    gc.collect()
+    assert old() is None
+    np.testing.assert_array_equal(net(X)[0], wanted)
+    np.testing.assert_array_equal(np.tanh(part(X)[0]), wanted)

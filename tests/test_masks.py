@@ -83,9 +83,7 @@ def masked(draw: st.DrawFn, cells: Any = CELLS) -> tuple[Recurrent, Array, Array
 @given(case=masked([*CELLS, LSTMVariant(peepholes=True)]))
 def test_a_row_under_a_mask_is_that_row_without_the_skipped_steps(backend: str, case: Any) -> None:
     layer, x, skip, state, valid = case
-    model = Sequential(Masking(), layer.to()).init(0, backend=backend, dtype="float64")
-    for name, w in layer.named_weights().items():
-        model.named_weights()[f"1.{name}"] = w
+    model = Sequential(Masking(), layer.to(backend=backend, dtype="float64"))
     past = np.zeros_like(skip) if valid is None else np.arange(len(x))[:, None] >= valid
     expected, finals = alone(layer, x, skip | past, state, zero=layer.bidirectional)
     y, (_, final) = model(x, (None, state), lengths=valid)
@@ -105,7 +103,7 @@ def parts(state: Any) -> tuple[Any, ...]:
 @given(masked())
 def test_gradients_under_a_mask_by_complex_step(case: Any) -> None:
     layer, x, _, state, valid = case
-    model = Sequential(Masking(), layer.to()).init(1, dtype="float64")
+    model = Sequential(Masking(), layer)
     start = None if state is None else (None, state)
     if "ReluCell" not in repr(layer.cell):  # whose kinks masked x, all zeros, may meet
         check_gradients(model, x, start, lengths=valid, methods=("complex step",))

@@ -50,7 +50,7 @@ onnxruntime.set_default_logger_severity(4)  # what fails is raised; nothing is t
 
 def ready(model: Layer, seed: int = 0, *, dtype: str = "float32", scale: float = 0.5) -> Layer:
     """``model`` with every weight drawn, those that start at 0 too."""
-    model.init(seed, backend="numpy", dtype=dtype)
+    model.init(seed, backend="numpy", dtype=dtype, overwrite=True)
     rng = np.random.default_rng(seed)
     for w in model.named_weights().values():
         w[...] = rng.normal(size=w.shape) * scale

@@ -50,7 +50,7 @@ def matrix_of(K: int, N: int, seed: int = 0) -> Array:
 
 
 def ready(model: Layer, backend: str = "auto") -> Layer:
-    model.init(0, backend=backend)
+    model.init(0, backend=backend, overwrite=True)
     rng = np.random.default_rng(1)
     for w in model.named_weights().values():
         w[...] = rng.normal(size=w.shape) * 0.3

@@ -94,7 +94,7 @@ def leaf_of(arrays: Any) -> Any:
 
 def drawn(model: Layer, rng: np.random.Generator) -> Tensors:
     """Give every weight of ``model`` a new value, initial states included, and torch's leaves the same."""
-    model.init(backend="numpy", dtype="float64")
+    model.init(backend="numpy", dtype="float64", overwrite=True)
     for w in model.named_weights().values():
         w[...] = rng.normal(0.2, 0.6, w.shape)
     return {name: leaf_of(w) for name, w in model.named_weights().items()}

@@ -341,7 +341,7 @@ def models(draw: st.DrawFn) -> tuple[Layer, Callable[[], Any], bool]:
 
 
 def ready(model: Layer, dtype: str = "float32", seed: int = 0) -> Layer:
-    model.init(dtype=dtype)
+    model.init(dtype=dtype, overwrite=True)
     rng = np.random.default_rng(seed)
     for w in model.named_weights().values():
         w[...] = rng.normal(0, 0.6, w.shape)

@@ -437,7 +437,7 @@ def test_no_sum_depends_on_who_came_first(device: ModuleType, backend: str) -> N
     x, targets = rng.integers(0, 19, (35, 32)), rng.integers(0, 19, (35, 32))
     model, found = network().init(0, backend=backend), []
     for _ in range(2):
-        model.init(0, backend=backend)
+        model.init(0, backend=backend, overwrite=True)
         stepper = SGD(model, 0.3, clip=0.05)
         for _ in range(3):
             logits, _, backward = model.forward(x)
