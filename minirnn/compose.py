@@ -231,13 +231,15 @@ def parted(how: str, dy: Array, a: Array, b: Array) -> Arrays:
 
 def check_distinct(what: str, layers: tuple[Layer, ...]) -> None:
     """Raise ValueError where one layer object stands in two places, TypeError where something is no layer."""
+    seen: set[int] = set()
     for k, layer in enumerate(layers):
         if not isinstance(layer, Layer):
             raise TypeError(f"{what} expects layers; got {type(layer).__name__} in place {k}")
-        if any(layer is other for other in layers[:k]):
+        if id(layer) in seen:
             raise ValueError(
                 f"{what} has {brief(layer)} in two places; each needs a layer of its own (copy.deepcopy makes one)"
             )
+        seen.add(id(layer))
 
 
 def adopted(what: str, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:

@@ -160,7 +160,7 @@ class Parameters:
         """The number of a training forward that begins now; no two threads get the same."""
         with self._counting:
             call: int = self.calls
-            self.calls = call + 1
+            self.calls = (call + 1) % 2**64  # a file holds no larger one
         return call
 
     def addresses(self, name: str) -> tuple[int, int]:

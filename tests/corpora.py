@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import keras_stored
 import numpy as np
 import onnx_structures
+import structures
 from mutations import unzipped, zipped
 
 from minirnn import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Last, Layer, Linear, Recurrent, Sequential, save
@@ -30,12 +31,13 @@ from minirnn.variants import LSTMVariant
 class Format(NamedTuple):
     """``files`` makes the corpus; ``loader`` is what loads one of them, ``"module:function"``.
 
-    ``structure`` draws a file whose bytes are right, and whose structure is hostile.
+    ``structure`` draws a file whose bytes are right, and whose structure is hostile; one file in ``every`` is such.
     """
 
     files: Callable[[], list[bytes]]
     loader: str
     structure: Callable[[Random], bytes] | None = None
+    every: int = 4
 
 
 FORMATS: dict[str, Format] = {}
@@ -44,12 +46,12 @@ Files = Callable[[], list[bytes]]
 
 
 def corpus(
-    name: str, loader: str = "minirnn:load", structure: Callable[[Random], bytes] | None = None
+    name: str, loader: str = "minirnn:load", structure: Callable[[Random], bytes] | None = None, every: int = 4
 ) -> Callable[[Files], Files]:
     """Make a function the corpus of a format."""
 
     def known(files: Files) -> Files:
-        FORMATS[name] = Format(files, loader, structure)
+        FORMATS[name] = Format(files, loader, structure, every)
         return files
 
     return known
@@ -72,7 +74,7 @@ def written(write: Callable[[Any, Path], Any], model: Any, suffix: str = "") -> 
         return path.read_bytes()
 
 
-@corpus("native")
+@corpus("native", structure=structures.drawn("native"), every=50)
 def native() -> list[bytes]:
     embedding = Embedding(5, 4)
     models: list[Layer | LanguageModel] = [
@@ -97,7 +99,7 @@ def torch_models() -> list[Layer]:
     ]
 
 
-@corpus("torch zip")
+@corpus("torch zip", structure=structures.drawn("torch zip"), every=50)
 def torch_zip() -> list[bytes]:
     files = [written(torch_files.save, model, ".pt") for model in torch_models()]
     entries = dict(unzipped(files[0]))
@@ -132,7 +134,7 @@ def _of_torch() -> list[bytes]:
     return [written(torch.save, made) for made in (net.half().state_dict(), views, checkpoint)]
 
 
-@corpus("torch safetensors")
+@corpus("torch safetensors", structure=structures.drawn("torch safetensors"), every=50)
 def torch_safetensors() -> list[bytes]:
     files = [written(torch_files.save, model, ".safetensors") for model in torch_models()]
     return [*files, *(_halved(data) for data in files[:1])]
@@ -167,13 +169,13 @@ def of_keras(ending: str, *, whole: bool = True) -> list[bytes]:
     return [one.file for one in found if one.ending == ending and (one.config is None) is whole]
 
 
-@corpus("keras zip")
+@corpus("keras zip", structure=structures.drawn("keras zip"), every=50)
 def keras_zip() -> list[bytes]:
     """Zips with HDF5 in them."""
     return of_keras(".keras")
 
 
-@corpus("keras h5")
+@corpus("keras h5", structure=structures.drawn("keras h5"), every=50)
 def keras_h5() -> list[bytes]:
     """HDF5 with the model's description in it, in old layouts and new ones, compressed and not."""
     return of_keras(".h5")

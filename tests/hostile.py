@@ -1,8 +1,10 @@
 """Spoilt model files by the thousand: ``python tests/hostile.py [--format NAME ...] [--count N] [--seed S]``.
 
-Small valid files of every format (``corpora.py``) are spoilt (``mutations.py``) and loaded, in a process that is
-watched (``hostile_worker.py``) and killed if it hangs.  A load must end in a model or in ModelFileError, within a
-second of processor time, take no more memory than 64 MB and four times what the file declares, and do nothing but read.
+Small valid files of every format (``corpora.py``) are spoilt (``mutations.py``), and some files are made to cost more
+than they are worth (``structures.py``, ``onnx_structures.py``).  Each is loaded in a process that is watched
+(``hostile_worker.py``) and killed if it hangs.  A load must end in a model that can be used or in ModelFileError,
+within a second of processor time, take no more memory than 64 MB and four times what the file declares, and do nothing
+but read.
 
 Prints a line for each format.  A file that breaks a rule is kept, with what makes it again, and the exit status is 1.
 """
@@ -133,11 +135,16 @@ def verdict(outcome: str, words: str, seconds: float, growth: int | None, size: 
 
 
 def spoilt(
-    files: list[bytes], name: str, seed: int, index: int, structure: Callable[[Random], bytes] | None = None
+    files: list[bytes],
+    name: str,
+    seed: int,
+    index: int,
+    structure: Callable[[Random], bytes] | None = None,
+    every: int = 4,
 ) -> bytes:
-    """The file of that number, always the same one for a corpus; every fourth has a drawn structure, where there is."""
+    """The file of that number, always the same one for a corpus; some have a drawn structure, where there is."""
     rng = Random(f"{seed} {name} {index}")  # noqa: S311 - no secret
-    if structure and index % 4 == 3:
+    if structure and index % every == every - 1:
         return structure(rng)
     return mutated(rng.choice(files), rng, files)
 
@@ -156,7 +163,7 @@ def run(name: str, form: Format, count: int, seed: int, keep: Path, *, first: in
                 if outcome != "loaded":
                     tally.failures.append(f"{name}: a valid file does not load: {words}")
             for index in range(first, first + count):
-                data = spoilt(files, name, seed, index, form.structure)
+                data = spoilt(files, name, seed, index, form.structure, form.every)
                 Path(path).write_bytes(data)
                 outcome, words, seconds, growth = worker.load(path)
                 tally.files += 1

@@ -5,11 +5,13 @@ peak of memory, and what the loader did that no loader of data may do.
 """
 
 import codecs
+import copy
 import importlib
 import json
 import math
 import os
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -18,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from minirnn import Layer, ModelFileError, ModelFileWarning
+import minirnn
+from minirnn import Layer, ModelFileError, ModelFileWarning, save
 from minirnn.formats import opening
 from minirnn.formats.onnx import Graph
 
@@ -72,8 +75,8 @@ class Peak:
         return int(text.split(b"VmHWM:")[1].split()[0]) * 1024
 
 
-def load(loader: Callable[[Path], Any], path: Path) -> tuple[str, str]:
-    """The outcome, ``loaded``, ``refused`` or ``failed``, and words about it."""
+def load(loader: Callable[[Path], Any], path: Path, loaded: list[Layer] | None = None) -> tuple[str, str]:
+    """The outcome, ``loaded``, ``refused`` or ``failed``, and words about it; a network is put into ``loaded``."""
     try:
         model = loader(path)
         if isinstance(model, Graph):
@@ -90,7 +93,28 @@ def load(loader: Callable[[Path], Any], path: Path) -> tuple[str, str]:
         return "failed", f"a model was expected; got {type(model).__name__}"
     if not np.isfinite(network.weights).all():
         return "failed", "the weights loaded are not finite"
+    if loaded is not None:
+        loaded.append(network)
     return "loaded", ""
+
+
+def use(network: Layer) -> str:
+    """What goes wrong when a network that was loaded is shown, copied, run, saved and loaded again, or nothing."""
+    try:
+        repr(network)
+        twin = copy.deepcopy(network)
+        width = network.input_size or 1
+        if width <= LARGEST_INPUT:
+            x = np.zeros((2, 1), np.int64) if not network.floats else np.zeros((2, 1, width), network.bound.dtype)
+            twin(x)
+            if not network.bound.quantized and not network.bound.inference_only:
+                twin.forward(x)
+        with tempfile.TemporaryDirectory() as folder:
+            save(twin, Path(folder) / "again")
+            minirnn.load(Path(folder) / "again", backend="numpy")
+    except BaseException as error:  # noqa: BLE001 - what comes is what is looked for
+        return f"loaded, but cannot be used: {type(error).__name__}: {error!s:.300}"
+    return ""
 
 
 def run(graph: Graph) -> tuple[str, str]:
@@ -133,10 +157,14 @@ def main(name: str) -> None:
             peak.reset()
         began = time.process_time()
         watch.on = True
-        outcome, words = load(loader, path)
+        loaded: list[Layer] = []
+        outcome, words = load(loader, path, loaded)
         watch.on = False
         seconds = time.process_time() - began
         growth = peak.read() - peak.before if peak.known else None
+        problem = use(loaded[0]) if loaded else ""
+        if problem:
+            outcome, words = "failed", problem
         if watch.found:
             outcome, words = "failed", f"did what no loader may: {'; '.join(watch.found[:3])}"
         print(json.dumps([outcome, words, seconds, growth]), file=answers, flush=True)

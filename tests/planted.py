@@ -8,10 +8,14 @@ import subprocess
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
 from minirnn import Linear, ModelFileError, load
+from minirnn.formats import limits, native, pickles
+from minirnn.formats.hdf5 import chunks
+from minirnn.formats.hdf5.source import Source
 from minirnn.formats.onnx import meter as onnx_meter
 from minirnn.formats.onnx import operands as onnx_operands
 
@@ -158,3 +162,66 @@ def walks_for_nothing(path: Path) -> Any:
 def lists_whatever_comes(path: Path) -> Any:
     onnx_operands.check_count = nothing  # type: ignore[assignment]  # the fault
     return load(path)
+
+
+# ---------------------------------------------------------------------- minirnn's own loader, without one of its bounds
+
+ENDLESS = 2**62
+
+
+def counts_no_bytes(path: Path) -> Any:
+    """Of a pickle only the instructions are counted, not what they make."""
+    with mock.patch.object(pickles, "MOST_HELD", ENDLESS):
+        return load(path)
+
+
+def takes_any_key(path: Path) -> Any:
+    with mock.patch.object(pickles, "is_key", return_value=True):
+        return load(path)
+
+
+def expands_any_chunk(path: Path) -> Any:
+    with (
+        mock.patch.object(chunks, "LARGEST_SMALL", ENDLESS),
+        mock.patch.object(Source, "expand"),
+    ):
+        return load(path)
+
+
+def makes_up_any_array(path: Path) -> Any:
+    with mock.patch.object(Source, "make_up"):
+        return load(path)
+
+
+def parses_any_header(path: Path) -> Any:
+    with mock.patch.multiple(limits, LARGEST_HEADER=ENDLESS, MOST_TENSORS=ENDLESS):
+        return load(path)
+
+
+def builds_any_number_of_layers(path: Path) -> Any:
+    with (
+        mock.patch.multiple(limits, LARGEST_HEADER=ENDLESS, MOST_TENSORS=ENDLESS, LARGEST_JSON=ENDLESS),
+        mock.patch.object(limits, "MOST_VALUES", ENDLESS),
+        mock.patch.object(native, "MOST_LAYERS", ENDLESS),
+    ):
+        return load(path)
+
+
+def builds_layers_of_any_depth(path: Path) -> Any:
+    with mock.patch.object(native, "DEEPEST", ENDLESS):
+        return load(path)
+
+
+def parses_any_description(path: Path) -> Any:
+    with (
+        mock.patch.multiple(limits, LARGEST_HEADER=ENDLESS, MOST_TENSORS=ENDLESS, LARGEST_JSON=ENDLESS),
+        mock.patch.object(limits, "MOST_VALUES", ENDLESS),
+    ):
+        return load(path)
+
+
+def takes_any_seed(path: Path) -> Any:
+    """One that no file may have."""
+    model = load(path)
+    model.bound.seed += 1
+    return model

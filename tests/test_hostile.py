@@ -12,6 +12,7 @@ import hostile
 import pytest
 from corpora import FORMATS, Format
 from mutations import mutated
+from structures import KINDS
 
 if not hasattr(select, "poll"):
     pytest.skip("pipes cannot be waited for on this system", allow_module_level=True)
@@ -72,6 +73,58 @@ def test_a_planted_fault_is_found(fault: str, words: str, file: Path) -> None:
         assert list(file.parent.iterdir()) == [file]  # what it would have done did not happen
         again = worker.load(str(file))  # and the next file is loaded as if nothing had been
         assert words in hostile.verdict(*again, size=4)
+
+
+UNBOUNDED = {  # a loader that lacks a bound, a file that shows it, and what is wrong then
+    "counts_no_bytes": ("torch zip", "a_string_encoded_many_times", "bytes of memory for"),
+    "takes_any_key": ("torch zip", "tuples_of_one_hash_as_keys", "s of processor time"),
+    "expands_any_chunk": ("keras h5", "a_chunk_larger_than_its_dataset", "bytes of memory for"),
+    "makes_up_any_array": ("keras zip", "an_array_that_was_never_written_in_a_zip", "bytes of memory for"),
+    "parses_any_header": ("torch safetensors", "a_header_of_many_tensors", "for|processor time|no answer"),
+    "builds_any_number_of_layers": ("native", "many_layers", "for|processor time|no answer"),
+    "builds_layers_of_any_depth": ("native", "layers_within_layers", "loaded, but cannot be used"),
+    "parses_any_description": ("native", "a_description_of_many_values", "bytes of memory for"),
+    "takes_any_seed": ("native", "counters_at_their_end", "loaded, but cannot be used"),
+}
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """Files of each format that load."""
+    folder = tmp_path_factory.mktemp("warm")
+    paths: dict[str, list[str]] = {}
+    for form in KINDS:
+        for k, data in enumerate(FORMATS[form].files()):
+            path = folder / f"{form}{k}"
+            path.write_bytes(data)
+            paths.setdefault(form, []).append(str(path))
+    return paths
+
+
+@pytest.mark.parametrize("form", KINDS)
+def test_a_file_takes_no_more_than_it_is_worth(form: str, warm: dict[str, list[str]], tmp_path: Path) -> None:
+    problems = []
+    with hostile.Worker(FORMATS[form].loader, warm[form]) as worker:
+        for name, make in KINDS[form].items():
+            data = make(Random(1))  # noqa: S311 - no secret
+            (tmp_path / name).write_bytes(data)
+            problem = hostile.verdict(*worker.load(str(tmp_path / name)), size=hostile.declared(data))
+            problems += [f"{name}: {problem}"] if problem else []
+    assert not problems
+
+
+@pytest.mark.parametrize(("loader", "what"), UNBOUNDED.items(), ids=UNBOUNDED.keys())
+def test_a_loader_without_one_of_its_bounds_is_found(
+    loader: str, what: tuple[str, str, str], warm: dict[str, list[str]], file: Path
+) -> None:
+    form, kind, words = what
+    data = KINDS[form][kind](Random(1))  # noqa: S311 - no secret
+    file.write_bytes(data)
+    with hostile.Worker(f"planted:{loader}", warm[form]) as worker:
+        found = worker.load(str(file))
+        if "memory" in words and found[3] is None:
+            pytest.skip("growth of memory cannot be measured on this system")
+        assert re.search(words, hostile.verdict(*found, size=hostile.declared(data)))
 
 
 @pytest.mark.parametrize(("loader", "outcome"), [("sound", "loaded"), ("refuses", "refused")])

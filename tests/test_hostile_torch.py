@@ -150,8 +150,8 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], str]] = {  # the file, and a word 
         "bytes",
     ),
     "a device that is a tree": (lambda: saved(b"\x80\x02ctorch\ndevice\n" + nest(b"N") + b"\x85R."), "device"),
-    "a key that is a tree": (lambda: saved(b"\x80\x02}" + nest(b"K\x01") + b"Ns."), "key"),
-    "a set of trees": (lambda: saved(b"\x80\x02cbuiltins\nset\n]" + nest(b"K\x01") + b"a\x85R."), "key"),
+    "a key that is a tree": (lambda: saved(b"\x80\x02}" + nest(b"K\x01") + b"Ns."), "no tensors by name"),
+    "a set of trees": (lambda: saved(b"\x80\x02cbuiltins\nset\n]" + nest(b"K\x01") + b"a\x85R."), "no tensors by name"),
     "a tree of dictionaries": (
         lambda: saved(
             b"\x80\x02}" + b"".join(b"q%c}(X\x01\0\0\0ah%cX\x01\0\0\0bh%cu" % (k, k, k) for k in range(40)) + b"."

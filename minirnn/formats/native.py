@@ -12,6 +12,7 @@ from minirnn.backend import Array, get_backend, get_dtype
 from minirnn.base import Layer
 from minirnn.compose import Bidirectional, Sequential
 from minirnn.formats.files import ModelFileError, atomic_write, filled
+from minirnn.formats.limits import LARGEST_HEADER, MOST_TENSORS, check_header, parsed
 from minirnn.layers import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
 from minirnn.lm import LanguageModel
 from minirnn.quantize import STORED, restored, stored, stored_as
@@ -27,6 +28,10 @@ DTYPES = {"F32": "float32", "F64": "float64"}
 ALL_DTYPES = DTYPES | {"F16": "float16", "I8": "int8"}  # of a quantised model too
 VERSION = 1
 LARGEST = 2**40  # no size in a description may exceed it
+MOST_LAYERS = 10_000  # in a description, those made of layers included
+DEEPEST = 32  # layers within layers
+DESCRIPTION = "the description of the network"  # in errors
+FLAGS = ("bidirectional", "bias", "locked", "trainable_state")  # arguments that are true or false
 
 
 def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
@@ -63,7 +68,18 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
     for name, w in tensors.items():
         if not np.isfinite(w).all():
             raise ValueError(f"weight {name} is not finite: a diverged model is not saved")
-    data = to_bytes(tensors, metadata={"minirnn": json.dumps(about)})
+    layers = sum(1 for _ in network.walk())
+    if layers > MOST_LAYERS:
+        raise ValueError(f"a model file may describe {MOST_LAYERS:,} layers; this model has {layers:,}")
+    description = json.dumps(about)
+    parsed(description, DESCRIPTION)  # what is too large to be read is not written
+    data = to_bytes(tensors, metadata={"minirnn": description})
+    header = int.from_bytes(data[:8], "little")
+    if header > LARGEST_HEADER or len(tensors) > MOST_TENSORS:
+        raise ValueError(
+            f"a model file may have {MOST_TENSORS:,} weights, named and described in {LARGEST_HEADER:,} bytes; "
+            f"these are {len(tensors):,} in {header:,}"
+        )
     with atomic_write(path) as file:
         file.write(data)
 
@@ -75,6 +91,7 @@ def load(path: Path, *, backend: str = "auto", dtype: Any = None) -> Layer | Lan
     """
     from safetensors import SafetensorError, safe_open
 
+    check_header(path)
     try:
         with safe_open(path, framework="numpy") as file:
             about = _metadata(path, file.metadata())
@@ -98,13 +115,16 @@ def load(path: Path, *, backend: str = "auto", dtype: Any = None) -> Layer | Lan
         raise ModelFileError(f"{path} cannot be read: {error}") from None
 
 
-def describe(layer: Layer) -> dict[str, Any]:
-    """A layer as JSON: its kind and arguments, or the layers it is made of."""
+def describe(layer: Layer, depth: int = 0) -> dict[str, Any]:
+    """A layer as JSON: its kind and arguments, or the layers it is made of; ``depth`` says within how many it is."""
     kind = type(layer).__name__
+    if depth > DEEPEST:
+        raise ValueError(f"a model file may have layers within layers {DEEPEST} deep; this model is deeper")
     if type(layer) is Sequential:
-        return {"kind": kind, "layers": [describe(child) for child in layer.layers]}
+        return {"kind": kind, "layers": [describe(child, depth + 1) for child in layer.layers]}
     if type(layer) is Bidirectional:
-        return {"kind": kind, "merge": layer.merge} | {name: describe(c) for name, c in layer.children().items()}
+        parts = {name: describe(child, depth + 1) for name, child in layer.children().items()}
+        return {"kind": kind, "merge": layer.merge} | parts
     if KINDS.get(kind) is not type(layer):
         raise ValueError(f"a model file cannot describe {brief(layer)}: its kind is not one of minirnn's own")
     config = layer.config()
@@ -130,9 +150,9 @@ def _metadata(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
     if not metadata or "minirnn" not in metadata:
         raise ModelFileError(f"{path} is a safetensors file, but not of minirnn: its metadata has no entry 'minirnn'")
     try:
-        about = json.loads(metadata["minirnn"])
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path}: the description of the network must be JSON; {error!s:.100}") from None
+        about = parsed(metadata["minirnn"], DESCRIPTION)
+    except ValueError as error:
+        raise ModelFileError(f"{path}: {error}") from None
     found = about.get("version") if isinstance(about, dict) else about
     if not isinstance(about, dict) or type(found) is not int or found != VERSION:
         raise ModelFileError(f"{path} must be of format version {VERSION}; it is of {found!r:.40}")
@@ -142,9 +162,9 @@ def _metadata(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
 def _build(path: Path, about: dict[str, Any], weights: int) -> tuple[Layer, Vocabulary | None]:
     """The network that ``about`` describes, without weights yet, and the vocabulary if there is one."""
     try:
-        network = _layer(about["network"], "", {}, [weights])
+        network = _Builder(weights).layer(about["network"])
         for name in ("seed", "calls"):
-            if not isinstance(about[name], int) or not 0 <= about[name] < 2**64:
+            if type(about[name]) is not int or not 0 <= about[name] < 2**64:
                 raise ValueError(f"{name} must be an integer from 0 to 2**64 - 1; got {about[name]!r:.30}")
         if about["dtype"] not in DTYPES.values():
             raise ValueError(f"dtype must be one of {', '.join(DTYPES.values())}; got {about['dtype']!r:.30}")
@@ -164,39 +184,54 @@ def _build(path: Path, about: dict[str, Any], weights: int) -> tuple[Layer, Voca
         raise ModelFileError(f"{path}: the description of the network is not valid: {words:.300}") from None
 
 
-def _layer(about: Any, prefix: str, built: dict[str, Layer], budget: list[int]) -> Layer:
-    """Build one layer and what it holds; ``built`` collects them by prefix, for ties.
+class _Builder:
+    """Builds layers from their description, without weights.
 
-    ``budget`` counts down from the number of weights stored: a recurrent layer of n layers has at least n, and is not
-    made if there are fewer left.
+    A recurrent layer of n layers has at least n weights, so no more are built than ``weights`` are stored.  ``built``
+    has the layers by prefix, for ties.
     """
-    arguments = dict(about)
-    kind = arguments.pop("kind")
-    if kind == "Sequential":
-        layers = [_layer(child, f"{prefix}{k}.", built, budget) for k, child in enumerate(arguments["layers"])]
-        return Sequential(*layers)
-    if kind == "Bidirectional":
-        ahead, back = (_layer(arguments[name], f"{prefix}{name}.", built, budget) for name in ("forward", "reverse"))
-        return Bidirectional(ahead, back, arguments.get("merge", "concat"))  # files had no other before they named it
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r:.40}")
-    if any(isinstance(value, int) and value > LARGEST for value in arguments.values()):
-        raise ValueError(f"a size above {LARGEST} is described")
-    for name in ("bidirectional", "bias", "locked", "trainable_state"):
-        if not isinstance(arguments.get(name, False), bool):
-            raise ValueError(f"{name} must be true or false; got {arguments[name]!r:.30}")
-    if "num_layers" in arguments:
-        budget[0] -= arguments["num_layers"]
-        if not budget[0] >= 0:
+
+    def __init__(self, weights: int) -> None:
+        self.weights, self.layers = weights, MOST_LAYERS
+        self.built: dict[str, Layer] = {}
+
+    def layer(self, about: Any, prefix: str = "", depth: int = 0) -> Layer:
+        """One layer and what it holds, ``depth`` layers within the whole."""
+        self.layers -= 1
+        if self.layers < 0 or depth > DEEPEST:
+            raise ValueError(f"at most {MOST_LAYERS:,} layers can be described, within each other {DEEPEST} deep")
+        arguments = dict(about)
+        kind = arguments.pop("kind")
+        if kind == "Sequential":
+            inner = [self.layer(child, f"{prefix}{k}.", depth + 1) for k, child in enumerate(arguments["layers"])]
+            return Sequential(*inner)
+        if kind == "Bidirectional":
+            ahead, back = (
+                self.layer(arguments[name], f"{prefix}{name}.", depth + 1) for name in ("forward", "reverse")
+            )
+            return Bidirectional(ahead, back, arguments.get("merge", "concat"))  # absent from the oldest files
+        if kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r:.40}")
+        self._check(arguments)
+        if arguments.get("tie") is not None:
+            if arguments["tie"] not in self.built:
+                raise ValueError(f"tie {arguments['tie']!r:.30} names no layer before it")
+            arguments["tie"] = self.built[arguments["tie"]]
+        if kind == "Recurrent":
+            arguments["cell"] = _cell(arguments["cell"])
+        layer = self.built[prefix] = KINDS[kind](**arguments)
+        return layer
+
+    def _check(self, arguments: dict[str, Any]) -> None:
+        """Raise ValueError unless flags are flags, no size is absurd, and no more layers than weights are described."""
+        for name, value in arguments.items():
+            if isinstance(value, bool) is not (name in FLAGS):
+                raise ValueError(f"{name} must {'' if name in FLAGS else 'not '}be true or false; got {value!r:.30}")
+            if isinstance(value, int) and value > LARGEST:
+                raise ValueError(f"a size above {LARGEST} is described")
+        self.weights -= arguments.get("num_layers", 0)
+        if not self.weights >= 0:
             raise ValueError("more layers are described than there are weights stored")
-    if arguments.get("tie") is not None:
-        if arguments["tie"] not in built:
-            raise ValueError(f"tie {arguments['tie']!r:.30} names no layer before it")
-        arguments["tie"] = built[arguments["tie"]]
-    if kind == "Recurrent":
-        arguments["cell"] = _cell(arguments["cell"])
-    layer = built[prefix] = KINDS[kind](**arguments)
-    return layer
 
 
 def _cell(about: Any) -> Any:
@@ -239,7 +274,7 @@ def _check(
     for name in sorted(expected.keys() | shapes.keys()):
         if name not in expected or expected[name][0] != shapes.get(name):
             wanted = f"have shape {expected[name][0]}" if name in expected else "not be there"
-            found = f"it has {shapes[name]}" if name in shapes else "it is missing"
-            raise ModelFileError(f"{path}: weight {name} must {wanted}; {found}")
+            found = f"it has {shapes[name]!s:.100}" if name in shapes else "it is missing"
+            raise ModelFileError(f"{path}: weight {name:.100} must {wanted}; {found}")
         if ALL_DTYPES.get(kinds[name]) != expected[name][1]:
-            raise ModelFileError(f"{path}: weight {name} must be {expected[name][1]}; got {kinds[name]}")
+            raise ModelFileError(f"{path}: weight {name:.100} must be {expected[name][1]}; got {kinds[name]}")

@@ -9,6 +9,7 @@ from minirnn.backend import get_backend
 from minirnn.base import Layer
 from minirnn.formats.archive import Archive
 from minirnn.formats.files import LARGEST_FILE, ModelFileError
+from minirnn.formats.limits import check_header
 
 FORMATS = {  # the room that reads each
     "native": "minirnn.formats.native",
@@ -86,6 +87,7 @@ def _is_native(path: Path) -> bool:
     """Whether a safetensors file describes a network; one that cannot be read is left to the native room to explain."""
     from safetensors import SafetensorError, safe_open
 
+    check_header(path)
     try:
         with safe_open(path, framework="numpy") as file:
             return "minirnn" in (file.metadata() or {})

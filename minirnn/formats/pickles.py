@@ -2,14 +2,20 @@
 
 A pickle is a program for a stack machine, and Python's own machine can be made to call anything, to set attributes of
 what it has, and to ask for memory by the number.  This one knows the instructions that describe data (protocols 2 to 5,
-as ``torch.save`` writes them), counts what it makes, and takes dictionary keys only that cost nothing to hash: of
-tuples nested by reference, a hash takes time exponential in the bytes of the pickle.
+as ``torch.save`` writes them) and counts the bytes that it holds, since few instructions can make many: a string
+that is there once can be encoded a thousand times.
+
+Keys of dictionaries are what a state dict and an optimiser's have, strings and small integers; entries with others are
+skipped.  Of tuples a file can hold any number with the same hash, each of which a dictionary compares with all others,
+and of tuples nested by reference a hash takes time exponential in the bytes of the pickle.  Strings are hashed with a
+secret of the process.  Sets, which no weights are read from, are empty here.
 
 A checkpoint may hold objects of any class beside its tensors: an ``argparse.Namespace``, paths, dates.  The machine
 goes over the instructions that would make one and leaves a ``Foreign`` in its place, which has a name and nothing else.
 """
 
 import struct
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -17,8 +23,10 @@ from minirnn.formats.files import ModelFileError
 
 LARGEST_PICKLE = 2**24  # bytes
 MOST_STEPS = 2**19  # instructions, so that time is bounded: half a second
-MOST_PARTS = 2**17  # tuples, lists, dictionaries and calls, so that memory is
-
+MOST_PARTS = 2**17  # tuples, lists, dictionaries and calls
+MOST_HELD = 3 * 2**24  # bytes of objects that are made, beside the pickle's own
+ENTRY, SLOT, MARK = 110, 9, 40  # bytes that an entry of a dictionary, one of a list, and a mark take
+LARGEST_KEY = 2**32
 LONGEST_NAME = 200  # letters of a name that is looked for in the table
 
 _SCALARS = (str, int, float, bool, bytes, type(None))
@@ -71,7 +79,7 @@ def read(data: bytes, where: str, known: Mapping[str, Any], persistent: Callable
 class _Machine:
     def __init__(self, data: bytes, known: Mapping[str, Any], persistent: Callable[[Any], Any]) -> None:
         self.data, self.known, self.persistent = data, known, persistent
-        self.at = self.parts = 0
+        self.at = self.parts = self.held = 0
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -110,15 +118,26 @@ class _Machine:
         except UnicodeDecodeError:
             raise UnreadableError(f"a string must be UTF-8; it is {data!r:.60}") from None
 
+    def hold(self, size: int) -> None:
+        """Count bytes that something takes, whether it is dropped later or not."""
+        self.held += size
+        if self.held > MOST_HELD + len(self.data):
+            raise UnreadableError(f"the pickle makes more than {MOST_HELD:,} bytes of objects")
+
     def push(self, value: Any) -> None:
         self.stack.append(value)
 
-    def part(self, value: Any) -> None:
+    def made(self, value: Any) -> None:
         """Push what was made anew."""
+        self.hold(sys.getsizeof(value))
+        self.stack.append(value)
+
+    def part(self, value: Any) -> None:
+        """Push a container or what a function returned."""
         self.parts += 1
         if self.parts > MOST_PARTS:
             raise UnreadableError(f"the pickle has more than {MOST_PARTS:,} parts")
-        self.stack.append(value)
+        self.made(value)
 
     def pop(self) -> Any:
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
@@ -158,7 +177,7 @@ class _Machine:
             raise UnreadableError(f"the pickle must be of protocol 2 to 5; it is of {version}")
 
     def integer(self) -> None:
-        self.push(int.from_bytes(self.take(self.take(1)[0]), "little", signed=True))
+        self.made(int.from_bytes(self.take(self.take(1)[0]), "little", signed=True))
 
     def long_integer(self) -> None:
         """One of more than 255 bytes: no size is that long, and to show it would take long."""
@@ -167,6 +186,7 @@ class _Machine:
 
     def put(self, index: int) -> None:
         value = self.pop()
+        self.hold(ENTRY)
         self.memo[index] = value
         self.stack.append(value)
 
@@ -176,6 +196,7 @@ class _Machine:
         self.push(self.memo[index])
 
     def mark(self) -> None:
+        self.hold(MARK)
         self.marks.append(len(self.stack))
 
     def append(self) -> None:
@@ -184,6 +205,7 @@ class _Machine:
     def extend(self, values: list[Any]) -> None:
         target = self.top(list, "appends to a")
         if type(target) is list:
+            self.hold(SLOT * len(values))
             target.extend(values)
 
     def items(self, values: list[Any]) -> None:
@@ -192,11 +214,13 @@ class _Machine:
             raise UnreadableError("the pickle sets a key without its value")
         if type(target) is Foreign:
             return
+        self.hold(ENTRY * (len(values) // 2))
         for key, value in zip(values[::2], values[1::2], strict=True):
-            if not _is_foreign(key):
-                target[checked_key(key)] = value
+            if is_key(key):
+                target[key] = value
             elif type(value) not in _DATA:
-                raise UnreadableError(f"the key of a tensor must be a string; it has an object of class {key!r:.150}")
+                kind = f"an object of class {key!r}" if type(key) is Foreign else f"a {type(key).__name__}"
+                raise UnreadableError(f"the key of a tensor must be a string; it is {kind}")
 
     def named(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
@@ -239,28 +263,19 @@ def shown(value: Any) -> str:
     return repr(value)[:40] if type(value) in _SCALARS else type(value).__name__
 
 
-def _is_foreign(key: Any) -> bool:
-    return any(type(one) is Foreign for one in (key[:4] if type(key) is tuple else (key,)))
-
-
-def checked_set(values: list[Any]) -> set[Any]:
-    """Those of the values that are not foreign; the others must be ones that a dictionary may have as keys."""
-    return {checked_key(value) for value in values if not _is_foreign(value)}
-
-
-def checked_key(key: Any) -> Any:
-    """``key``, which must be a number, a string or such, or a short tuple of those."""
-    for one in key if type(key) is tuple and len(key) <= 4 else (key,):
-        if type(one) not in _SCALARS or (type(one) is int and one.bit_length() > 64):
-            raise UnreadableError(f"the key of a dictionary must be a number or a string; it is a {type(one).__name__}")
-    return key
+def is_key(key: Any) -> bool:
+    """Whether ``key`` is one of a state dict or an optimiser's: a string or a small integer."""
+    return type(key) is str or (type(key) is int and abs(key) < LARGEST_KEY)
 
 
 def _add(self: _Machine) -> None:
-    values = checked_set(self.pop_mark())
-    target = self.top(set, "adds to a")
-    if type(target) is set:
-        target |= values
+    self.pop_mark()
+    self.top(set, "adds to a")
+
+
+def _frozen(self: _Machine) -> None:
+    self.pop_mark()
+    self.part(set())
 
 
 _STEPS: dict[bytes, Callable[[_Machine], None]] = {
@@ -271,18 +286,18 @@ _STEPS: dict[bytes, Callable[[_Machine], None]] = {
     b"\x88": lambda m: m.push(value=True),
     b"\x89": lambda m: m.push(value=False),
     b"K": lambda m: m.push(m.take(1)[0]),
-    b"M": lambda m: m.push(m.number("<H")),
-    b"J": lambda m: m.push(m.number("<i")),
+    b"M": lambda m: m.made(m.number("<H")),
+    b"J": lambda m: m.made(m.number("<i")),
     b"\x8a": _Machine.integer,
     b"\x8b": _Machine.long_integer,
-    b"G": lambda m: m.push(m.number(">d")),
-    b"X": lambda m: m.push(m.text(m.take(m.number("<I")))),
-    b"\x8c": lambda m: m.push(m.text(m.take(m.take(1)[0]))),
-    b"\x8d": lambda m: m.push(m.text(m.take(m.number("<Q")))),
-    b"B": lambda m: m.push(m.take(m.number("<I"))),
-    b"C": lambda m: m.push(m.take(m.take(1)[0])),
-    b"\x8e": lambda m: m.push(m.take(m.number("<Q"))),
-    b"\x96": lambda m: m.push(m.take(m.number("<Q"))),  # a bytearray, which nobody changes here
+    b"G": lambda m: m.made(m.number(">d")),
+    b"X": lambda m: m.made(m.text(m.take(m.number("<I")))),
+    b"\x8c": lambda m: m.made(m.text(m.take(m.take(1)[0]))),
+    b"\x8d": lambda m: m.made(m.text(m.take(m.number("<Q")))),
+    b"B": lambda m: m.made(m.take(m.number("<I"))),
+    b"C": lambda m: m.made(m.take(m.take(1)[0])),
+    b"\x8e": lambda m: m.made(m.take(m.number("<Q"))),
+    b"\x96": lambda m: m.made(m.take(m.number("<Q"))),  # a bytearray, which nobody changes here
     # containers
     b"(": _Machine.mark,
     b")": lambda m: m.push(()),
@@ -298,7 +313,7 @@ _STEPS: dict[bytes, Callable[[_Machine], None]] = {
     b"u": lambda m: m.items(m.pop_mark()),
     b"\x8f": lambda m: m.part(set()),
     b"\x90": _add,
-    b"\x91": lambda m: m.part(checked_set(m.pop_mark())),
+    b"\x91": _frozen,
     # what was there before
     b"0": _Machine.drop,
     b"1": _Machine.drop_many,

@@ -6,11 +6,11 @@ A ``.pt`` that ``torch.save`` wrote since version 1.6 is a zip: ``data.pkl``, a 
 
 import json
 import os
-import struct
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,12 +21,13 @@ from minirnn.backend import Array
 from minirnn.formats import pickles
 from minirnn.formats.archive import Archive
 from minirnn.formats.files import LARGEST_FILE, ModelFileError
+from minirnn.formats.limits import MOST_TENSORS, check_header
 from minirnn.formats.pickles import Foreign, Function, UnreadableError
 
 USUAL = ("state_dict", "model_state_dict", "model", "model_state", "state", "net", "network", "module", "weights")
-LARGEST_HEADER = 2**22  # bytes of a safetensors header; of a hundred thousand tensors it would be larger
 LARGEST_SIZE = 2**40
-LONGEST_NAME = 100  # of a dictionary within a file
+LONGEST_NAME = 100  # of a dictionary within a file, or of a storage
+MOST_PLACES = 10_000  # dictionaries at one depth that are looked through
 DEEPEST = 4  # dictionaries within dictionaries that are looked through for the one with tensors
 LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # how files of torch before 1.6 begin
 
@@ -101,7 +102,7 @@ def opened(path: str | os.PathLike[str], part: str | None = None) -> Iterator[So
             raise ModelFileError(f"{path} is no zip file of torch: it has no part {part!r:.60}")
         if head[8:9] != b"{":
             raise ModelFileError(f"{path} {_wrong(head)}")
-        with _safetensors(path, head, length) as source:
+        with _safetensors(path) as source:
             yield source
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error}") from None
@@ -123,12 +124,10 @@ def _wrong(head: bytes) -> str:
 
 
 @contextmanager
-def _safetensors(path: Path, head: bytes, length: int) -> Iterator[Source]:
+def _safetensors(path: Path) -> Iterator[Source]:
     from safetensors import SafetensorError, safe_open
 
-    size = struct.unpack("<Q", head[:8])[0]
-    if size > min(LARGEST_HEADER, length - 8):
-        raise ModelFileError(f"{path} is not a whole safetensors file: its header has {size:,} bytes")
+    size = check_header(path)
     try:
         with safe_open(path, framework="numpy") as file:  # checks the header: every byte belongs to one tensor
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
@@ -216,6 +215,8 @@ def _of_zip(archive: Archive, part: str | None) -> Source:
     taken, state, rivals = _chosen(found, str(archive.path), part)
     where = f"{archive.path}{f', part {taken!r:.60}' if taken else ''}"
     views = {name: value for name, value in state.items() if isinstance(value, _Tensor)}
+    if len(views) > MOST_TENSORS:
+        raise ModelFileError(f"{where} may have {MOST_TENSORS:,} tensors; it has {len(views):,}")
     stored = sum(entry.size for entry in archive.entries.values())
     wanted = sum(prod(view.shape) * np.dtype(DTYPES[view.storage.dtype]).itemsize for view in views.values())
     if wanted > 2 * stored:  # a weight may be there twice, where it is tied
@@ -260,7 +261,7 @@ def _storage(archive: Archive, folder: str, key: Any) -> _Storage | Foreign:
     if type(key) is not tuple or len(key) != 5 or key[0] != "storage" or type(key[1]) is not _Type:
         raise UnreadableError("a persistent id must be that of a storage")
     name, count = key[2], key[4]
-    if type(name) is not str or f"{folder}{name}" not in archive.entries:
+    if type(name) is not str or len(name) > LONGEST_NAME or f"{folder}{name}" not in archive.entries:
         raise UnreadableError(f"storage {pickles.shown(name)} is not in the file")
     size, itemsize = archive.entries[f"{folder}{name}"].size, np.dtype(DTYPES[key[1].dtype]).itemsize
     if type(count) is not int or count * itemsize != size:
@@ -303,7 +304,7 @@ def _dictionary(arguments: tuple[Any, ...]) -> dict[Any, Any]:
 def _set(arguments: tuple[Any, ...]) -> set[Any]:
     if len(arguments) != 1 or type(arguments[0]) is not list:
         raise UnreadableError("a set must be made of a list")
-    return pickles.checked_set(arguments[0])
+    return set()
 
 
 def _bytes(arguments: tuple[Any, ...]) -> bytes:
@@ -369,16 +370,17 @@ def _states(found: Any) -> dict[str, dict[str, Any]]:
     seen: dict[int, bool] = {}  # whether it holds some
     level = [("", found)] if type(found) is dict else []
     for _ in range(DEEPEST):
-        below = []
+        below: list[tuple[str, Any]] = []
         for path, one in level:
             if id(one) not in seen:
                 named = all(type(name) is str for name in one)
                 seen[id(one)] = named and any(type(value) is _Tensor for value in one.values())
-                below += [
+                inner = (
                     (f"{path}.{name}" if path else name, value)
                     for name, value in one.items()
                     if named and len(name) <= LONGEST_NAME and type(value) is dict
-                ]
+                )
+                below += islice(inner, MOST_PLACES - len(below))
             if seen[id(one)]:
                 states[path] = one
         level = below

@@ -3,16 +3,28 @@
 import zlib
 from collections.abc import Iterator
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
 from minirnn.backend import Array
 from minirnn.formats.hdf5.headers import FILTERS, Header
-from minirnn.formats.hdf5.source import PIECE, Cursor, Source, bytes_of
+from minirnn.formats.hdf5.source import Cursor, Source, bytes_of
 from minirnn.formats.hdf5.trees import old_entries
 
 DEFLATE, SHUFFLE = 1, 2
 EXPANSION = 1032  # to how many bytes deflate can expand one
+LARGEST_SMALL = 2**20  # bytes that chunks may have whatever their dataset has: h5py makes them before it grows
+CHUNK = 1500  # what a chunk costs beside its bytes
+
+
+class Place(NamedTuple):
+    """A chunk: where it belongs in the dataset, where and in how many bytes it is stored; bits of filters left out."""
+
+    offset: tuple[int, ...]
+    address: int
+    stored: int
+    left_out: int
 
 
 class Chunks:
@@ -21,6 +33,7 @@ class Chunks:
     def __init__(self, header: Header, at: Cursor, version: int, shape: tuple[int, ...], size: int) -> None:
         self.source, self.shape, self.size = header.source, shape, size
         self.filters = _filters(header, size)
+        self.deflated = DEFLATE in self.filters
         self.only: tuple[int, int] | None = None  # stored size and filters left out of the one chunk, if it is known
         if version == 3:
             rank, self.tree = at.uint(), at.address()
@@ -40,40 +53,57 @@ class Chunks:
             raise self.source.fault(
                 f"chunks must have their dataset's dimensions, {self.shape} of {self.size} bytes; got {dims}"
             )
-        self.nbytes = prod(dims)
+        self.nbytes, self.places = prod(dims), []  # type: int, list[Place]
+        whole = self.size * prod(-(-n // c) * c for n, c in zip(self.shape, self.chunk, strict=True))
+        if whole > 4 * self.size * prod(self.shape) + LARGEST_SMALL:
+            raise self.source.fault(f"chunks must be no larger than their dataset, {self.shape}; they are {self.chunk}")
+
+    def claim(self) -> int:
+        """Find the chunks, have what they expand to allowed, and return how many bytes of the dataset they hold."""
+        self.places = list(self._places())
+        if self.deflated:
+            self.source.expand(len(self.places) * self.nbytes)
+        return self.size * sum(
+            prod(min(c, n - o) for o, c, n in zip(place.offset, self.chunk, self.shape, strict=True))
+            for place in self.places
+        )
 
     def read(self, out: Array) -> None:
         """Put every chunk that was written in its place in ``out``, which has the bytes of an element last."""
-        for offset, address, stored, left_out in self._places():
+        for offset, address, stored, left_out in self.places:
             block = tuple(slice(o, o + n) for o, n in zip(offset, self.chunk, strict=True))
             place = out[block]
             data = self._data(address, stored, left_out).reshape(*self.chunk, self.size)
             place[...] = data[tuple(slice(n) for n in place.shape)]
 
-    def _places(self) -> Iterator[tuple[tuple[int, ...], int, int, int]]:
-        """Where each chunk belongs, where it is stored, in how many bytes, and which filters it was spared, as bits."""
-        if self.tree is None:
+    def _places(self) -> Iterator[Place]:
+        """The chunks that were written and are within the dataset."""
+        if self.tree is None or 0 in self.shape:
             return
         if self.only is not None:
-            yield (0,) * len(self.chunk), self.tree, *self.only
+            yield Place((0,) * len(self.chunk), self.tree, *self.only)
             return
-        seen: set[tuple[int, ...]] = set()
+        seen: set[int] = set()  # numbers, since a file can hold many tuples of one hash
         total = 0
         for key, address in old_entries(self.source, self.tree, 1, 16 + 8 * len(self.chunk)):
+            self.source.spend(CHUNK)
             stored, left_out = key.uint(4), key.uint(4)
             offset = tuple(key.uint(8) for _ in self.chunk)
-            if offset in seen or any(o % n for o, n in zip(offset, self.chunk, strict=True)):
+            if not all(o < n for o, n in zip(offset, self.shape, strict=True)):
+                continue
+            number = 0
+            for o, n in zip(offset, self.shape, strict=True):
+                number = number * n + o
+            if number in seen or any(o % c for o, c in zip(offset, self.chunk, strict=True)):
                 raise self.source.fault(f"chunks must stand side by side; one is at {offset}")
-            seen.add(offset)
+            seen.add(number)
             total += stored
             if total > self.source.size:
                 raise self.source.fault("a dataset's chunks must not be more than the file")
-            if all(o < n for o, n in zip(offset, self.shape, strict=True)):
-                yield offset, address, stored, left_out
+            yield Place(offset, address, stored, left_out)
 
     def _data(self, address: int, stored: int, left_out: int) -> Array:
         """The bytes of one chunk, its filters undone."""
-        self.source.spend(PIECE)
         self.source.check(address, stored, "a chunk")
         data = bytes_of(stored)
         self.source.fill(data, address, "a chunk")
@@ -116,7 +146,7 @@ def _inflated(source: Source, data: Array, wanted: int) -> Array:
     """What deflate made small, which must be of the size wanted."""
     inflate = zlib.decompressobj()
     try:
-        out = inflate.decompress(data.tobytes(), wanted + 1)
+        out = inflate.decompress(data.data, wanted + 1)
     except zlib.error as error:
         raise source.fault(f"a chunk must be compressed by gzip; {error}") from None
     if len(out) != wanted:

@@ -134,6 +134,10 @@ class Dataset(Node):
         """The least number of bytes that the file must have to hold the array."""
         return -(-self.nbytes // self._storage.expansion)
 
+    def claim(self) -> None:
+        """Raise, before memory is taken, if the array is more than the file is worth; ``read`` does it otherwise."""
+        self._storage.claim()
+
     def read(self) -> Array:
         """The array; one of ``str`` objects for text."""
         return as_array(self.source, self._storage.read(), self._type, self.shape)
@@ -181,12 +185,17 @@ class Group(Node):
 
 
 class File(Group):
-    """The root group of a file, by its path, or of an open one with a ``name`` for errors; ``with`` closes it."""
+    """The root group of a file, by its path, or of an open one with a ``name`` for errors; ``with`` closes it.
 
-    def __init__(self, file: str | os.PathLike[str] | io.BufferedIOBase, name: object = None) -> None:
+    ``packed`` is the size of the compressed file that it came from: a bomb within a bomb is worth no more than that.
+    """
+
+    def __init__(
+        self, file: str | os.PathLike[str] | io.BufferedIOBase, name: object = None, packed: int | None = None
+    ) -> None:
         self._file = Path(file).open("rb") if isinstance(file, (str, os.PathLike)) else file  # noqa: SIM115 - closed by __exit__
         try:
-            source = Source(self._file, file if name is None else name)
+            source = Source(self._file, file if name is None else name, packed)
             super().__init__(Header(source, _root(source)))
         except BaseException:
             self._file.close()

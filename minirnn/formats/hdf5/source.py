@@ -10,17 +10,24 @@ from minirnn.formats.files import ModelFileError
 
 BUDGET = 2**26  # what all structures read from one file may cost together, in bytes
 PIECE = 256  # what reading one costs beside its bytes
+RATIO = 100  # chunks may expand to this many times the file's bytes, all together: weights hardly shrink
+SLACK = 2**20  # and this many bytes beside, as may what was never written
 
 
 class Source:
-    """An open file.  ``offsets`` and ``lengths`` are how many bytes an address and a length have in it."""
+    """An open file.  ``offsets`` and ``lengths`` are how many bytes an address and a length have in it.
+
+    ``packed`` is its size within the compressed file that it came from, None if it came from none.
+    """
 
     offsets = lengths = 8
 
-    def __init__(self, file: io.BufferedIOBase, name: object) -> None:
+    def __init__(self, file: io.BufferedIOBase, name: object, packed: int | None = None) -> None:
         self.file, self.name = file, name
         self.size = file.seek(0, os.SEEK_END)
         self._left = BUDGET
+        worth = self.size if packed is None else min(packed, self.size)
+        self._expansion, self._unwritten = RATIO * worth + SLACK, worth + SLACK
 
     def fault(self, text: str) -> ModelFileError:
         """The error to raise for a fault in the file."""
@@ -31,6 +38,20 @@ class Source:
         self._left -= cost
         if self._left < 0:
             raise self.fault("an HDF5 file's structures must be small beside its data; these go on and on")
+
+    def expand(self, size: int) -> None:
+        """Allow chunks to be expanded to ``size`` bytes, or raise where that is more than the file is worth."""
+        self._expansion -= size
+        if self._expansion < 0:
+            raise self.fault(
+                f"compressed chunks must not expand to more than {RATIO} times the file's {self.size:,} bytes"
+            )
+
+    def make_up(self, size: int) -> None:
+        """Allow ``size`` bytes that were never written, or raise where that is more than the file is worth."""
+        self._unwritten -= size
+        if self._unwritten < 0:
+            raise self.fault(f"arrays must be written; more than the file's {self.size:,} bytes of them are not there")
 
     def check(self, address: int, length: int, what: str) -> None:
         """Raise unless ``length`` bytes from ``address`` lie within the file."""

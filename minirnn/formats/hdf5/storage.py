@@ -34,14 +34,28 @@ class Storage:
         else:
             raise self.source.fault(f"a dataset must be compact, contiguous or chunked; its layout is of class {kind}")
         self.fill = _fill(header, size)
-        self.expansion = EXPANSION if self.compact is None and self.address is None else 1
+        self.apart = self.compact is None and self.address is None  # in chunks, or not written
+        deflated = self.chunks is None or self.chunks.deflated or self.chunks.tree is None
+        self.expansion = EXPANSION if self.apart and deflated else 1
         if self.nbytes > self.expansion * self.source.size:
             raise self.source.fault(
                 f"a dataset of {self.nbytes:,} bytes is more than a file of {self.source.size:,} can hold"
             )
 
+        self._claimed = False
+
+    def claim(self) -> None:
+        """Raise unless the array is stored, or is no more than the file is worth beside that; nothing is read yet.
+
+        What is taken from the file's allowance is taken once, however often the array is read.
+        """
+        if not self._claimed and self.apart:
+            self.source.make_up(self.nbytes - (self.chunks.claim() if self.chunks else 0))
+        self._claimed = True
+
     def read(self) -> Array:
         """All bytes, row by row."""
+        self.claim()
         out = bytes_of(self.nbytes)
         if self.compact is not None:
             if len(self.compact) < self.nbytes:

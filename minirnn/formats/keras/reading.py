@@ -18,12 +18,13 @@ from minirnn.formats.files import LARGEST_FILE, ModelFileError, filled
 from minirnn.formats.hdf5 import SIGNATURE, Dataset, File, Group
 from minirnn.formats.keras.graph import chain
 from minirnn.formats.keras.layers import Builder, Version, joined, needs
-from minirnn.formats.keras.stores import OLD_ROOT, ByName, ByPlace, Store, arrays_in, is_bfloat16
+from minirnn.formats.keras.stores import ByName, ByPlace, Store, arrays_in, is_bfloat16
 from minirnn.formats.keras.weights import Placed
+from minirnn.formats.limits import LARGEST_JSON, parsed
 from minirnn.layers import Activation
 
-LARGEST_CONFIG = 2**21  # bytes of JSON, which take about 20 times as many as objects
 WEIGHTS = "model.weights.h5"  # in a .keras file
+CONFIG = "the configuration"  # in errors
 
 Config = str | os.PathLike[str] | Mapping[str, Any]
 
@@ -111,6 +112,8 @@ def _check_total(root: Group, datasets: list[Dataset]) -> None:
     total = sum(dataset.stored for dataset in datasets)
     if total > root.source.size or sum(dataset.nbytes for dataset in datasets) > LARGEST_FILE:
         raise ValueError(f"the weights must be no more than the file holds, {root.source.size:,} bytes")
+    for dataset in datasets:
+        dataset.claim()
 
 
 def _version(stored: str | None, model: Mapping[str, Any]) -> Version:
@@ -141,12 +144,14 @@ def _opened(path: Path) -> Iterator[Contents]:
                 yield _of_hdf5(root)
         elif Archive.begins(head):
             archive = Archive(file, path)
-            metadata = _parsed(_entry(archive, "metadata.json", path)) if "metadata.json" in archive.entries else {}
+            metadata = (
+                parsed(_entry(archive, "metadata.json", path), CONFIG) if "metadata.json" in archive.entries else {}
+            )
             version = metadata.get("keras_version") if isinstance(metadata, Mapping) else None
-            config = _parsed(_entry(archive, "config.json", path))
+            config = parsed(_entry(archive, "config.json", path), CONFIG)
             if WEIGHTS not in archive.entries:
                 raise ValueError(f"a .keras file must have its weights in {WEIGHTS}; it has none there")
-            with File(io.BytesIO(archive.read(WEIGHTS)), f"{path}, {WEIGHTS}") as root:
+            with File(io.BytesIO(archive.read(WEIGHTS)), f"{path}, {WEIGHTS}", archive.length) as root:
                 yield Contents(root, ByPlace(root), config, version if isinstance(version, str) else None)
         else:
             raise ValueError(f"a file of Keras must be HDF5 or a zip; it begins with {head!r}")
@@ -160,10 +165,10 @@ def _of_hdf5(root: File) -> Contents:
         text = root.attrs.get("model_config")
         if not isinstance(weights, Group) or not isinstance(text, str):
             raise ValueError("a model saved as HDF5 must have its configuration in model_config; it is not there")
-        return Contents(root, ByName(weights), _parsed(text.encode("utf-8", "surrogateescape")), version)
+        return Contents(root, ByName(weights), parsed(text.encode("utf-8", "surrogateescape"), CONFIG), version)
     if "layer_names" in root.attrs or "layer_names0" in root.attrs:
         return Contents(root, ByName(root), None, version)
-    if "layers" in root or OLD_ROOT in root:
+    if ByPlace.holds(root):
         return Contents(root, ByPlace(root), None, version or None)
     raise ValueError("the file is HDF5, but not one of Keras: it has neither layers nor layer_names")
 
@@ -171,31 +176,21 @@ def _of_hdf5(root: File) -> Contents:
 def _entry(archive: Archive, name: str, path: Path) -> bytes:
     if name not in archive.entries:
         raise ValueError(f"a .keras file must have a {name}; it has none")
-    if archive.entries[name].size > LARGEST_CONFIG:
-        raise ValueError(f"{name} must have at most {LARGEST_CONFIG:,} bytes; it has {archive.entries[name].size:,}")
+    if archive.entries[name].size > LARGEST_JSON:
+        raise ValueError(f"{name} must have at most {LARGEST_JSON:,} bytes; it has {archive.entries[name].size:,}")
     return archive.read(name)
-
-
-def _parsed(text: bytes) -> Any:
-    """A description in JSON."""
-    if len(text) > LARGEST_CONFIG:
-        raise ValueError(f"a configuration must have at most {LARGEST_CONFIG:,} bytes; it has {len(text):,}")
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"the configuration must be JSON; {error!s:.100}") from None
 
 
 def _given(config: Config) -> Any:
     """What the caller says that the model is, as plain JSON."""
     if isinstance(config, Mapping):
         try:
-            return _parsed(json.dumps(config).encode())
+            return parsed(json.dumps(config).encode(), CONFIG)
         except (TypeError, RecursionError) as error:
             raise ValueError(f"config must be what model.to_json() returns; {error!s:.100}") from None
     if isinstance(config, str) and config.lstrip().startswith("{"):
-        return _parsed(config.encode("utf-8", "surrogateescape"))
+        return parsed(config.encode("utf-8", "surrogateescape"), CONFIG)
     if not isinstance(config, (str, os.PathLike)):
         raise TypeError(f"config must be a path, JSON or a dictionary; got {type(config).__name__}")
     with Path(config).open("rb") as file:
-        return _parsed(file.read(LARGEST_CONFIG + 1))
+        return parsed(file.read(LARGEST_JSON + 1), CONFIG)

@@ -10,6 +10,7 @@ from minirnn.formats.hdf5 import Dataset, Group
 from minirnn.formats.keras.graph import Node
 
 OLD_ROOT = "_layer_checkpoint_dependencies"  # what Keras 2.13 calls "layers"
+ROOTS = ("layers", OLD_ROOT)
 
 
 class Need(NamedTuple):
@@ -28,29 +29,40 @@ class Store(Protocol):
 
 
 class ByPlace:
-    """Keras 3's, and of Keras 2.12 to 2.15 that of ``.keras``: ``layers/lstm_1/cell/vars/0``."""
+    """Keras 3's, and of Keras 2.12 to 2.15 that of ``.keras``: ``layers/lstm_1/cell/vars/0``.
+
+    Those of Keras 2 join the groups' names as the system joins paths.  In what comes from Windows, backslashes make
+    one name of ``layers``, ``lstm_1`` and ``cell``: a group of the root, with ``vars`` in it.
+    """
 
     def __init__(self, root: Group) -> None:
         self.root = root
+        self.names = {name.replace("\\", "/"): name for name in root}  # as they are, by how they are everywhere else
+
+    @classmethod
+    def holds(cls, root: Group) -> bool:
+        """Whether weights are kept in this way."""
+        return any(name.replace("\\", "/").split("/")[0] in ROOTS for name in root)
 
     def find(self, needs: list[Need]) -> list[list[Dataset]]:
         found = [self._one(need) for need in needs]
         used = {dataset.name for arrays in found for dataset in arrays}
-        for top in ("layers", OLD_ROOT):
-            for array in arrays_in(self.root.get(top)):
+        for place in self.names:
+            for array in arrays_in(self.root.get(self.names[place])) if place.split("/")[0] in ROOTS else ():
                 if array.name not in used and "/seed_generator/" not in array.name:
                     raise ValueError(f"every weight in the file must belong to a layer; {array.name:.120} does not")
         return found
 
     def _one(self, need: Need) -> list[Dataset]:
         place = "/".join(part for part in (need.node.path, need.part, "vars") if part)
-        if "layers" not in self.root:
+        if not any(name.split("/")[0] == "layers" for name in self.names):
             place = "/".join(OLD_ROOT if part == "layers" else part for part in place.split("/"))
-        group = self.root.get(place)
+        path = f"{self.names.get(place.removesuffix('/vars'), place.removesuffix('/vars'))}/vars"
+        group = self.root.get(path)
         there = len(group) if isinstance(group, Group) else 0
         if there != need.arrays:
             raise need.node.settings.fault(f"must have {need.arrays} weights at {place}; {there} are there")
-        return [_dataset(self.root, f"{place}/{k}") for k in range(need.arrays)]
+        return [_dataset(self.root, f"{path}/{k}") for k in range(need.arrays)]
 
 
 def arrays_in(node: Group | Dataset | None) -> Iterator[Dataset]:
