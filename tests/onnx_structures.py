@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from mutations import Field, message
-from onnx_bytes import FLOAT, INT64, Array, attribute, graph, model, node, port, tensor, text, within
+from onnx_bytes import FLOAT, INT64, KINDS, attribute, graph, model, node, port, tensor, text, within
 
 Y = [port("y", None)]
 X = [port("x", ["T", "B", 3])]
@@ -306,78 +306,102 @@ NAMED: dict[str, Callable[[], bytes]] = {
 
 
 def structure(rng: Random) -> bytes:
-    """A graph of a few operators on arrays of odd shapes, with no inputs: loading it, or running it, makes them."""
+    """A graph of a few operators on arrays of odd shapes, with no inputs: loading it, or running it, makes them.
+
+    Of most arrays one axis is long and one is empty or short; the others read by a node have shapes that go with it.
+    """
+    kind, shape = rng.choice([np.float32, np.float32, np.float32, np.float64, np.int64]), drawn_shape(rng)
+    arrays = {
+        "a": shape,
+        "b": [n if rng.random() < 0.7 else 1 for n in shape],
+        "w": [*shape[:-2], shape[-1], rng.choice([0, 1, 2**16])],
+        "i": [n if rng.random() < 0.8 else 0 for n in shape],
+        "n": [*shape[: rng.randrange(len(shape))], rng.choice([0, 1, 2**20]), 1],
+        "l": [shape[1]],
+    }
     nodes: list[list[Field]] = []
     tensors: list[list[Field]] = []
-    names: list[str] = []
-    for k in range(rng.choice([1, 2, 2, 3])):
-        name, shape = f"a{k}", drawn_shape(rng)
-        if 0 in shape and rng.random() < 0.4:
-            tensors.append(tensor(name, np.zeros(0, drawn_kind(rng)), dims=shape))
-        else:
-            nodes += filled(*shape, to=name, kind=drawn_kind(rng))
-        names.append(name)
+    used: set[str] = set()
+    x = "a"
     for k in range(rng.choice([1, 1, 2, 3])):
-        inputs, made = drawn_node(rng, names, f"c{k}", f"b{k}")
-        tensors += inputs
-        nodes.append(made)
-        names.append(f"b{k}")
-    return model(nodes, [], [port(names[-1], None)], tensors, opset=rng.choice([12, 17, OPSET]))
-
-
-def drawn_kind(rng: Random) -> Any:
-    return rng.choice([np.float32, np.float32, np.float32, np.float64, np.int64])
+        op = rng.choice(list(DRAWN))
+        read, attributes = DRAWN[op]
+        lists = {
+            "axes": rng.sample(range(-len(shape), len(shape)), 1),
+            "shape": rng.sample([n for n in SIZES if n <= 2**31], 2) + [0] * rng.randrange(2),
+            "count": [rng.choice([0, 1, 3, 2**20])],
+            "size": [rng.choice(SIZES)],
+        }
+        name = read.split()[-1] if read.split()[-1] in lists else "axes"
+        tensors.append(ints(f"c{k}", *lists[name]))
+        one = tensor(f"o{k}", np.array(rng.choice([0, 1, 2**22, 2**40]), np.int64))
+        tensors += [one, tensor(f"v{k}", np.zeros(2, kind)), floats(f"W{k}", 1, 3, max(1, shape[-1] % 64))]
+        words = {"x": x, name: f"c{k}", "one": f"o{k}", "values": f"v{k}", "W": f"W{k}"}
+        used |= {words.get(word, word) for word in read.split()}
+        options = {word: value(rng, len(shape)) for word, value in attributes.items()}
+        nodes.append(node(op, " ".join(words.get(word, word) for word in read.split()), f"y{k}", **options))
+        x = f"y{k}"
+    before: list[list[Field]] = []
+    for name in sorted(arrays.keys() & used):
+        sizes, dtype = arrays[name], np.int64 if name in "inl" else kind
+        if 0 in sizes and rng.random() < 0.3:
+            tensors.append(tensor(name, np.zeros(0, dtype), dims=sizes))
+        else:
+            before += filled(*sizes, to=name, kind=dtype)
+    return model([*before, *nodes], [], [port(x, None, KINDS[np.dtype(kind).name])], tensors, opset=OPSET)
 
 
 def drawn_shape(rng: Random) -> list[int]:
-    return [rng.choice(SIZES) for _ in range(rng.choice([1, 2, 2, 2, 3, 3, 4]))]
+    """A long axis, an empty or short one, and sometimes others."""
+    short = rng.choice([0, 0, 0, 0, 1, 2])
+    shape = [rng.choice([2**12, 2**16, 2**20, 2**22] + [2**31] * (not short)), short]
+    shape += [rng.choice([0, 1, 2, 3]) for _ in range(rng.choice([0, 0, 1, 2]))]
+    rng.shuffle(shape)
+    return shape
 
 
-def drawn_node(rng: Random, names: list[str], extra: str, to: str) -> tuple[list[list[Field]], list[Field]]:
-    """Constants, and a node that reads them and some of the values before it."""
-    x, other, third = (rng.choice(names) for _ in range(3))
-    axis, small = rng.randrange(-1, 3), rng.choice([0, 1, 2])
-    longs = np.array([rng.choice(SIZES) for _ in range(rng.choice([1, 2, 2, 3]))], np.int64)
-    op = rng.choice(list(DRAWN))
-    inputs, attributes, constant = DRAWN[op]
-    values: dict[str, Array] = {
-        "axes": np.array(rng.sample([0, 1, 2], rng.choice([1, 1, 2])), np.int64),
-        "shape": longs,
-        "number": np.array(rng.choice([0, 1, 3, 1000, 2**31]), np.int64),
-        "weights": np.zeros((1, rng.choice([1, 3, 4]), rng.choice([1, 3])), np.float32),
-    }
-    read = inputs.format(x=x, y=other, z=third, c=extra)
-    options = {
-        name: {"axis": axis, "small": small, "flag": rng.randrange(2)}.get(value, value)
-        for name, value in attributes.items()
-    }
-    if op == "Scan":
-        options["body"] = message(graph([], [port("a", None)], [port("a", None)]))
-    return ([tensor(extra, values[constant])] if constant else []), node(op, read, to, **options)
+def any_axis(rng: Random, rank: int) -> int:
+    return rng.randrange(-rank, rank)
 
 
-# op: what it reads, its attributes, and the constant that is made for it
-DRAWN: dict[str, tuple[str, dict[str, Any], str]] = {
-    **dict.fromkeys(("Add", "Div", "MatMul", "Equal", "GatherElements"), ("{x} {y}", {}, "")),
-    **dict.fromkeys(("Tanh", "Softplus", "Erf", "Neg", "Shape", "Size", "Identity", "Transpose"), ("{x}", {}, "")),
-    **dict.fromkeys(("Max", "Min"), ("{x} {y} {z}", {}, "")),
-    **dict.fromkeys(("Softmax", "LogSoftmax", "Flatten"), ("{x}", {"axis": "axis"}, "")),
-    **dict.fromkeys(("ReduceSum", "ReduceMax", "ReduceMin", "ReduceMean"), ("{x} {c}", {"keepdims": "flag"}, "axes")),
-    **dict.fromkeys(("Squeeze", "Unsqueeze"), ("{x} {c}", {}, "axes")),
-    **dict.fromkeys(("Reshape", "Expand"), ("{x} {c}", {}, "shape")),
-    "Cast": ("{x}", {"to": 11}, ""),
-    "Gemm": ("{x} {y}", {"transA": "flag", "transB": "flag"}, ""),
-    "Concat": ("{x} {y} {x}", {"axis": "axis"}, ""),
-    "Gather": ("{x} {c}", {"axis": "axis"}, "axes"),
-    "GatherND": ("{x} {y}", {"batch_dims": "small"}, ""),
-    "OneHot": ("{x} {c} {y}", {"axis": "axis"}, "number"),
-    "CumSum": ("{x} {c}", {"reverse": "flag"}, "number"),
-    "TopK": ("{x} {c}", {"axis": "axis"}, "number"),
-    "ReverseSequence": ("{x} {y}", {"batch_axis": 1, "time_axis": 0}, ""),
-    "ConstantOfShape": ("{c}", {}, "shape"),
-    "Slice": ("{x} {c} {c}", {}, "shape"),
-    "Split": ("{x}", {"axis": "axis"}, ""),
-    "Range": ("{c} {c} {c}", {}, "number"),
-    "RNN": ("{x} {c} {c}", {}, "weights"),
-    "Scan": ("{x}", {"num_scan_inputs": 1}, ""),
+def either(rng: Random, rank: int) -> int:
+    return rng.randrange(2)
+
+
+def nothing_done(rng: Random, rank: int) -> bytes:
+    """The graph of a Scan: a step is handed through, or goes through a node."""
+    inner = [] if rng.random() < 0.5 else [node("Identity", "p", "q")]
+    return message(graph(inner, [port("p", None)], [port("q" if inner else "p", None)]))
+
+
+def fixed(value: Any) -> Callable[[Random, int], Any]:
+    return lambda *_: value
+
+
+# op: what it reads, and its attributes; x is what the node before it made
+DRAWN: dict[str, tuple[str, dict[str, Callable[[Random, int], Any]]]] = {
+    **dict.fromkeys(("Add", "Div", "Less"), ("x b", {})),
+    **dict.fromkeys(("Neg", "Shape", "Size", "Identity", "Transpose", "Abs", "Relu", "Erf", "Softplus"), ("x", {})),
+    **dict.fromkeys(("Max", "Min"), ("x b a", {})),
+    **dict.fromkeys(("Softmax", "LogSoftmax", "Flatten", "Split"), ("x", {"axis": any_axis})),
+    **dict.fromkeys(("ReduceSum", "ReduceMax", "ReduceMin", "ReduceMean"), ("x axes", {"keepdims": either})),
+    **dict.fromkeys(("Squeeze", "Unsqueeze"), ("x axes", {})),
+    "Reshape": ("x shape", {"allowzero": fixed(1)}),
+    "Expand": ("x shape", {}),
+    "ConstantOfShape": ("shape", {}),
+    "Cast": ("x", {"to": fixed(11)}),
+    "MatMul": ("x w", {}),
+    "Gemm": ("x w", {"transA": either}),
+    "Concat": ("x b x", {"axis": any_axis}),
+    "Gather": ("x i", {"axis": any_axis}),
+    "GatherElements": ("x i", {"axis": any_axis}),
+    "GatherND": ("x n", {"batch_dims": either}),
+    "OneHot": ("i one values", {"axis": any_axis}),
+    "CumSum": ("x axes", {"reverse": either}),
+    "TopK": ("x count", {"axis": any_axis}),
+    "ReverseSequence": ("x l", {"batch_axis": fixed(1), "time_axis": fixed(0)}),
+    "Slice": ("x axes axes", {}),
+    "Range": ("one size size", {}),
+    "RNN": ("x W W", {}),
+    "Scan": ("x", {"num_scan_inputs": fixed(1), "body": nothing_done}),
 }

@@ -10,12 +10,14 @@ from typing import Any
 import hostile
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from mutations import Field, message
 from onnx_bytes import FLOAT, KINDS, graph, model, node, port, text, within
 from onnx_structures import NAMED
 
 import minirnn
 from minirnn import ModelFileError
+from minirnn.cli import main
 from minirnn.formats.onnx import Graph, read
 
 Y = [port("y", None)]
@@ -82,6 +84,34 @@ def test_a_chain_of_layers_is_loaded_with_them(tmp_path: Path) -> None:
         h = np.tanh(step @ arrays["W"][0].T + h @ arrays["R"][0].T)
         ys.append(h @ arrays["M"])
     np.testing.assert_allclose(layer(x)[0], ys, atol=1e-5)
+
+
+def chain(folder: Path) -> Path:
+    """A layer whose weights are beside it."""
+    (folder / DATA).write_bytes(weights(88).tobytes())
+    tensors = [outside("W", (1, 8, 3), length=96), outside("R", (1, 8, 8), offset=96, length=256)]
+    nodes = [node("RNN", "x W R", "r"), node("Squeeze", "r one", "y")]
+    one = [(1, 0, 1), (2, 0, 7), *text(8, "one"), (9, 2, np.int64(1).tobytes())]
+    (folder / "m.onnx").write_bytes(model(nodes, [port("x", ["T", "B", 3])], Y, [*tensors, one]))
+    return folder / "m.onnx"
+
+
+def test_convert_and_inspect_find_them(tmp_path: Path) -> None:
+    path, copied = chain(tmp_path), tmp_path / "sub" / "m.safetensors"
+    copied.parent.mkdir()
+    assert "96 parameters" in CliRunner().invoke(main, ["inspect", str(path)]).output  # a bias too
+    assert CliRunner().invoke(main, ["convert", str(path), str(copied)]).exit_code == 0
+    x = weights(30).reshape(5, 2, 3)
+    np.testing.assert_array_equal(
+        minirnn.load(copied, backend="numpy")(x)[0], minirnn.load(path, backend="numpy")(x)[0]
+    )
+    (tmp_path / DATA).unlink()
+    for command in (["inspect", str(path)], ["convert", str(path), str(copied)]):
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 2
+        assert done.stderr == (
+            f"minirnn: {path}: tensor 'W' is in 'weights.bin', which must lie beside the model; it is not there\n"
+        )
 
 
 def test_tensors_of_attributes_and_of_graphs_within_nodes_are_read(tmp_path: Path) -> None:
