@@ -472,11 +472,11 @@ def test_every_truncation_is_refused(whole: bytes, tmp_path: Path) -> None:
 def foreign() -> Iterator[tuple[str, bytes, str]]:
     rng = np.random.default_rng(0)
     ones = {"weight": np.ones((2, 2), np.float32)}
-    unknown = "must be a model file of minirnn, torch, Keras or ONNX; it begins with"
-    yield "empty", b"", unknown
-    yield "random", rng.bytes(5000), unknown
-    yield "text", b"just some text, longer than eight bytes", unknown
-    yield "pickle", pickle.dumps(ones), "is a bare pickle, which could run code"
+    unknown = "must be a model file of minirnn, torch, Keras or ONNX; it"
+    yield "empty", b"", f"{unknown} is empty"
+    yield "random", rng.bytes(5000), f"{unknown} begins with"
+    yield "text", b"just some text, longer than eight bytes", f"{unknown} is text"
+    yield "pickle", pickle.dumps(ones), "is a pickle that torch.save did not write"
     yield "huge header", struct.pack("<Q", 2**63) + b"{}", "not a whole safetensors file"
     yield "no tensors", struct.pack("<Q", 2) + b"{}", "has no tensors"
     yield "no JSON", write_tensors(ones, metadata={"minirnn": "{"}), "must be JSON"
@@ -497,7 +497,9 @@ def test_files_of_other_kinds_are_refused(data: bytes, words: str, tmp_path: Pat
 def test_a_zip_archive_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "m.zip", "w") as archive:
         archive.writestr("weights", b"1" * 100)
-    assert "is a zip file, but not one of torch.save" in refusal(tmp_path / "m.zip", (tmp_path / "m.zip").read_bytes())
+    assert "is a zip archive of other files: 'weights'" in refusal(
+        tmp_path / "m.zip", (tmp_path / "m.zip").read_bytes()
+    )
 
 
 def test_a_path_where_no_file_is_gives_file_not_found(tmp_path: Path) -> None:

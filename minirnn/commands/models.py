@@ -14,6 +14,7 @@ from minirnn.commands.shared import check_writable, one_sentence
 from minirnn.formats.onnx import Graph
 from minirnn.formats.opening import FORMATS, format_of
 from minirnn.formats.torch_assumed import notes
+from minirnn.formats.unknown import check_is_file
 from minirnn.lm import LanguageModel
 from minirnn.quantize import STORED
 from minirnn.record import as_json_line
@@ -159,8 +160,7 @@ def about(file: Path, said: dict[str, Any]) -> dict[str, Any]:
 
 def opened(file: Path, said: dict[str, Any], dtype: str | None) -> Layer | LanguageModel | Graph:
     """The model in a file, with what the caller says about it."""
-    if not file.is_file():
-        raise FileNotFoundError(f"no model file at {file}{': it is a directory' if file.is_dir() else ''}")
+    check_is_file(file)
     found: Layer | LanguageModel | Graph = minirnn.load(file, dtype=dtype, **chosen(said, HINTS, format_of(file), file))
     return found
 

@@ -10,7 +10,7 @@ import struct
 import zlib
 from typing import IO, Any, NamedTuple
 
-from minirnn.formats.files import LARGEST_FILE, ModelFileError
+from minirnn.formats.files import CUT_OFF, LARGEST_FILE, ModelFileError
 
 MOST_ENTRIES = 20_000
 LARGEST_DIRECTORY = 2**23  # bytes of the list of entries
@@ -92,7 +92,7 @@ class Archive:
         while at >= 0 and (at + 22 > len(tail) or at + 22 + _number(tail, "<H", at + 20) != len(tail)):
             at = tail.rfind(_END, 0, at)
         if at < 0:
-            raise self._damaged("the list of its entries is missing, at its end")
+            raise self._damaged(f"the list of its entries is missing, at its end; {CUT_OFF}")
         disk, first_disk, here, count, size, start = struct.unpack_from("<HHHHII", tail, at + 4)
         end = tail_start + at
         if tail[max(0, at - 20) : at].startswith(_LOCATOR64):

@@ -22,6 +22,7 @@ from minirnn.weighted import Weighted
 
 Model = TypeVar("Model", bound=Weighted)
 
+CUT_OFF = "a download that was cut off looks like this"
 LARGEST_FILE = 2**34  # bytes that a file may hold or, compressed, declare: more is refused before memory is taken
 
 

@@ -9,7 +9,7 @@ import os
 import struct
 from typing import Any
 
-from minirnn.formats.files import ModelFileError
+from minirnn.formats.files import CUT_OFF, ModelFileError
 
 LARGEST_HEADER = 2**22  # bytes of a safetensors header
 MOST_TENSORS = 2**15  # in a safetensors header; each has an object of its own
@@ -42,7 +42,7 @@ def check_header(path: str | os.PathLike[str]) -> int:
         start = file.read(8)
         size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if size > length - 8:
-            raise ModelFileError(f"{path} is not a whole safetensors file: its header has {size:,} bytes")
+            raise ModelFileError(f"{path} is not a whole safetensors file: its header has {size:,} bytes; {CUT_OFF}")
         if size > LARGEST_HEADER:
             raise ModelFileError(
                 f"{path}: the header of a safetensors file may have {LARGEST_HEADER:,} bytes; it has {size:,}"

@@ -11,7 +11,7 @@ import numpy as np
 from minirnn.backend import Array, get_backend, get_dtype
 from minirnn.base import Layer
 from minirnn.compose import Bidirectional, Sequential
-from minirnn.formats.files import ModelFileError, atomic_write, filled
+from minirnn.formats.files import CUT_OFF, ModelFileError, atomic_write, filled
 from minirnn.formats.limits import LARGEST_HEADER, MOST_TENSORS, check_header, parsed
 from minirnn.layers import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
 from minirnn.lm import LanguageModel
@@ -110,7 +110,7 @@ def load(path: Path, *, backend: str = "auto", dtype: Any = None) -> Layer | Lan
             parameters.frozen = set(about["frozen"])
             return network if vocab is None else LanguageModel(network, vocab, about["task"])
     except SafetensorError as error:
-        raise ModelFileError(f"{path} is not a whole safetensors file: {error!s:.300}") from None
+        raise ModelFileError(f"{path} is not a whole safetensors file: {error!s:.300}; {CUT_OFF}") from None
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error}") from None
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from minirnn.backend import get_backend
 from minirnn.base import Layer
+from minirnn.formats import unknown
 from minirnn.formats.archive import Archive
 from minirnn.formats.files import LARGEST_FILE, ModelFileError
 from minirnn.formats.limits import check_header
@@ -49,8 +50,7 @@ def load(
     """
     path = Path(path)
     get_backend(backend)  # refused before the file is read
-    if not path.is_file():
-        raise FileNotFoundError(f"no model file at {path}{': it is a directory' if path.is_dir() else ''}")
+    unknown.check_is_file(path)
     if path.stat().st_size > LARGEST_FILE:
         raise ModelFileError(f"{path} must hold at most {LARGEST_FILE:,} bytes; it holds {path.stat().st_size:,}")
     model = import_module(FORMATS[format_of(path)]).load(path, backend=backend, dtype=dtype, **about)
@@ -67,20 +67,21 @@ def format_of(path: Path) -> str:
     """The format of a file, by its content: a key of ``FORMATS``, or ModelFileError."""
     try:
         with path.open("rb") as file:
-            head = file.read(16)
+            head = file.read(unknown.LONGEST_HEAD)
             if Archive.begins(head):
                 return "keras" if "config.json" in Archive(file, path).entries else "torch"
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error}") from None
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return "keras"
-    if head[8:9] == b"{":  # after its own length in 8 bytes: the header of a safetensors file
+    text = unknown.as_text(head) is not None
+    if head[8:9] == b"{" and not text:  # after its own length in 8 bytes: the header of a safetensors file
         return "native" if _is_native(path) else "torch"
     if head.startswith(b"\x80"):
         return "torch"  # a pickle, which it explains
-    if head[:1] and head[0] in ONNX_FIELDS:
+    if head[:1] and head[0] in ONNX_FIELDS and not text:
         return "onnx"
-    raise ModelFileError(f"{path} must be a model file of minirnn, torch, Keras or ONNX; it begins with {head[:8]!r}")
+    raise ModelFileError(f"{path} {unknown.what(head, path.stat().st_size)}")
 
 
 def _is_native(path: Path) -> bool:

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minirnn.backend import Array
-from minirnn.formats import pickles
+from minirnn.formats import pickles, unknown
 from minirnn.formats.archive import Archive
-from minirnn.formats.files import LARGEST_FILE, ModelFileError
+from minirnn.formats.files import CUT_OFF, LARGEST_FILE, ModelFileError
 from minirnn.formats.limits import MOST_TENSORS, check_header
 from minirnn.formats.pickles import Foreign, Function, UnreadableError
 
@@ -29,7 +29,6 @@ LARGEST_SIZE = 2**40
 LONGEST_NAME = 100  # of a dictionary within a file, or of a storage
 MOST_PLACES = 10_000  # dictionaries at one depth that are looked through
 DEEPEST = 4  # dictionaries within dictionaries that are looked through for the one with tensors
-LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # how files of torch before 1.6 begin
 
 # what a dtype is called in a safetensors header: how its numbers lie in a file; BF16 is the upper half of a float32
 DTYPES = {
@@ -94,30 +93,18 @@ def opened(path: str | os.PathLike[str], part: str | None = None) -> Iterator[So
             if length > LARGEST_FILE:
                 raise ModelFileError(f"{path} must hold at most {LARGEST_FILE:,} bytes; it holds {length:,}")
             file.seek(0)
-            head = file.read(512)
+            head = file.read(unknown.LONGEST_HEAD)
             if Archive.begins(head):
                 yield _of_zip(Archive(file, path), part)
                 return
         if part is not None:
             raise ModelFileError(f"{path} is no zip file of torch: it has no part {part!r:.60}")
-        if head[8:9] != b"{":
-            raise ModelFileError(f"{path} {_wrong(head)}")
+        if head[8:9] != b"{" or unknown.as_text(head[:8]) is not None:
+            raise ModelFileError(f"{path} {unknown.what(head, length)}")
         with _safetensors(path) as source:
             yield source
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error}") from None
-
-
-def _wrong(head: bytes) -> str:
-    """What a file seems to be that cannot be read, and what to do about it."""
-    again = "load it in a torch that you have and write it anew: torch.save(model.state_dict(), path)"
-    if head.startswith(LEGACY):
-        return f"was written by torch before 1.6, or without its zip format: {again}"
-    if head[257:262] == b"ustar":
-        return f"is a tar file, as torch wrote them before 0.1.10: {again}"
-    if head[:1] == b"\x80":
-        return f"is a bare pickle, which could run code: {again}"
-    return "is neither a zip file of torch nor a safetensors file"
 
 
 # ---------------------------------------------------------------------- safetensors
@@ -147,7 +134,7 @@ def _safetensors(path: Path) -> Iterator[Source]:
 
             yield Source(str(path), tensors, fetch, ordered=False)
     except SafetensorError as error:
-        raise ModelFileError(f"{path} is not a whole safetensors file: {error!s:.300}") from None
+        raise ModelFileError(f"{path} is not a whole safetensors file: {error!s:.300}; {CUT_OFF}") from None
 
 
 def _offsets(path: Path, size: int, names: set[str]) -> dict[str, int]:
@@ -199,12 +186,9 @@ def _of_zip(archive: Archive, part: str | None) -> Source:
     pickled = [name for name in archive.entries if name.count("/") == 1 and name.endswith("/data.pkl")]
     root = pickled[0][: -len("data.pkl")] if pickled else ""
     if any(name.startswith(f"{root}code/") for name in archive.entries) and f"{root}constants.pkl" in archive.entries:
-        raise ModelFileError(
-            f"{archive.path} is a TorchScript program; in torch, write its weights alone: "
-            "torch.save(torch.jit.load(path).state_dict(), other)"
-        )
+        raise ModelFileError(f"{archive.path} {unknown.TORCHSCRIPT}")
     if len(pickled) != 1:
-        raise ModelFileError(f"{archive.path} is a zip file, but not one of torch.save: it has no data.pkl in a folder")
+        raise ModelFileError(f"{archive.path} {unknown.what_zip(archive.entries)}")
     order = archive.read(f"{root}byteorder") if f"{root}byteorder" in archive.entries else b"little"
     if order not in (b"little", b"big"):
         raise ModelFileError(f"{archive.path}: byteorder must be little or big; it is {order!r:.40}")

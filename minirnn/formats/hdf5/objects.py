@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from minirnn.backend import Array
+from minirnn.formats.files import CUT_OFF
 from minirnn.formats.hdf5.headers import (
     ATTRIBUTE,
     ATTRIBUTE_INFO,
@@ -236,7 +237,8 @@ def _root(source: Source) -> int:
     rest.address()  # free space, or the superblock's extension
     end = rest.place()
     if base or end > source.size:
-        raise source.fault(f"an HDF5 file must begin at its first byte and be whole: {end:,} bytes from {base:,}")
+        words = f"an HDF5 file must begin at its first byte and be whole: {end:,} bytes from {base:,}"
+        raise source.fault(f"{words}; {CUT_OFF}")
     if version < 2:
         rest.address()  # a driver's block
         rest.address()  # the root's name

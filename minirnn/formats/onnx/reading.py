@@ -12,6 +12,7 @@ from minirnn.formats.onnx.nodes import MANY, OPERATORS
 from minirnn.formats.onnx.ready import made_ready
 from minirnn.formats.onnx.tensors import FLOAT16, Room, array_of, check_shape, dtype_of, short
 from minirnn.formats.onnx.wire import Message, parse
+from minirnn.formats.unknown import check_is_file
 
 OLDEST, NEWEST = 7, 28  # operator sets: 7 brought broadcasting; until 28 all changes of what is read here are known
 MOST_NODES = 1 << 12  # of a model: a node becomes some 3 kB
@@ -49,8 +50,7 @@ def read(source: Any, *, backend: str = "auto") -> Graph:
 
 def _bytes(path: str | os.PathLike[str]) -> bytes:
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no model file at {path}{': it is a directory' if path.is_dir() else ''}")
+    check_is_file(path)
     if path.stat().st_size > LARGEST_FILE:
         raise ModelFileError(f"{path} must hold at most {LARGEST_FILE:,} bytes; it holds {path.stat().st_size:,}")
     try:

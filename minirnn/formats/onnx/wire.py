@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from minirnn.backend import Array
-from minirnn.formats.files import ModelFileError
+from minirnn.formats.files import CUT_OFF, ModelFileError
 
 MOST_FIELDS = 1 << 17  # of a file; a field becomes some 150 bytes
 MOST_TEXT = 1 << 23  # bytes of all texts together: a character may become four bytes
@@ -177,7 +177,8 @@ class Reader:
             if first - begun > LONG_HEADER:
                 self.spend(ONE)
             if last > end:
-                raise ModelFileError(f"a {schema.name} must end at byte {end}, where what holds it ends; it goes on")
+                words = f"a {schema.name} must end at byte {end}, where what holds it ends; it goes on"
+                raise ModelFileError(f"{words}: {CUT_OFF}")
             if number not in known:
                 continue  # of a later version of the format, or of no use here
             name, kind, repeated = known[number]
