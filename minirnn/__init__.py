@@ -4,6 +4,7 @@ Layers (``RNN``, ``GRU``, ``LSTM``, ...), losses and optimisers are here; ``mini
 character language model, ``minirnn.testing`` what proves a gradient, ``minirnn.cells`` the equations.
 """
 
+from minirnn import interrupts as _interrupts  # isort: skip # noqa: F401 - first: Ctrl-C ends the rest quietly
 from minirnn.activations import Function
 from minirnn.backend import Backend
 from minirnn.base import Backward, Layer

@@ -1,5 +1,6 @@
 """What a person sees while a model trains: lines, a progress bar, a sample of what it learnt."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -19,8 +20,15 @@ from minirnn.text import Text
 from minirnn.train import Step, Training
 
 REFRESH = 5  # times a second that progress is shown
-console = Console(stderr=True, highlight=False)  # what goes on
-output = Console(highlight=False)  # what comes out of it
+
+
+def plain_if_asked() -> Any:
+    """How a console is made: under NO_COLOR without bold and dim too, which rich would keep."""
+    return {"highlight": False, "color_system": None if os.environ.get("NO_COLOR") else "auto"}
+
+
+console = Console(stderr=True, **plain_if_asked())  # what goes on
+output = Console(**plain_if_asked())  # what comes out of it
 
 
 def say(*parts: str | tuple[str, str], to: Console | None = None) -> None:

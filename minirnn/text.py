@@ -76,7 +76,7 @@ class Vocabulary:
 
     def unseen(self, text: str) -> list[str]:
         """The characters of ``text`` that are not in the vocabulary, each once, in the order in which they come."""
-        return [symbol for symbol in dict.fromkeys(text) if symbol == UNKNOWN or symbol not in self]
+        return [symbol for symbol in dict.fromkeys(text) if symbol not in self.symbols[1:]]
 
     def decode(self, indices: Sequence[int] | Array) -> str:
         """The characters at ``indices``."""

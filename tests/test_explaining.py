@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from rich.table import Table
 
 import minirnn
 from minirnn.cli import main
@@ -113,7 +114,8 @@ def test_long_rows_are_cut_and_say_how_long_they_are() -> None:
 
 def test_a_row_for_each_name_of_an_equation() -> None:
     take = Scene("hello", hidden_size=3).trace()
-    table = step_table(take, 2)
+    table = step_table(take, 2, 100)
+    assert isinstance(table, Table)
     names, shown = (list(table.columns[k].cells) for k in (2, 3))
     assert names.index("dp_z") + 1 == names.index("dq_z")
     assert shown[names.index("log ŷ")] == numbers(-take.losses[2:3])

@@ -13,6 +13,7 @@ from minirnn.explain.pictures import draw_flow, draw_gates, draw_text, flow_of
 from minirnn.explain.scene import CELLS, Scene, Take
 from minirnn.explain.terminal import coloured, step_table, time_table
 from minirnn.plotting import check_picture, figure_class
+from minirnn.terminal import plain_if_asked
 
 TEXT = "hello, hidden state"
 SIDE_BY_SIDE = {"vanilla RNN": "rnn", "GRU": "gru", "LSTM": "lstm"}
@@ -124,14 +125,14 @@ def _scene(text: str, model: Path | None, words: dict[str, Any]) -> Scene:
 
 
 def _show(take: Take, step: int, unit: int | None) -> None:
-    console, walk, scene = Console(highlight=False), take.walk, take.scene
+    console, walk, scene = Console(**plain_if_asked()), take.walk, take.scene
     clip = "not clipped" if scene.clip is None else f"{take.clipped_norm:.4g} after clipping at {scene.clip:g}"
     heading = f"[bold]{scene.cell} {walk['h1'].shape[-1]}[/], layer {walk.name}, over {scene.T} steps"
     console.print(f"{heading}: loss {take.loss:.4f} nats, gradient norm {take.norm:.4g}, {clip}\n")
-    console.print(time_table(take))
+    console.print(time_table(take, console.width))
     wanted = f"reads {take.read[step]!r}, should say {take.wanted[step]!r}, says {take.said[step]!r}"
     console.print(f"\n[bold]step {step}[/]: {wanted}\n")
-    console.print(step_table(take, step))
+    console.print(step_table(take, step, console.width))
     if unit is not None:
         console.print(f"\n[bold]unit {unit} of h'[/]: red above 0, blue below\n")
         console.print(coloured(walk["h1"][:, 0, unit], take.read))

@@ -14,7 +14,9 @@ from minirnn.lm import LanguageModel
 from minirnn.quantize import STORED
 from minirnn.record import as_json_line, finite
 from minirnn.terminal import evaluated, in_words, output, say
-from minirnn.text import Text
+from minirnn.text import UNKNOWN, Text
+
+SHOWN = 8  # characters that are named one by one
 
 
 def load_lm(path: Path, backend: str = "auto") -> LanguageModel:
@@ -25,6 +27,17 @@ def load_lm(path: Path, backend: str = "auto") -> LanguageModel:
             f"{path} must hold a language model; it holds a {type(lm).__name__} without vocabulary"
         )
     return lm
+
+
+def say_unseen(lm: LanguageModel, text: str) -> None:
+    """Say, on stderr, which characters of ``text`` the model has never seen, and how it reads them."""
+    symbols = lm.vocab.unseen(text)
+    if symbols:
+        more = f" and {len(symbols) - SHOWN} more" if len(symbols) > SHOWN else ""
+        say(
+            f"the model has never seen {', '.join(map(repr, symbols[:SHOWN]))}{more}: "
+            f"each is read as {UNKNOWN}, the unknown symbol, which no text has taught it"
+        )
 
 
 @click.command()
@@ -46,6 +59,7 @@ def generate(prefix: str, model: Path, backend: str, length: int, greedy: bool, 
     if greedy + bool(beam) + bool(chosen) > 1:
         given = ["--greedy"] * greedy + ["--beam"] * bool(beam) + chosen
         raise ValueError(f"--greedy, --beam and sampling exclude each other; got {', '.join(given)}")
+    say_unseen(lm, prefix)
     if beam:
         click.echo(prefix + lm.beam(prefix, length, width=beam)[0][0])
         return
@@ -66,7 +80,10 @@ def generate(prefix: str, model: Path, backend: str, length: int, greedy: bool, 
 @one_sentence
 def fill(text: str, model: Path, backend: str, blank: str) -> None:
     """Restore the missing characters of TEXT: th_ q_ick br_wn."""
-    click.echo(load_lm(model, backend).fill(text, blank=blank))
+    lm = load_lm(model, backend)
+    restored = lm.fill(text, blank=blank)
+    say_unseen(lm, text.replace(blank, ""))
+    click.echo(restored)
 
 
 @click.command()

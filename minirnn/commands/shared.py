@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from minirnn import interrupts
 from minirnn.backend import BACKENDS
 from minirnn.formats.files import ModelFileWarning
 from minirnn.terminal import say
@@ -49,7 +50,7 @@ def one_sentence(command: Callable[..., None]) -> Callable[..., None]:
                 command(*args, **kwargs)
         except Exception as error:
             sentence = sentence_for(error)
-            if sentence is None:
+            if sentence is None or interrupts.came():
                 raise
             say((sentence, "bold red"))
             sys.exit(2)
@@ -89,11 +90,11 @@ class OneSentence(click.Group):
     """A group whose usage errors are one sentence too: without the usage that click prints above it."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with plain_usage_errors():
+        with plain_usage_errors(), interruptible():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with plain_usage_errors():
+        with plain_usage_errors(), interruptible():
             return super().invoke(ctx)
 
 
@@ -105,6 +106,19 @@ def plain_usage_errors() -> Iterator[None]:
     except click.UsageError as error:
         error.ctx = None
         raise
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """End a command that is interrupted in one line and exit code 130, whatever error the interrupt has become."""
+    with interrupts.raised():
+        try:
+            yield
+        except (Exception, KeyboardInterrupt) as error:
+            if not isinstance(error, KeyboardInterrupt) and not interrupts.came():
+                raise
+            say("minirnn: interrupted")
+            sys.exit(interrupts.CODE)
 
 
 def check_writable(path: Path, files: tuple[Path, ...] = (), what: str = "--out") -> None:
