@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +26,6 @@ from minirnn import (
     cross_entropy,
     mse,
 )
-from minirnn.formats.onnx import Graph
 from minirnn.lm import LanguageModel
 from minirnn.text import Vocabulary
 
@@ -88,26 +86,6 @@ def test_a_call_with_the_batch_first_is_the_other_one_turned(name: str, backend:
                 np.testing.assert_array_equal(one, two)
 
 
-def test_a_module_of_torchs_with_the_batch_first_gives_the_same(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    lstm, fc = torch.nn.LSTM(2, 4, batch_first=True), torch.nn.Linear(4, 3)
-    state = {f"lstm.{k}": v for k, v in lstm.state_dict().items()} | {f"fc.{k}": v for k, v in fc.state_dict().items()}
-    torch.save(state, tmp_path / "model.pt")
-    model = minirnn.load(tmp_path / "model.pt", backend="numpy", batch_first=True)
-    x = torch.tensor(turned(X).copy(), requires_grad=True)
-    out, (h, c) = lstm(x)
-    wanted = fc(out)
-    y, (final, _) = model(x.detach())
-    assert y.shape == (3, 5, 3)
-    np.testing.assert_allclose(y, wanted.detach().numpy(), rtol=0, atol=1e-6)
-    np.testing.assert_allclose(final[0], h.detach().numpy(), rtol=0, atol=1e-6)
-    np.testing.assert_allclose(final[1], c.detach().numpy(), rtol=0, atol=1e-6)
-    z, _, backward = model.forward(x.detach().numpy().astype("f8"))
-    wanted.backward(torch.ones_like(wanted))
-    assert x.grad is not None
-    np.testing.assert_allclose(backward(np.ones(z.shape))[0], x.grad.numpy(), rtol=1e-5, atol=1e-6)
-
-
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_a_loaded_model_keeps_to_it_and_is_told_otherwise_by_the_call(backend: str, tmp_path: Path) -> None:
     first = GRU(2, 4).init(0, backend=backend)
@@ -133,10 +111,6 @@ def test_a_loaded_model_keeps_to_it_and_is_told_otherwise_by_the_call(backend: s
     np.testing.assert_allclose([stream(x) for x in X], y, rtol=1e-5, atol=1e-6)
     minirnn.save(model, tmp_path / "again.safetensors")
     assert not minirnn.load(tmp_path / "again.safetensors").batch_first
-    minirnn.to_onnx(model, tmp_path / "gru.onnx")
-    np.testing.assert_allclose(minirnn.load(tmp_path / "gru.onnx", backend=backend)(X)[0], y, rtol=1e-5, atol=1e-6)
-    both = minirnn.load(tmp_path / "gru.onnx", backend=backend, batch_first=True)
-    np.testing.assert_allclose(both(turned(X))[0], turned(y), rtol=1e-5, atol=1e-6)
 
 
 def test_a_stream_without_kernels_has_no_axis_of_time() -> None:
@@ -225,9 +199,3 @@ def test_what_has_its_own_order_refuses_it(tmp_path: Path) -> None:
     network.batch_first = True
     with pytest.raises(ValueError, match="feeds its network time first"):
         LanguageModel(network, vocab)
-    bidirectional = Sequential(GRU(2, 4), Linear(4, 2)).init(0, backend="numpy")
-    minirnn.to_onnx(bidirectional, tmp_path / "states.onnx", states=True)
-    found = minirnn.load(tmp_path / "states.onnx")
-    if isinstance(found, Graph):
-        with pytest.raises(ValueError, match=r"batch_first=True is for layers; .* holds a Graph"):
-            minirnn.load(tmp_path / "states.onnx", batch_first=True)

@@ -1,18 +1,14 @@
 """Arrays of any float type are taken in the model's dtype, wherever a model takes floats."""
 
-from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
 
-import minirnn
 from minirnn import GRU, LSTM, RNN, Activation, Linear, Sequential, cross_entropy, mse, stream_many
-from minirnn.formats.onnx import Graph, read
 
 RNG = np.random.default_rng(11)
-KINDS = [np.float16, np.float32, np.float64, np.longdouble, np.dtype(">f4"), np.dtype(">f8"), ml_dtypes.bfloat16]
+KINDS = [np.float16, np.float32, np.float64, np.longdouble, np.dtype(">f4"), np.dtype(">f8")]
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda k: np.dtype(k).str.strip("|") + np.dtype(k).name)
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
@@ -69,18 +65,11 @@ def test_streams_take_them_too(kind: Any, backend: str) -> None:
 
 
 @every_kind
-def test_quantised_models_graphs_and_losses_take_them_too(kind: Any, tmp_path: Path) -> None:
+def test_quantised_models_and_losses_take_them_too(kind: Any) -> None:
     model = Sequential(LSTM(3, 4), Activation("relu"), Linear(4, 2)).init(0, backend="numpy")
     x = coarse(6, 2, 3)
     small = model.quantize("int8")
     np.testing.assert_array_equal(small(x.astype(kind))[0], small(x.astype("f4"))[0])
-
-    minirnn.to_onnx(model, tmp_path / "model.onnx")
-    graph = read(tmp_path / "model.onnx")
-    assert isinstance(graph, Graph)
-    for got, wanted in zip(graph(x.astype(kind)), graph(x.astype("f4")), strict=True):
-        assert got.dtype == np.float32
-        np.testing.assert_array_equal(got, wanted)
 
     y = model(x.astype("f4"))[0]
     target, mask = coarse(6, 2, 2), np.eye(6, 2)
@@ -111,7 +100,7 @@ def test_the_dtype_of_the_model_costs_no_copy() -> None:
 
 
 @every_dtype
-def test_what_would_lose_more_than_digits_is_refused(dtype: str, tmp_path: Path) -> None:
+def test_what_would_lose_more_than_digits_is_refused(dtype: str) -> None:
     model = GRU(3, 4).init(0, backend="numpy", dtype=dtype)
     linear, x = Linear(3, 4).init(0, backend="numpy", dtype=dtype), coarse(5, 2, 3)
     stream = model.stream(2)
@@ -138,11 +127,6 @@ def test_what_would_lose_more_than_digits_is_refused(dtype: str, tmp_path: Path)
     assert model.bound.calls == 0
     with pytest.raises(ValueError, match="target has numbers that are too large"):
         mse(linear(x)[0], np.full((5, 2, 4), large[0, 0, 0]))
-    minirnn.to_onnx(linear.to(dtype="float32"), tmp_path / "linear.onnx")
-    with pytest.raises(ValueError, match=r"input x has numbers that are too large for float32"):
-        read(tmp_path / "linear.onnx")(np.full((5, 2, 3), 1e300))
-    with pytest.raises(ValueError, match="is expected; got"):
-        read(tmp_path / "linear.onnx")(x.astype(int))
 
 
 def test_padding_may_hold_numbers_too_large_for_the_dtype() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,7 +29,6 @@ from minirnn import (
     Sequential,
     cross_entropy,
 )
-from minirnn.formats.files import ModelFileWarning
 from minirnn.lm import LanguageModel
 from minirnn.text import Vocabulary
 
@@ -57,39 +55,6 @@ def by_layers(layers: Any, x: Any) -> Any:
 
 
 # ---------------------------------------------------------------------- what it computes
-
-
-def test_an_activation_between_loaded_layers_gives_what_torch_gives(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    lstm, fc = torch.nn.LSTM(3, 4), torch.nn.Linear(4, 2)
-    state = {f"lstm.{k}": v for k, v in lstm.state_dict().items()} | {f"fc.{k}": v for k, v in fc.state_dict().items()}
-    torch.save(state, tmp_path / "model.pt")
-    loaded = minirnn.load(tmp_path / "model.pt", backend="numpy")
-    net = Sequential(loaded[0], Activation("elu"), loaded[1])
-
-    x = torch.tensor(X, requires_grad=True)
-    wanted = fc(torch.nn.functional.elu(lstm(x)[0]))
-    y, _, backward = net.forward(X)
-    np.testing.assert_allclose(y, wanted.detach().numpy(), rtol=0, atol=1e-6)
-    np.testing.assert_allclose(net(X)[0], y, rtol=0, atol=1e-6)
-    dx, _ = backward(y)
-    wanted.backward(wanted.detach())
-    np.testing.assert_allclose(dx, x.grad, rtol=0, atol=1e-5)  # type: ignore[arg-type] # there is one
-    grads = {
-        name: dict(module.named_parameters())[there].grad
-        for name, (module, there) in {
-            "2.W": (fc, "weight"),
-            "2.b": (fc, "bias"),
-            "0.0.W": (lstm, "weight_ih_l0"),
-            "0.0.U": (lstm, "weight_hh_l0"),
-        }.items()
-    }
-    for name, grad in grads.items():
-        assert grad is not None
-        np.testing.assert_allclose(net.named_grads()[name], grad.numpy().T, rtol=1e-5, atol=1e-5)
-
-    half = loaded.to(dtype="float64")
-    np.testing.assert_array_equal(half.weights, loaded.weights)
 
 
 PARTS: list[Any] = [
@@ -184,7 +149,6 @@ def test_what_the_layers_come_from_goes_on_as_it_was() -> None:
     sgd.step()
     assert not np.array_equal(model.weights, before)
     np.testing.assert_array_equal(net.weights, moved)
-    minirnn.to_torch(model)
 
 
 def test_a_layer_may_go_into_any_number_of_models() -> None:
@@ -234,12 +198,6 @@ def test_a_joined_model_is_used_like_any_other(tmp_path: Path) -> None:
     np.testing.assert_allclose(small(X)[0], y, rtol=0, atol=0.1)
     for clone in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):  # noqa: S301 - our own bytes
         np.testing.assert_array_equal(clone(X)[0], y)
-    with pytest.warns(ModelFileWarning, match="without Activation"):
-        assert set(minirnn.to_torch(net)) >= {"0.weight_ih_l0", "4.bias"}
-    minirnn.to_onnx(net, tmp_path / "net.onnx")
-    np.testing.assert_allclose(minirnn.load(tmp_path / "net.onnx", backend="numpy")(X)[0], y, rtol=1e-5, atol=1e-6)
-    minirnn.to_keras(net, tmp_path / "net.keras")
-    np.testing.assert_allclose(minirnn.load(tmp_path / "net.keras", backend="numpy")(X)[0], y, rtol=1e-5, atol=1e-6)
     for optimiser in (SGD(net, lr=0.1, momentum=0.9), Adam(net)):
         out, _, backward = net.forward(X)
         backward(out)
