@@ -11,7 +11,7 @@ from random import Random
 import hostile
 import numpy as np
 import pytest
-from onnx_structures import NAMED, structure
+from onnx_structures import NAMED, ints, on, structure
 
 from minirnn import ModelFileError
 from minirnn.formats.onnx import read
@@ -106,3 +106,10 @@ def test_memory_that_arrays_share_is_counted_once() -> None:
     a, b = np.zeros(10, np.float32), np.zeros((3, 4), np.int64)
     assert memory_of([a, a[2:5], a.reshape(2, 5), b.T, np.zeros((5, 0))]) == 40 + 96
     assert memory_of([]) == 0
+
+
+def test_the_mean_of_nothing_is_no_number_and_no_warning() -> None:
+    """NumPy warns of it; a sum of nothing by a count of 0 is NaN."""
+    found = read(on((3, 0), "ReduceMean", "x one", ints("one", 1))).run({})["y"]
+    assert found.shape == (3, 1)
+    assert np.isnan(found).all()
