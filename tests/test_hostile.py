@@ -80,8 +80,8 @@ UNBOUNDED = {  # a loader that lacks a bound, a file that shows it, and what is 
     "takes_any_key": ("torch zip", "tuples_of_one_hash_as_keys", "s of processor time"),
     "expands_any_chunk": ("keras h5", "a_chunk_larger_than_its_dataset", "bytes of memory for"),
     "makes_up_any_array": ("keras zip", "an_array_that_was_never_written_in_a_zip", "bytes of memory for"),
-    "parses_any_header": ("torch safetensors", "a_header_of_many_tensors", "for|processor time|no answer"),
-    "builds_any_number_of_layers": ("native", "many_layers", "for|processor time|no answer"),
+    "parses_any_header": ("torch safetensors", "a_header_of_many_tensors", "for|processor time"),
+    "builds_any_number_of_layers": ("native", "many_layers", "for|processor time"),
     "builds_layers_of_any_depth": ("native", "layers_within_layers", "loaded, but cannot be used"),
     "parses_any_description": ("native", "a_description_of_many_values", "bytes of memory for"),
     "takes_any_seed": ("native", "counters_at_their_end", "loaded, but cannot be used"),
@@ -120,9 +120,9 @@ def test_a_loader_without_one_of_its_bounds_is_found(
     form, kind, words = what
     data = KINDS[form][kind](Random(1))  # noqa: S311 - no secret
     file.write_bytes(data)
-    with hostile.Worker(f"planted:{loader}", warm[form]) as worker:
+    with hostile.Worker(f"planted:{loader}", warm[form], hangs=120) as worker:
         found = worker.load(str(file))
-        if "memory" in words and found[3] is None:
+        if "memory" in words and found[3] is None and found[0] != "failed":
             pytest.skip("growth of memory cannot be measured on this system")
         assert re.search(words, hostile.verdict(*found, size=hostile.declared(data)))
 
