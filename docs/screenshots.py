@@ -22,9 +22,9 @@ SHOTS: dict[
     str, tuple[Scene, str, tuple[int, int], Any]
 ] = {  # the scene, the moment, width and height, the reader's colours
     "explain-forward": (HELLO, "forward-6-7", (1400, 920), "light"),
-    "explain-backward": (HELLO, "backward-9-12", (1400, 920), "dark"),
-    "explain-exploding": (LOUD, "backward-2-5", (1400, 920), "light"),
-    "explain-narrow": (HELLO, "backward-9-4", (390, 760), "light"),
+    "explain-backward": (HELLO, "backward-9-13", (1400, 920), "dark"),
+    "explain-exploding": (LOUD, "backward-2-6", (1400, 920), "light"),
+    "explain-narrow": (HELLO, "backward-9-5", (390, 760), "light"),
 }
 
 

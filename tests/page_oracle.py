@@ -40,7 +40,7 @@ class Oracle:
         take = self.take
         if name.startswith("next."):
             return float(self.walk[name.removeprefix("next.")][t + 1, 0, i]) if t + 1 < self.T else 0.0
-        if name in ("probabilities", "dlogits"):
+        if name in ("probabilities", "logits", "dlogits"):
             return float(getattr(take, name)[t, self.characters[i]])
         if name == "losses":
             return float(-take.losses[i])
@@ -94,7 +94,7 @@ def check_order(oracle: Oracle, said: list[str]) -> None:
         ),
     ]
     assert [s for s in said if s in set(wanted)] == wanted
-    (loss,) = (k for k, s in enumerate(said) if s.startswith("The loss, equation (1): loss = "))
+    (loss,) = (k for k, s in enumerate(said) if s.startswith("The loss, equation (L1): loss = "))
     assert {s.split(",")[0] for s in said[:loss]} == {"Forward"}
     assert {s.split(",")[0] for s in said[loss + 2 : -1]} == {"Backward"}
     assert said[-1].startswith("The clip")

@@ -39,7 +39,7 @@ def test_each_line_of_the_derivation_with_its_number_and_what_it_computed(cell: 
     result = explain("hello world", "--cell", cell, "--hidden-size", 4, "--step", 3)
     assert result.exit_code == 0, result.stderr
     walk = Scene("hello world", cell=cell, hidden_size=4).trace().walk
-    lines = [line for line in result.stdout.splitlines() if line.strip()]
+    lines = [line.strip() for line in result.stdout.splitlines() if line.strip()]
     place = 0
     for equation in equations_of(walk.cell):
         ((name, value), *_) = walk.line(equation).items()
@@ -49,6 +49,17 @@ def test_each_line_of_the_derivation_with_its_number_and_what_it_computed(cell: 
         shown = lines[place].removeprefix(start).split()
         assert shown == [called, *numbers(value[3, 0]).split()]
     assert re.search(r"step 3: reads 'l', should say 'o', says '.'", result.stdout)
+
+
+@pytest.mark.parametrize("text", ["ab", "abc", "hello world"])
+def test_the_step_that_is_shown_unasked_has_a_gradient_from_the_step_after(text: str) -> None:
+    result = explain(text)
+    step = int(re.findall(r"^step (\d+): reads", result.stdout, re.MULTILINE)[0])
+    came = next(line for line in result.stdout.splitlines() if "dh' = dh + dy" in line)
+    walk = Scene(text).trace().walk
+    wanted = walk["dh"][step + 1, 0] if step + 1 < len(text) - 1 else np.zeros(8)
+    assert wanted.any() == (len(text) > 2)  # where there is one step, none is after it
+    assert came.split("dh ")[-1].split() == numbers(wanted).split()
 
 
 def test_a_line_for_every_step() -> None:

@@ -138,9 +138,9 @@ def test_whole_steps_ends_buttons_and_addresses(browser: Any, tmp_path: Path) ->
         assert tab.said() == f"Forward, step {step} of 5 (t = {step - 1}), equation (b): q = h U"
     for _ in range(5):
         tab.press("PageDown")
-    assert tab.said().startswith("The loss, equation (1)")
+    assert tab.said().startswith("The loss, equation (L1)")
     tab.press("PageDown")
-    assert tab.said() == "Backward, step 5 of 5 (t = 4), equation (c): dh' = dh + dy"
+    assert tab.said() == "Backward, step 5 of 5 (t = 4), equation (c): dy = dlogits W_yᵀ"
     tab.press("End")
     assert tab.said().startswith("The clip")
     assert tab.page.get_attribute("#on", "aria-disabled") == "true"
@@ -157,9 +157,9 @@ def test_whole_steps_ends_buttons_and_addresses(browser: Any, tmp_path: Path) ->
         assert tab.said() == said
     tab.page.locator(".step").nth(3).click()
     assert tab.said() == "Forward, step 4 of 5 (t = 3), equation (a): p = x W + b"
-    tab.page.locator(".line.backward").nth(1).click()
+    tab.page.locator(".line.backward").nth(2).click()
     assert tab.said() == "Backward, step 4 of 5 (t = 3), equation (2): da = dh' (1 - h'²)"
-    tab.page.wait_for_url("**#backward-3-2")
+    tab.page.wait_for_url("**#backward-3-3")
     tab.page.reload()
     assert tab.said() == "Backward, step 4 of 5 (t = 3), equation (2): da = dh' (1 - h'²)"
     for wrong in ("#backward-99-99", "#nowhere", "#forward--1", "#loss"):
@@ -190,13 +190,14 @@ def test_the_drawing_follows(browser: Any, tmp_path: Path) -> None:
     lines, take = story["lines"], scene_of().trace()
     tab = Tab(browser, written(tmp_path / "page.html", story))
     state = [line["text"].startswith("h' =") for line in lines].index(True)
+    arrives = [line["text"] for line in lines].index("dh' = dh + dy")
     for k, (line, t, *_) in enumerate(story["moments"]):
         phase = lines[line]["phase"]
         now = tab.page.evaluate("[...document.querySelectorAll('.step')].findIndex((g) => g.matches('.now'))")
         known = tab.count(".point.known")
         states = tab.count(".step:has(rect.unit[class*='p']), .step:has(rect.unit[class*='m'])")
         assert now == t, k
-        assert known == {"forward": 0, "loss": 0, "backward": T - t, "clip": T}[phase]
+        assert known == {"forward": 0, "loss": 0, "backward": T - t - (line < arrives), "clip": T}[phase]
         assert states == (t + (line >= state) if phase == "forward" else T)
         assert tab.count(".cursor-line") == (t >= 0)
         tab.press("ArrowRight")
@@ -204,6 +205,39 @@ def test_the_drawing_follows(browser: Any, tmp_path: Path) -> None:
         float(y) for y in tab.page.evaluate("[...document.querySelectorAll('.point')].map((c) => c.getAttribute('cy'))")
     ]
     assert np.argsort(heights).tolist() == np.argsort(-take.walk.norms[:, 0]).tolist()
+    tab.close()
+
+
+ONE_LINE = """
+() => [...document.querySelectorAll(".rows .row .cells, .units .cells")].map((row) => {
+  const cells = [...row.children], tops = new Set(cells.map((cell) => Math.round(cell.getBoundingClientRect().top)));
+  const cut = cells.filter((cell) => cell.scrollWidth > cell.clientWidth);
+  return {units: cells.length, lines: tops.size, cut: cut.length};
+})
+"""
+
+
+@pytest.mark.parametrize("width", [721, 900, 1179, 1180, 1280, 1366, 1920])
+def test_units_stay_under_their_headings(width: int, browser: Any, tmp_path: Path) -> None:
+    """Eight units are one line of numbers, at every width that has columns, and no number is cut."""
+    story = tell(Scene("hello, hidden state", clip=0.25, num_steps=16))
+    tab = Tab(browser, f"{written(tmp_path / 'page.html', story)}#backward-2-12", width, 800)
+    rows = [row for row in tab.page.evaluate(ONE_LINE) if row["units"] == 8]
+    assert len(rows) > 20
+    assert {row["lines"] for row in rows} == {1}
+    assert sum(row["cut"] for row in rows) == 0
+    tab.close()
+
+
+def test_the_legends_say_what_every_mark_is(browser: Any, tmp_path: Path) -> None:
+    tab = Tab(browser, f"{written(tmp_path / 'page.html', tell(scene_of()))}#backward-2-3")
+    words = " ".join(tab.page.locator(".legend").all_inner_texts())
+    for mark in ("forward", "backward", "h left", "right", "above 0", "below 0", "computed by now", "still to come"):
+        assert mark in words, words
+    style = "(mark) => getComputedStyle(document.querySelector(`.legend ${mark}`), '::before').backgroundColor"
+    wanted = "(name) => { document.body.style.color = `var(${name})`; return getComputedStyle(document.body).color; }"
+    for mark, name in ((".above", "--plus"), (".below", "--minus"), (".known", "--back")):
+        assert tab.page.evaluate(style, mark) == tab.page.evaluate(wanted, name)
     tab.close()
 
 

@@ -160,7 +160,13 @@ def test_what_is_said_around_the_cell_is_what_was_computed(cell: str) -> None:
     assert not came["next.dh"][-1].any()
     if cell == "lstm":
         np.testing.assert_array_equal(came["next.dc"][:-1], walk["dc"][1:, 0])
-    np.testing.assert_allclose(came["dy"], take.dlogits @ weights["1.W"].T, rtol=1e-12, atol=1e-17)
+    V = sorted({*take.x.tolist(), *take.targets.tolist(), *take.logits.argmax(1).tolist()})
+    (logits,) = rows_of(line_of(lines, "forward", "logits = h' W_y + b_y")).values()
+    np.testing.assert_allclose(logits, (walk["h1"][:, 0] @ weights["1.W"] + weights["1.b"])[:, V], rtol=1e-12)
+    back = rows_of(line_of(lines, "backward", "dy = dlogits W_yᵀ"))
+    np.testing.assert_array_equal(back["dlogits"], take.dlogits[:, V])
+    np.testing.assert_allclose(back["dy"], take.dlogits @ weights["1.W"].T, rtol=1e-12, atol=1e-17)
+    np.testing.assert_array_equal(came["dy"], back["dy"])
     sent = rows_of(next(line for line in lines if line.text.startswith("dh = dq Uᵀ")))["dh"]
     through = walk["dq"][:, 0, : q.shape[1]] @ U[:, : q.shape[1]].T
     direct = walk["direct.h"][:, 0] if "direct.h" in walk else 0
@@ -175,7 +181,7 @@ def test_what_is_said_around_the_cell_is_what_was_computed(cell: str) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_cell_s_own_lines_are_its_docstring_s_with_the_trace_s_numbers(cell: str) -> None:
     take = take_of(cell)
-    own = [line for line in lines_of(take) if re.match(r"\(\d+\)", line.label) and line.phase != "loss"]
+    own = [line for line in lines_of(take) if re.match(r"\(\d+\)", line.label)]
     assert [line.text for line in own] == [equation.text for equation in take.walk.equations]
     for line, equation in zip(own, take.walk.equations, strict=True):
         found = take.walk.line(equation)
@@ -183,6 +189,36 @@ def test_the_cell_s_own_lines_are_its_docstring_s_with_the_trace_s_numbers(cell:
         assert {row.name for row in line.rows} == set(found)
         for row in line.rows:
             np.testing.assert_array_equal(row.values, found[row.name][:, 0])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_no_two_formulas_have_one_number(cell: str) -> None:
+    """The cell's own, those around it, and the loss's: (1) is the cell's alone."""
+    lines = lines_of(take_of(cell))
+    assert {line.label for line in lines if line.phase == "loss"} == {"(L1)", "(L2)"}
+    assert {line.label for line in lines if line.phase == "clip"} == {"(d)"}
+    own = {line.label for line in lines if line.text in {equation.text for equation in take_of(cell).walk.equations}}
+    assert own.isdisjoint(line.label for line in lines if line.label[1] in "Labcd")
+
+
+@pytest.mark.parametrize("layer", ["", "1.0"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_how_the_loss_reaches_the_layer_is_said_as_it_is(layer: str, *, tied: bool) -> None:
+    """By W_y where the output layer stands on the one that is looked at; where others are between, by these."""
+    vocab = Text.from_string(TEXT).vocab
+    lm = LanguageModel.build(vocab, cell="gru", hidden_size=4, embedding_size=4, num_layers=2, tied=tied).init(2)
+    take = Scene.of_model(lm, TEXT, layer=layer).trace()
+    lines = lines_of(take)
+    texts = [line.text for line in lines if line.label == "(c)"]
+    if layer:
+        assert texts == ["ŷ = softmax(logits)", "dy = dlogits ∂logits/∂h'", "dh' = dh + dy"]
+    else:
+        assert texts == ["logits = h' W_y + b_y", "ŷ = softmax(logits)", "dy = dlogits W_yᵀ", "dh' = dh + dy"]
+    came = rows_of(line_of(lines, "backward", "dy = "))
+    np.testing.assert_array_equal(came["dy"], take.walk["dy"][:, 0])
+    W = take.scene.model().named_weights()["0.W" if tied else "2.W"]
+    through = take.dlogits @ (W if tied else W.T)
+    assert np.allclose(came["dy"], through, rtol=1e-9, atol=1e-12) == (layer == "")
 
 
 def test_the_loss_is_told_in_the_words_of_cross_entropy() -> None:
@@ -296,6 +332,7 @@ def test_the_chart_is_a_log_scale() -> None:
 
 
 def test_the_text_of_a_formula_is_all_there_when_it_is_set() -> None:
+    assert pieces("dq_n U_nᵀ")[-3:] == [("i", "U"), ("sub", "n"), ("sup", "T")]
     assert pieces("da_n = dn (1 - n²)") == [
         ("d", "d"), ("i", "a"), ("sub", "n"), ("t", " = "), ("d", "d"), ("i", "n"), ("t", " (1 − "), ("i", "n"),
         ("sup", "2"), ("t", ")"),

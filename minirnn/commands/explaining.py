@@ -16,6 +16,7 @@ from minirnn.plotting import check_picture, figure_class
 from minirnn.terminal import plain_if_asked
 
 TEXT = "hello, hidden state"
+KEY = "(1), (2) … are the cell's own, (a) to (c) surround every cell, (L1) and (L2) are the loss's"
 SIDE_BY_SIDE = {"vanilla RNN": "rnn", "GRU": "gru", "LSTM": "lstm"}
 
 
@@ -42,7 +43,9 @@ SIDE_BY_SIDE = {"vanilla RNN": "rnn", "GRU": "gru", "LSTM": "lstm"}
 @click.option(
     "--layer", default="", help="The recurrent layer to look at, 0.1.reverse for example.  [default: the last]"
 )
-@click.option("--step", type=click.IntRange(0), help="The step whose equations are shown.  [default: the last]")
+@click.option(
+    "--step", type=click.IntRange(0), help="The step whose equations are shown.  [default: one in the middle]"
+)
 @click.option("--unit", type=click.IntRange(0), help="Colour the text by this unit of h'.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page to step through in a browser: one file.")
 @click.option("--serve", "served", is_flag=True, help="The page with controls, for this machine's browser.")
@@ -106,7 +109,8 @@ def explain(
 
         serve(scene, port or 0, lambda address: click.echo(f"{address} shows it, until Ctrl-C"))
     elif step is not None or not (pictures or html):
-        _show(take, scene.T - 1 if step is None else step, unit)
+        # at the step where the backward pass begins nothing comes from another step, and dh is 0
+        _show(take, int(take.walk.order[scene.T // 2]) if step is None else step, unit)
 
 
 def _scene(text: str, model: Path | None, words: dict[str, Any]) -> Scene:
@@ -133,6 +137,7 @@ def _show(take: Take, step: int, unit: int | None) -> None:
     wanted = f"reads {take.read[step]!r}, should say {take.wanted[step]!r}, says {take.said[step]!r}"
     console.print(f"\n[bold]step {step}[/]: {wanted}\n")
     console.print(step_table(take, step, console.width))
+    console.print(f"\n{KEY}")
     if unit is not None:
         console.print(f"\n[bold]unit {unit} of h'[/]: red above 0, blue below\n")
         console.print(coloured(walk["h1"][:, 0, unit], take.read))

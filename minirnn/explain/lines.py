@@ -1,12 +1,15 @@
 """The lines that a page goes through: a cell's derivation, and around it the products, the loss and the clip.
 
-A cell's own lines are read from its docstring and the loss's from that of ``cross_entropy``.  What is stated here is
-what ``scan.py`` does around every cell, for one step and one row:
+A cell's own lines, (1), (2) and so on, are read from its docstring, and the loss's, (L1) and (L2), from that of
+``cross_entropy``.  What is stated here is what surrounds every cell, for one step and one row:
 
-    (a)  p = x W + b       transposed    dW += xᵀ dp,  db += dp
-    (b)  q = h U           transposed    dh = dq Uᵀ + direct,  dU += hᵀ dq
-    (c)  ŷ = softmax(o)    transposed    dh' = dh + dy          o is what the layers above make of h'
-    (d)  the clip          g = min(1, c / norm) g
+    (a)  p = x W + b                  transposed    dW += xᵀ dp,  db += dp
+    (b)  q = h U                      transposed    dh = dq Uᵀ + direct,  dU += hᵀ dq
+    (c)  logits = h' W_y + b_y        transposed    dy = dlogits W_yᵀ,  dh' = dh + dy
+         ŷ = softmax(logits)                        W_y and b_y are those of the Linear above
+    (d)  the clip                     g = min(1, c / norm) g
+
+Where other layers are above, (c) says only that they make the logits of h', and send dy back.
 """
 
 import inspect
@@ -16,10 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from minirnn.backend import Array
+from minirnn.compose import Sequential
 from minirnn.explain.equations import LINE, Equation
 from minirnn.explain.scene import Take
 from minirnn.explain.trace import Walk
 from minirnn.explain.typeset import spelled, visible
+from minirnn.layers import Linear
 from minirnn.losses import cross_entropy
 from minirnn.protocol import Stage, matrix_of, recurrent_bias_of, stages_of
 
@@ -126,10 +131,31 @@ def _forward(take: Take) -> Iterator[Line]:
             given, matrix, made, _ = _inner(walk, k)
             yield Line("forward", "(b)", f"{made} = {given} {matrix}", _gates(walk, stages[k], "q"))
         yield _own(walk, equation)
-    shown = _characters(take)
-    labels = tuple(visible(take.scene.vocab.symbols[c]) for c in shown)
-    said = Row("probabilities", "ŷ", take.probabilities[:, shown], labels)
-    yield Line("forward", "(c)", "ŷ = softmax(o)", (said,), "o is what the layers above make of h'")
+    output = _output_of(take)
+    if output:
+        bias = " + b_y" if output.bias else ""
+        remark = f"W_y{' and b_y are' if bias else ' is'} the output layer's"
+        yield Line("forward", "(c)", f"logits = h' W_y{bias}", (_by_character(take, "logits", take.logits),), remark)
+    said = Row("probabilities", "ŷ", *_of_characters(take, take.probabilities))
+    above = "" if output else "the logits are what the layers above make of h'"
+    yield Line("forward", "(c)", "ŷ = softmax(logits)", (said,), above)
+
+
+def _output_of(take: Take) -> Linear | None:
+    """The Linear that makes the logits of h' itself, if that is what stands above the layer that is looked at."""
+    network, walk = take.scene.model(), take.walk
+    layer = network[-1] if isinstance(network, Sequential) else None
+    if not isinstance(layer, Linear):
+        return None
+    W = layer.tie.weight("W").T if layer.tie else layer.weight("W")
+    h, dy = walk["h1"][:, 0], walk["dy"][:, 0]
+    if h.shape[1] != len(W):
+        return None
+    logits = h @ W + (layer.weight("b") if layer.bias else 0)
+    same = np.allclose(logits, take.logits, rtol=1e-9, atol=1e-12) and np.allclose(
+        dy, take.dlogits @ W.T, rtol=1e-9, atol=1e-12
+    )
+    return layer if same else None
 
 
 def _characters(take: Take) -> list[int]:
@@ -137,24 +163,31 @@ def _characters(take: Take) -> list[int]:
     return sorted({*take.x.tolist(), *take.targets.tolist(), *take.logits.argmax(axis=1).tolist()})
 
 
+def _of_characters(take: Take, values: Array) -> tuple[Array, tuple[str, ...]]:
+    """Of (T, V) the columns of the characters that are shown, and these."""
+    shown = _characters(take)
+    return values[:, shown], tuple(visible(take.scene.vocab.symbols[c]) for c in shown)
+
+
+def _by_character(take: Take, name: str, values: Array) -> Row:
+    return Row(name, name, *_of_characters(take, values))
+
+
 def _loss(take: Take) -> Iterator[Line]:
     """The lines of ``cross_entropy``'s docstring."""
-    shown = _characters(take)
-    columns = tuple(visible(take.scene.vocab.symbols[c]) for c in shown)
+    dlogits, columns = _of_characters(take, take.dlogits)
     targets = tuple(map(visible, take.wanted))
     total = Row("loss", "loss", np.array([[take.loss]]), ("mean",))
     rows: dict[int, tuple[Row, ...]] = {
         1: (Row("losses", "log ŷ", -take.losses[None], targets, note="of each step's target"), total),
-        2: tuple(
-            Row("dlogits", f"t = {t}", take.dlogits[:, shown], columns, at=t, plain=True) for t in range(take.scene.T)
-        ),
+        2: tuple(Row("dlogits", f"t = {t}", dlogits, columns, at=t, plain=True) for t in range(take.scene.T)),
     }
     remarks = {1: "y is ŷ, N the number of steps", 2: ""}
     for line in (inspect.getdoc(cross_entropy) or "").splitlines():
         match = LINE.match(line.strip())
         if match and "=" in match["text"]:
             number = int(match["numbers"].strip("()"))
-            yield Line("loss", f"({number})", match["text"], rows.get(number, ()), remarks.get(number, ""))
+            yield Line("loss", f"(L{number})", match["text"], rows.get(number, ()), remarks.get(number, ""))
 
 
 def _next(take: Take, name: str) -> Row:
@@ -170,11 +203,14 @@ def _backward(take: Take) -> Iterator[Line]:
     walk = take.walk
     stages = stages_of(walk.cell)
     first, *others = walk.cell.state
+    sent = (_by_character(take, "dlogits", take.dlogits), _row(walk, "dy"))
+    if _output_of(take):
+        yield Line("backward", "(c)", "dy = dlogits W_yᵀ", sent, "what the loss says of this step alone")
+    else:
+        yield Line("backward", "(c)", "dy = dlogits ∂logits/∂h'", sent, "through the layers above")
     rows = [_next(take, first), _row(walk, "dy"), _row(walk, f"d{first}1")]
     rows += [Row(f"next.d{n}", f"d{n}'", _next(take, n).values, note=f"d{n} of the step after") for n in others]
-    yield Line(
-        "backward", "(c)", f"d{first}' = d{first} + dy", tuple(rows), "dy is what the loss says of this step alone"
-    )
+    yield Line("backward", "(c)", f"d{first}' = d{first} + dy", tuple(rows))
     k = len(stages) - 1
     for equation in walk.equations:
         if not equation.backward:

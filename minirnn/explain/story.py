@@ -110,7 +110,7 @@ def _places(lines: list[Line]) -> dict[str, int]:
     return {
         "state": max(k for k in forward[:-1] if any(row.name == "h1" for row in lines[k].rows)),
         "prediction": forward[-1],
-        "first": backward[0],
+        "first": min(k for k in backward if any(row.name == "dh1" for row in lines[k].rows)),
         "sent": max(k for k in backward if any(row.name == "dh" for row in lines[k].rows)),
         "added": backward[-1],
     }

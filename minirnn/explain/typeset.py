@@ -14,7 +14,7 @@ WORDS = {
     "scale",
 }  # fmt: skip
 TOKEN = re.compile(
-    r"(?P<name>[A-Za-zŷ]+)(?:_(?P<sub>\w+))?(?P<prime>['’]?)"
+    r"(?P<name>[A-Za-zŷ]+)(?:_(?P<sub>[^\Wᵀ]+))?(?P<prime>['’]?)"
     r"|\[(?P<index>[^\]]*)\]"
     r"|(?P<power>[²ᵀ])"
     r"|(?P<rest>[^A-Za-zŷ\[²ᵀ]+)"

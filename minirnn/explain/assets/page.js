@@ -78,10 +78,18 @@ function choose(t) {
 
 // ---------------------------------------------------------------- showing
 
+function called(row) {
+  const long = row.math.reduce((length, [, text]) => length + text.length, 0) > 5;
+  return make("span", { class: row.plain ? "of plain" : long ? "of long" : "of" }, ...mathematics(row.math));
+}
+
+// Units that have columns stay on one line, under their heading, however narrow that is.
+const lined = (values, row) => (values.length <= NARROW && !row.labels ? "cells one-line" : "cells");
+
 function cells(row, line, t) {
   const all = story.values[row.key], here = row.at ?? (all.length === 1 ? 0 : t);
   const data = { name: row.name, line, t: all.length === 1 && row.at === undefined ? -1 : here };
-  return make("ul", { class: "cells", "aria-label": row.name.replace(/1$/, "′") + (row.note ? `, ${row.note}` : "") },
+  return make("ul", { class: lined(all[here], row), "aria-label": row.name.replace(/1$/, "′") + (row.note ? `, ${row.note}` : "") },
     ...all[here].map((value, i) => make("li", { class: `cell ${heat(value, story.peaks[row.key])}` },
       make("span", { class: row.labels ? "unit-label said" : "unit-label", "aria-hidden": row.labels ? null : "true" }, row.labels ? row.labels[i] : String(i + 1)),
       number("span", value, DIGITS.line, { ...data, i }))));
@@ -89,15 +97,15 @@ function cells(row, line, t) {
 
 function rowsOf(k, t) {
   return story.lines[k].rows.map((row) => make("div", { class: "row" },
-    make("span", { class: row.plain ? "of plain" : "of" }, ...mathematics(row.math)), cells(row, k, t),
+    called(row), cells(row, k, t),
     ...(row.note ? [make("span", { class: "note" }, row.note)] : [])));
 }
 
 // What is not computed yet has its place, so that nothing moves when it comes.
 function emptyRows(k) {
   return story.lines[k].rows.map((row) => make("div", { class: "row empty", "aria-hidden": "true" },
-    make("span", { class: "of" }, ...mathematics(row.math)),
-    make("span", { class: "cells" }, ...story.values[row.key][0].map((_, i) => make("span", { class: "cell" }, make("span", { class: row.labels ? "unit-label said" : "unit-label" }, row.labels ? row.labels[i] : String(i + 1))))),
+    called(row),
+    make("span", { class: lined(story.values[row.key][0], row) }, ...story.values[row.key][0].map((_, i) => make("span", { class: "cell" }, make("span", { class: row.labels ? "unit-label said" : "unit-label" }, row.labels ? row.labels[i] : String(i + 1))))),
     ...(row.note ? [make("span", { class: "note" }, row.note)] : [])));
 }
 
@@ -252,7 +260,7 @@ function begin(told, hash) {
   find("network").replaceChildren(drawn.svg);
   find("lines").classList.toggle("many", units() > NARROW);
   const numbers = Array.from({ length: units() }, (_, i) => make("span", { class: "cell" }, String(i + 1)));
-  const head = make("div", { class: "units", "aria-hidden": "true" }, make("span"), make("span"), make("div", {}, make("span", { class: "of" }, "unit"), make("span", { class: "cells" }, ...numbers)));
+  const head = make("div", { class: "units", "aria-hidden": "true" }, make("span"), make("span"), make("div", {}, make("span", { class: "of" }, "unit"), make("span", { class: "cells one-line" }, ...numbers)));
   find("lines").replaceChildren(head, ...list("forward", "forward"), ...list("loss", "the loss"), ...list("backward", "backward"), ...list("clip", "the clip"));
   find("table").querySelector(".scrolls").replaceChildren(stepsTable());
   gateChoice();
