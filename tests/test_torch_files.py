@@ -1,5 +1,7 @@
 """Files of torch's, read and written without torch, held against torch: the same numbers in, the same numbers out."""
 
+import argparse
+import functools
 import subprocess
 import sys
 import zipfile
@@ -623,6 +625,33 @@ def test_a_checkpoint_holds_its_state_dict_under_some_name(tmp_path: Path) -> No
         torch_files.load(write([1, 2], tmp_path / "a.pt"))
     with pytest.raises(ModelFileError, match="part 'model_state_dict': its modules are no chain"):
         torch_files.load(write({"model_state_dict": torch.nn.BatchNorm1d(2).state_dict()}, tmp_path / "a.pt"))
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_what_is_beside_the_tensors_is_skipped(protocol: int, tmp_path: Path) -> None:
+    """As torch itself lays it out: a parameter of odd kinds, a whole module, arguments of a program."""
+    net = drawn(torch.nn.GRU(3, 4))
+    checkpoint = {
+        "args": argparse.Namespace(lr=1e-3, out=tmp_path, device=torch.device("cpu"), best=torch.tensor(0.5)),
+        "model_state_dict": net.state_dict(),
+        "net": torch.nn.Linear(2, 2),
+        "scaler": functools.partial(torch.nn.functional.relu, inplace=True),
+        "complex": torch.ones(2, dtype=torch.complex64),
+        "sparse": torch.eye(3).to_sparse(),
+        "unsigned": torch.ones(2, dtype=torch.uint16),
+        "mean": np.float64(0.5),
+        "array": np.arange(3),
+        torch.float32: "a key that is no string",
+    }
+    torch.save(checkpoint, tmp_path / "a.pt", pickle_protocol=protocol)
+    assert_computes(torch_files.load(tmp_path / "a.pt"), net)
+    state = dict(net.state_dict())
+    state["bias_hh_l0"] = state["bias_hh_l0"].to_sparse()
+    torch.save(state, tmp_path / "a.pt", pickle_protocol=protocol)
+    with pytest.raises(
+        ModelFileError, match=r"bias_hh_l0 of '' must be a tensor; it is an object of class 'torch\._uti"
+    ):
+        torch_files.load(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

@@ -13,7 +13,6 @@ from minirnn.base import Layer
 from minirnn.commands.shared import check_writable, one_sentence
 from minirnn.formats.onnx import Graph
 from minirnn.formats.opening import FORMATS, format_of
-from minirnn.formats.torch_assumed import notes
 from minirnn.formats.unknown import check_is_file
 from minirnn.lm import LanguageModel
 from minirnn.quantize import STORED
@@ -142,7 +141,8 @@ def about(file: Path, said: dict[str, Any]) -> dict[str, Any]:
             if isinstance(found, LanguageModel):
                 record |= {"holds": "language model", "task": found.task, "symbols": len(found.vocab)}
             weights = {name: (w.shape, dtype_of(w)) for name, w in network.named_weights().items()}
-            unsaid = notes(network) if format_of(file) == "torch" else []
+            room = import_module(FORMATS[format_of(file)])
+            unsaid = room.notes(network) if hasattr(room, "notes") else []
     dtypes = dict.fromkeys(dtype for _, dtype in weights.values())
     return {
         "file": str(file),

@@ -23,10 +23,13 @@ from minirnn.backend import Array
 from minirnn.base import Layer
 from minirnn.formats import torch_read, torch_write
 from minirnn.formats.files import atomic_write, warn
+from minirnn.formats.torch_assumed import notes
 from minirnn.formats.torch_chain import network
 from minirnn.formats.torch_modules import is_plain
 from minirnn.formats.torch_read import Named, Source
 from minirnn.lm import LanguageModel
+
+__all__ = ["StateDict", "arrays_of", "contents", "from_state_dict", "load", "notes", "read", "save", "to_torch"]
 
 ENDINGS = (".pt", ".pth", ".safetensors")
 MOST_SHOWN = 8  # layers in a warning

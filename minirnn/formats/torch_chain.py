@@ -108,13 +108,13 @@ def _modules(source: Source, start: str, entries: Sequence[str | Layer] | None, 
             found.append(plain(entry, found))
             continue
         path = entry
+        for last, words in others.get(path, {}).items():
+            if is_weight(last):
+                raise ModelFileError(f"{source.where}: {last} of {path!r:.60} must be a tensor; it is {words}")
         try:
             module = identified(path, groups[path])
         except ValueError as error:
             raise ModelFileError(f"{source.where}: {error}") from None
-        for last, words in others.get(path, {}).items():
-            if is_weight(last):
-                raise ModelFileError(f"{source.where}: {last} of {path!r:.60} must be a tensor; it is {words}")
         if path in kinds:
             if kinds[path] not in module.kinds:
                 raise ModelFileError(f"{source.where}: {module.describe()} is no {kinds[path]!r:.40}")
