@@ -70,9 +70,9 @@ def clip_grad_norm(model: Layer, max_norm: float) -> Any:
     with parameters.changing:
         norm = grad_norm(model)
         if norm > max_norm:
-            for s in parameters.trainable():
+            for s in model.bound.trainable():
                 model.grads[s] *= max_norm / norm
-    return norm
+        return norm
 
 
 def clip_grad_value(model: Layer, clip_value: float) -> None:
