@@ -58,12 +58,13 @@ FIRST = {
     "scan.py": ["oracle", "segments", "noise", "gradients", "properties"],
     "direction.py": ["oracle", "gradients", "properties", "segments"],
     "recurrent.py": ["oracle", "noise", "gradients", "properties"],
-    "compose.py": ["oracle", "gradients", "masks"],
-    "backend.py": ["gradients"],
-    "base.py": ["shared_models", "properties"],
+    "compose.py": ["oracle", "gradients", "masks", "joining"],
+    "backend.py": ["gradients", "floats"],
+    "base.py": ["shared_models", "properties", "batch_first"],
+    "weighted.py": ["joining"],
     "losses.py": ["losses"],
     "optim.py": ["shared_models", "optim", "resume"],
-    "parameters.py": ["shared_models", "optim"],
+    "parameters.py": ["shared_models", "optim", "joining"],
     "text.py": ["text", "evaluation"],
     "lm.py": ["lm", "ranks", "resume"],
     "evaluation.py": ["evaluation", "lm", "cli"],
@@ -536,6 +537,13 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "device kernel: a skipped step is taken": ("kernels/cuda/updates.cu", (("if (*scale >= 0) w[k] -=", "w[k] -="),)),
     "device kernel adam: not scaled": ("kernels/cuda/updates.cu", (("g[k] * F(*scale) + w[k] * F(decay)", "g[k] + w[k] * F(decay)"),)),
     "leases: lent twice": ("kernels/cpu/leases.py", (("self._lent += size", "self._lent += size\n        self._returned.append(block)"),)),
+    # ------------------------------------------------------------ layers that have weights, and the edge
+    "init: weights that are kept are drawn too": ("parameters.py", (("            if name not in kept:\n", "            if True:\n"),)),
+    "init: draws over what was trained": ("weighted.py", (("        if changed:\n", "        if False:\n"),)),
+    "joining: frozen weights are trained": ("parameters.py", (("        if there in source.frozen:\n", "        if False:\n"),)),
+    "joining: vectors shared with the model that was": ("compose.py", (("        _separate(model, like)\n", "        model.bind(like)\n"),)),
+    "batch first: dx with time first": ("base.py", (("dx.swapaxes(0, 1) if first and", "dx if first and"),)),
+    "floats: numbers too large become infinity": ("backend.py", (('np.errstate(over="raise")', 'np.errstate(over="ignore")'),)),
 }  # fmt: skip
 
 # where a fault in a kernel shows: a few tests compile in a fraction of the time that all take
@@ -620,6 +628,9 @@ def test_the_evidence_passes_on_an_unchanged_copy_and_tests_that_copy(tmp_path: 
         tmp_path,
         [
             *EVIDENCE,
+            "joining",
+            "floats",
+            "batch_first",
             "segments",
             "stream",
             "quantize",
