@@ -10,13 +10,10 @@ raises KeyboardInterrupt, as ever, and ``came`` knows of it, whatever error that
 import os
 import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+
+# nothing else is imported here: what comes before the last line below can be interrupted with a traceback
 
 CODE = 128 + signal.SIGINT  # what a shell says of a command that Ctrl-C has ended
-_came = False
 
 
 def is_command(argv: list[str], original: list[str]) -> bool:
@@ -29,34 +26,38 @@ def is_command(argv: list[str], original: list[str]) -> bool:
     return name in ("minirnn", "minirnn.exe", "minirnn-script.py")
 
 
-def came() -> bool:
-    """Whether an interrupt came while a command ran."""
-    return _came
+class Raised:
+    """While a command runs, in a ``with`` block, an interrupt raises KeyboardInterrupt, and ``came`` remembers it.
+
+    Where interrupts are handled elsewhere, ignored as in the background of a shell, or not this thread's, nothing
+    changes.
+    """
+
+    came = False
+
+    def __init__(self) -> None:
+        self._before: object = None
+
+    def __enter__(self) -> None:
+        Raised.came, before = False, signal.getsignal(signal.SIGINT)
+        if before in (signal.default_int_handler, _exit):
+            try:
+                signal.signal(signal.SIGINT, _raise)
+                self._before = before
+            except ValueError:  # not the main thread
+                self._before = None
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)  # type: ignore[arg-type]  # what getsignal returned
 
 
-@contextmanager
-def raised() -> Iterator[None]:
-    """While a command runs, an interrupt raises KeyboardInterrupt and is remembered."""
-    global _came
-    _came, ours = False, (signal.default_int_handler, _exit)
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before not in ours:
-        yield  # handled elsewhere, or ignored, as in the background of a shell
-        return
-    signal.signal(signal.SIGINT, _raise)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _raise(*_: Any) -> None:
-    global _came  # noqa: PLW0603 - as above
-    _came = True
+def _raise(*_: object) -> None:
+    Raised.came = True
     raise KeyboardInterrupt
 
 
-def _exit(*_: Any) -> None:
+def _exit(*_: object) -> None:
     os._exit(CODE)
 
 

@@ -192,3 +192,14 @@ def test_the_dtype_stays_and_the_arguments_are_left_alone(dtype: str, mask: Arra
 def test_a_list_in_place_of_an_array_is_refused(loss: Any) -> None:
     with pytest.raises(TypeError, match="must be an array; got list"):
         loss([[0.0, 1.0]], [1])
+
+
+@pytest.mark.parametrize("mask", [None, [True, True]])
+def test_logits_further_apart_than_their_dtype_reaches_are_certain_without_a_warning(mask: Any) -> None:
+    logits = np.array([[3e38, -3e38], [-3e38, 3e38]], np.float32)  # 6e38 is beyond float32
+    loss, dlogits = cross_entropy(logits, [0, 1], mask)
+    assert float(loss) == 0
+    assert not dlogits.any()
+    loss, dlogits = cross_entropy(logits, [1, 1], mask)
+    assert float(loss) == np.inf
+    np.testing.assert_array_equal(dlogits, [[0.5, -0.5], [0, 0]])

@@ -284,6 +284,7 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "cli: a run without checkpoint begins another": ("commands/resuming.py", (("        return Saved(about[\"options\"], about[\"text\"])\n", "        return None\n"),)),
     "text: a lone carriage return stays": ("text.py", (("newlines.decode(text, final=not data)", 'text.replace("\\r\\n", "\\n")'),)),
     "text: no room for the mask": ("text.py", (("+ 2, smallest(len(self)))", "+ 2, smallest(len(self) - 1))"),)),
+    "loss: an overflow warns": ("losses.py", (('    with np.errstate(over="ignore"):  # further', '    with np.errstate():  # further'),)),
     "evaluation: an overflow warns": ("evaluation.py", (('np.errstate(over="ignore", invalid="ignore")', 'np.errstate(invalid="ignore")'),)),
     "evaluation: a warm-up counts": ("evaluation.py", (("valid & (step >= rows.skip)", "valid"),)),
     "training: a skipped step's gradient stays": ("train.py", (("        network.zero_grads()\n", ""),)),

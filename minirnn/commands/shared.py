@@ -50,7 +50,7 @@ def one_sentence(command: Callable[..., None]) -> Callable[..., None]:
                 command(*args, **kwargs)
         except Exception as error:
             sentence = sentence_for(error)
-            if sentence is None or interrupts.came():
+            if sentence is None or interrupts.Raised.came:
                 raise
             say((sentence, "bold red"))
             sys.exit(2)
@@ -111,11 +111,11 @@ def plain_usage_errors() -> Iterator[None]:
 @contextmanager
 def interruptible() -> Iterator[None]:
     """End a command that is interrupted in one line and exit code 130, whatever error the interrupt has become."""
-    with interrupts.raised():
+    with interrupts.Raised():
         try:
             yield
         except (Exception, KeyboardInterrupt) as error:
-            if not isinstance(error, KeyboardInterrupt) and not interrupts.came():
+            if not isinstance(error, KeyboardInterrupt) and not interrupts.Raised.came:
                 raise
             say("minirnn: interrupted")
             sys.exit(interrupts.CODE)
