@@ -54,7 +54,8 @@ def test_ctrl_c_while_modules_are_imported_ends_without_a_traceback(tmp_path: Pa
     (tmp_path / "sitecustomize.py").write_text(HOOK, encoding="utf-8")
     (tmp_path / "t.txt").write_text("the quick brown fox " * 500, encoding="utf-8")
     (tmp_path / "minirnn").write_text("from minirnn.cli import main\nmain()\n", encoding="utf-8")  # as pip writes it
-    environment = os.environ | {"PYTHONPATH": str(tmp_path), "MINIRNN_BACKEND": "numpy"}
+    paths = [str(tmp_path), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "MINIRNN_BACKEND": "numpy"}
     rng = Random(0)  # noqa: S311 - no secret
     for k in range(16):
         command = [sys.executable, *(["-m", "minirnn"] if k % 2 else [str(tmp_path / "minirnn")])]
