@@ -141,7 +141,7 @@ def main(name: str) -> None:
     os.dup2(2, 1)  # what a loader prints is no answer
     module, _, function = name.partition(":")
     loader = getattr(importlib.import_module(module), function)
-    for encoding in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):  # which JSON may be in
+    for encoding in ("utf-8-sig", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):  # which JSON may be in
         codecs.lookup(encoding)
     for needed in (*opening.FORMATS.values(), "safetensors"):  # which a spoilt beginning may send for
         importlib.import_module(needed)
