@@ -1,5 +1,8 @@
 """What a cell is to the rest of minirnn: the attributes that are read from it, and what is asked of them."""
 
+import inspect
+import linecache
+from types import FunctionType
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -132,9 +135,31 @@ def check_cell(cell: Any, hidden_size: int) -> None:
     try:
         with np.errstate(all="ignore"):
             _try(cell, min(hidden_size, 4))
-    except (TypeError, ValueError, IndexError) as error:
-        hint = "; write step and unstep as static methods, or pass an instance" if isinstance(cell, type) else ""
-        raise TypeError(f"cell {name} does not run on one row of numbers: {error}{hint}") from error
+    except Exception as error:  # whatever a reader's code raises
+        raise TypeError(f"cell {name} does not run on one row of numbers: {_told(cell, error)}") from error
+
+
+def _told(cell: Any, error: Exception) -> str:
+    """What went wrong in a cell, where, and what can be done about it."""
+    names = {"step": "step", "unstep": "unstep"}
+    place, frame = "", error.__traceback__
+    while frame is not None:
+        code = frame.tb_frame.f_code
+        if code.co_name in names and code.co_filename != __file__:
+            line = linecache.getline(code.co_filename, frame.tb_lineno).strip()
+            place = f"{code.co_name}, line {frame.tb_lineno}" + (f", `{line}`" if line else "") + ": "
+        frame = frame.tb_next
+    words = str(error) if isinstance(error, (TypeError, ValueError)) else f"{type(error).__name__}: {error}"
+    if "ellipsis" in words:
+        return f"{place}what is still ... is not filled in yet ({words})"
+    bound = [
+        method
+        for stage in stages_of(cell)
+        for method in ("step", "unstep")
+        if isinstance(stage, type) and isinstance(inspect.getattr_static(stage, method, None), FunctionType)
+    ]
+    advice = "; write step and unstep as static methods, or pass an instance"
+    return place + words + (advice if bound and not place and isinstance(error, TypeError) else "")
 
 
 def _try(cell: Any, H: int) -> None:
@@ -154,12 +179,46 @@ def _try(cell: Any, H: int) -> None:
         if not transposed:
             flow = out
             continue
+        if not isinstance(saved, (tuple, list)) or any(a is None for a in saved):
+            raise ValueError(f"step must return the next states and a tuple of what it saves; got {saved!r} for that")
         if len(saved) != len(stage.saves):
             raise ValueError(f"step saves {len(saved)} arrays, and saves names {len(stage.saves)}")
-        dp, dq, dflow, *dunits = stage.unstep(tuple(np.ones(np.shape(a)) for a in out), saved, *units)
+        returned = stage.unstep(tuple(np.ones(np.shape(a)) for a in out), saved, *units)
+        _check_returned(stage, returned, p, q, len(flow), len(units))
+        dp, dq, dflow, *dunits = returned
         fits = dp is None if matrix_of(stage) else np.shape(dp) == p.shape
         if not fits or np.shape(dq) != q.shape or len(dflow) != len(flow) or len(dunits) != len(units):
             raise ValueError(
                 "unstep must return dp and dq with the shape of p, a gradient for each state, then each unit"
             )
         flow = out
+
+
+def _check_returned(stage: Any, returned: Any, p: Array, q: Array, states: int, units: int) -> None:
+    """Raise ValueError, in words for whoever wrote it, unless ``unstep`` returned what it must."""
+    wanted = "dp, dq, a tuple with a gradient for each state" + "".join(f", d{name}" for name in units_of(stage))
+    if returned is None:
+        raise ValueError(f"unstep returns nothing: it must return {wanted}")
+    if not isinstance(returned, (tuple, list)) or len(returned) != 3 + units:
+        number = len(returned) if isinstance(returned, (tuple, list)) else 1
+        raise ValueError(f"unstep must return {3 + units} values, {wanted}; got {number}")
+    dp, dq, dflow, *dunits = returned
+    if any(a is ... for a in (dp, dq, dflow, *dunits)) or (isinstance(dflow, tuple) and any(a is ... for a in dflow)):
+        raise ValueError("unstep: what it returns is still ..., and not filled in yet")
+    if not isinstance(dflow, (tuple, list)) or len(dflow) != states:
+        number = f"{len(dflow)}" if isinstance(dflow, (tuple, list)) else "no tuple"
+        raise ValueError(
+            f"the third that unstep returns must be a tuple of {states}, a gradient for each state; got {number}"
+        )
+    for name, a, like in (("dp", dp, p), ("dq", dq, q)):
+        if name == "dp" and matrix_of(stage):
+            continue
+        if a is None:
+            raise ValueError(
+                f"unstep returns None for {name}, which must be an array with the shape of p, {like.shape}"
+            )
+        if np.shape(a) != like.shape:
+            turned = ", transposed" if np.shape(a) == like.shape[::-1] and like.shape[0] != like.shape[1] else ""
+            raise ValueError(
+                f"unstep must return dp and dq with the shape of p; {name} has {np.shape(a)}{turned}, p has {like.shape}"
+            )

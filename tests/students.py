@@ -1,6 +1,9 @@
 """Cells as students write them: right ones, over functions of every kind, and the faults that students make in them."""
 
+import ast
+import copy
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice, product
 
 HEAD = """import numpy as np
@@ -266,3 +269,90 @@ def right_cells(number: int, seed: int = 0) -> Iterator[tuple[str, str]]:
 def _around(value: str, derivative: str, shape: str) -> str:
     functions = f"\n\ndef f(a):\n    return {value}\n\n\ndef df(a):\n    return {derivative}\n\n"
     return HEAD + functions + shape
+
+
+# ---------------------------------------------------------------------- faults
+
+SIGN, FACTOR, TERM, SWAPPED, EARLIER = "sign", "factor", "missing term", "two gates swapped", "previous step"
+SUM, ORDER, PATH, CHANGED = "sum over rows", "order", "direct path", "changed in place"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A module with a mistake in one cell: which line it is in, and the patterns by which it may be named."""
+
+    name: str
+    cell: str
+    source: str
+    lines: tuple[int, ...]
+    patterns: tuple[tuple[str, ...], ...]  # for each line
+
+
+def planted_in(source: str, cell: str) -> Iterator[Fault]:
+    """Every usual mistake in every line of the ``unstep`` of ``cell``."""
+    tree = ast.parse(source)
+    owner = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == cell)
+    unstep = next(part for part in owner.body if getattr(part, "name", "") == "unstep")
+    assert isinstance(unstep, ast.FunctionDef)
+    text = source.splitlines()
+    for line in unstep.body:
+        if isinstance(line, ast.Assign) and not isinstance(line.targets[0], ast.Tuple):
+            for expression, patterns in _mistakes(line.value, ast.unparse(line.targets[0])):
+                new = " " * line.col_offset + f"{ast.unparse(line.targets[0])} = {expression}"
+                changed = [*text[: line.lineno - 1], new, *text[line.lineno :]]
+                name = f"{cell}: {new.strip()}"
+                yield Fault(name, cell, "\n".join(changed) + "\n", (line.lineno,), (patterns,))
+
+
+def _mistakes(value: ast.expr, name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The right-hand side of an assignment with one mistake, and the patterns by which it may be named."""
+    if not isinstance(value, ast.BinOp):
+        return
+    if isinstance(value.op, ast.Mult):
+        yield f"-({ast.unparse(value)})", (SIGN,)
+        yield f"0.5 * {ast.unparse(value)}", (FACTOR,)
+    if name.startswith("dw"):
+        yield f"({ast.unparse(value)}).sum(0)", (SUM,)
+    for node in ast.walk(value):
+        if isinstance(node, ast.BinOp):
+            for new, patterns in _changed(node):
+                yield _with(value, node, new), patterns
+
+
+def _changed(node: ast.BinOp) -> Iterator[tuple[ast.expr, tuple[str, ...]]]:
+    left, right = node.left, node.right
+    if isinstance(node.op, ast.Mult):
+        square = ast.unparse(left) == ast.unparse(right)
+        yield left, (FACTOR,)
+        if not square:
+            yield right, (FACTOR,)
+    elif isinstance(node.op, ast.Sub):
+        one = isinstance(left, ast.Constant)
+        if one:
+            yield ast.BinOp(left, ast.Add(), right), (FACTOR, SIGN)
+            yield right, (FACTOR,)
+        else:
+            yield ast.BinOp(right, ast.Sub(), left), (SIGN,)
+            yield left, (TERM,)
+            yield ast.BinOp(left, ast.Add(), right), (SIGN,)
+    elif isinstance(node.op, ast.Add):
+        yield left, (TERM,)
+        yield right, (TERM,)
+        yield ast.BinOp(left, ast.Sub(), right), (SIGN,)
+
+
+def _with(whole: ast.expr, old: ast.expr, new: ast.expr) -> str:
+    class Exchange(ast.NodeTransformer):
+        def visit(self, node: ast.AST) -> ast.AST:
+            return new if node is old else self.generic_visit(node)
+
+    before = ast.dump(whole)
+    changed = ast.unparse(Exchange().visit(_copied(whole, old)))
+    assert ast.dump(whole) == before
+    return changed
+
+
+def _copied(node: ast.expr, keep: ast.expr) -> ast.expr:
+    """A copy in which ``keep`` is itself."""
+    copied: ast.expr = copy.deepcopy(node, {id(keep): keep})
+    return copied

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -92,9 +93,9 @@ def test_a_fault_is_told_of_at_its_gate_and_by_its_pattern(fault: Any) -> None:
 def test_the_words_say_what_to_do() -> None:
     expected = {
         "du = da_n": "the factor r is missing",
-        "dc1 * f + da_i * w_i": "the term dp_f w_f is missing",
+        "dc1 * f + da_i * w_i": "the term da_f w_f is missing",
         "da_i = di * f * (1 - f)": "f (1 - f) stands where i (1 - i) belongs",
-        "da_f * c, da_o * c": "c stands where c1 belongs, in what dh' sends",
+        "da_f * c, da_o * c": "c stands where c1 belongs",
         "(1 - h1 * h1) * 0.5": "it is 0.5 times too large",
     }
     found = {new: diagnose(planted(cell, old, new))[0].words for cell, old, new, _, _ in FAULTS if new in expected}
@@ -167,7 +168,8 @@ def test_a_right_cell_is_proven(file: Path) -> None:
 def test_a_wrong_cell_is_told_of_with_the_smallest_case(file: Path) -> None:
     result = invoke("check", f"{file}:Wrong")
     assert result.exit_code == 1
-    assert "at h: dp of h, dq of h: the sign is wrong (sign; for example" in result.stdout
+    assert re.search(r"at h, line \d+: dp of h, dq of h: the sign is wrong \(sign; for example", result.stdout)
+    assert "\n      da = dstate[0] * (h1 * h1 - 1)\n" in result.stdout
     assert "the smallest case found: Recurrent(Wrong, 1, 1) on 1 step of 1 row: the gradient of" in result.stdout
     record = json.loads(invoke("check", f"{file}:Wrong", "--json").stdout)
     assert (record["ok"], record["findings"][0]["gate"]) == (False, "h")

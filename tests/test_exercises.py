@@ -57,5 +57,30 @@ def test_what_is_not_filled_in_is_told_of(file: str) -> None:
     assert " = ...  # (" in source
     assert "Hint: " in source
     result = invoke("check", f"{EXERCISES / file}:{cell_of(file)}")
-    assert (result.exit_code, result.stderr.count("\n")) == (2, 1), result.output
-    assert f"cell {cell_of(file)} does not run" in result.stderr
+    assert result.exit_code == 1, result.output
+    for number, line in enumerate(source.splitlines(), 1):
+        name, dots, _ = line.strip().partition(" = ...  # (")
+        if dots:
+            assert f"  line {number}: unstep: {name} is not filled in yet\n      {name} = ...\n" in result.stdout
+
+
+@every_exercise
+def test_the_lines_that_are_filled_in_are_looked_at_one_by_one(file: str, tmp_path: Path) -> None:
+    """The first blank is filled in rightly, then with the wrong sign; the others are still blank."""
+    source = (EXERCISES / file).read_text(encoding="utf-8").splitlines()
+    solved = (EXERCISES / "solutions" / file).read_text(encoding="utf-8").splitlines()
+    blanks = [number for number, line in enumerate(source) if " = ...  # " in line]
+    if len(blanks) == 1:
+        return  # then nothing is left blank
+    name = source[blanks[0]].split()[0]
+    (answer,) = (line for line in solved if line.strip().startswith(f"{name} = "))
+    path = tmp_path / file
+    path.write_text("\n".join([*source[: blanks[0]], answer, *source[blanks[0] + 1 :]]), encoding="utf-8")
+    out = invoke("check", f"{path}:{cell_of(file)}").stdout
+    assert f"right already: {name}\n" in out
+    assert out.count("is not filled in yet") == len(blanks) - 1
+    wrong = answer.partition("#")[0].replace(" = ", " = -(").rstrip() + ")"
+    path.write_text("\n".join([*source[: blanks[0]], wrong, *source[blanks[0] + 1 :]]), encoding="utf-8")
+    out = invoke("check", f"{path}:{cell_of(file)}").stdout
+    assert "right already" not in out
+    assert re.search(rf"at \w+, line {blanks[0] + 1}: .*the sign is wrong \(sign\)", out), out

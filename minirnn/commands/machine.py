@@ -83,6 +83,7 @@ def check_own(place: str, seed: int, *, as_json: bool) -> None:
             "findings": [asdict(finding) for finding in verdict.findings],
             "smallest": verdict.smallest,
             "notes": verdict.notes,
+            "right": verdict.right,
             "errors": {row.method: report.error(row.method) for row in report.rows} if report else {},
         }
         click.echo(json.dumps(record))
@@ -94,9 +95,19 @@ def check_own(place: str, seed: int, *, as_json: bool) -> None:
             click.echo(f"  {note}")
         click.echo("  whether step computes what you mean, no derivative can tell: compare it with an oracle")
     else:
-        click.echo(f"{verdict.name}: its gradients are not the derivatives of what it computes")
+        begun = any(finding.pattern == "not filled in" for finding in verdict.findings)
+        says = (
+            "some lines are not filled in yet" if begun else "its gradients are not the derivatives of what it computes"
+        )
+        click.echo(f"{verdict.name}: {says}")
         for finding in verdict.findings:
-            click.echo(f"  at {finding.gate}: {finding}")
+            at = f", line {finding.line}" if finding.line else ""
+            blank = finding.pattern == "not filled in"
+            click.echo(f"  line {finding.line}: {finding.words}" if blank else f"  at {finding.gate}{at}: {finding}")
+            if finding.source:
+                click.echo(f"      {finding.source}")
+        if verdict.right:
+            click.echo(f"  right already: {', '.join(verdict.right)}")
         for note in verdict.notes:
             click.echo(f"  {note}")
         if verdict.smallest:

@@ -18,6 +18,7 @@ from minirnn.testing.gradients import (
     ROUGHLY,
     STEP,
     GradientError,
+    coarsest,
     in_dtype,
     initial_states,
     paired,
@@ -109,7 +110,7 @@ class _Line:
 
     def off_by_differences(self) -> tuple[float, float]:
         """The same by differences, beyond their estimated error: 0 where they cannot tell."""
-        estimate = differentiate(lambda h: self.outputs(self.model.to(), h))
+        estimate = differentiate(lambda h: self.outputs(self.model.to(), h), coarsest(self.model))
         u = np.concatenate([np.abs(a).ravel() for a in self.u])
         error, size = float((u * estimate.error).sum()), float(np.sqrt((u * u).sum() * (estimate.value**2).sum()))
         if not error < AGREES**0.5 * size:

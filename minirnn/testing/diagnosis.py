@@ -15,17 +15,22 @@ What reaches a gate from one state after the step is looked at apart from what c
 handled rightly and ``dc'`` not.
 """
 
+import linecache
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import permutations
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from minirnn.protocol import matrix_of, name_of, stages_of, units_of, widths_of
+from minirnn.testing.lines import Lines, Wrong
 from minirnn.testing.patterns import pattern_of
 from minirnn.testing.point import ROWS, UNITS, Item, Point, equal
+from minirnn.testing.precision import precision_of
+from minirnn.testing.unfilled import holes_in, without_unstep
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Finding:
     """One thing that is wrong: at which ``gate`` (or state, or per-unit weight), in which gradients, by what pattern.
 
     ``words`` is the sentence for a reader; ``error`` the largest difference, ``gradient`` and ``derivative`` there.
+    ``line`` is the number of the line of ``unstep`` that is wrong, 0 where that is not known, and ``source`` its text.
     """
 
     gate: str
@@ -42,12 +48,13 @@ class Finding:
     error: float
     gradient: float
     derivative: float
+    line: int = 0
+    source: str = ""
 
     def __str__(self) -> str:
-        return (
-            f"{', '.join(self.where)}: {self.words} ({self.pattern}; for example {self.gradient:+.4g} "
-            f"where the derivative is {self.derivative:+.4g})"
-        )
+        where = ", ".join(self.where[:4]) + (f" and {len(self.where) - 4} more" if len(self.where) > 4 else "")
+        example = f"; for example {self.gradient:+.4g} where the derivative is {self.derivative:+.4g}"
+        return f"{where}: {self.words} ({self.pattern}{example if self.error else ''})"
 
 
 def diagnose(cell: Any, *, seed: int = 0) -> list[Finding]:
@@ -57,23 +64,104 @@ def diagnose(cell: Any, *, seed: int = 0) -> list[Finding]:
     """
     found: list[Finding] = []
     for point in points_of(cell, seed):
-        each = [finding for item in point.items for finding in _findings(item, point)]
-        found += _grouped(_upstream(each, point), point)
+        each = [(item, finding) for item in point.items for finding in _findings(item, point)]
+        lines = _lines(point)
+        found += _changed(point, lines)
+        if each and lines is not None and lines.usable:
+            wrong, rest = lines.findings()
+            found += [_finding(one, each, point, lines.unstep.file) for one in wrong]
+            unexplained = [point.items[k] for k in rest]
+            each = [(item, finding) for item, finding in each if any(item is one for one in unexplained)]
+        found += _grouped(_upstream([finding for _, finding in each], point), point)
     return found
+
+
+def _lines(point: Point) -> Lines | None:
+    """The lines of a stage's ``unstep``; None where it cannot be recorded."""
+    try:
+        with np.errstate(all="ignore"):
+            return Lines(point)
+    except Exception:  # noqa: BLE001 - what a reader's code does with an array of another class is not known
+        return None
+
+
+def _finding(wrong: Wrong, each: list[tuple[Item, Finding]], point: Point, file: str) -> Finding:
+    """A line that is wrong, with the largest difference that comes of it."""
+    mended = [point.items[k] for k in wrong.items]
+    of = [f for item, f in each if any(item is one for one in mended)] or [f for _, f in each]
+    worst = max(of, key=lambda f: np.nan_to_num(f.error, nan=np.inf))
+    where = tuple(dict.fromkeys(name for f in of for name in f.where))
+    line, change = wrong.change.line, wrong.change
+    source = linecache.getline(file, line).strip() if line else ""
+    gate = wrong.gate or worst.gate
+    return replace(worst, gate=gate, where=where, pattern=change.pattern, words=change.words, line=line, source=source)
+
+
+def _changed(point: Point, lines: Lines | None) -> list[Finding]:
+    """Arrays that ``step`` or ``unstep`` change in place, though they are not theirs."""
+    found = []
+    for function, tape in () if lines is None else (("step", lines.step), ("unstep", lines.unstep)):
+        for number, line in tape.changed:
+            label = tape.nodes[tape.leaves[number]].label
+            names = [b.name for b in tape.bindings if b.node == tape.leaves[number]]
+            name = names[0] if names else label
+            source = linecache.getline(tape.file, line).strip()
+            words = (
+                f"{function} changes {name} in place, an array that is not its own and is used again: "
+                f"write {name} = {name} + ..., not {name} += ..."
+            )
+            gate = re.sub(r"^d|'$", "", label)
+            found.append(Finding(gate, (name,), "changed in place", words, 0.0, 0.0, 0.0, line, source))
+    return found
+
+
+def unfilled(cell: Any, *, seed: int = 0) -> tuple[list[Finding], list[str]]:
+    """Findings of an ``unstep`` with lines that are ``...``: those lines, and what is wrong in others.
+
+    Also the names of the variables that are right already.  Nothing of either where nothing is ``...``.
+    """
+    stages = stages_of(cell)
+    holes = [holes_in(getattr(stage, "unstep", None)) for stage in stages]
+    if not any(missing for missing, _ in holes):
+        return [], []
+    found: list[Finding] = []
+    right: list[str] = []
+    bare = SimpleNamespace(state=cell.state, stages=tuple(without_unstep(stage) for stage in stages))
+    if hasattr(cell, "output_size"):
+        bare.output_size = cell.output_size
+    for point, (missing, made) in zip(points_of(bare, seed), holes, strict=True):
+        for hole in missing:
+            words = f"unstep: {hole.name} is not filled in yet"
+            gate = re.sub(r"^d(a_)?", "", hole.name)
+            found.append(
+                Finding(gate, (hole.name,), "not filled in", words, 0.0, 0.0, 0.0, hole.line, f"{hole.name} = ...")
+            )
+        with np.errstate(all="ignore"):
+            lines = Lines(point, made)
+            wrong, _ = lines.findings()
+        each = [(item, finding) for item in point.items for finding in _findings(item, point)]
+        blanks = {hole.name for hole in missing}
+        for one in wrong:
+            if each and one.name not in blanks:
+                finding = _finding(one, each, point, lines.unstep.file)
+                found.append(replace(finding, error=0.0))
+        wrongs = {one.name for one in wrong}
+        right += [name for name in lines.filled() if name not in wrongs | blanks]
+    return found, right
 
 
 def points_of(cell: Any, seed: int = 0) -> list[Point]:
     """Each stage of ``cell`` with numbers where its Jacobian is taken; TypeError where it has no ``unstep``."""
     rng, widths = np.random.default_rng(seed), widths_of(cell, UNITS)
     flow = tuple(rng.normal(0, 0.8, (ROWS, n)) for n in widths)
-    points = []
+    points, precision = [], precision_of(cell)
     for stage in stages_of(cell):
         if not hasattr(stage, "unstep"):
             raise TypeError(f"{name_of(stage)} has no unstep: there is no gradient to look at")
         p = rng.normal(0, 0.8, (ROWS, len(stage.gates) * UNITS))
         q = rng.normal(0, 0.8, (ROWS, widths[0] if matrix_of(stage) else p.shape[1]))
         units = [rng.normal(0, 0.8, UNITS) for _ in units_of(stage)]
-        points.append(Point(stage, cell.state, p, q, flow, units, rng))
+        points.append(Point(stage, cell.state, p, q, flow, units, rng, precision))
         flow, _ = stage.step(p, q, flow, *units)
     return points
 

@@ -24,7 +24,8 @@ from minirnn.backend import Array
 from minirnn.base import Backward, Layer, State
 from minirnn.protocol import stages_of
 from minirnn.states import arrays_in, rebuilt
-from minirnn.testing.differences import SAFETY, Estimate, differentiate
+from minirnn.testing.differences import EPS, SAFETY, Estimate, differentiate
+from minirnn.testing.precision import precision_of
 
 STEP = 1e-30  # of the complex step: no subtraction, so as small as the products of it allow
 WORST = 3  # arrays, and entries of each, that a failing report spells out
@@ -262,7 +263,7 @@ def _holds(
         if (name, k) in seen or len(seen) == EXAMINED:
             continue
         seen.add((name, k))
-        estimate = _estimated(twin.scalars, arrays[name], int(picked[name][k]))
+        estimate = _estimated(twin, arrays[name], int(picked[name][k]))
         d, value, error = derivatives[name][k], estimate.value, SAFETY * estimate.error
         size = AGREES * max(1.0, np.abs(derivatives[name]).max(), np.abs(value).max())
         if not (np.abs(d - value) <= error + size).all():
@@ -285,7 +286,7 @@ def _by_differences(setting: _Setting, gradients: Gradients, picked: Picked, tol
             if n == REFINED:  # of the others nothing is known, and no more than that is claimed
                 off[k:][~(off[k:] <= bound)] = 0.0
                 break
-            estimate = _estimated(twin.scalars, array, int(indices[k]))
+            estimate = _estimated(twin, array, int(indices[k]))
             judged = np.isfinite(estimate.error)
             d[k] = np.where(judged, estimate.value, 0.0)
             beyond = np.abs(g[k] - estimate.value) - SAFETY * estimate.error
@@ -343,8 +344,13 @@ def _central(outputs: Callable[[], list[Any]], array: Array, k: int) -> Array:
     return difference
 
 
-def _estimated(outputs: Callable[[], list[Any]], array: Array, k: int) -> Estimate:
-    return differentiate(lambda h: _moved(outputs, array, k, h))
+def _estimated(setting: _Setting, array: Array, k: int) -> Estimate:
+    return differentiate(lambda h: _moved(setting.scalars, array, k, h), coarsest(setting.model))
+
+
+def coarsest(model: Layer) -> float:
+    """The coarsest rounding in the cells of a model, whatever its dtype."""
+    return max((precision_of(layer.cell) for layer in model.walk() if hasattr(layer, "cell")), default=EPS)
 
 
 def initial_states(model: Layer, x: Array, state: State, lengths: Any, rng: np.random.Generator) -> list[State]:

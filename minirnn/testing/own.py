@@ -1,6 +1,7 @@
 """The whole evidence for a cell that a reader wrote: what ``minirnn check FILE.py:CELL`` runs."""
 
 import importlib.util
+import linecache
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import numpy as np
 from minirnn.protocol import name_of, trains
 from minirnn.recurrent import Recurrent
 from minirnn.testing.adjoint import check_adjoint
-from minirnn.testing.diagnosis import Finding, diagnose, points_of
+from minirnn.testing.diagnosis import Finding, diagnose, points_of, unfilled
 from minirnn.testing.gradients import Report, check_gradients
 from minirnn.testing.holomorphy import broken_by
 from minirnn.testing.point import Point
@@ -32,7 +33,8 @@ class Verdict:
 
     ``report`` holds its gradients in a small layer against derivatives, ``adjoint`` is the largest difference of the
     adjoint identity, ``smallest`` the smallest layer and input that were found to fail, ``""`` where none does, and
-    ``notes`` what is to be known about the evidence.
+    ``notes`` what is to be known about the evidence.  Of an ``unstep`` with lines that are ``...``, ``right`` has the
+    variables that are right already.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Verdict:
     adjoint: float = 0.0
     smallest: str = ""
     notes: list[str] = field(default_factory=list)
+    right: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -59,6 +62,7 @@ def cell_from(place: str) -> Any:
         raise ValueError(f"a cell is named as path/to/file.py:Name; got {place!r}")
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file at {path}")
+    linecache.checkcache(path)
     spec = importlib.util.spec_from_file_location(f"minirnn_cell_{Path(path).stem}", path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} must be a Python file, with a name that ends in .py")
@@ -81,10 +85,14 @@ def examine(cell: Any, *, seed: int = 0, examples: int = 50, progress: Progress 
     with what is being done, and how far it is.
     """
     progress("one step", 0, 1)
+    verdict = Verdict(name_of(cell))
+    verdict.findings, verdict.right = unfilled(cell, seed=seed)
+    if verdict.findings:
+        return verdict
     layer = Recurrent(cell, 2, 3).init(seed, dtype="float64")  # which holds it against the protocol
     if not trains(cell):
         raise TypeError(f"{name_of(cell)} has no unstep: there is no gradient to check")
-    verdict = Verdict(name_of(cell), diagnose(cell, seed=seed))
+    verdict.findings = diagnose(cell, seed=seed)
     points = points_of(cell, seed)
     verdict.notes = [note for point in points for note in _notes(point)]
     progress("over time", 0, 1)

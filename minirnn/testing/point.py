@@ -10,7 +10,7 @@ import numpy as np
 
 from minirnn.backend import Array
 from minirnn.protocol import units_of
-from minirnn.testing.differences import SAFETY, Estimate, differentiate
+from minirnn.testing.differences import EPS, SAFETY, Estimate, differentiate
 
 ROWS, UNITS, STEP = 96, 3, 1e-30
 FEWEST = 8  # rows that differences must be able to judge
@@ -50,13 +50,22 @@ class Point:
     """
 
     def __init__(
-        self, stage: Any, states: tuple[str, ...], p: Array, q: Array, flow: Any, units: list[Array], rng: Any
+        self,
+        stage: Any,
+        states: tuple[str, ...],
+        p: Array,
+        q: Array,
+        flow: Any,
+        units: list[Array],
+        rng: Any,
+        precision: float = EPS,
     ) -> None:
         self.stage, self.p, self.q, self.flow, self.units = stage, p, q, tuple(flow), units
         self.out, self.saved = self._step(p, q, *flow, *units)
         self.before: list[str] = [states[k] if k < len(states) else f"input {k}" for k in range(len(flow))]
         self.after: list[str] = [states[k] if k < len(states) else f"output {k}" for k in range(len(self.out))]
         self.douts = [rng.normal(size=np.shape(a)) for a in self.out]
+        self.precision = precision
         self.exact, self.judged, self.tolerance = True, True, EXACT
         self.true = self._jacobian()
         self.known: dict[str, Array] = {}  # what formulas are made of, by name
@@ -205,9 +214,8 @@ class Point:
             value[:, :, j], error[:, :, j] = estimate.value, estimate.error
         return value, error
 
-    @staticmethod
-    def _difference(f: Callable[[Any], Array]) -> Estimate:
-        return differentiate(f)
+    def _difference(self, f: Callable[[Any], Array]) -> Estimate:
+        return differentiate(f, self.precision)
 
     @staticmethod
     def _complex(f: Callable[[Any], Array]) -> Estimate:

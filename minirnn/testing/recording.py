@@ -195,12 +195,16 @@ for _name in ("T", "mT", "real", "imag"):
     setattr(Recorded, _name, _property(_name))
 
 
-def record(function: Callable[..., Any], arguments: Any, labels: list[str]) -> Tape:
+def record(
+    function: Callable[..., Any], arguments: Any, labels: list[str], begun: Callable[[Tape], None] = lambda _: None
+) -> Tape:
     """Call ``function`` with ``arguments`` (arrays, or tuples of them), and return the record of it.
 
-    The arguments' arrays are numbered and labelled in their order.  Whatever the function raises passes through.
+    The arguments' arrays are numbered and labelled in their order.  ``begun`` is called with the tape before it runs.
+    Whatever the function raises passes through.
     """
     tape = Tape()
+    begun(tape)
     names = iter(labels)
     given: list[tuple[Recorded, Array]] = []
 

@@ -1,0 +1,487 @@
+"""One line of ``unstep`` against what it should be: the smallest change to its expression that makes it right.
+
+A line's value v and the value T that it should have are held against each other at the line's last operation, then at
+the operands of that: for v = a b, a should be T / b.  At each operation a handful of changes is tried: the sign, a
+factor too few, too many or mistaken, a term too few or too many, one quantity for another, a sum taken or not.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minirnn.backend import Array
+from minirnn.testing.recording import Ref, Tape
+
+SIGN, SWAPPED, EARLIER, FACTOR, TERM, SUM, UNKNOWN = (
+    "sign",
+    "two gates swapped",
+    "previous step",
+    "factor",
+    "missing term",
+    "sum over rows",
+    "unknown",
+)
+CONSTANTS = (0.5, 2.0, 0.25, 4.0, -0.5, -2.0)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a formula may have in it: its words, values, the quantity that it is made of, and how simple it is."""
+
+    words: str
+    value: Array
+    of: str
+    form: str
+    cost: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is wrong: the pattern, a sentence, the line, and how far-fetched it is."""
+
+    cost: float
+    pattern: str
+    words: str
+    line: int
+
+
+@dataclass
+class Line:
+    """The tape of an ``unstep``, values of its nodes, where its expressions end, and what they may be made of.
+
+    ``names`` are those of nodes at which an expression ends; ``sources`` gradients by name, of which terms are made.
+    """
+
+    tape: Tape
+    values: list[Any]
+    names: dict[int, str]
+    quantities: list[Quantity]
+    sources: list[tuple[str, Array]]
+    gates: tuple[str, ...]
+    pairs: set[tuple[str, str]]
+    tolerance: float
+    carries: set[int]  # nodes that depend on what comes back
+
+    def __post_init__(self) -> None:
+        shape = self.sources[0][1].shape
+        self.shape = shape
+        self.known = [q for q in self.quantities if q.value.shape == shape]
+        self.stack = np.array([q.value for q in self.known]).reshape(len(self.known), *shape)
+
+    # -- comparing
+
+    def equal(self, a: Any, b: Any) -> bool:
+        """Whether a and b are equal where both are known; NaN is not known, and infinite is what cannot be."""
+        a, b = np.asarray(a), np.asarray(b)
+        if a.shape != b.shape or np.isinf(a).any() or np.isinf(b).any():
+            return False
+        known = ~(np.isnan(a) | np.isnan(b))
+        if 4 * known.sum() < a.size or known.sum() < 3:
+            return False
+        size = np.abs(b[known]).max(initial=0.0)
+        return bool(np.abs(a - b)[known].max() <= self.tolerance * max(1e-4, size))
+
+    def matching(self, target: Array, made: Array) -> list[int]:
+        """Which of the arrays ``made`` (n, ...) are ``target``."""
+        known = np.isfinite(target)
+        if target.shape != made.shape[1:] or 4 * known.sum() < target.size or np.isinf(target).any():
+            return []
+        size = max(1e-4, float(np.abs(target[known]).max(initial=0.0)))
+        off = np.abs(made[:, known] - target[known]).max(1, initial=0.0)
+        return [int(k) for k in np.flatnonzero(off <= self.tolerance * size)]
+
+    def over(self, a: Any, b: Any) -> Array:
+        """a / b; not known where both are 0 or nearly, infinite where only b is 0."""
+        a, b = np.broadcast_arrays(np.asarray(a, float), np.asarray(b, float))
+        small = np.abs(b) < 1e-3 * np.abs(b).max(initial=1e-300)
+        never = (b == 0) & (np.abs(a) > 1e-6 * np.abs(a).max(initial=0.0))
+        quotient: Array = np.where(never, np.inf, np.where(small, np.nan, a / np.where(small, 1.0, b)))
+        return quotient
+
+    # -- reading
+
+    def value(self, argument: Any) -> Any:
+        return self.values[argument.node] if isinstance(argument, Ref) else argument
+
+    def text(self, argument: Any, inside: int = 0) -> str:
+        """An operand as a formula: ``dh1 (1 - h1²)``; ``inside`` 1 in a sum's second place, 2 in a product."""
+        if not isinstance(argument, Ref):
+            return f"{argument:g}" if isinstance(argument, (int, float)) else "..."
+        if argument.node in self.names:
+            return self.names[argument.node]
+        value = self.values[argument.node]
+        for k in self.matching(np.asarray(value), self.stack) if np.shape(value) == self.shape else []:
+            if self.known[k].form == "{}":
+                return self.known[k].words
+        node = self.tape.nodes[argument.node]
+        args = node.args
+        if node.label == "multiply":
+            if args[0] == args[1]:
+                return f"{self.text(args[0], 2)}²"
+            return " ".join(self.text(a, 2) for a in args)
+        if node.label in ("add", "subtract"):
+            sign = "+" if node.label == "add" else "-"
+            words = f"{self.text(args[0], 0)} {sign} {self.text(args[1], 1 if sign == '-' else 0)}"
+            return f"({words})" if inside else words
+        if node.label == "negative":
+            return f"-{self.text(args[0], 2)}"
+        if node.label in ("power", "square"):
+            power = args[1] if node.label == "power" else 2
+            return f"{self.text(args[0], 2)}" + ("²" if power == 2 else f"^{self.text(power)}")
+        if node.label.endswith("divide"):
+            return f"{self.text(args[0], 2)} / {self.text(args[1], 2)}"
+        if node.label == "part":
+            return self.text(args[0])
+        return f"{node.label}({', '.join(self.text(a) for a in args if isinstance(a, Ref))})"
+
+    def factors(self, node: int) -> list[Any]:
+        """The factors of a chain of products, in their order."""
+        one = self.tape.nodes[node]
+        if one.label != "multiply":
+            return [Ref(node)]
+        found: list[Any] = []
+        for argument in one.args:
+            inner = isinstance(argument, Ref) and argument.node not in self.names
+            found += self.factors(argument.node) if inner else [argument]
+        return found
+
+    # -- explaining
+
+    def explain(self, node: int, target: Array) -> Change | None:
+        """The least far-fetched change that makes ``node`` the target; None where none is known."""
+        return min(self._changes(node, target, set(), chained=False), key=lambda change: change.cost, default=None)
+
+    def explain_twice(self, node: int, target: Array) -> list[Change]:
+        """Two changes of one line: the sign, a factor or a term, and what is wrong beside that; or none."""
+        line = self.tape.nodes[node].line
+        best: list[Change] = []
+        if np.shape(self.values[node]) != target.shape or target.shape != self.shape:
+            return []
+        tries = [(Change(1.0, SIGN, "the sign is wrong", line), -target)]
+        for name, e in self.sources[:6]:
+            if e.shape == target.shape:
+                tries.append((Change(2.5, TERM, f"the term {name} is missing", line), target - e))
+        for q in self.known:
+            if q.cost < 0.7 and q.words != "1":
+                words = f"the factor {q.words} is missing"
+                tries.append((Change(2.0 + q.cost, FACTOR, words, line), self.over(target, q.value)))
+        for first, rest in tries:
+            second = self.explain(node, rest)
+            if second and second.cost < 4 and (not best or first.cost + second.cost < sum(c.cost for c in best)):
+                best = [first, second]
+        return best
+
+    def _changes(self, node: int, target: Array, seen: set[int], *, chained: bool) -> Iterator[Change]:
+        """Changes at a node and below it; ``chained`` where it is a factor, and the whole product was looked at."""
+        if node in seen or len(seen) > 60:
+            return
+        seen.add(node)
+        one, v = self.tape.nodes[node], np.asarray(self.values[node])
+        if v.shape == target.shape and self.equal(v, target):
+            return
+        yield from self._sums_over(node, target)
+        if v.shape != target.shape or v.shape != self.shape:
+            return
+        if not chained:
+            yield from self._factors(node, target)
+        if node in self.names and seen != {node}:
+            return
+        if one.label in ("add", "subtract"):
+            yield from self._terms(node, target)
+        elif node in self.carries and not chained:
+            yield from self._added(node, target, self.text(Ref(node)))
+        if one.function is None:
+            return
+        for place, wanted in self._wanted(node, target):
+            argument = one.args[place]
+            if not np.isfinite(wanted).any():
+                continue
+            yield from self._replaced(argument, wanted, one.line)
+            if isinstance(argument, Ref) and (argument.node not in self.names):
+                product = one.label == "multiply"
+                if np.shape(self.values[argument.node]) == np.shape(wanted):
+                    yield from self._changes(argument.node, wanted, seen, chained=product)
+        if one.label in ("sum", "mean", "add.reduce") and isinstance(one.args[0], Ref):
+            yield from self._inside_a_sum(node, target)
+
+    def _wanted(self, node: int, target: Array) -> Iterator[tuple[int, Array]]:
+        """What each operand should be, for the node to be the target."""
+        one = self.tape.nodes[node]
+        if len(one.args) == 2 and one.label in ("multiply", "add", "subtract", "divide", "true_divide"):
+            a, b = (np.asarray(self.value(x)) for x in one.args)
+            if one.args[0] == one.args[1] and one.label == "multiply":
+                return
+            ways: dict[str, tuple[Callable[[], Array], Callable[[], Array]]] = {
+                "multiply": (lambda: self.over(target, b), lambda: self.over(target, a)),
+                "divide": (lambda: target * b, lambda: self.over(a, target)),
+                "true_divide": (lambda: target * b, lambda: self.over(a, target)),
+                "add": (lambda: target - b, lambda: target - a),
+                "subtract": (lambda: target + b, lambda: a - target),
+            }
+            for place in (0, 1):
+                yield place, ways[one.label][place]()
+        elif one.label == "negative":
+            yield 0, -target
+        elif one.label in ("copy", "positive", "astype"):
+            yield 0, target
+
+    def _quantity(self, stands: str, of: str, form: str, wanted: Quantity, line: int, cost: float) -> Change:
+        """That one quantity stands where another belongs."""
+        words = f"{stands} stands where {wanted.words} belongs"
+        pattern = FACTOR
+        if wanted.form == "{0} (1 - {0})" and of == wanted.of and form in ("{}", "(1 - {})"):
+            cost += 1.0  # rather, a factor is missing
+        if wanted.form == "-" and of and form == "{}" and self.weak(wanted.words):
+            cost += 2.0
+        elif (
+            wanted.form == "-" and of and form == "{}" and re.search(rf"(?<!\w){re.escape(of)}(?![\w'])", wanted.words)
+        ):
+            return Change(cost + wanted.cost - 0.8, TERM, f"{words}: a term is missing", line)
+        if form == wanted.form and ((of, wanted.of) in self.pairs or (wanted.of, of) in self.pairs):
+            pattern = EARLIER
+        elif form == wanted.form and {of, wanted.of} <= set(self.gates) and of != wanted.of:
+            pattern = SWAPPED
+        return Change(cost + wanted.cost, pattern, words, line)
+
+    @staticmethod
+    def weak(words: str) -> bool:
+        """Whether a difference is of what no equation subtracts: tanh of something, the state after the step."""
+        return "tanh(" in words or "'" in words
+
+    def _of(self, value: Any) -> tuple[str, str]:
+        """Of which quantity, and in what form, a value is."""
+        if np.shape(value) == self.shape:
+            found = [self.known[k] for k in self.matching(np.asarray(value), self.stack)]
+            if found:
+                best = min(found, key=lambda q: q.cost)
+                return best.of, best.form
+        return "", ""
+
+    def _replaced(self, argument: Any, wanted: Array, line: int) -> Iterator[Change]:
+        """Another quantity in the place of an operand that does not depend on what comes back."""
+        if isinstance(argument, Ref) and argument.node in self.carries:
+            for name, e in self.sources:
+                if self.equal(e, wanted) and np.abs(e).max() > 0:
+                    yield Change(2.5, FACTOR, f"{self.text(argument)} stands where {name} belongs", line)
+            if self.shape == np.shape(self.value(argument)):
+                for k in self.matching(wanted, np.asarray(self.value(argument)) * self.stack):
+                    missing = self.known[k]
+                    words = f"in the term {self.text(argument)} the factor {missing.words} is missing"
+                    yield Change(2.1 + missing.cost, FACTOR, words, line)
+            return
+        of, form = self._of(self.value(argument))
+        for k in self.matching(wanted, self.stack):
+            yield self._quantity(self.text(argument), of, form, self.known[k], line, 1.5)
+        value = np.asarray(self.value(argument), float)
+        for name, e in self.sources if value.shape == self.shape else []:
+            if self.equal(value * e, wanted) and np.abs(e).max() > 0:
+                words = f"{self.text(argument)} does not grow with what comes back: the factor {name} is missing"
+                yield Change(2.2, FACTOR, words, line)
+
+    def _factors(self, node: int, target: Array) -> Iterator[Change]:
+        """The sign, and factors too few, too many or mistaken."""
+        one, v = self.tape.nodes[node], np.asarray(self.values[node])
+        line, words = one.line, self.text(Ref(node))
+        if self.equal(-v, target):
+            yield Change(1.0, SIGN, self._turned(node), line)
+        for c in CONSTANTS:
+            if self.equal(v * c, target):
+                yield Change(1.8, FACTOR, f"it is {1 / c:.4g} times too large", line)
+        if node in self.carries or one.function is not None:
+            for k in self.matching(target, v * self.stack):
+                yield Change(2 + self.known[k].cost, FACTOR, f"the factor {self.known[k].words} is missing", line)
+            if node in self.carries:
+                yield from self._two_missing(v, target, line)
+            for k in self.matching(-target, v * self.stack):
+                text = f"the factor {self.known[k].words} is missing, and the sign is wrong"
+                yield Change(5 + self.known[k].cost, FACTOR, text, line)
+        if node not in self.carries:
+            of, form = self._of(v)
+            for k in self.matching(target, self.stack):
+                yield self._quantity(words, of, form, self.known[k], line, 1.5)
+            for name, e in self.sources:
+                lost = f"{words} does not grow with what comes back: the factor {name}"
+                if self.equal(v * e, target) and np.abs(e).max() > 0:
+                    yield Change(2.0, FACTOR, f"{lost} is missing", line)
+                for k in (
+                    self.matching(target, v * e * self.stack) if e.shape == v.shape and np.abs(e).max() > 0 else []
+                ):
+                    yield Change(3 + self.known[k].cost, FACTOR, f"{lost} {self.known[k].words} is missing", line)
+                for words_of in self._two(v * e, target) if e.shape == v.shape and np.abs(e).max() > 0 else []:
+                    yield Change(5.5, FACTOR, f"{lost} {words_of} is missing", line)
+        yield from self._in_a_product(node, target)
+
+    def _two(self, v: Array, target: Array) -> Iterator[str]:
+        """Two factors, both simple, that make v the target."""
+        simple = [k for k, q in enumerate(self.known) if q.cost < 1.2]
+        for k in simple:
+            for n in self.matching(target, v * self.stack[k] * self.stack[simple]):
+                if simple[n] >= k:
+                    yield f"{self.known[k].words} {self.known[simple[n]].words}"
+
+    def _two_missing(self, v: Array, target: Array, line: int) -> Iterator[Change]:
+        for words in self._two(v, target):
+            yield Change(4.5, FACTOR, f"the factor {words} is missing", line)
+
+    def _turned(self, node: int) -> str:
+        for factor in self.factors(node):
+            inner = self.tape.nodes[factor.node] if isinstance(factor, Ref) and factor.node not in self.names else None
+            if inner is not None and inner.label == "subtract":
+                a, b = inner.args
+                if isinstance(a, Ref) and isinstance(b, Ref):
+                    right = f"({self.text(b)} - {self.text(a, 1)})"
+                    return f"the sign is wrong: ({self.text(a)} - {self.text(b, 1)}) stands where {right} belongs"
+        return "the sign is wrong"
+
+    def _in_a_product(self, node: int, target: Array) -> Iterator[Change]:
+        factors = self.factors(node)
+        if len(factors) < 2:
+            return
+        line = self.tape.nodes[node].line
+        values = [np.broadcast_to(np.asarray(self.value(f), float), target.shape) for f in factors]
+
+        def without(*places: int) -> Array:
+            rest = np.ones(target.shape)
+            for k, value in enumerate(values):
+                if k not in places:
+                    rest = rest * value
+            return rest
+
+        def text(*places: int) -> str:
+            return " ".join(self.text(factors[k], 2) for k in places)
+
+        for k in range(len(factors)):
+            rest = without(k)
+            if self.equal(rest, target):
+                yield Change(2.2, FACTOR, f"the factor {text(k)} is one too many", line)
+            if isinstance(factors[k], Ref) and factors[k].node in self.carries:
+                for name, e in self.sources:
+                    if self.equal(rest * e, target) and np.abs(e).max() > 0:
+                        yield Change(2.5, FACTOR, f"{text(k)} stands where {name} belongs", line)
+                continue
+            of, form = self._of(values[k])
+            for n in self.matching(target, rest * self.stack):
+                yield self._quantity(text(k), of, form, self.known[n], line, 2.0)
+            for n in self.matching(-target, rest * self.stack):
+                change = self._quantity(text(k), of, form, self.known[n], line, 5.0)
+                yield Change(change.cost, change.pattern, f"{change.words}, and the sign is wrong", line)
+            for j in range(k):
+                rest = without(j, k)
+                if self.equal(rest, target):
+                    yield Change(3.5, FACTOR, f"the factor {text(j, k)} is one too many", line)
+                for n in self.matching(target, rest * self.stack):
+                    of, form = self._of(values[j] * values[k])
+                    yield self._quantity(text(j, k), of, form, self.known[n], line, 2.6)
+
+    def _terms(self, node: int, target: Array) -> Iterator[Change]:
+        """A term's sign, a term too many, a term too few."""
+        one = self.tape.nodes[node]
+        a, b = (np.asarray(self.value(x), float) for x in one.args)
+        first, second = (self.text(x, 1) for x in one.args)
+        minus = one.label == "subtract"
+        other = a + b if minus else a - b
+        carries = [isinstance(x, Ref) and x.node in self.carries for x in one.args]
+        if self.equal(other, target):
+            stands = f"({first} {'-' if minus else '+'} {second})"
+            belongs = f"({first} {'+' if minus else '-'} {second})"
+            if all(carries):
+                yield Change(1.2, SIGN, f"the sign of the term {second} is wrong", one.line)
+            else:
+                pattern = SIGN if all(isinstance(x, Ref) for x in one.args) else FACTOR
+                yield Change(1.2, pattern, f"{stands} stands where {belongs} belongs: a sign is wrong", one.line)
+        if not minus and self.equal(b - a, target):
+            yield Change(1.2, SIGN, f"the sign of the term {first} is wrong", one.line)
+        for x, rest in ((one.args[1], a), (one.args[0], -b if minus else b)):
+            if self.equal(np.broadcast_to(rest, target.shape), target):
+                yield Change(2.0, TERM, f"the term {self.text(x, 1)} is one too many", one.line)
+        yield from self._added(node, target, "")
+
+    def _added(self, node: int, target: Array, _: str) -> Iterator[Change]:
+        """A term that is missing from what is said."""
+        rest, line = target - np.asarray(self.values[node]), self.tape.nodes[node].line
+        if node not in self.carries:
+            for k in self.matching(rest, self.stack):
+                yield Change(3 + self.known[k].cost, TERM, f"the term {self.known[k].words} is missing", line)
+            return
+        for name, e in self.sources:
+            if not np.abs(e).max() > 0 or e.shape != rest.shape:
+                continue
+            if self.equal(e, rest):
+                yield Change(2.5, TERM, f"the term {name} is missing", line)
+            if self.equal(-e, rest):
+                yield Change(3.0, TERM, f"the term -{name} is missing, or {name} is one too many", line)
+            made = e * self.stack
+            for k in self.matching(rest, made):
+                yield Change(2.6 + self.known[k].cost, TERM, f"the term {name} {self.known[k].words} is missing", line)
+            for k in self.matching(-rest, made):
+                yield Change(3 + self.known[k].cost, TERM, f"the term -{name} {self.known[k].words} is missing", line)
+            simple = [k for k, q in enumerate(self.known) if q.cost < 1.2]
+            for k in simple:
+                for n in self.matching(rest, made[k] * self.stack[simple]):
+                    q, r = self.known[k], self.known[simple[n]]
+                    words = f"the term {name} {q.words} {r.words} is missing"
+                    yield Change(3.2 + q.cost + r.cost, TERM, words, line)
+
+    def _sums_over(self, node: int, target: Array) -> Iterator[Change]:
+        """A sum or mean that was taken and should not have been, or the other way round."""
+        one, v = self.tape.nodes[node], np.asarray(self.values[node])
+        line, text = one.line, self.text(Ref(node))
+        if one.label in ("sum", "mean", "add.reduce", "repeat", "broadcast_to") and isinstance(one.args[0], Ref):
+            inner = np.asarray(self.values[one.args[0].node])
+            if inner.shape == target.shape and self.equal(inner, target):
+                rows = v.ndim < inner.ndim or (v.ndim and v.shape[0] == 1)
+                why = "the rows: return one row for each of the batch, minirnn adds them up" if rows else "the units"
+                yield Change(1.0, SUM, f"the sum must not be taken over {why}", line)
+            elif inner.shape == target.shape and v.shape != target.shape:
+                for change in self._changes(one.args[0].node, target, set(), chained=False):
+                    words = f"{change.words}, and the sum over the rows must not be taken"
+                    yield Change(change.cost + 2, SUM, words, line)
+        if v.ndim == 2 and v.shape[0] == target.shape[0]:
+            for name, made in (("mean", v.mean(-1, keepdims=True)), ("sum", v.sum(-1, keepdims=True))):
+                if self.equal(np.broadcast_to(made, target.shape), np.broadcast_to(target, target.shape)):
+                    yield Change(1.5, SUM, f"the {name} over the units of {text} was not taken", line)
+        if one.label in ("matmul", "dot") and len(one.args) == 2:
+            a, b = (np.asarray(self.value(x)) for x in one.args)
+            for left, right, word in ((a, b.T, one.args[1]), (a.T, b, one.args[0])):
+                fits = left.ndim == right.ndim == 2 and left.shape[1] == right.shape[0]
+                if fits and self.equal(left @ right, target):
+                    yield Change(1.0, "transposed product", f"{self.text(word, 2)} must be transposed", line)
+
+    def _inside_a_sum(self, node: int, target: Array) -> Iterator[Change]:
+        """A factor too few or mistaken under a sum over the units."""
+        one = self.tape.nodes[node]
+        inner = one.args[0].node
+        value, line = np.asarray(self.values[inner]), one.line
+        if value.shape != self.shape:
+            return
+
+        def reduced(a: Array) -> Array:
+            return np.asarray(one.function(a, *one.args[1:], **one.kwargs))  # type: ignore[misc]
+
+        for q in self.known:
+            if self.equal(reduced(value * q.value), target):
+                yield Change(2.4 + q.cost, FACTOR, f"the factor {q.words} is missing under the {one.label}", line)
+        factors = self.factors(inner)
+        for k, factor in enumerate(factors if len(factors) > 1 else []):
+            rest = np.ones(self.shape)
+            for j, other in enumerate(factors):
+                rest = rest * np.asarray(self.value(other)) if j != k else rest
+            if self.equal(reduced(rest), target):
+                yield Change(2.6, FACTOR, f"the factor {self.text(factor, 2)} is one too many", line)
+            for q in self.known:
+                if self.equal(reduced(rest * q.value), target):
+                    yield self._quantity(self.text(factor, 2), *self._of(self.value(factor)), q, line, 2.4)
+
+
+FORMS: dict[str, tuple[Callable[[Array], Array], float]] = {
+    "{}": (lambda s: s, 0.0),
+    "(1 - {})": (lambda s: 1 - s, 0.2),
+    "{0} (1 - {0})": (lambda s: s * (1 - s), 0.4),
+    "(1 - {}²)": (lambda s: 1 - s * s, 0.4),
+    "{}²": (lambda s: s * s, 0.8),
+    "(1 + {})": (lambda s: 1 + s, 2.0),
+    "-{}": (lambda s: -s, 1.0),
+}
