@@ -200,8 +200,8 @@ def _check_returned(stage: Any, returned: Any, p: Array, q: Array, states: int, 
     if returned is None:
         raise ValueError(f"unstep returns nothing: it must return {wanted}")
     if not isinstance(returned, (tuple, list)) or len(returned) != 3 + units:
-        number = len(returned) if isinstance(returned, (tuple, list)) else 1
-        raise ValueError(f"unstep must return {3 + units} values, {wanted}; got {number}")
+        count = len(returned) if isinstance(returned, (tuple, list)) else 1
+        raise ValueError(f"unstep must return {3 + units} values, {wanted}; got {count}")
     dp, dq, dflow, *dunits = returned
     if any(a is ... for a in (dp, dq, dflow, *dunits)) or (isinstance(dflow, tuple) and any(a is ... for a in dflow)):
         raise ValueError("unstep: what it returns is still ..., and not filled in yet")
@@ -220,5 +220,5 @@ def _check_returned(stage: Any, returned: Any, p: Array, q: Array, states: int, 
         if np.shape(a) != like.shape:
             turned = ", transposed" if np.shape(a) == like.shape[::-1] and like.shape[0] != like.shape[1] else ""
             raise ValueError(
-                f"unstep must return dp and dq with the shape of p; {name} has {np.shape(a)}{turned}, p has {like.shape}"
+                f"unstep must return dp and dq with the shape of p, {like.shape}; {name} has {np.shape(a)}{turned}"
             )

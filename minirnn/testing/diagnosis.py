@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from minirnn.protocol import matrix_of, name_of, stages_of, units_of, widths_of
+from minirnn.testing.expressions import UNKNOWN
 from minirnn.testing.lines import Lines, Wrong
 from minirnn.testing.patterns import pattern_of
 from minirnn.testing.point import ROWS, UNITS, Item, Point, equal
@@ -69,9 +70,19 @@ def diagnose(cell: Any, *, seed: int = 0) -> list[Finding]:
         found += _changed(point, lines)
         if each and lines is not None and lines.usable:
             wrong, rest = lines.findings()
-            found += [_finding(one, each, point, lines.unstep.file) for one in wrong]
-            unexplained = [point.items[k] for k in rest]
-            each = [(item, finding) for item, finding in each if any(item is one for one in unexplained)]
+            clear = [one for one in wrong if one.change.pattern != UNKNOWN]
+            named = [_finding(one, each, point, lines.unstep.file) for one in clear]
+            named = _merged(named, lambda one: (one.gate, one.pattern, one.words, one.line))
+            found += _of_one_line(named, point)
+            unclear = {k: one for one in wrong if one.change.pattern == UNKNOWN for k in one.items}
+            left = [point.items[k] for k in rest | set(unclear)]
+            each = [(item, finding) for item, finding in each if any(item is one for one in left)]
+            places = {
+                finding.gate: one for item, finding in each for k, one in unclear.items() if item is point.items[k]
+            }
+            whole = _grouped(_upstream([finding for _, finding in each], point), point)
+            found += [_placed(finding, places.get(finding.gate), lines.unstep.file) for finding in whole]
+            each = []
         found += _grouped(_upstream([finding for _, finding in each], point), point)
     return found
 
@@ -95,6 +106,25 @@ def _finding(wrong: Wrong, each: list[tuple[Item, Finding]], point: Point, file:
     source = linecache.getline(file, line).strip() if line else ""
     gate = wrong.gate or worst.gate
     return replace(worst, gate=gate, where=where, pattern=change.pattern, words=change.words, line=line, source=source)
+
+
+def _of_one_line(findings: list[Finding], point: Point) -> list[Finding]:
+    """The same, where what one line does wrong to all that hangs from a state is said once."""
+    result: list[Finding] = []
+    for one in findings:
+        alike = [f for f in findings if (f.line, f.pattern, f.words) == (one.line, one.pattern, one.words)]
+        cause = _cause("", {f.gate for f in alike}, point) if len(alike) > 1 else ""
+        (whole,) = _merged(alike, lambda _: None) if cause else (one,)
+        if not cause or alike[0] is one:
+            result.append(replace(whole, gate=cause or one.gate))
+    return result
+
+
+def _placed(finding: Finding, line: Wrong | None, file: str) -> Finding:
+    """A finding about a gate, with the line that is wrong where only that is known."""
+    if line is None or not line.change.line:
+        return finding
+    return replace(finding, line=line.change.line, source=linecache.getline(file, line.change.line).strip())
 
 
 def _changed(point: Point, lines: Lines | None) -> list[Finding]:

@@ -263,7 +263,7 @@ class Line:
     def _replaced(self, argument: Any, wanted: Array, line: int) -> Iterator[Change]:
         """Another quantity in the place of an operand that does not depend on what comes back."""
         if isinstance(argument, Ref) and argument.node in self.carries:
-            for name, e in self.sources:
+            for name, e in self.sources if argument.node in self.names else []:
                 if self.equal(e, wanted) and np.abs(e).max() > 0:
                     yield Change(2.5, FACTOR, f"{self.text(argument)} stands where {name} belongs", line)
             if self.shape == np.shape(self.value(argument)):
@@ -272,6 +272,8 @@ class Line:
                     words = f"in the term {self.text(argument)} the factor {missing.words} is missing"
                     yield Change(2.1 + missing.cost, FACTOR, words, line)
             return
+        if not np.any(self.value(argument)):
+            return  # all that comes back is lost by it
         of, form = self._of(self.value(argument))
         for k in self.matching(wanted, self.stack):
             yield self._quantity(self.text(argument), of, form, self.known[k], line, 1.5)
@@ -354,11 +356,13 @@ class Line:
             return " ".join(self.text(factors[k], 2) for k in places)
 
         for k in range(len(factors)):
+            if not values[k].any():
+                continue  # all that comes back is lost by it
             rest = without(k)
             if self.equal(rest, target):
                 yield Change(2.2, FACTOR, f"the factor {text(k)} is one too many", line)
             if isinstance(factors[k], Ref) and factors[k].node in self.carries:
-                for name, e in self.sources:
+                for name, e in self.sources if factors[k].node in self.names else []:
                     if self.equal(rest * e, target) and np.abs(e).max() > 0:
                         yield Change(2.5, FACTOR, f"{text(k)} stands where {name} belongs", line)
                 continue

@@ -426,7 +426,8 @@ class Lines:
             with np.errstate(all="ignore"):
                 change = line.explain(target.node, shaped)
                 changes = [change] if change else line.explain_twice(target.node, shaped)
-            if not wrong - after and (not changes or not self._all_wrong(target.node, overrides, wrong)):
+            leaf = self.unstep.nodes[target.node].function is None
+            if not wrong - after and (leaf or not changes or not self._all_wrong(target.node, overrides, wrong)):
                 continue
             unknown = Change(50.0, UNKNOWN, "it differs, by none of the usual patterns", target.line)
             choices.append((changes or [unknown], shaped))

@@ -3,14 +3,18 @@
 Arrays are drawn as a seed and a scale, not number by number: examples are made quickly, and shrink in the shapes and
 options, where the reason for a failure is.  ::
 
-    from hypothesis import given
+    from hypothesis import given, settings
     from minirnn.testing import check_gradients
     from minirnn.testing.strategies import cases
 
 
+    @settings(deadline=None)
     @given(cases(cells=[MyCell]))
     def test_my_cell(case):
         check_gradients(case.model, case.x, case.state, lengths=case.lengths)
+
+Every entry of every array takes a forward pass or two, so the larger examples take longer than the 200 ms that
+Hypothesis allows by default.
 """
 
 from collections.abc import Sequence
