@@ -81,6 +81,7 @@ def test_blocks_share_names_and_a_directory(tmp_path: Path, environments: check_
         (FENCED("python", "import warnings\nwarnings.warn('old')"), "UserWarning: old"),
         (FENCED("python", "import os\nos._exit(7)"), "Python ended in 7"),
         ("<!-- check\nexit 2: `true`: why\n-->\n" + FENCED("sh", "true"), "ended in 0, not in 2"),
+        ("<!-- check\nexit 1: `pytest`: why\n-->\n" + FENCED("sh", "python -m pytest"), "No module named pytest"),
     ],
 )
 def test_what_does_not_run_is_a_fault(
