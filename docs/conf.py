@@ -11,7 +11,10 @@ project, author, release = "minirnn", "minirnn's authors", __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "equations", "mathml", "plain", "sources"]
 exclude_patterns = ["_ext"]
 nitpicky = True
-INSIDE = r"chain.Chain direction.Direction explain.recording.TracedPass parameters.Parameters parameters.Views"
+INSIDE = (
+    "chain.Chain direction.Direction explain.recording.TracedPass parameters.Parameters parameters.Views "
+    "unchanged.Inputs"
+)
 nitpick_ignore_regex = [
     ("py:.*", r"(numpy|hypothesis|collections|os|pathlib)\..*|Array"),  # others' types, whose pages are not here
     *(("py:class", rf"minirnn\.{name}") for name in [*INSIDE.split(), "stream.Snapshot", "weighted.Weighted"]),
