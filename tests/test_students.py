@@ -1,4 +1,4 @@
-"""What students write: a right cell is never called wrong, over functions of every kind.
+"""What students write: a right cell is never called wrong, and a wrong one is told of at its line, by its pattern.
 
 MINIRNN_STUDENTS=all checks every cell there is, which takes minutes, and not only a few.
 """
@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from students import FUNCTIONS, right_cells
+from students import FUNCTIONS, Fault, planted_in, right_cells
 
 from minirnn import Recurrent
 from minirnn.testing import GradientError, check_adjoint, check_gradients
+from minirnn.testing.diagnosis import diagnose
 from minirnn.testing.own import cell_from, examine
 
 ALL = os.environ.get("MINIRNN_STUDENTS") == "all"
@@ -83,3 +84,60 @@ def test_a_right_gradient_of_such_a_step_is_right_over_time(tmp_path: Path) -> N
 def test_the_check_runs_without_hypothesis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "hypothesis", None)  # import hypothesis fails
     assert examine(cell_from(f"{Path(__file__).parents[1]}/examples/own_cell.py:PeepholeLSTM"), examples=3).ok
+
+
+# ---------------------------------------------------------------------- faults
+
+ROOT = Path(__file__).resolve().parent.parent
+SOLUTIONS = ROOT / "examples/exercises/solutions"
+PLACES = [
+    (SOLUTIONS / "1_vanilla.py", "Vanilla"),
+    (SOLUTIONS / "2_leaky.py", "Leaky"),
+    (SOLUTIONS / "3_minimal_gated.py", "MinimalGated"),
+    (SOLUTIONS / "4_lstm.py", "LSTM"),
+    (SOLUTIONS / "5_coupled.py", "Coupled"),
+    (ROOT / "examples/own_cell.py", "PeepholeLSTM"),
+    (ROOT / "minirnn/cells.py", "GRUCell"),
+]
+PLANTED = [fault for path, cell in PLACES for fault in planted_in(path.read_text(encoding="utf-8"), cell)]
+UPSTREAM = ("= 1 - ", "= s", "= f")  # what came back is lost with all else: the line is named, not the pattern
+
+
+@pytest.mark.parametrize("fault", PLANTED if ALL else PLANTED[::29], ids=lambda fault: fault.name)
+def test_a_fault_is_told_of_at_its_line_and_by_its_pattern(fault: Fault, tmp_path: Path) -> None:
+    path = tmp_path / "student.py"
+    path.write_text(fault.source, encoding="utf-8")
+    first, *_ = diagnose(cell_from(f"{path}:{fault.cell}"))
+    assert first.line == fault.lines[0]
+    assert first.pattern in fault.patterns[0] or (first.pattern == "unknown" and any(u in fault.name for u in UPSTREAM))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        ("1_vanilla.py:Vanilla", "(None,)", "(dh1,)", [(31, "direct path")]),
+        ("2_leaky.py:Leaky", "(dh,), dw", "(None,), dw", [(41, "missing term")]),
+        ("2_leaky.py:Leaky", "(dh,), dw", "(dh,), dw.sum(0)", [(41, "sum over rows")]),
+        ("2_leaky.py:Leaky", "dh = dh1 * s", "dh1 *= s\n        dh = dh1", [(39, "changed in place")]),
+        ("4_lstm.py:LSTM", "(None, dc)", "(dc, None)", [(46, "order")]),
+        ("4_lstm.py:LSTM", "dh1, dc1 = dstate", "dc1, dh1 = dstate", [(37, "order")]),
+        ("4_lstm.py:LSTM", "da_f, da_g, da_o]", "da_f, da_o, da_g]", [(45, "two gates swapped")]),
+        (  # a cause, and what does not follow from it
+            "4_lstm.py:LSTM",
+            "m * m)  # the next step's, and (3)\n        da_i = dc1 * g",
+            "m)  # the next step's, and (3)\n        da_i = -dc1 * g",
+            [(40, "factor"), (41, "sign")],
+        ),
+        ("5_coupled.py:Coupled", "(None, dc), dw", "(None, dw), dc", [(49, "order")]),
+        ("6_normed.py:Normed", "x * (dx * x).mean(axis=-1, keepdims=True)", "x * dx * x", [(49, "sum over rows")]),
+    ],
+)
+def test_each_kind_of_mistake(file: str, old: str, new: str, expected: list[tuple[int, str]], tmp_path: Path) -> None:
+    name, _, cell = file.partition(":")
+    source = (SOLUTIONS / name).read_text(encoding="utf-8")
+    assert old in source
+    path = tmp_path / name
+    begin = source.index("def unstep")
+    path.write_text(source[:begin] + source[begin:].replace(old, new), encoding="utf-8")
+    found = [(finding.line, finding.pattern) for finding in diagnose(cell_from(f"{path}:{cell}"))]
+    assert found[: len(expected)] == expected

@@ -362,9 +362,11 @@ class Lines:
                 other = self.point.items[places[0]]
                 if kind in ("dp", "dq"):
                     words, pattern = f"the gradient of {other.gate} is returned in the place of {item.gate}", SWAPPED
+                    whole = self.unstep.returned[("dp", "dq").index(kind)]
+                    at = self.unstep.nodes[whole.node].line if isinstance(whole, Ref) else line
                 else:
                     words = f"d{other.gate} is returned in the place of d{item.gate}: the order is wrong"
-                    pattern = "order"
+                    pattern, at = "order", line
                 group = {k, *places, *twins}
                 for j in items:  # dp and dq have the same order
                     if self.point.items[j].gate in {item.gate, other.gate} and self._kind(self.point.items[j].name) in (
@@ -372,7 +374,7 @@ class Lines:
                     ):
                         group.add(j)
                 done |= group
-                yield Wrong(item.gate, item.name, Change(1.0, pattern, words, line), tuple(sorted(group)))
+                yield Wrong(item.gate, item.name, Change(1.0, pattern, words, at or line), tuple(sorted(group)))
             elif self.pieces[k][0] is None and np.abs(true).max() > 0:
                 done.add(k)
                 terms = self._path(item.gate, true)
@@ -485,15 +487,16 @@ class Lines:
             elif b.node in carries and value.shape == self.douts[0].shape and b.node in names:
                 sources.append((b.name, value))
         sources = [*dict(sources).items()] or [("what comes back", self.douts[0])]
-        sources += self._gradients(sources)
+        itself = [truth for truth in (target.by_name, target.by_use) if truth is not None]
+        sources += self._gradients(sources, itself)
         if any(node.label in ("sum", "mean", "add.reduce", "var") for node in self.step.nodes):
             sources += self._means(sources, values)
         gates, pairs = self.point.stage.gates, self.pairs()
         return Line(tape, values, names, self._quantities(local), sources, gates, pairs, self.tolerance, carries)
 
-    def _gradients(self, sources: list[tuple[str, Array]]) -> list[tuple[str, Array]]:
+    def _gradients(self, sources: list[tuple[str, Array]], itself: list[Array]) -> list[tuple[str, Array]]:
         """True gradients that are not among the local variables yet."""
-        have = [a for _, a in sources]
+        have = [*(a for _, a in sources), *itself]
         found: list[tuple[str, Array]] = []
         for name, true in self.truths.items():
             if true.shape == have[0].shape and not any(self._equal(true, a) for a in have):
@@ -568,7 +571,7 @@ class Lines:
                 learn(form.format(base.words), make(base.value), base.of, form, base.cost + cost)
         for base in bases:
             with np.errstate(all="ignore"):
-                learn(f"1 / {base.words}", 1 / base.value, base.of, "1 / {}", base.cost + 1.0)
+                learn(f"1 / {base.words}", 1 / base.value, base.of, "1 / {}", base.cost + 1.8)
         simple = [base for base in bases if base.cost < 0.5]
         for a in simple:
             for b in simple:
