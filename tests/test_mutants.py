@@ -433,7 +433,7 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "parameters: a forked child has its parent's locks": ("parameters.py", (("        parameters.unlock()\n", "        pass\n"),)),
     "unchanged: x not compared": ("unchanged.py", (("if now != self.x_seen and", "if False and"),)),
     "unchanged: weights not compared": ("unchanged.py", (("        if now != self.weights:\n", "        if False:\n"),)),
-    "unchanged: not the last step": ("unchanged.py", (("x[:: max(1, (len(x) - 1) // STEPS)", "x[:: max(1, len(x) // STEPS)"),)),
+    "unchanged: the first step alone": ("unchanged.py", (("x[:: max(1, (len(x) - 1) // STEPS), ::", "x[:1, ::"),)),
     "unchanged: one number of a row": ("unchanged.py", (("x[:: max(1, (len(x) - 1) // STEPS), :: max(1, x.shape[1] - 1)]", "x[:: max(1, (len(x) - 1) // STEPS), :: max(1, x.shape[1] - 1), :1]"),)),
     "unchanged: infinity near everything": ("unchanged.py", (("np.isfinite(b) & (abs(", "((abs("), ("np.maximum(1, abs(b)))\n", "np.maximum(1, abs(b))))\n"))),
     "unchanged: a tied weight forgotten": ("unchanged.py", (("for other in one.partners():", "for other in ():"),)),
