@@ -256,3 +256,10 @@ def test_a_terminal_shows_how_far_an_evaluation_is(
     assert not shown.out
     with terminal.bars() as outer, terminal.bars() as inner:
         assert inner is outer  # one below the other: rich shows one set at a time
+
+
+def test_a_model_that_diverged_has_no_perplexity_and_warns_of_nothing() -> None:
+    text = Text.from_string("abcd" * 20)
+    lm = LanguageModel.build(text.vocab, hidden_size=3, cell="rnn").init(backend="numpy")
+    lm.network.weights[...] = 3e38 * (-1.0) ** np.arange(lm.network.weights.size)
+    assert not math.isfinite(lm.perplexity(text))
