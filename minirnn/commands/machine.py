@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 import numpy as np
-from rich.table import Table
+from rich.box import SIMPLE
+from rich.table import Column, Table
 
 import minirnn
 from minirnn.backend import BACKENDS
@@ -39,12 +40,10 @@ def check(cell: str | None, max_layers: int, seed: int, backend: str, as_json: b
         return
     from minirnn.testing.selfcheck import METHODS, check_everything
 
+    headings = ("cell", "layers", "directions", "lengths", *METHODS)
     table = Table(
-        "cell",
-        "layers",
-        "bidirectional",
-        "lengths",
-        *METHODS,
+        *(Column(heading, min_width=max(map(len, heading.split()))) for heading in headings),
+        box=SIMPLE,  # lines between columns would cut headings at 80 columns
         title="largest |gradient - derivative| / max(1, |derivative|)",
     )
     records, failed = [], 0

@@ -46,8 +46,8 @@ class Result:
     def words(self) -> tuple[str, ...]:
         """The result as a line of a table."""
         errors = (f"{e:.1e}" for e in (self.complex_step, self.difference, self.adjoint))
-        flags = ("yes" if flag else "no" for flag in (self.bidirectional, self.lengths))
-        return (self.cell, str(self.num_layers), *flags, *errors)
+        directions, lengths = str(1 + self.bidirectional), "yes" if self.lengths else "no"
+        return (self.cell, str(self.num_layers), directions, lengths, *errors)
 
 
 def check_everything(max_layers: int = 3, seed: int = 0, backend: str = "auto") -> Iterator[Result]:
