@@ -378,7 +378,7 @@ class Line:
                     yield Change(3.5, FACTOR, f"the factor {text(j, k)} is one too many", line)
                 for n in self.matching(target, rest * self.stack):
                     of, form = self._of(values[j] * values[k])
-                    yield self._quantity(text(j, k), of, form, self.known[n], line, 2.6)
+                    yield self._quantity(text(j, k), of, form, self.known[n], line, 2.2)
 
     def _terms(self, node: int, target: Array) -> Iterator[Change]:
         """A term's sign, a term too many, a term too few."""
