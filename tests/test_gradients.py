@@ -33,18 +33,18 @@ FLOATS = RNG.normal(size=(4, 3, 2))
 INDICES = RNG.integers(0, 5, (4, 3))
 
 
-@given(cases())
+@given(cases(backend="auto"))
 def test_every_recurrent_layer_by_complex_step(case: Case) -> None:
     check_gradients(case.model, case.x, case.state, lengths=case.lengths, methods=("complex step",))
 
 
 @settings(max_examples=10)
-@given(cases(largest=3, num_layers=2))
+@given(cases(largest=3, num_layers=2, backend="auto"))
 def test_every_recurrent_layer_by_central_differences(case: Case) -> None:
     check_gradients(case.model, case.x, case.state, lengths=case.lengths, methods=("difference",), entries=20)
 
 
-@given(cases(largest=12))
+@given(cases(largest=12, backend="auto"))
 def test_adjoint_identity_at_larger_shapes(case: Case) -> None:
     check_adjoint(case.model, case.x, case.state, lengths=case.lengths, tolerance=1e-12)
 
@@ -209,7 +209,7 @@ class Peeping:
     stages = (_Reset, _Mix)
 
 
-@given(cases([Peeping]))
+@given(cases([Peeping], backend="auto"))
 def test_a_cell_with_stages_units_and_recurrent_biases(case: Case) -> None:
     names = set(case.model.named_weights())
     assert {"0.br", "0.bn", "0.w", "0.v", "0.u"} <= names

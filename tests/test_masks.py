@@ -70,7 +70,7 @@ def alone(layer: Layer, x: Array, skip: Array, state: Any, *, zero: bool) -> tup
 @st.composite
 def masked(draw: st.DrawFn, cells: Any = CELLS) -> tuple[Recurrent, Array, Array, Any, Any]:
     """A layer, x, where its steps are skipped, a state and lengths."""
-    layer = draw(layers(cells, dropout=False))
+    layer = draw(layers(cells, dropout=False, backend="auto"))
     T, B = draw(st.integers(1, 6)), draw(st.integers(1, 4))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     skip = rng.random((T, B)) < draw(st.sampled_from([0.2, 0.5, 0.9]))

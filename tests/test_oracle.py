@@ -55,7 +55,7 @@ def close(actual: Array, expected: Any) -> None:
     np.testing.assert_allclose(actual, expected, rtol=1e-11, atol=1e-12)
 
 
-@given(cases(dropout=False))
+@given(cases(dropout=False, backend="auto"))
 def test_every_layer_agrees_with_the_oracle(case: Any) -> None:
     layer, x, B = case.model, case.x, case.x.shape[1]
     for name, weight in layer.named_weights().items():

@@ -30,7 +30,7 @@ def mapped(f: Any, state: Any) -> Any:
     return tuple(f(a) for a in state) if isinstance(state, tuple) else None if state is None else f(state)
 
 
-@given(cases(dropout=False, indices=False), seeds)
+@given(cases(dropout=False, indices=False, backend="auto"), seeds)
 def test_causality(case: Case, seed: int) -> None:
     """The forward half of y[t] does not see x after t; the reverse half does not see x before t (of one layer)."""
     layer, x = case.model, case.x
@@ -47,7 +47,7 @@ def test_causality(case: Case, seed: int) -> None:
         assert not np.array_equal(layer(earlier, case.state)[0][t:, :, :H], y[t:, :, :H])  # the forward half does
 
 
-@given(layers(SMOOTH, num_layers=1, bidirectional=False, dropout=False), seeds)
+@given(layers(SMOOTH, num_layers=1, bidirectional=False, dropout=False, backend="auto"), seeds)
 def test_time_reversal(layer: Recurrent, seed: int) -> None:
     """A Bidirectional pair, its children swapped and its input reversed, gives y reversed with its halves swapped."""
     D, H = layer.input_size or 1, layer.hidden_size
@@ -64,7 +64,7 @@ def test_time_reversal(layer: Recurrent, seed: int) -> None:
     close(z[::-1], np.concatenate(np.split(y, 2, axis=-1)[::-1], axis=-1))
 
 
-@given(cases(dropout=False), seeds)
+@given(cases(dropout=False, backend="auto"), seeds)
 def test_rows_of_a_batch_do_not_see_each_other(case: Case, seed: int) -> None:
     order = np.random.default_rng(seed).permutation(case.x.shape[1])
     lengths = None if case.lengths is None else case.lengths[order]
@@ -79,7 +79,7 @@ def test_rows_of_a_batch_do_not_see_each_other(case: Case, seed: int) -> None:
     close(dend, mapped(lambda a: a[:, order], dstate))
 
 
-@given(cases(dropout=False, bidirectional=False), seeds)
+@given(cases(dropout=False, bidirectional=False, backend="auto"), seeds)
 def test_in_chunks_as_in_one(case: Case, seed: int) -> None:
     """Carrying the state forward and its gradient back, chunk by chunk, is exact backpropagation through time."""
     model, x = case.model, case.x
@@ -104,7 +104,7 @@ def test_in_chunks_as_in_one(case: Case, seed: int) -> None:
         close(np.concatenate([dx1, dx2]), dx)
 
 
-@given(cases(), seeds)
+@given(cases(backend="auto"), seeds)
 def test_backward_is_linear_in_its_cotangents(case: Case, seed: int) -> None:
     rng = np.random.default_rng(seed)
     y, final, backward = case.model.forward(case.x, case.state, lengths=case.lengths)
@@ -124,7 +124,7 @@ def _combine(a: Any, b: Any) -> Any:
     return tuple(2 * p - q for p, q in zip(a, b, strict=True)) if isinstance(a, tuple) else 2 * a - b
 
 
-@given(cases(), seeds)
+@given(cases(backend="auto"), seeds)
 def test_gradients_accumulate_and_two_kept_backwards_give_twice_the_gradient(case: Case, seed: int) -> None:
     y, _, backward = case.model.forward(case.x, case.state, lengths=case.lengths)
     dy = np.random.default_rng(seed).normal(size=y.shape)
@@ -135,7 +135,7 @@ def test_gradients_accumulate_and_two_kept_backwards_give_twice_the_gradient(cas
     close(case.model.grads, 2 * once)
 
 
-@given(cases(dropout=False), seeds)
+@given(cases(dropout=False, backend="auto"), seeds)
 def test_pending_backwards_do_not_disturb_each_other(case: Case, seed: int) -> None:
     """Two forwards before either backward, on different inputs, run backward in the order of their forwards."""
     model, rng = case.model, np.random.default_rng(seed)
@@ -155,7 +155,7 @@ def test_pending_backwards_do_not_disturb_each_other(case: Case, seed: int) -> N
     assert z.shape == y.shape
 
 
-@given(cases(dropout=False, indices=False), seeds)
+@given(cases(dropout=False, indices=False, backend="auto"), seeds)
 def test_padding_changes_nothing(case: Case, seed: int) -> None:
     """NaN past the lengths, in x and in dy, more steps of it, and neither y nor any gradient knows; y is 0 there."""
     model, x, lengths = case.model, case.x, case.lengths
@@ -185,7 +185,7 @@ def test_padding_changes_nothing(case: Case, seed: int) -> None:
     close(model.grads, kept)
 
 
-@given(cases(dropout=False), seeds)
+@given(cases(dropout=False, backend="auto"), seeds)
 def test_each_row_with_a_length_is_that_row_alone(case: Case, seed: int) -> None:
     assume(case.lengths is not None)
     assert case.lengths is not None  # for the type checker
@@ -213,7 +213,7 @@ def test_saturation_is_silent_and_finite(kind: Any, scale: float) -> None:
     assert np.isfinite(model.grads).all()
 
 
-@given(cases(dropout=False, indices=True))
+@given(cases(dropout=False, indices=True, backend="auto"))
 def test_an_index_is_a_one_hot_vector(case: Case) -> None:
     assume(case.x.dtype.kind == "i")
     model, hot = case.model, np.eye(case.model.input_size or 1)[case.x]

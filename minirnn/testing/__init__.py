@@ -6,14 +6,8 @@ shapes, lengths and states for Hypothesis (extra ``test``).
 """
 
 from minirnn.testing.adjoint import check_adjoint
-from minirnn.testing.gradients import (
-    GradientError,
-    Report,
-    Row,
-    check_gradients,
-    hessian_vector_product,
-    kink_distance,
-)
+from minirnn.testing.gradients import check_gradients, hessian_vector_product, kink_distance
+from minirnn.testing.report import GradientError, Report, Row
 
 __all__ = [
     "GradientError",

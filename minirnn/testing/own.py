@@ -4,7 +4,7 @@ import importlib.util
 import linecache
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from minirnn.protocol import name_of, trains
 from minirnn.recurrent import Recurrent
 from minirnn.testing.adjoint import check_adjoint
 from minirnn.testing.diagnosis import Finding, diagnose, points_of, unfilled
-from minirnn.testing.gradients import Report, check_gradients
+from minirnn.testing.gradients import check_gradients
 from minirnn.testing.holomorphy import broken_by
 from minirnn.testing.point import Point
+from minirnn.testing.report import NotFiniteError, Report
 
 ADJOINT = 1e-10
 Progress = Callable[[str, int, int], None]
@@ -84,6 +85,11 @@ def examine(cell: Any, *, seed: int = 0, examples: int = 50, progress: Progress 
     ``examples`` is how many layers of it are tried, of any depth, direction, lengths and states; ``progress`` is called
     with what is being done, and how far it is.
     """
+    with np.errstate(all="ignore"):  # a cell may overflow: that is reported in words
+        return _examined(cell, seed, examples, progress)
+
+
+def _examined(cell: Any, seed: int, examples: int, progress: Progress) -> Verdict:
     progress("one step", 0, 1)
     verdict = Verdict(name_of(cell))
     verdict.findings, verdict.right = unfilled(cell, seed=seed)
@@ -97,9 +103,15 @@ def examine(cell: Any, *, seed: int = 0, examples: int = 50, progress: Progress 
     verdict.notes = [note for point in points for note in _notes(point)]
     progress("over time", 0, 1)
     x = np.random.default_rng(seed).normal(size=(4, 2, 2))
-    verdict.report = check_gradients(layer, x, raises=False)
-    verdict.adjoint = check_adjoint(layer, x, tolerance=float("inf"))
-    verdict.smallest = smallest_failure(cell, examples=examples, seed=seed, progress=progress)
+    for num_steps in range(len(x), 0, -1):
+        try:
+            verdict.report = check_gradients(layer, x[:num_steps], raises=False)
+        except NotFiniteError:
+            continue
+        verdict.adjoint = check_adjoint(layer, x[:num_steps], tolerance=float("inf"))
+        break
+    verdict.smallest, notes = _searched(cell, examples, seed, progress)
+    verdict.notes += notes
     return verdict
 
 
@@ -118,22 +130,39 @@ def _notes(point: Point) -> list[str]:
 
 def smallest_failure(cell: Any, *, examples: int = 50, seed: int = 0, progress: Progress = silent) -> str:
     """The first of ``examples`` cases, from small to large, in which a gradient is wrong, in words; ``""`` for none."""
+    failure, _ = _searched(cell, examples, seed, progress)
+    return failure
+
+
+def _searched(cell: Any, examples: int, seed: int, progress: Progress) -> tuple[str, list[str]]:
+    """The smallest failure, and notes about the cases that say nothing about the gradient."""
+    overflown, alone = 0, ""
     for k, case in enumerate(_cases(cell, examples, seed)):
         progress("layers", k, examples)
-        report = check_gradients(
-            case.layer, case.x, lengths=case.lengths, methods=("complex step",), entries=8, seed=seed, raises=False
-        )
+        try:
+            report = case.report(seed)
+            if not np.isfinite([row.error for row in report.rows]).all() and case.lengths is not None:
+                replace(case, lengths=None).report(seed)  # steps beyond a row's length, which are run too, may overflow
+        except NotFiniteError:
+            overflown += 1
+            continue
         if report.ok:
             continue
         worst = max((row for row in report.rows if not row.ok), key=lambda row: (not np.isfinite(row.error), row.error))
         at, gradient, derivative = worst.worst[0]
         T, B = case.x.shape[:2]
         lengths = "" if case.lengths is None else f", lengths {case.lengths.tolist()}"
-        return (
+        words = (
             f"{' '.join(case.layer.describe().split())} on {T} step{'s' * (T > 1)} of {B} row{'s' * (B > 1)}{lengths}: "
             f"the gradient of {worst.name}{list(at)} is {gradient:+.6g}, the derivative {derivative:+.6g}"
         )
-    return ""
+        if case.layer.hidden_size > 1 or np.isfinite(gradient):
+            return words, []
+        alone = alone or words  # of one unit, a variance is 0: that it divides by it says nothing about more units
+    notes = [f"with one unit only, the gradient is not a number: {alone}"] if alone else []
+    if overflown:
+        notes.append(f"values are not finite in {overflown} of {examples} layers, which are not judged")
+    return "", notes
 
 
 @dataclass(frozen=True)
@@ -141,6 +170,12 @@ class _Case:
     layer: Recurrent
     x: Any
     lengths: Any
+
+    def report(self, seed: int) -> Report:
+        """The check of this case, by complex step if that is a derivative."""
+        return check_gradients(
+            self.layer, self.x, lengths=self.lengths, methods=("complex step",), seed=seed, raises=False
+        )
 
 
 def _cases(cell: Any, number: int, seed: int) -> Iterator[_Case]:

@@ -3,18 +3,18 @@
 Arrays are drawn as a seed and a scale, not number by number: examples are made quickly, and shrink in the shapes and
 options, where the reason for a failure is.  ::
 
-    from hypothesis import given, settings
+    from hypothesis import given
     from minirnn.testing import check_gradients
     from minirnn.testing.strategies import cases
 
 
-    @settings(deadline=None)
     @given(cases(cells=[MyCell]))
     def test_my_cell(case):
         check_gradients(case.model, case.x, case.state, lengths=case.lengths)
 
-Every entry of every array takes a forward pass or two, so the larger examples take longer than the 200 ms that
-Hypothesis allows by default.
+An example takes some ten forward passes, which is well within the 200 ms that Hypothesis allows by default.  Larger
+examples (``largest=12``) and ``check_gradients(..., entries="all")`` need ``@settings(deadline=None)``.  Layers are
+drawn with ``backend="numpy"``: other backends compile or load their kernels in the first example, for seconds.
 """
 
 from collections.abc import Sequence
@@ -76,6 +76,7 @@ def layers(
     bidirectional: bool | None = None,
     dropout: bool = True,
     dtype: str = "float64",
+    backend: str = "numpy",
 ) -> Recurrent:
     """A recurrent layer with weights, over one of ``cells``, of up to ``num_layers``, with sizes up to ``largest``.
 
@@ -95,7 +96,7 @@ def layers(
         zoneout=draw(st.sampled_from(zoned)),
         trainable_state=draw(st.booleans()),
     )
-    layer.init(draw(st.integers(0, 2**32 - 1)), dtype=dtype)
+    layer.init(draw(st.integers(0, 2**32 - 1)), dtype=dtype, backend=backend)
     layer.weights *= draw(st.sampled_from([1.0, 2.0]))
     return layer
 
@@ -123,9 +124,19 @@ def cases(
     bidirectional: bool | None = None,
     dropout: bool = True,
     indices: bool = True,
+    backend: str = "numpy",
 ) -> Case:
     """A layer, x (features, or one-hot indices if ``indices``), an initial state or None, and lengths or None."""
-    layer = draw(layers(cells, largest=largest, num_layers=num_layers, bidirectional=bidirectional, dropout=dropout))
+    layer = draw(
+        layers(
+            cells,
+            largest=largest,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            dropout=dropout,
+            backend=backend,
+        )
+    )
     (T, B), D = draw(shapes(largest)), layer.input_size or 1
     valid = draw(st.none() | lengths(T, B))
     state = draw(st.none() | states(layer, B))
