@@ -93,6 +93,20 @@ class Line:
         off = np.abs(made[:, known] - target[known]).max(1, initial=0.0)
         return [int(k) for k in np.flatnonzero(off <= self.tolerance * size)]
 
+    def products(self, target: Array, e: Array) -> Iterator[tuple[Quantity, Quantity]]:
+        """Two quantities, both simple, by which ``e`` is ``target``."""
+        known = np.flatnonzero(np.isfinite(target))
+        if target.shape != e.shape or 4 * len(known) < target.size or np.isinf(target).any():
+            return
+        first = known[:6]  # few products are right there, and only those are computed whole
+        simple = [q for q in self.known if q.cost < 1.2]
+        there = np.array([q.value.ravel()[first] for q in simple]).reshape(len(simple), len(first))
+        size = self.tolerance * max(1e-4, float(np.abs(target.ravel()[known]).max(initial=0.0)))
+        off = np.abs(there[:, None] * there * e.ravel()[first] - target.ravel()[first]).max(-1, initial=0.0)
+        for k, n in np.argwhere(off <= size):
+            if k <= n and self.matching(target, (e * simple[k].value * simple[n].value)[None]):
+                yield simple[k], simple[n]
+
     def over(self, a: Any, b: Any) -> Array:
         """a / b; not known where both are 0 or nearly, infinite where only b is 0."""
         a, b = np.broadcast_arrays(np.asarray(a, float), np.asarray(b, float))
@@ -133,8 +147,8 @@ class Line:
             return f"{self.text(args[0], 2)}" + ("²" if power == 2 else f"^{self.text(power)}")
         if node.label.endswith("divide"):
             return f"{self.text(args[0], 2)} / {self.text(args[1], 2)}"
-        if node.label == "part":
-            return self.text(args[0])
+        if node.label in ("part", "positive", "copy"):
+            return self.text(args[0], inside)
         return f"{node.label}({', '.join(self.text(a) for a in args if isinstance(a, Ref))})"
 
     def factors(self, node: int) -> list[Any]:
@@ -172,6 +186,25 @@ class Line:
             second = self.explain(node, rest)
             if second and second.cost < 4 and (not best or first.cost + second.cost < sum(c.cost for c in best)):
                 best = [first, second]
+        return best
+
+    def two_terms(self, node: int, target: Array) -> list[Change]:
+        """Two terms that are missing from a line, each of a gradient and at most one simple factor; or none."""
+        if np.shape(self.values[node]) != target.shape or target.shape != self.shape or not np.isfinite(target).all():
+            return []
+        rest, line = target - np.asarray(self.values[node]), self.tape.nodes[node].line
+        simple = [q for q in self.known if q.cost < 0.7 and q.words != "1"]
+        terms: list[tuple[float, str, Array]] = []
+        for name, e in self.sources:
+            if e.shape == rest.shape and np.abs(e).max() > 0:
+                terms += [(0.0, name, e), *((q.cost, f"{name} {q.words}", e * q.value) for q in simple)]
+        made = np.array([term for _, _, term in terms]).reshape(len(terms), *rest.shape)
+        best: list[Change] = []
+        for k, (cost, words, term) in enumerate(terms):
+            for n in self.matching(rest - term, made):
+                total = 4.5 + cost + terms[n][0]
+                if n > k and (not best or total < best[0].cost):
+                    best = [Change(total, TERM, f"the terms {words} and {terms[n][1]} are missing", line)]
         return best
 
     def _changes(self, node: int, target: Array, seen: set[int], *, chained: bool) -> Iterator[Change]:
@@ -318,11 +351,8 @@ class Line:
 
     def _two(self, v: Array, target: Array) -> Iterator[str]:
         """Two factors, both simple, that make v the target."""
-        simple = [k for k, q in enumerate(self.known) if q.cost < 1.2]
-        for k in simple:
-            for n in self.matching(target, v * self.stack[k] * self.stack[simple]):
-                if simple[n] >= k:
-                    yield f"{self.known[k].words} {self.known[simple[n]].words}"
+        for q, r in self.products(target, v):
+            yield f"{q.words} {r.words}"
 
     def _two_missing(self, v: Array, target: Array, line: int) -> Iterator[Change]:
         for words in self._two(v, target):
@@ -422,12 +452,9 @@ class Line:
                 yield Change(2.6 + self.known[k].cost, TERM, f"the term {name} {self.known[k].words} is missing", line)
             for k in self.matching(-rest, made):
                 yield Change(3 + self.known[k].cost, TERM, f"the term -{name} {self.known[k].words} is missing", line)
-            simple = [k for k, q in enumerate(self.known) if q.cost < 1.2]
-            for k in simple:
-                for n in self.matching(rest, made[k] * self.stack[simple]):
-                    q, r = self.known[k], self.known[simple[n]]
-                    words = f"the term {name} {q.words} {r.words} is missing"
-                    yield Change(3.2 + q.cost + r.cost, TERM, words, line)
+            for q, r in self.products(rest, e):
+                words = f"the term {name} {q.words} {r.words} is missing"
+                yield Change(3.2 + q.cost + r.cost, TERM, words, line)
 
     def _sums_over(self, node: int, target: Array) -> Iterator[Change]:
         """A sum or mean that was taken and should not have been, or the other way round."""

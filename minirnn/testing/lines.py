@@ -19,6 +19,7 @@ from minirnn.protocol import units_of
 from minirnn.testing.expressions import FORMS, SWAPPED, TERM, UNKNOWN, Change, Line, Quantity
 from minirnn.testing.point import STEP, Point
 from minirnn.testing.recording import Node, Ref, Tape, record
+from minirnn.testing.rewriting import with_copies
 
 ROWS = 12  # enough for no two formulas to agree by chance
 LOOSE = 1e-5
@@ -58,6 +59,7 @@ class Lines:
         self.step = record(point.stage.step, inputs, labels)
         self.true = [self._blocks(item.true) for item in point.items]
         self.usable = self.step.faithful
+        self.misplaced: set[int] = set()  # items that are wrong, whatever a line computes
         self.truths = self._truths() if self.usable else {}
         self.saved = tuple(np.tile(np.asarray(a)[first], (self.n, 1)) for a in point.saved)
         self.douts = [
@@ -65,8 +67,9 @@ class Lines:
             for k, d in enumerate(point.douts)
         ]
         labels = [*(f"d{name}'" for name in point.after), *point.stage.saves, *units_of(point.stage)]
-        unstep = holed(self._hole) if holed else point.stage.unstep
-        self.unstep = record(unstep, (tuple(self.douts), self.saved, *point.units), labels, self._begun)
+        arguments = (tuple(self.douts), self.saved, *point.units)
+        unstep = holed(self._hole) if holed else with_copies(point.stage.unstep, arguments)
+        self.unstep = record(unstep, arguments, labels, self._begun)
         self.usable &= self.unstep.faithful
 
     def _begun(self, tape: Tape) -> None:
@@ -227,6 +230,8 @@ class Lines:
             values = self.unstep.run(overrides)
         found = set()
         for k, ((part, columns), true) in enumerate(zip(self.pieces, self.true, strict=True)):
+            if k in self.misplaced:
+                continue
             said = values[part.node] if isinstance(part, Ref) else part
             said = np.zeros(true.shape) if said is None else np.asarray(said, float)
             said = said[..., columns] if columns is not None else said
@@ -294,14 +299,14 @@ class Lines:
                     found.append(replace(one, items=tuple(sorted({k for k, _ in wrong - after}))))
                     overrides, wrong = overrides | moved, after
         places = list(self._misplaced(overrides, wrong))
-        misplaced = {k for one in places for k in one.items}
-        wrong = {(k, j) for k, j in wrong if k not in misplaced}
+        self.misplaced = {k for one in places for k in one.items}
+        wrong = {(k, j) for k, j in wrong if k not in self.misplaced}
         found += places
         for target in self.targets():
             if not wrong:
                 break
             for truth, changes in self._judged(target, overrides, wrong):
-                after = {(k, j) for k, j in self.wrong_items(overrides | {target.node: truth}) if k not in misplaced}
+                after = self.wrong_items(overrides | {target.node: truth})
                 mended = tuple(sorted({k for k, _ in wrong - after}))
                 gate = target.gate or self._reached(target.node, wrong)
                 for change in changes:
@@ -427,7 +432,8 @@ class Lines:
                 continue  # it is not what its name says
             with np.errstate(all="ignore"):
                 change = line.explain(target.node, shaped)
-                changes = [change] if change else line.explain_twice(target.node, shaped)
+                changes = [change] if change else line.two_terms(target.node, shaped)
+                changes = changes or line.explain_twice(target.node, shaped)
             leaf = self.unstep.nodes[target.node].function is None
             if not wrong - after and (leaf or not changes or not self._all_wrong(target.node, overrides, wrong)):
                 continue

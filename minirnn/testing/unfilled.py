@@ -5,16 +5,15 @@ looked at as if the rest were right.
 """
 
 import ast
-import inspect
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FunctionType, MethodType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from minirnn.protocol import matrix_of, recurrent_bias_of, units_of
+from minirnn.testing.rewriting import COPY, compiled, copy, copying, definition_of
 
 HOLE = "__hole__"
 
@@ -62,34 +61,16 @@ class _Holes(ast.NodeTransformer):
 
 def holes_in(function: Any) -> tuple[list[Hole], Callable[[Callable[[str, int], Any]], Any]]:
     """The ``...`` of a function, and what makes the function with another value for each; none without its source."""
-    plain = getattr(function, "__func__", function)
-    if not isinstance(plain, FunctionType):
+    definition = definition_of(function)
+    if definition is None:
         return [], lambda _: function
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(plain)))
-    except (OSError, TypeError, SyntaxError):
-        return [], lambda _: function
-    ast.increment_lineno(tree, plain.__code__.co_firstlineno - 1)
-    definition = tree.body[0]
-    if not isinstance(definition, ast.FunctionDef):
-        return [], lambda _: function
-    definition.decorator_list = []
     transformer = _Holes()
     definition.body = [transformer.visit(line) for line in definition.body]
 
     def made(value: Callable[[str, int], Any]) -> Any:
-        names = dict(plain.__globals__) | {HOLE: value}
-        names |= {name: cell.cell_contents for name, cell in _cells(plain)}
-        code = compile(ast.fix_missing_locations(tree), plain.__code__.co_filename, "exec")
-        exec(code, names)  # noqa: S102 - the reader's own function, run as it was written
-        new = names[plain.__name__]
-        return MethodType(new, function.__self__) if isinstance(function, MethodType) else new
+        return compiled(copying(definition), function, {HOLE: value, COPY: copy})
 
     return transformer.holes, made
-
-
-def _cells(function: FunctionType) -> list[tuple[str, Any]]:
-    return list(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
 
 
 def without_unstep(stage: Any) -> Any:
