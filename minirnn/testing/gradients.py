@@ -51,10 +51,11 @@ EXAMINED = 8  # entries, of those that the complex step contradicts, that differ
 REFINED = 24  # entries of an array whose difference is taken again with an estimated error, at most
 SAMPLED = 4  # entries that are tried of an array that is not suspect, where others are
 ROUGHLY = 1e-5  # of the derivative along a direction: how near a plain difference must come to the complex step
+FAR = 0.05  # of it: from here on, no error of a difference explains it
 AGREES = 1e-6  # of the largest derivative: how near the complex step must come to differences beside their own error
 ROUNDING = 1e-13  # of the largest derivative: what is left where differences are at their best
 LEAST = 0.5  # the smallest entry of a direction: how much of an entry's error shows
-AGAIN = 3  # points nearby, where a derivative is taken again, at most
+MOST = 2  # of three points nearby: how many decide
 
 Picked = dict[str, Array]  # which entries of each array are tried, as flat indices
 
@@ -135,12 +136,15 @@ class _Check:
 
     def _holomorphic_nearby(self) -> bool:
         """Whether differences agree with the complex step at most points nearby: at this one, there is a kink then."""
-        votes = 0
-        for _ in range(AGAIN if self.exact is not None else 0):
+        if self.exact is None:
+            return False
+        votes = [0, 0]  # against, and for
+        while max(votes) < MOST:
             moved = self.setting.nearby(self.rng)
             exact = complex_slopes(moved, self.direction)
-            votes += exact is not None and _agree(moved, self.direction, exact, central_slopes(moved, self.direction))
-        return 2 * votes > AGAIN
+            agree = exact is not None and _agree(moved, self.direction, exact, central_slopes(moved, self.direction))
+            votes[agree] += 1
+        return votes[1] == MOST
 
     def rows(self, methods: tuple[str, ...], entries: int | Literal["all"] | None) -> list[Row]:
         """The rows of all arrays by these methods, or by differences where the complex step is no derivative."""
@@ -275,8 +279,9 @@ class _Check:
 def _agree(setting: Setting, direction: Direction, exact: Array, near: Array) -> bool:
     """Whether the derivative along a direction is the same by complex step and by differences."""
     size = np.maximum(1e-3, np.abs(exact).max())
-    if (np.abs(exact - near) <= ROUGHLY * size).all():
-        return True
+    off = np.abs(exact - near)
+    if (off <= ROUGHLY * size).all() or not (off <= FAR * size).all():
+        return bool((off <= ROUGHLY * size).all())
     estimate = estimated_slopes(setting, direction)
     error = SAFETY * estimate.error
     return bool((np.isfinite(error) & (np.abs(exact - estimate.value) <= error + AGREES * size)).all())

@@ -139,6 +139,8 @@ def _searched(cell: Any, examples: int, seed: int, progress: Progress) -> tuple[
     overflown, alone = 0, ""
     for k, case in enumerate(_cases(cell, examples, seed)):
         progress("layers", k, examples)
+        if alone and case.layer.hidden_size == 1:
+            continue
         try:
             report = case.report(seed)
             if not np.isfinite([row.error for row in report.rows]).all() and case.lengths is not None:
