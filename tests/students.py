@@ -2,9 +2,11 @@
 
 import ast
 import copy
+import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import combinations, islice, product
 
 HEAD = """import numpy as np
 
@@ -356,3 +358,22 @@ def _copied(node: ast.expr, keep: ast.expr) -> ast.expr:
     """A copy in which ``keep`` is itself."""
     copied: ast.expr = copy.deepcopy(node, {id(keep): keep})
     return copied
+
+
+def doubles_in(source: str, cell: str, number: int, seed: int = 0) -> Iterator[Fault]:
+    """Two usual mistakes at once, in two lines of the ``unstep`` of ``cell``."""
+    pairs = [pair for pair in combinations(planted_in(source, cell), 2) if pair[0].lines != pair[1].lines]
+    rng = random.Random(seed)  # noqa: S311 - which mistakes are made is no secret
+    rng.shuffle(pairs)
+    made = 0
+    for first, second in pairs:  # in the order of the lines
+        (begin,), (line,) = first.lines, second.lines
+        text, other = first.source.splitlines(), second.source.splitlines()
+        text[line - 1] = other[line - 1]
+        assigned = text[begin - 1].split()[0]
+        if made == number or not re.search(rf"\b{assigned}\b", "\n".join(text[begin:])):
+            continue  # nobody can see what a variable is that is not used any more
+        made += 1
+        name = f"{first.name}, and {other[line - 1].strip()}"
+        lines, patterns = first.lines + second.lines, first.patterns + second.patterns
+        yield Fault(name, cell, "\n".join(text) + "\n", lines, patterns)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minirnn import Recurrent
 from minirnn.backend import Array
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell, join, sigmoid, split
 from minirnn.protocol import matrix_of, stages_of
@@ -88,3 +89,55 @@ def test_sigmoid_is_the_logistic_function(a: float) -> None:
 def test_join_undoes_split(gates: int, width: int) -> None:
     a = np.arange(2.0 * gates * width).reshape(2, -1)
     np.testing.assert_array_equal(join(*split(a, gates)), a)
+
+
+def _own(returned: str, saves: tuple[str, ...] = ("h1",)) -> Any:
+    """A vanilla cell whose ``unstep`` returns what the expression says."""
+
+    class Own:
+        state = ("h",)
+        gates = ("h",)
+
+        @staticmethod
+        def step(p: Any, q: Any, state: Any) -> Any:
+            h1 = np.tanh(p + q)
+            return (h1,), (h1,)
+
+        @staticmethod
+        def unstep(dstate: Any, saved: Any) -> Any:
+            (dh1,), (h1,) = dstate, saved
+            return eval(returned, {"da": dh1 * (1 - h1 * h1), "dh1": dh1, "np": np})  # noqa: S307 - of this test
+
+    Own.saves = saves  # type: ignore[attr-defined]
+    return Own
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        ("None", "unstep returns nothing: it must return dp, dq, a tuple"),
+        ("(da, da)", "unstep must return 3 values, dp, dq, a tuple with a gradient for each state; got 2"),
+        ("(da, da, (None,), da)", "unstep must return 3 values, .*; got 4"),
+        ("da", "unstep must return 3 values, .*; got 1"),
+        ("(None, da, (None,))", "unstep returns None for dp, which must be an array with the shape of p, "),
+        ("(da, None, (None,))", "unstep returns None for dq, which must be an array with the shape of p, "),
+        ("(da.T, da, (None,))", "the shape of p, .*; dp has .*, transposed"),
+        ("(da, da.T, (None,))", "the shape of p, .*; dq has .*, transposed"),
+        ("(da, da, None)", "a tuple of 1, a gradient for each state; got no tuple"),
+        ("(da, da, (None, None))", "a tuple of 1, a gradient for each state; got 2"),
+        ("(da, ..., (None,))", "what it returns is still ..., and not filled in yet"),
+        ("(da, ad, (None,))", "unstep, line .*name 'ad' is not defined"),
+    ],
+)
+def test_what_unstep_may_not_return_is_said(returned: str, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        Recurrent(_own(returned), 2, 3)
+
+
+def test_a_number_of_saved_arrays_that_saves_does_not_name_is_said() -> None:
+    with pytest.raises(TypeError, match="step saves 1 arrays, and saves names 2"):
+        Recurrent(_own("(da, da, (None,))", saves=("h1", "h")), 2, 3)
+
+
+def test_what_unstep_must_return_is_accepted() -> None:
+    Recurrent(_own("(da, da, (None,))"), 2, 3)
