@@ -87,7 +87,7 @@ FIRST = {
     "formats/files.py": ["files"],
     "formats/archive.py": ["hostile_torch"],
     "formats/opening.py": ["unknown_files"],
-    "formats/pickles.py": ["foreign_objects", "hostile_torch"],
+    "formats/pickles.py": ["foreign_objects", "file_costs", "hostile_torch"],
     "formats/torch_assumed.py": ["torch_assumed"],
     "formats/torch_chain.py": ["foreign_objects", "torch_assumed", "hostile_torch"],
     "formats/torch_modules.py": ["torch_assumed"],
