@@ -13,7 +13,7 @@ exclude_patterns = ["_ext"]
 nitpicky = True
 INSIDE = (
     "chain.Chain direction.Direction explain.recording.TracedPass parameters.Parameters parameters.Views "
-    "unchanged.Inputs"
+    "unchanged.Inputs evaluation.Predictor"
 )
 nitpick_ignore_regex = [
     ("py:.*", r"(numpy|hypothesis|collections|os|pathlib)\..*|Array"),  # others' types, whose pages are not here

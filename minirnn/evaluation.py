@@ -2,21 +2,30 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from minirnn.backend import Array
+from minirnn.base import Layer
 from minirnn.losses import cross_entropy
-from minirnn.text import Text, TextError
-
-if TYPE_CHECKING:
-    from minirnn.lm import LanguageModel
+from minirnn.text import Text, TextError, Vocabulary
 
 MASK_RATE = 0.15  # of characters masked while learning to fill (Devlin et al. 2019, arXiv 1810.04805, section 3.1)
 WINDOW = 256  # steps that one inference pass computes at a time
 PIECE = 2048  # characters of each piece of a sample
 SAMPLE = 256 * PIECE  # characters of the sample that ``minirnn`` takes of a text that is longer
+
+
+class Predictor(Protocol):
+    """What is evaluated: a ``LanguageModel``."""
+
+    @property
+    def network(self) -> Layer: ...
+    @property
+    def vocab(self) -> Vocabulary: ...
+    @property
+    def task(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ class Rows:
 
 
 def evaluate(
-    lm: "LanguageModel",
+    lm: Predictor,
     text: Text,
     *,
     most: int | None = None,
@@ -115,7 +124,7 @@ def _all(text: Text, batch_size: int) -> Rows:
     return Rows(cuts[:-1], np.diff(cuts), np.zeros(rows, int))
 
 
-def _sample(lm: "LanguageModel", text: Text, most: int, batch_size: int) -> list[Rows]:
+def _sample(lm: Predictor, text: Text, most: int, batch_size: int) -> list[Rows]:
     """Pieces of the text, one from each of as many stretches, ``batch_size`` of them read side by side."""
     pieces = most // PIECE
     cuts = np.linspace(0, len(text) - 1, pieces + 1).astype(int)
@@ -127,7 +136,7 @@ def _sample(lm: "LanguageModel", text: Text, most: int, batch_size: int) -> list
 
 
 def _read(
-    lm: "LanguageModel",
+    lm: Predictor,
     text: Text,
     rows: Rows,
     rng: "np.random.Generator",
