@@ -113,7 +113,11 @@ def test_a_file_takes_no_more_than_it_is_worth(form: str, warm: dict[str, list[s
     assert not problems
 
 
-@pytest.mark.parametrize(("loader", "what"), UNBOUNDED.items(), ids=UNBOUNDED.keys())
+@pytest.mark.parametrize(
+    ("loader", "what"),
+    # Keras' files are made by h5py: where that is not installed, they are left out here as in KINDS
+    [pytest.param(loader, what, id=loader) for loader, what in UNBOUNDED.items() if what[0] in KINDS],
+)
 def test_a_loader_without_one_of_its_bounds_is_found(
     loader: str, what: tuple[str, str, str], warm: dict[str, list[str]], file: Path
 ) -> None:

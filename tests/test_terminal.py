@@ -160,7 +160,7 @@ def test_explain_cuts_nothing_off_however_narrow_the_terminal(width: int, cell: 
     for number, loss in enumerate(take.losses):
         assert re.search(rf"^{number} +'.' +{loss:.3f}", narrow, re.MULTILINE)
     if width <= 60:
-        assert max(map(len, re.findall(r"(?:[+-]\d\.\d{4} ?)+", narrow))) >= min(width - 14, 32)  # side by side
+        assert max(map(len, re.findall(r"(?:[+-]\d\.\d{4} ?)+", narrow))) >= min(width - 16, 32)  # side by side
 
 
 # ---------------------------------------------------------------------- symbols that a model has never seen
