@@ -8,12 +8,12 @@ raises KeyboardInterrupt, as ever, and ``came`` knows of it, whatever error that
 """
 
 import os
-import signal
 import sys
 
-# nothing else is imported here: what comes before the last line below can be interrupted with a traceback
+# nothing else is imported here: what comes before the last line below can be interrupted with a traceback; signal is
+# imported by the command alone, since its enumerations would take longer than the rest of what other programs import
 
-CODE = 128 + signal.SIGINT  # what a shell says of a command that Ctrl-C has ended
+CODE = 128 + 2  # what a shell says of a command that Ctrl-C, which is SIGINT, has ended
 
 
 def is_command(argv: list[str], original: list[str]) -> bool:
@@ -39,6 +39,8 @@ class Raised:
         self._before: object = None
 
     def __enter__(self) -> None:
+        import signal
+
         Raised.came, before = False, signal.getsignal(signal.SIGINT)
         if before in (signal.default_int_handler, _exit):
             try:
@@ -49,6 +51,8 @@ class Raised:
 
     def __exit__(self, *_: object) -> None:
         if self._before is not None:
+            import signal
+
             signal.signal(signal.SIGINT, self._before)  # type: ignore[arg-type]  # what getsignal returned
 
 
@@ -61,5 +65,8 @@ def _exit(*_: object) -> None:
     os._exit(CODE)
 
 
-if is_command(sys.argv, sys.orig_argv) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, _exit)
+if is_command(sys.argv, sys.orig_argv):
+    import signal
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _exit)

@@ -1,9 +1,8 @@
 """One flat vector of weights, one of gradients, and a name for every piece of both."""
 
-import hashlib
 import os
-import threading
 import weakref
+from _thread import RLock, allocate_lock  # what threading's locks are; importing threading takes a millisecond
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -153,8 +152,8 @@ class Parameters:
 
     def unlock(self) -> None:
         """New locks: a forked child must not wait for a thread that it does not have."""
-        self.changing = threading.RLock()  # a layer's pull may call another backward of the same model
-        self._counting = threading.Lock()
+        self.changing = RLock()  # a layer's pull may call another backward of the same model
+        self._counting = allocate_lock()
 
     def next_call(self) -> int:
         """The number of a training forward that begins now; no two threads get the same."""
@@ -184,7 +183,9 @@ class Parameters:
 
     def digest(self) -> bytes:
         """A short name for the weights' values: another value, another name."""
-        return hashlib.blake2b(np.ascontiguousarray(self.backend.host(self.weights)).data, digest_size=16).digest()
+        from hashlib import blake2b  # here: it takes milliseconds, which a first answer need not wait for
+
+        return blake2b(np.ascontiguousarray(self.backend.host(self.weights)).data, digest_size=16).digest()
 
     def on(self, backend: Backend, dtype: np.dtype[Any]) -> "Parameters":
         """The same weights on another backend or in another dtype, gradients zero."""

@@ -1,7 +1,6 @@
 """Text as numbers: a vocabulary of characters, a corpus, its batches."""
 
 import codecs
-import hashlib
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -147,7 +146,9 @@ class Text:
     def digest(self) -> str:
         """A short name for the text: another text, another name."""
         symbols = "".join(self.vocab.symbols).encode("utf-32-le", "surrogatepass")
-        total = hashlib.blake2b(digest_size=16)
+        from hashlib import blake2b  # here: see Parameters.digest
+
+        total = blake2b(digest_size=16)
         for k in range(0, len(self), PIECE):
             total.update(self.indices[k : k + PIECE].astype("<u4").data)
         total.update(symbols)

@@ -343,7 +343,7 @@ MUTANTS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "torch: no numbers in too many places": ("formats/torch_read.py", (("return prod(n or 1 for n in shape) > LARGEST_SIZE", "return False"),)),
     "torch: steps of a name taken off one by one": ("formats/torch_chain.py", (("    paths = [path[alike:] for path in paths]\n", "    for _ in range(alike):\n        paths = [path[1:] for path in paths]\n"),)),
     "torch: entries may overlap": ("formats/archive.py", (("if not free <= entry.start <= limit - 30:", "if not entry.start <= limit - 30:"),)),
-    "save: not atomic": ("formats/files.py", (('temporary = path.with_name(f".{secrets.token_hex(8)}.part")', "temporary = path"),)),
+    "save: not atomic": ("formats/files.py", (('temporary = path.with_name(f".{os.urandom(8).hex()}.part")', "temporary = path"),)),
     "save: frozen forgotten": ("formats/native.py", (('"frozen": sorted(parameters.frozen)', '"frozen": []'),)),
     "save: a cell's options forgotten": ("formats/native.py", (('return {"kind": kind, **cell.config()}', 'return {"kind": kind}'),)),
     "load: any class for a cell": ("formats/native.py", (("    if kind not in VARIANTS:\n", "    if False:\n"),)),

@@ -6,7 +6,6 @@ only where they agree are values read.
 """
 
 import os
-import secrets
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -86,7 +85,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         raise OSError(f"{path} is not a file that can be replaced")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no directory {path.parent} to write {path.name} in")
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    temporary = path.with_name(f".{os.urandom(8).hex()}.part")
     try:
         with temporary.open("wb") as file:
             yield file
