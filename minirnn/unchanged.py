@@ -25,18 +25,18 @@ ROUNDING = 4  # units in the last place of max(1, |a|): what (w + e) - e may dif
 class Inputs:
     """What a forward pass of ``layer`` on ``x`` reads, and its backward pass will read again."""
 
-    __slots__ = ("every", "layer", "parameters", "updates", "weights", "x", "x_seen")
+    __slots__ = ("every", "layer", "looks", "parameters", "places", "updates", "weights", "x", "x_seen")
 
     def __init__(self, layer: Any, x: Array) -> None:
-        self.layer, self.x, self.parameters = layer, x, layer.bound
-        self.updates, self.every = self.parameters.updates, self.parameters.checks_all
+        parameters = layer.bound
+        self.layer, self.x, self.parameters = layer, x, parameters
+        self.updates, self.every = parameters.updates, parameters.checks_all
+        self.looks = self.every or not parameters.backend.on_device
         if self.every:
-            self.x_seen, self.weights = self._all(x), self._all(self.parameters.weights)
-        elif self.parameters.backend.on_device:
-            self.x_seen = self.weights = b""
-        else:
-            self.x_seen = sample(x).tobytes()
-            self.weights = self.parameters.weights.take(places(layer)).tobytes()
+            self.x_seen, self.weights = self._all(x), self._all(parameters.weights)
+        elif self.looks:
+            self.x_seen, self.places = sample(x).tobytes(), places(layer)
+            self.weights = parameters.weights.take(self.places).tobytes()
 
     def check(self) -> None:
         """Raise RuntimeError where the weights or x are no longer what they were."""
@@ -45,7 +45,7 @@ class Inputs:
                 "the weights have changed since this forward: call backward before the optimiser's step, "
                 "or forward again to get gradients at the new weights"
             )
-        if self.parameters.backend.on_device and not self.every:
+        if not self.looks:
             return
         x, weights = self.x, self.parameters.weights
         now = self._all(x) if self.every else sample(x).tobytes()
@@ -54,10 +54,10 @@ class Inputs:
                 "x was changed in place between forward and backward, which reads it again: the gradients would be "
                 "wrong; call backward first, or give forward a copy of x"
             )
-        now = self._all(weights) if self.every else weights.take(places(self.layer)).tobytes()
+        now = self._all(weights) if self.every else weights.take(self.places).tobytes()
         if now != self.weights:
             off = np.flatnonzero(differing(now, self.weights, weights.dtype))
-            names = written(self.layer, off if self.every else places(self.layer)[off])
+            names = written(self.layer, off if self.every else self.places[off])
             if names:
                 raise RuntimeError(
                     f"{', '.join(names)} {'was' if len(names) == 1 else 'were'} written between forward and backward, "
