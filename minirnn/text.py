@@ -69,7 +69,7 @@ class Vocabulary:
     def _table(self) -> Array:
         """The index of each code point."""
         codes = code_points("".join(self.symbols[1:]))
-        table = np.zeros(int(codes.max(initial=0)) + 2, smallest(len(self)))
+        table = np.zeros(max(codes.tolist(), default=0) + 2, smallest(len(self)))
         table[codes] = np.arange(1, len(self))
         return table
 
