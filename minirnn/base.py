@@ -257,9 +257,14 @@ class Layer(Weighted):
             raise ValueError(f"first_row must be an integer of at least 0; got {first_row!r}")
         first = self.bound.batch_first if batch_first is None else batch_first
         x, state, run = self._admit(
-            x, state, lengths, training=True, checkpoint_every=checkpoint_every, batch_first=first
+            x,
+            state,
+            lengths,
+            training=True,
+            checkpoint_every=checkpoint_every,
+            batch_first=first,
+            first_row=first_row,
         )
-        run = run._replace(call=self.bound.next_call(), first_row=first_row)
         inputs = Inputs(self, x)
         y, final, pull, saved, _ = self.apply(x, state, run)
         batch, past, xp = _rows(x), run.past, self.bound.backend.xp
@@ -312,10 +317,11 @@ class Layer(Weighted):
         training: bool,
         checkpoint_every: int | str | None = None,
         batch_first: bool = False,
+        first_row: int = 0,
     ) -> tuple[Array, State, Run]:
         parameters, given = self.bound, x
         x = self._admit_input(given, batch_first=batch_first)
-        every = check_every(checkpoint_every, len(x))
+        every = 0 if checkpoint_every is None else check_every(checkpoint_every, len(x))
         if training and parameters.dtype.itemsize == 2:
             raise ValueError(
                 "float16 is for inference, model(x); a training forward takes float32 or float64: model.to(dtype=...)"
@@ -328,7 +334,7 @@ class Layer(Weighted):
             for prefix, why in parameters.inference_only.items():
                 if prefix.startswith(self.prefix):
                     raise ValueError(why)
-        run = Run(parameters, training, 0, every=every)
+        past = flipped = None
         if lengths is not None:
             if x.ndim < 3 and self.timeless:
                 raise ValueError(f"lengths need x of shape (T, B, features); got shape {x.shape}")
@@ -337,9 +343,8 @@ class Layer(Weighted):
             except ValueError as error:
                 likely = np.shape(lengths) == x.shape[:1]
                 raise of_order(error, len(x), _rows(x), batch_first=batch_first, likely=likely) from None
-            ended, flipped = ends(lengths, x.shape[0])
-            past = asarray(ended)
-            run = run._replace(past=past, flipped=asarray(flipped))
+            ended, order = ends(lengths, x.shape[0])
+            past, flipped = asarray(ended), asarray(order)
             x = blank(x, past)
         if x.dtype.kind in "iu" and on_host(given):  # to look at those on a device would be to wait for it
             index = np.asarray(given)
@@ -352,7 +357,8 @@ class Layer(Weighted):
         except ValueError as error:
             likely = self._has_rows(state, len(x))
             raise of_order(error, len(x), _rows(x), batch_first=batch_first, likely=likely) from None
-        return x, state, run
+        call = parameters.next_call() if training else 0
+        return x, state, Run(parameters, training, call, past, flipped, None, every, first_row)
 
     def _has_rows(self, state: State, batch: int) -> bool:
         """Whether a state is one of ``batch`` rows."""
@@ -403,10 +409,8 @@ class Layer(Weighted):
         return self._in_dtype(what, as_floats(self.bound.backend, self.bound.dtype, what, value))
 
 
-def check_every(every: int | str | None, T: int) -> int:
-    """Steps between kept states, 0 for all; ValueError for what is neither a number of steps nor ``"sqrt"``."""
-    if every is None:
-        return 0
+def check_every(every: int | str, T: int) -> int:
+    """Steps between kept states; ValueError for what is neither a number of steps nor ``"sqrt"``."""
     if isinstance(every, str) and every == "sqrt":
         return SQRT * (isqrt(max(0, T - 1)) + 1)
     if isinstance(every, bool) or not isinstance(every, Integral) or every < 1:

@@ -29,6 +29,8 @@ from minirnn.segments import Pass, Segment, SegmentedPass
 from minirnn.thinning import ThinnedPass
 from minirnn.zoneout import carried, zones
 
+SMALL = 1 << 14  # entries of a state of zeros that is kept for the next call
+
 
 class Direction(Layer):
     """One layer in one direction.  Its state is a tuple of (B, H) arrays, or (B, R) for an h of another width R.
@@ -99,10 +101,15 @@ class Direction(Layer):
         return tuple(zero + self.weight(f"{name}0") for name, zero in zip(self.cell.state, zeros, strict=True))
 
     def zeros(self, B: int, run: Run) -> Arrays:
-        """A state of zeros, not to be written to."""
-        p = run.parameters
-        of = {n: p.backend.xp.zeros((B, n), p.dtype) for n in set(self.widths)}
-        return tuple(of[n] for n in self.widths)
+        """A state of zeros, not to be written to: a small one is the same array at every call."""
+        p, key = run.parameters, ("zeros", B, self.widths)
+        zeros: Arrays | None = p.prepared.get(key)
+        if zeros is None:
+            of = {n: p.backend.locked(p.backend.xp.zeros((B, n), p.dtype)) for n in set(self.widths)}
+            zeros = tuple(of[n] for n in self.widths)
+            if B * max(self.widths) <= SMALL and not p.backend.on_device:  # whose arrays can be written
+                p.prepare(key, zeros)
+        return zeros
 
     def apply(self, x: Array, state: State, run: Run, out: Array | None = None) -> Result:
         """One pass; y is written to ``out`` (T, B, R) if that is given, and must not change until backward."""

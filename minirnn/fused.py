@@ -17,7 +17,6 @@ from minirnn.scan import flip, placed, preceding, turned
 
 CHUNK = 1 << 15  # entries of P that are computed at once: they are still in the second cache when they are used
 ROWS = 256  # of x, whose part of the weights' gradients is added at once, for the same reason
-PLANS = 64  # that a model keeps
 NO_PASS, NO_BACK = Pass(*[0] * len(Pass._fields)), Back(*[0] * len(Back._fields))
 X, INDICES, LENGTHS, H0, C0, REST, RECURRENT, Y, KNOWN, G, U, C, M, WORK = (
     Pass._fields.index(name)
@@ -42,6 +41,7 @@ class Plan:
         dtype, packed = layer.bound.dtype, kernels.packed
         tanh, gru, lstm = (layer.cell.__name__ == name for name in ("TanhCell", "GRUCell", "LSTMCell"))
         self.T, self.B, self.H, self.N, self.gru, self.lstm, self.save = T, B, H, N, gru, lstm, save
+        self.rest: tuple[Array | None, int] = None, 0
         slots, chunk = T if save else 1, min(T, max(1, CHUNK // max(1, B * N)))  # steps of P
         # entries: of the gates, of u, c and m one by one; of packed weights, and what each thread has for itself
         self.gates = 0 if tanh else (T if save else chunk) * B * N
@@ -85,6 +85,16 @@ class Plan:
             ),
         )
 
+    def address(self, state: Array, *, keep: bool) -> int:
+        """Where a state lies; what is to be kept, a state of zeros that is used again, is looked at once."""
+        known, place = self.rest
+        if known is state:
+            return place
+        place = address(state)
+        if keep:
+            self.rest = state, place
+        return place
+
     def room(self, threads: int) -> int:
         """Entries that a pass works in; as many forward as backward, where both come, so that one block serves both."""
         ahead: int = self.packed + threads * self.share
@@ -94,13 +104,11 @@ class Plan:
 
 def plan_for(layer: Any, kernels: Any, T: int, B: int, row: int, *, integers: bool, save: bool, reverse: bool) -> Plan:
     """The plan for these sizes, made once for the vectors that the layer's weights are in."""
-    plans, key = layer.bound.prepared, (layer.prefix, T, B, row, integers, save, reverse)
-    plan: Plan | None = plans.get(key)
+    key = (layer.prefix, T, B, row, integers, save, reverse)
+    plan: Plan | None = layer.bound.prepared.get(key)
     if plan is None:
         plan = Plan(layer, kernels, T, B, row, integers=integers, save=save, reverse=reverse)
-        if len(plans) >= PLANS:
-            plans.clear()
-        plans[key] = plan
+        layer.bound.prepare(key, plan)
     return plan
 
 
@@ -139,14 +147,14 @@ class FusedPass:
         place, item = self.lease.start, dtype.itemsize
         beside = place + plan.gates * item
         told[INDICES if integers else X], told[Y], told[WORK] = address(self.x), address(y), work.start
-        told[G], told[H0] = place if plan.gates else told[Y], address(state[0])
+        told[G], told[H0] = place if plan.gates else told[Y], plan.address(state[0], keep=self.rest)
         told[REST], told[RECURRENT] = self.rest, layer.place("U")[0]
         if self.lengths is not None:
             told[LENGTHS] = address(self.lengths)
         if plan.gru:
             told[U] = beside
         elif plan.lstm:
-            told[C0], told[C], told[M] = address(state[1]), beside, beside + plan.beside * item
+            told[C0], told[C], told[M] = plan.address(state[1], keep=self.rest), beside, beside + plan.beside * item
         told[KNOWN] = known
         if B and not (known and self.cell == "TanhCell"):  # which saves nothing but y
             kernels.forward(self.cell, dtype, told, threads, plan.operations)

@@ -15,6 +15,7 @@ from minirnn.backend import Array, Backend, namespace
 Scheme = Literal["uniform", "normal", "orthogonal"]
 Role = Literal["input", "recurrent", "bias", "unit", "embedding", "state"]
 
+PREPARED = 128  # entries that are kept of what was worked out for a model
 GRAIN = 16  # entries; every weight starts at a multiple of it, in every dtype, so that flat vectors correspond
 
 
@@ -161,6 +162,12 @@ class Parameters:
             call: int = self.calls
             self.calls = (call + 1) % 2**64  # a file holds no larger one
         return call
+
+    def prepare(self, key: Any, value: Any) -> None:
+        """Keep in ``prepared`` what was worked out for ``key``; when there is much of it, it is worked out anew."""
+        if len(self.prepared) >= PREPARED:
+            self.prepared.clear()
+        self.prepared[key] = value
 
     def addresses(self, name: str) -> tuple[int, int]:
         """Where a weight and its gradient lie in memory."""

@@ -3,6 +3,7 @@
 import json
 import select
 import struct
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -151,6 +152,12 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], str]] = {  # the file, and a word 
     ),
     "a device that is a tree": (lambda: saved(b"\x80\x02ctorch\ndevice\n" + nest(b"N") + b"\x85R."), "device"),
     "a key that is a tree": (lambda: saved(b"\x80\x02}" + nest(b"K\x01") + b"Ns."), "no tensors by name"),
+    "keys that have one hash": (
+        lambda: saved(
+            b"\x80\x02}(" + b"".join(integer(k * sys.hash_info.modulus) + b"N" for k in range(100_000)) + b"u."
+        ),
+        "no tensors by name",
+    ),
     "a set of trees": (lambda: saved(b"\x80\x02cbuiltins\nset\n]" + nest(b"K\x01") + b"a\x85R."), "no tensors by name"),
     "a tree of dictionaries": (
         lambda: saved(

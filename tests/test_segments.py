@@ -150,7 +150,7 @@ def test_what_is_kept_is_a_tenth_at_most(
 
 
 def test_steps_between_kept_states() -> None:
-    assert [check_every(every, 4096) for every in (None, "sqrt", 7, 3)] == [0, 256, 7, 3]
+    assert [check_every(every, 4096) for every in ("sqrt", 7, 3)] == [256, 7, 3]
     assert [check_every("sqrt", T) for T in (1, 2, 4, 5, 9, 10)] == [4, 8, 8, 12, 12, 16]
     for every in (0, -1, 1.5, "root", True, [3]):
         with pytest.raises(ValueError, match="checkpoint_every must be a number of steps, or 'sqrt'; got"):

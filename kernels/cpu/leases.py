@@ -70,8 +70,10 @@ class Leases:
 
     def room(self, size: int, dtype: Any) -> Lease:
         """Memory for so many entries, which starts on a cache line."""
+        size = max(size * dtype.itemsize, ALIGNMENT)
+        step = (1 << size.bit_length() - 1) // GRAIN
         with self._lock:
-            block = self._take(max(size * dtype.itemsize, ALIGNMENT))
+            block = self._take(-(-size // step) * step)
         return Lease(block, self._returned)
 
     def idle(self) -> int:
@@ -83,17 +85,16 @@ class Leases:
     def _take_back(self) -> None:
         while self._returned:
             block = self._returned.popleft()
-            blocks = self._free.pop(block.size, [])
+            size = block.size
+            blocks = self._free.pop(size, [])
             blocks.append(block)
-            self._free[block.size] = blocks
-            self._lent -= block.size
-            self._idle += block.size
+            self._free[size] = blocks
+            self._lent -= size
+            self._idle += size
 
     def _take(self, size: int) -> Block:
         self._take_back()
-        step = (1 << size.bit_length() - 1) // GRAIN
-        size = -(-size // step) * step
-        blocks = self._free.get(size, [])
+        blocks = self._free.get(size)
         if blocks:
             block = blocks.pop()
             self._idle -= size
@@ -104,7 +105,8 @@ class Leases:
             start: int = memory.__array_interface__["data"][0]
             block = Block(size, start + -start % ALIGNMENT, memory)
         self._lent += size
-        self._most = max(self._most, self._lent)
+        if self._lent > self._most:
+            self._most = self._lent
         while self._idle + self._lent > SPARE * self._most + size:
             longest = next(iter(self._free))
             self._idle -= self._free[longest].pop(0).size
