@@ -25,7 +25,7 @@ from benchmarks.cases import CELLS, GATES, GRID, Case, select
 from benchmarks.inputs import Arrays, draw
 from benchmarks.peers import Job
 from benchmarks.peers.own import LAYERS, Own, by_name
-from minirnn.backend import BACKENDS, check_device
+from minirnn.core.backend import BACKENDS, check_device
 
 SHAPES = [(128, 64, 512, 512), (64, 128, 1024, 1024), (64, 128, 2048, 2048)]  # larger: T, B, D, H
 LARGER = [Case(kind, cell, *sizes) for kind, cell, sizes in product(("training", "inference"), CELLS, SHAPES)]

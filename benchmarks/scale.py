@@ -77,11 +77,11 @@ def contestant(hidden_size: int, batch_size: int, steps: int) -> None:
     """Train, and have rank 0 print what it took."""
     import minirnn
     from minirnn import Adam
-    from minirnn.backend import get_backend
-    from minirnn.lm import LanguageModel
-    from minirnn.ranks import world
-    from minirnn.text import Text, pydoc_topics
-    from minirnn.train import train
+    from minirnn.core.backend import get_backend
+    from minirnn.language.model import LanguageModel
+    from minirnn.language.text import Text, pydoc_topics
+    from minirnn.training.loop import train
+    from minirnn.training.ranks import world
 
     ranks, text = world(), Text.from_string(pydoc_topics())
     ranks.settle(get_backend("numba"))

@@ -12,12 +12,12 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "equations", "mathml", "plain
 exclude_patterns = ["_ext"]
 nitpicky = True
 INSIDE = (
-    "chain.Chain direction.Direction explain.recording.TracedPass parameters.Parameters parameters.Views "
-    "unchanged.Inputs evaluation.Predictor"
+    "core.module.Weighted core.parameters.Parameters core.parameters.Views core.stream.Snapshot core.unchanged.Inputs "
+    "explain.recording.TracedPass language.evaluation.Predictor recurrent.direction.Direction"
 )
 nitpick_ignore_regex = [
     ("py:.*", r"(numpy|hypothesis|collections|os|pathlib)\..*|Array"),  # others' types, whose pages are not here
-    *(("py:class", rf"minirnn\.{name}") for name in [*INSIDE.split(), "stream.Snapshot", "weighted.Weighted"]),
+    *(("py:class", rf"minirnn\.{name}") for name in INSIDE.split()),
 ]
 
 myst_enable_extensions = ["dollarmath"]

@@ -12,8 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
-from minirnn import cli, terminal
-from minirnn.commands import shared, training
+from minirnn.cli import app as cli
+from minirnn.cli import shared, terminal, training
 
 HERE = Path(__file__).resolve().parent
 

@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from minirnn import GRU, LSTM, RNN, SGD, Layer, Linear, Sequential
-from minirnn.lm import LanguageModel
-from minirnn.parameters import Scheme
-from minirnn.text import Text, Vocabulary
-from minirnn.train import Step, Training, train
+from minirnn.core.parameters import Scheme
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import Text, Vocabulary
+from minirnn.training.loop import Step, Training, train
 
 V, H = 28, 256  # 26 letters, the space, the unknown symbol; hidden units
 

@@ -3,8 +3,8 @@
 import sys
 
 from minirnn import GRU, SGD, Embedding, Linear, Sequential, cross_entropy
-from minirnn.lm import LanguageModel
-from minirnn.text import Text
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import Text
 
 text = Text.read(sys.argv[1:])
 model = Sequential(

@@ -1,30 +1,46 @@
 """minirnn: recurrent networks whose every gradient is derived by hand.
 
-Layers (``RNN``, ``GRU``, ``LSTM``, ...), losses and optimisers are here; ``minirnn.text`` and ``minirnn.lm`` have the
-character language model, ``minirnn.testing`` what proves a gradient, ``minirnn.cells`` the equations.
+Layers (``RNN``, ``GRU``, ``LSTM``, ...), losses and optimisers are here; ``minirnn.language`` has the character
+language model, ``minirnn.testing`` what proves a gradient, ``minirnn.cells`` the equations.
 """
 
-from minirnn import interrupts as _interrupts  # isort: skip # noqa: F401 - first: Ctrl-C ends the rest quietly
-from minirnn.activations import Function
-from minirnn.backend import Backend
-from minirnn.base import Backward, Layer
-from minirnn.compose import Bidirectional, Sequential
+from minirnn.core import interrupts as _interrupts  # isort: skip # noqa: F401 - first: Ctrl-C ends the rest quietly
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from minirnn import _moved
+from minirnn.core.backend import Backend
+from minirnn.core.files import ModelFileError, ModelFileWarning
+from minirnn.core.layer import Backward, Layer
+from minirnn.core.lengths import length_mask, pad
+from minirnn.core.stream import Stream
+from minirnn.core.version import VERSION
 from minirnn.formats.exporting import to_keras, to_onnx, to_torch
-from minirnn.formats.files import ModelFileError, ModelFileWarning
 from minirnn.formats.native import save
 from minirnn.formats.opening import load
+from minirnn.inference.streams import stream_many
 from minirnn.kernels.cpu.threads import get_num_threads, set_num_threads
-from minirnn.layers import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
-from minirnn.lm import LanguageModel
-from minirnn.losses import cross_entropy, mse
-from minirnn.optim import SGD, Adam, AdamW, NonFiniteGradientError, RMSProp, clip_grad_norm, clip_grad_value, grad_norm
-from minirnn.padding import length_mask, pad
-from minirnn.recurrent import GRU, LSTM, RNN, Recurrent
-from minirnn.stream import Stream, stream_many
-from minirnn.text import Text
-from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import Text
+from minirnn.layers.activations import Function
+from minirnn.layers.compose import Bidirectional, Sequential
+from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
+from minirnn.layers.losses import cross_entropy, mse
+from minirnn.optim.optimisers import (
+    SGD,
+    Adam,
+    AdamW,
+    NonFiniteGradientError,
+    RMSProp,
+    clip_grad_norm,
+    clip_grad_value,
+    grad_norm,
+)
+from minirnn.recurrent.networks import GRU, LSTM, RNN, Recurrent
+from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
 
-__version__ = "0.1.0"
+__version__ = VERSION
+_moved.install()
 
 __all__ = [
     "GRU",
@@ -73,3 +89,11 @@ __all__ = [
     "to_onnx",
     "to_torch",
 ]
+
+if not TYPE_CHECKING:  # a type checker shall say so where a name is missing
+
+    def __getattr__(name: str) -> object:
+        """A module by the name that it had as an attribute: ``minirnn.text``."""
+        if _moved.current(f"minirnn.{name}") is None:
+            raise AttributeError(f"module 'minirnn' has no attribute {name!r}")
+        return import_module(f"minirnn.{name}")

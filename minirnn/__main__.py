@@ -1,5 +1,5 @@
 """``python -m minirnn`` is the command line."""
 
-from minirnn.cli import main
+from minirnn.cli.app import main
 
 main(prog_name="minirnn")

@@ -24,7 +24,7 @@ and ``c1`` in code), ``σ`` the logistic sigmoid, products of equals are element
 All of it is holomorphic away from relu's kink: no ``abs``, no ``conj``, branches on the real part.  So the equations
 run on complex numbers as they stand, and a derivative is the imaginary part of one evaluation (``minirnn.testing``).
 
-Write your own cell as these are written; ``minirnn.protocol`` says what is read from it, and nothing needs to be
+Write your own cell as these are written; ``minirnn.core.protocol`` says what is read from it, and nothing needs to be
 imported or registered.  ``examples/own_cell.py`` derives and proves one.
 """
 
@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.protocol import Array, Arrays
+from minirnn.core.protocol import Array, Arrays
 
 
 def sigmoid(a: Array) -> Array:

@@ -27,9 +27,9 @@ A reverse direction is the same scan over rows flipped within their length.
 
 from typing import Any
 
-from minirnn.backend import Array
-from minirnn.base import Reader, Run
-from minirnn.protocol import Arrays, block_of, matrix_of, recurrent_bias_of, stages_of, units_of
+from minirnn.core.backend import Array
+from minirnn.core.layer import Reader, Run
+from minirnn.core.protocol import Arrays, block_of, matrix_of, recurrent_bias_of, stages_of, units_of
 
 
 class Scan:

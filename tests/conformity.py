@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import BACKENDS, Array
+from minirnn.core.backend import BACKENDS, Array
 from minirnn.testing.strategies import Case
 
 REFERENCE = ("numpy", "float64")

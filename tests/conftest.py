@@ -46,7 +46,7 @@ def stand_in() -> ModuleType:
 @pytest.fixture(scope="module", params=["strict", pytest.param("cupy", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
     """What the backends cupy and cuda compute with: a stand-in for CuPy, and CuPy itself where there is a GPU."""
-    from minirnn.backend import CUDA, CUPY
+    from minirnn.core.backend import CUDA, CUPY
 
     library = stand_in() if request.param == "strict" else real_cupy()
     before = {name: sys.modules.pop(name, None) for name in ("cupy", "minirnn.kernels.cuda.updates")}

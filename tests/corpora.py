@@ -21,11 +21,11 @@ import structures
 from mutations import unzipped, zipped
 
 from minirnn import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Last, Layer, Linear, Recurrent, Sequential, save
-from minirnn.activations import Function
 from minirnn.formats import torch as torch_files
-from minirnn.lm import LanguageModel
-from minirnn.text import UNKNOWN, Vocabulary
-from minirnn.variants import LSTMVariant
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import UNKNOWN, Vocabulary
+from minirnn.layers.activations import Function
+from minirnn.recurrent.variants import LSTMVariant
 
 
 class Format(NamedTuple):

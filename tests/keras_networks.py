@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from minirnn import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Last, Layer, Linear, Recurrent, Sequential
-from minirnn.activations import Function
-from minirnn.layers import Activation, Masking, Reverse
-from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
+from minirnn.layers.activations import Function
+from minirnn.layers.feedforward import Activation, Masking, Reverse
+from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
 
 Array: TypeAlias = NDArray[Any]
 

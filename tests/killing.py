@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 
 TEXT = "the quick brown fox jumps over the lazy dog, and nobody knows why it was the fox.\n" * 40
 STEPS_A_KILL = 100
-TRAIN = [sys.executable, "-c", "import sys; from minirnn.cli import main; main()", "train"]
+TRAIN = [sys.executable, "-c", "import sys; from minirnn.cli.app import main; main()", "train"]
 KILLED = -9  # the exit status of what SIGKILL has ended
 
 

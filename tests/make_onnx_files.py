@@ -26,13 +26,13 @@ from onnx_chains import draw_chain, feed_of
 from onnx_torch import EXPORTS, arrays, exported
 
 from minirnn import GRU, LSTM, Bidirectional, Embedding, Last, Layer, Linear, Masking, Recurrent, Reverse, Sequential
-from minirnn.activations import Function
 from minirnn.formats.onnx.backend import MinirnnBackend
 from minirnn.formats.onnx.writing import to_onnx
-from minirnn.layers import Activation
-from minirnn.lm import LanguageModel
-from minirnn.text import Vocabulary
-from minirnn.variants import LSTMVariant
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import Vocabulary
+from minirnn.layers.activations import Function
+from minirnn.layers.feedforward import Activation
+from minirnn.recurrent.variants import LSTMVariant
 
 Array = NDArray[Any]
 FILE = Path(__file__).with_name("onnx_files.json")

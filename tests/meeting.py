@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minirnn.ranks import Ranks
+from minirnn.training.ranks import Ranks
 
 Result = TypeVar("Result")
 PATIENCE = 60  # seconds until a rank that nobody joins gives up

@@ -5,8 +5,8 @@ import json
 from test_ranks import begun, trained, weights
 
 import minirnn
-from minirnn.backend import get_backend
-from minirnn.ranks import world
+from minirnn.core.backend import get_backend
+from minirnn.training.ranks import world
 
 ranks = world()
 ranks.settle(get_backend("auto"))

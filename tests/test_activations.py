@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirnn.activations import _RULES, Function
-from minirnn.backend import Array
+from minirnn.core.backend import Array
+from minirnn.layers.activations import _RULES, Function
 
 EPS = 1e-30
 

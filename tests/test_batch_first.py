@@ -26,8 +26,9 @@ from minirnn import (
     cross_entropy,
     mse,
 )
-from minirnn.lm import LanguageModel
-from minirnn.text import Vocabulary
+from minirnn.core.tree import arrays_in
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import Vocabulary
 
 RNG = np.random.default_rng(17)
 X = RNG.normal(size=(5, 3, 2)).astype("f4")  # 5 steps, 3 rows
@@ -82,7 +83,7 @@ def test_a_call_with_the_batch_first_is_the_other_one_turned(name: str, backend:
         else:
             np.testing.assert_array_equal(dz, turned(dx))
         for a, b in ((state, other), (final, end), (dstate, dother)):
-            for one, two in zip(minirnn.states.arrays_in(a), minirnn.states.arrays_in(b), strict=True):
+            for one, two in zip(arrays_in(a), arrays_in(b), strict=True):
                 np.testing.assert_array_equal(one, two)
 
 

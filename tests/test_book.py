@@ -14,8 +14,8 @@ import typesetting
 import minirnn.explain
 import minirnn.testing
 from minirnn import cells
+from minirnn.core.protocol import stages_of
 from minirnn.explain import equations_of
-from minirnn.protocol import stages_of
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 CHAPTERS = sorted((DOCS / "book").glob("*.md"))

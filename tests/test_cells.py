@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minirnn import Recurrent
-from minirnn.backend import Array
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell, join, sigmoid, split
-from minirnn.protocol import matrix_of, stages_of
+from minirnn.core.backend import Array
+from minirnn.core.protocol import matrix_of, stages_of
 
 EPS = 1e-30
 B, H = 2, 3

@@ -17,11 +17,11 @@ from killing import newest
 from safetensors.numpy import load_file, save_file
 
 import minirnn
-from minirnn.cli import main
-from minirnn.lm import LanguageModel
-from minirnn.optim import AdamW
-from minirnn.text import Text
-from minirnn.train import train
+from minirnn.cli.app import main
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import Text
+from minirnn.optim.optimisers import AdamW
+from minirnn.training.loop import train
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 60
 SMALL = ["--hidden-size", "16", "--embedding-size", "8", "--batch-size", "4", "--num-steps", "10"]
@@ -104,7 +104,7 @@ def test_options_of_train_reach_what_they_name(text: Path, tmp_path: Path, monke
         seen.update(options, optimizer=optimizer, lm=lm, learn=len(learn))
         return train(lm, learn, optimizer, **options)
 
-    monkeypatch.setattr("minirnn.commands.training.train", spy)
+    monkeypatch.setattr("minirnn.cli.training.train", spy)
     options = "--task fill --cell lstm --hidden-size 5 --num-layers 2 --embedding-size 3 --dropout 0.3 --batch-size 4"
     options += " --num-steps 6 --sampling sequential --optimizer adamw --lr 0.25 --schedule constant --weight-decay 0.5"
     options += " --locked --weight-dropout 0.2 --zoneout 0.1,0.4"
@@ -137,7 +137,7 @@ def test_the_cosine_ends_where_training_ends(text: Path, tmp_path: Path, monkeyp
         seen["optimizer"] = optimizer
         return train(lm, learn, optimizer, **options)
 
-    monkeypatch.setattr("minirnn.commands.training.train", spy)
+    monkeypatch.setattr("minirnn.cli.training.train", spy)
     text.write_text(TEXT[:99], encoding="utf-8")
     sizes = ["--batch-size", 4, "--num-steps", 10, "--hidden-size", 4]
     result = invoke("train", text, *sizes, "--epochs", 30, "--out", tmp_path / "m.safetensors", "--json")
@@ -260,7 +260,7 @@ def test_ctrl_c_saves_what_there_is_and_says_where(text: Path, tmp_path: Path) -
     run = tmp_path / "run"
     options = ["--time", "600", "--out", str(out), "--json", "--checkpoint", str(run), "--every", "5"]
     process = subprocess.Popen(
-        [sys.executable, "-c", "from minirnn.cli import main; main()", "train", str(text), *SMALL, *options],
+        [sys.executable, "-c", "from minirnn.cli.app import main; main()", "train", str(text), *SMALL, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

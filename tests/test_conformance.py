@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minirnn import GRU, LSTM, RNN, SGD, Adam, AdamW, Embedding, Linear, Sequential, cross_entropy
-from minirnn.backend import BACKENDS, Array
+from minirnn.core.backend import BACKENDS, Array
 from minirnn.testing.strategies import Case, cases
 
 RUNS = [(n, d) for n, b in BACKENDS.items() for d in b.dtypes if not b.on_device and (n, d) != REFERENCE]

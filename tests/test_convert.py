@@ -14,11 +14,11 @@ from safetensors.numpy import save_file
 
 import minirnn
 from minirnn import GRU, LSTM, RNN, Embedding, Layer, Linear, Sequential
-from minirnn.cli import main
-from minirnn.commands.models import SAVERS, SUFFIXES
+from minirnn.cli.app import main
+from minirnn.cli.models import SAVERS, SUFFIXES
 from minirnn.formats import torch as torch_files
-from minirnn.lm import LanguageModel
-from minirnn.text import Text
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import Text
 
 NEEDS = {"keras": "h5py", "onnx": "onnx"}  # what writing a format takes
 INDICES = np.random.default_rng(0).integers(0, 7, (5, 2))

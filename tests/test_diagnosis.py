@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 
 import minirnn.cells
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
-from minirnn.cli import main
+from minirnn.cli.app import main
+from minirnn.recurrent.variants import GRUVariant
 from minirnn.testing.diagnosis import diagnose
 from minirnn.testing.own import smallest_failure
-from minirnn.variants import GRUVariant
 
 PEEPHOLE = Path(__file__).resolve().parent.parent / "examples/own_cell.py"
 Peephole = runpy.run_path(str(PEEPHOLE), run_name="example")["PeepholeLSTM"]

@@ -8,7 +8,7 @@ import pytest
 
 import minirnn
 from minirnn import GRU, LSTM, Activation, Linear, Sequential, cross_entropy, mse
-from minirnn.formats.files import ModelFileWarning
+from minirnn.core.files import ModelFileWarning
 from minirnn.formats.onnx import Graph, read
 
 torch: Any = pytest.importorskip("torch", reason="torch is not installed, which these are held against")

@@ -13,10 +13,12 @@ from click.testing import CliRunner
 from rich.console import Console
 
 import minirnn
-from minirnn import GRU, Embedding, LanguageModel, Linear, Text, cross_entropy, evaluation, terminal
-from minirnn.cli import main
-from minirnn.evaluation import evaluate
-from minirnn.text import Vocabulary
+from minirnn import GRU, Embedding, LanguageModel, Linear, Text, cross_entropy
+from minirnn.cli import terminal
+from minirnn.cli.app import main
+from minirnn.language import evaluation
+from minirnn.language.evaluation import evaluate
+from minirnn.language.text import TextError, Vocabulary
 
 DTYPES = [np.uint8, np.uint16, np.uint32, np.uint64, np.int8, np.int16, np.int32, np.int64]
 
@@ -77,7 +79,7 @@ def test_every_consumer_of_indices_takes_every_dtype(backend: str) -> None:
 def test_a_file_that_is_read_in_pieces_is_the_same_text(
     piece: int, written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("minirnn.text.PIECE", piece)
+    monkeypatch.setattr("minirnn.language.text.PIECE", piece)
     (tmp_path / "t").write_bytes(written.encode())
     wanted = written.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     text = Text.read(tmp_path / "t")
@@ -96,17 +98,17 @@ def test_a_file_that_is_read_in_pieces_is_the_same_text(
 def test_a_byte_that_is_not_utf8_is_named_by_its_place_in_the_file(
     piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("minirnn.text.PIECE", piece)
+    monkeypatch.setattr("minirnn.language.text.PIECE", piece)
     for content, words in (
         (b"\xef\xbb\xbfabc\xff", r"byte 6 \(0xff\)"),
         ("abc天".encode()[:-1], r"byte 3 \(0xe5\)"),
         ("天地".encode() + b"\xe5a", r"byte 6 \(0xe5\)"),
     ):
         (tmp_path / "t").write_bytes(content)
-        with pytest.raises(minirnn.text.TextError, match=f"must be UTF-8 text; {words}"):
+        with pytest.raises(TextError, match=f"must be UTF-8 text; {words}"):
             Text.read(tmp_path / "t")
     (tmp_path / "t").write_bytes(b"\xef\xbb\xbf")
-    with pytest.raises(minirnn.text.TextError, match="must hold text; it is empty"):
+    with pytest.raises(TextError, match="must hold text; it is empty"):
         Text.read(tmp_path / "t")
 
 
@@ -117,15 +119,15 @@ def test_a_digest_is_that_of_all_indices_and_symbols(monkeypatch: pytest.MonkeyP
     symbols = "".join(text.vocab.symbols).encode("utf-32-le")
     wanted = hashlib.blake2b(np.array(text.indices, "<u4").tobytes() + symbols, digest_size=16).hexdigest()
     for piece in (1, 3, 100):
-        monkeypatch.setattr("minirnn.text.PIECE", piece)
+        monkeypatch.setattr("minirnn.language.text.PIECE", piece)
         assert text.digest() == wanted
 
 
 MEMORY = """
 import resource, sys
-from minirnn.commands.language import load_lm
+from minirnn.cli.language import load_lm
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-from minirnn.text import Text
+from minirnn.language.text import Text
 text = Text.read(sys.argv[1])
 learn, held_out = text.split(0.1)
 learn.digest(), next(learn.batches(32, 35)), next(learn.batches(32, 35, sampling="random", seed=0))

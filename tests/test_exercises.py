@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from minirnn.cli import main
+from minirnn.cli.app import main
 from minirnn.testing.diagnosis import diagnose
 from minirnn.testing.own import cell_from, examine
 

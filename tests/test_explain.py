@@ -16,10 +16,10 @@ from typesetting import computed, parsed
 
 from minirnn import GRU, LSTM, RNN, Embedding, Layer, Linear, Masking, Recurrent, Sequential
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
-from minirnn.direction import Direction, PlainPass
+from minirnn.core.protocol import block_of, stages_of
+from minirnn.core.tree import rebuilt
 from minirnn.explain import Walk, equations_of, trace
-from minirnn.protocol import block_of, stages_of
-from minirnn.states import rebuilt
+from minirnn.recurrent.direction import Direction, PlainPass
 from minirnn.testing.own import cell_from
 
 Array: TypeAlias = NDArray[Any]

@@ -8,10 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from minirnn import GRU, LSTM, Linear, Sequential, cross_entropy
-from minirnn.cli import main
+from minirnn.cli.app import main
 from minirnn.explain import trace
 from minirnn.explain.pictures import FAINTEST, draw_flow, draw_gates, draw_text, flow_of
-from minirnn.text import Text
+from minirnn.language.text import Text
 
 TEXT = Text.from_string("the unrolled network")
 

@@ -15,17 +15,17 @@ from click.testing import CliRunner, Result
 from rich.table import Table
 
 import minirnn
-from minirnn.cli import main
+from minirnn.cli.app import main
 from minirnn.explain import equations_of
 from minirnn.explain.scene import CELLS, Scene
 from minirnn.explain.terminal import MOST, numbers, step_table
-from minirnn.lm import LanguageModel
-from minirnn.text import Vocabulary
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import Vocabulary
 
 SERVING = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in what a shell runs in the background
-from minirnn.cli import main
+from minirnn.cli.app import main
 main(["explain", "hello", "--serve"])
 """
 

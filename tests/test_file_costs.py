@@ -21,7 +21,7 @@ from minirnn.formats import limits, native, pickles
 from minirnn.formats import torch as torch_files
 from minirnn.formats.hdf5 import Dataset, File, source
 from minirnn.formats.pickles import Function
-from minirnn.layers import Reverse
+from minirnn.layers.feedforward import Reverse
 
 h5py: Any = pytest.importorskip("h5py", reason="h5py is not installed, which writes the files")
 

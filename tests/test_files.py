@@ -41,11 +41,11 @@ from minirnn import (
     load,
     save,
 )
-from minirnn.activations import Function
 from minirnn.cells import LSTMCell
-from minirnn.lm import LanguageModel
-from minirnn.text import UNKNOWN, Vocabulary
-from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import UNKNOWN, Vocabulary
+from minirnn.layers.activations import Function
+from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
 
 Array: TypeAlias = NDArray[Any]
 

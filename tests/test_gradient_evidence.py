@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from minirnn import GRU, LSTM, RNN, Recurrent
-from minirnn.backend import Array
 from minirnn.cells import TanhCell
+from minirnn.core.backend import Array
 from minirnn.testing import GradientError, check_gradients
 from minirnn.testing.own import examine
 

@@ -22,9 +22,9 @@ from minirnn import (
     Sequential,
     cross_entropy,
 )
-from minirnn.backend import Array
-from minirnn.base import Layer
 from minirnn.cells import LSTMCell, TanhCell, sigmoid
+from minirnn.core.backend import Array
+from minirnn.core.layer import Layer
 from minirnn.testing import GradientError, check_adjoint, check_gradients, hessian_vector_product
 from minirnn.testing.strategies import Case, cases
 

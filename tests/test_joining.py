@@ -29,8 +29,9 @@ from minirnn import (
     Sequential,
     cross_entropy,
 )
-from minirnn.lm import LanguageModel
-from minirnn.text import Vocabulary
+from minirnn.core.tree import arrays_in
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import Vocabulary
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(6, 2, 3)).astype("f4")
@@ -88,7 +89,7 @@ def test_any_split_joined_again_computes_the_same_to_the_bit(kinds: list[int], d
     if not any(isinstance(layer, Dropout) for layer in layers):  # whose masks go by the layer's name
         np.testing.assert_array_equal(y, z)
         for got, wanted in zip(back(z), backward(y), strict=True):
-            flat = [list(minirnn.states.arrays_in(tree)) for tree in (got, wanted)]
+            flat = [list(arrays_in(tree)) for tree in (got, wanted)]
             assert len(flat[0]) == len(flat[1])
             for a, b in zip(*flat, strict=True):
                 np.testing.assert_array_equal(a, b)
@@ -96,7 +97,7 @@ def test_any_split_joined_again_computes_the_same_to_the_bit(kinds: list[int], d
             np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(whole(X)[0], again(X)[0])
     np.testing.assert_array_equal(by_layers(whole.layers, X), again(X)[0])
-    assert len(list(minirnn.states.arrays_in(final))) == len(list(minirnn.states.arrays_in(other)))
+    assert len(list(arrays_in(final))) == len(list(arrays_in(other)))
 
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])

@@ -29,17 +29,17 @@ from minirnn import (
     Sequential,
     load,
 )
-from minirnn.activations import Function
 from minirnn.cells import TanhCell
 from minirnn.formats.keras import configuration, save
 from minirnn.formats.keras.describing import described
 from minirnn.formats.keras.graph import numbered
 from minirnn.formats.keras.reading import Contents, network
 from minirnn.formats.keras.stores import Need
-from minirnn.layers import Activation, Masking, Reverse
-from minirnn.lm import LanguageModel
-from minirnn.text import UNKNOWN, Vocabulary
-from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import UNKNOWN, Vocabulary
+from minirnn.layers.activations import Function
+from minirnn.layers.feedforward import Activation, Masking, Reverse
+from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
 
 Array: TypeAlias = NDArray[Any]
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from minirnn import Recurrent
-from minirnn.backend import get_backend
-from minirnn.blocked import BlockedMatrix
 from minirnn.cells import GRUCell, LSTMCell, ReluCell, TanhCell
-from minirnn.quantize import product_of
+from minirnn.core.backend import get_backend
+from minirnn.inference.blocks import BlockedMatrix
+from minirnn.inference.quantize import product_of
 
 runtime, updates, vectors = (import_module(f"minirnn.kernels.cpu.{n}") for n in ("runtime", "updates", "vectors"))
 DTYPES = ("float32", "float64")

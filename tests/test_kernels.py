@@ -27,9 +27,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minirnn
-from minirnn import GRU, LSTM, RNN, SGD, Linear, NonFiniteGradientError, Recurrent, cross_entropy, fused, grad_norm
-from minirnn.backend import NUMBA, NUMPY, Array, maker
+from minirnn import GRU, LSTM, RNN, SGD, Linear, NonFiniteGradientError, Recurrent, cross_entropy, grad_norm
 from minirnn.cells import GRUCell, LSTMCell, ReluCell, TanhCell
+from minirnn.core.backend import NUMBA, NUMPY, Array, maker
+from minirnn.recurrent import fused
 from minirnn.testing.strategies import Case
 
 
@@ -848,7 +849,8 @@ reach.sum()
 
 PASSES = """
 from minirnn import GRU, LSTM, RNN, Linear, SGD, Adam
-from minirnn import backend, shortcall
+from minirnn.core import backend
+from minirnn.recurrent import fast_call as shortcall
 from minirnn.kernels.cpu import runtime
 
 class Guarding:

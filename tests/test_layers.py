@@ -23,9 +23,9 @@ from minirnn import (
     Sequential,
     cross_entropy,
 )
-from minirnn.backend import get_backend
 from minirnn.cells import GRUCell
-from minirnn.noise import kept
+from minirnn.core.backend import get_backend
+from minirnn.core.noise import kept
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(4, 3, 2))

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from minirnn import GRU, LSTM, Adam, Bidirectional, Last, Linear, Reverse, Sequential, pad, save
-from minirnn.lm import LanguageModel
-from minirnn.sampling import distribution
-from minirnn.text import UNKNOWN, Text, TextError, Vocabulary
+from minirnn.language.model import LanguageModel
+from minirnn.language.sampling import distribution
+from minirnn.language.text import UNKNOWN, Text, TextError, Vocabulary
 
 Array: TypeAlias = NDArray[Any]
 
@@ -94,7 +94,7 @@ def test_perplexity_is_the_mean_over_rows_read_one_character_at_a_time(
     symbols = data.draw(st.text("abcd é天\n☃", min_size=rows * length + 1, max_size=rows * length + 1))
     lm, text = model(seed=seed, cell=cell, num_layers=2, dropout=0.5), Text.from_string(symbols, VOCAB)
     losses = [s for b in range(rows) for s in surprises(lm, text.indices[b * length : (b + 1) * length + 1])]
-    with mock.patch("minirnn.evaluation.WINDOW", window):
+    with mock.patch("minirnn.language.evaluation.WINDOW", window):
         found = lm.perplexity(text, batch_size=rows)
     assert found == pytest.approx(math.exp(math.fsum(losses) / len(losses)), rel=1e-12)
 
@@ -104,7 +104,7 @@ def test_perplexity_of_filling_reads_each_row_and_window_by_itself(
     text: str, rows: int, window: int, seed: int
 ) -> None:
     lm, symbols = model(seed=seed, task="fill"), Text.from_string(text, VOCAB)
-    with mock.patch("minirnn.evaluation.WINDOW", window):
+    with mock.patch("minirnn.language.evaluation.WINDOW", window):
         found = lm.perplexity(symbols, batch_size=rows)
     cuts = np.linspace(0, len(text) - 1, rows + 1).astype(int)
     plain, _ = pad([symbols.indices[a:b].astype(int) for a, b in pairwise(cuts)])

@@ -25,10 +25,10 @@ from minirnn import (
     Reverse,
     Sequential,
 )
-from minirnn.backend import BACKENDS, Array
+from minirnn.core.backend import BACKENDS, Array
+from minirnn.recurrent.variants import LSTMVariant
 from minirnn.testing import check_adjoint, check_gradients
 from minirnn.testing.strategies import CELLS, layers, lengths, states
-from minirnn.variants import LSTMVariant
 
 RNG = np.random.default_rng(11)
 SKIP = np.array(  # steps by rows: a gap, gaps at both ends, none, all, a start only, an end only

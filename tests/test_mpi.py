@@ -19,14 +19,14 @@ from test_ranks import trained
 
 import minirnn
 from benchmarks.scale import run as timed
-from minirnn.record import read_lines
+from minirnn.training.metrics import read_lines
 
 TEXT = "the quick brown fox jumps over the lazy dog, and nobody knows why it was the fox.\n" * 40
 SMALL = "--hidden-size 12 --embedding-size 6 --batch-size 5 --num-steps 10 --num-layers 2 --dropout 0.2 --cell lstm"
 TRAIN = """
 import os, sys
-from minirnn.cli import main
-from minirnn.ranks import world
+from minirnn.cli.app import main
+from minirnn.training.ranks import world
 ranks = world()
 open(f"{sys.argv[1]}.{ranks.rank}", "w").write(str(os.getpid()))
 main(["train", *sys.argv[2:]])
@@ -34,7 +34,7 @@ main(["train", *sys.argv[2:]])
 
 
 FAILING = """
-from minirnn.train import Training
+from minirnn.training.loop import Training
 ranks, step = world(), Training._step
 def fails(training, x, y):
     if (training.done, ranks.rank) == (7, 1):

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from test_oracle import NAMES, close, initial, parts, weights_of
 
 from minirnn import GRU, LSTM, RNN, Dropout, Embedding, Layer, Linear, ModelFileWarning, Sequential, load
-from minirnn.backend import BACKENDS, Array
+from minirnn.core.backend import BACKENDS, Array
+from minirnn.core.noise import kept
+from minirnn.core.protocol import name_of
+from minirnn.core.tree import arrays_in
 from minirnn.formats import torch as torch_files
-from minirnn.noise import kept
-from minirnn.protocol import name_of
-from minirnn.recurrent import Recurrent
-from minirnn.states import arrays_in
+from minirnn.recurrent.networks import Recurrent
 from minirnn.testing.strategies import cases
 
 RNG = np.random.default_rng(5)

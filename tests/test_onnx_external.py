@@ -17,7 +17,7 @@ from onnx_structures import NAMED
 
 import minirnn
 from minirnn import ModelFileError
-from minirnn.cli import main
+from minirnn.cli.app import main
 from minirnn.formats.onnx import Graph, read
 
 Y = [port("y", None)]

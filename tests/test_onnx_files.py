@@ -15,7 +15,7 @@ import minirnn
 from minirnn import Layer, Recurrent
 from minirnn.formats.onnx import Graph, read
 from minirnn.formats.onnx.nodes import OPERATORS
-from minirnn.lm import LanguageModel
+from minirnn.language.model import LanguageModel
 
 Array: TypeAlias = NDArray[Any]
 STORED = json.loads(Path(__file__).with_name("onnx_files.json").read_text(encoding="utf-8"))

@@ -28,13 +28,13 @@ from minirnn import (
     Recurrent,
     Sequential,
 )
-from minirnn.activations import Function
 from minirnn.cells import TanhCell
 from minirnn.formats.onnx import Graph, load, read
-from minirnn.layers import Activation, Masking, Reverse
-from minirnn.lm import LanguageModel
-from minirnn.text import UNKNOWN, Vocabulary
-from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import UNKNOWN, Vocabulary
+from minirnn.layers.activations import Function
+from minirnn.layers.feedforward import Activation, Masking, Reverse
+from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
 
 onnx: Any = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'minirnn[onnx]'")
 onnxruntime: Any = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")

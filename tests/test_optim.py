@@ -25,8 +25,8 @@ from minirnn import (
     grad_norm,
     mse,
 )
-from minirnn.optim import Optimizer
-from minirnn.schedules import constant, cosine, step_decay
+from minirnn.optim.optimisers import Optimizer
+from minirnn.optim.schedules import constant, cosine, step_decay
 
 Array: TypeAlias = NDArray[Any]
 Make: TypeAlias = Callable[[Layer], Optimizer]

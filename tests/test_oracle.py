@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minirnn import GRU, LSTM, RNN, Bidirectional, Sequential, cross_entropy
-from minirnn.backend import Array
-from minirnn.protocol import name_of
-from minirnn.recurrent import Recurrent
+from minirnn.core.backend import Array
+from minirnn.core.protocol import name_of
+from minirnn.recurrent.networks import Recurrent
 from minirnn.testing.strategies import cases
 
 NAMES = {

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from minirnn.cli import main
-from minirnn.plotting import PANELS, plot_runs
+from minirnn.cli.app import main
+from minirnn.training.plots import PANELS, plot_runs
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'minirnn[plot]'")
 

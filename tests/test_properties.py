@@ -7,8 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from minirnn import GRU, LSTM, Bidirectional, Recurrent, Sequential
-from minirnn.backend import Array
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
+from minirnn.core.backend import Array
 from minirnn.testing.strategies import Case, cases, layers
 
 SMOOTH = (TanhCell, GRUCell, GRUBeforeCell, LSTMCell, ProjectedLSTMCell(2))

@@ -32,11 +32,11 @@ from minirnn import (
     save,
     set_num_threads,
 )
-from minirnn.backend import get_backend
-from minirnn.blocked import BlockedMatrix, quantized
-from minirnn.lm import LanguageModel
-from minirnn.quantize import product_of
-from minirnn.text import Text
+from minirnn.core.backend import get_backend
+from minirnn.inference.blocks import BlockedMatrix, quantized
+from minirnn.inference.quantize import product_of
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import Text
 
 Array: TypeAlias = NDArray[Any]
 BACKENDS = ("numpy", "numba")

@@ -19,18 +19,19 @@ from hypothesis import strategies as st
 from meeting import together
 
 import minirnn
-from minirnn import SGD, Adam, NonFiniteGradientError, RMSProp, terminal
-from minirnn.backend import get_backend
-from minirnn.checkpoint import Folder
-from minirnn.commands import together as ending
-from minirnn.evaluation import Evaluation
-from minirnn.keeping import Keeper
-from minirnn.lm import LanguageModel
-from minirnn.noise import kept
-from minirnn.ranks import Ranks, takes_device_arrays, world
-from minirnn.record import Record, read_lines
-from minirnn.text import Text
-from minirnn.train import State, Step, Training, train
+from minirnn import SGD, Adam, NonFiniteGradientError, RMSProp
+from minirnn.cli import terminal
+from minirnn.cli import together as ending
+from minirnn.core.backend import get_backend
+from minirnn.core.noise import kept
+from minirnn.language.evaluation import Evaluation
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import Text
+from minirnn.training.checkpoints import Folder
+from minirnn.training.keeper import Keeper
+from minirnn.training.loop import State, Step, Training, train
+from minirnn.training.metrics import Record, read_lines
+from minirnn.training.ranks import Ranks, takes_device_arrays, world
 
 CORPUS = Text.from_string("she sells sea shells\nby the sea shore" * 3)
 OPTIMIZERS: dict[str, Any] = {
@@ -267,7 +268,7 @@ def test_ranks_agree_on_what_was_not_kept_and_when_to_stop(tmp_path: Path, monke
     def full(*_: Any) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("minirnn.keeping.save", full)
+    monkeypatch.setattr("minirnn.training.keeper.save", full)
     five = Evaluation(math.log(5), 0.0, 1)
     keepers = together(2, lambda ranks: keep_up(ranks, tmp_path, patience=1, examine=lambda *_: five))
     assert [(keeper.best, keeper.training.done) for keeper in keepers] == [(float("inf"), 6)] * 2
@@ -396,7 +397,7 @@ def test_ranks_share_the_processors(asked: dict[str, str], wanted: list[int], mo
         monkeypatch.delenv(name, raising=False)
     for name, value in asked.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("minirnn.ranks.processors", lambda: set(range(7)))
+    monkeypatch.setattr("minirnn.training.ranks.processors", lambda: set(range(7)))
     before = minirnn.get_num_threads()
     minirnn.set_num_threads(9)
 
@@ -416,9 +417,9 @@ def test_ranks_of_a_machine_take_its_gpus_in_turn(device: ModuleType, monkeypatc
         pytest.skip("this machine's devices are what they are")
     monkeypatch.setattr(device.cuda.runtime, "getDeviceCount", lambda: 2)
     monkeypatch.setattr(device.cuda.Device, "taken", [])
-    monkeypatch.setattr("minirnn.ranks.set_num_threads", lambda _: None)
+    monkeypatch.setattr("minirnn.training.ranks.set_num_threads", lambda _: None)
     here = threading.local()
-    monkeypatch.setattr("minirnn.ranks.platform", SimpleNamespace(node=lambda: here.node))
+    monkeypatch.setattr("minirnn.training.ranks.platform", SimpleNamespace(node=lambda: here.node))
 
     def settled(ranks: Ranks) -> None:
         here.node = ["one", "other", "one", "one", "other"][ranks.rank]
@@ -496,8 +497,8 @@ def test_what_all_agreed_upon_ends_nothing_early() -> None:
 
 LAST = """
 import os, signal, sys
-from minirnn.commands.together import last_words
-from minirnn.ranks import Ranks
+from minirnn.cli.together import last_words
+from minirnn.training.ranks import Ranks
 ranks, steps = Ranks(), [0]
 ranks.rank, ranks.size = {rank}, {size}
 with last_words(ranks, lambda: f"up to step {{steps[-1]}}") as renew:
@@ -553,7 +554,7 @@ def test_under_mpiexec_without_mpi4py_one_sentence_says_what_to_install(
 
 def test_mpiexec_of_another_mpi_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = SimpleNamespace(Get_rank=lambda: 0, Get_size=lambda: 1)
-    monkeypatch.setattr("minirnn.ranks.takes_device_arrays", lambda _: False)
+    monkeypatch.setattr("minirnn.training.ranks.takes_device_arrays", lambda _: False)
     fake: Any = SimpleNamespace(COMM_WORLD=alone, Get_library_version=lambda: "MPICH Version: 5\nmore")
     monkeypatch.setitem(sys.modules, "mpi4py.MPI", fake)
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
@@ -564,7 +565,7 @@ def test_mpiexec_of_another_mpi_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_command_line_says_what_to_install() -> None:
-    code = "import sys; sys.modules['mpi4py'] = None; from minirnn.cli import main; main(['train', '--steps', '1'])"
+    code = "import sys; sys.modules['mpi4py'] = None; from minirnn.cli.app import main; main(['train', '--steps', '1'])"
     done = python(code, PMI_SIZE="2")
     assert done.returncode == 2
     assert "pip install 'minirnn[mpi]'" in done.stderr

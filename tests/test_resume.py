@@ -22,16 +22,16 @@ from safetensors.numpy import load_file
 
 import minirnn
 from minirnn import SGD, Adam, AdamW, ModelFileError, NonFiniteGradientError, RMSProp, Sequential
-from minirnn.checkpoint import Folder, read, to_bytes
-from minirnn.cli import main
-from minirnn.commands.training import interval
-from minirnn.evaluation import Evaluation
-from minirnn.keeping import Keeper
-from minirnn.lm import LanguageModel
-from minirnn.record import Record, read_lines
-from minirnn.states import arrays_in, filled_in, outline
-from minirnn.text import Text
-from minirnn.train import Step, Training, train
+from minirnn.cli.app import main
+from minirnn.cli.training import interval
+from minirnn.core.tree import arrays_in, filled_in, outline
+from minirnn.language.evaluation import Evaluation
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import Text
+from minirnn.training.checkpoints import Folder, read, to_bytes
+from minirnn.training.keeper import Keeper
+from minirnn.training.loop import Step, Training, train
+from minirnn.training.metrics import Record, read_lines
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 60
 CORPUS = Text.from_string("she sells sea shells\nby the sea shore" * 3)
@@ -510,7 +510,7 @@ def test_what_is_no_interval(words: str) -> None:
 
 
 def started(*arguments: Any, **options: Any) -> "subprocess.Popen[str]":
-    words = [sys.executable, "-c", "import sys; from minirnn.cli import main; main()", *map(str, arguments)]
+    words = [sys.executable, "-c", "import sys; from minirnn.cli.app import main; main()", *map(str, arguments)]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 

@@ -16,14 +16,14 @@ from killing import same
 from meeting import together
 
 from minirnn import Adam
-from minirnn.checkpoint import Folder, read
-from minirnn.cli import main
-from minirnn.keeping import Keeper
-from minirnn.lm import LanguageModel
-from minirnn.ranks import Ranks
-from minirnn.record import Record, read_lines
-from minirnn.text import Text
-from minirnn.train import Training, train
+from minirnn.cli.app import main
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import Text
+from minirnn.training.checkpoints import Folder, read
+from minirnn.training.keeper import Keeper
+from minirnn.training.loop import Training, train
+from minirnn.training.metrics import Record, read_lines
+from minirnn.training.ranks import Ranks
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 40
 SIZES = {"--hidden-size": 8, "--embedding-size": 5, "--batch-size": 4, "--num-steps": 10}

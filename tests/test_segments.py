@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from minirnn import GRU, LSTM, RNN, Bidirectional, Embedding, Last, Layer, Linear, Masking, Sequential
-from minirnn.backend import get_backend
-from minirnn.base import check_every
+from minirnn.core.backend import get_backend
+from minirnn.core.layer import check_every
+from minirnn.core.tree import arrays_in, rebuilt
 from minirnn.kernels.cpu import leases, runtime
-from minirnn.states import arrays_in, rebuilt
 
 Array: TypeAlias = NDArray[Any]
 BACKENDS = ("numpy", "numba")
@@ -216,7 +216,7 @@ def _gradients(model: Layer, every: int | None, lengths: Any) -> list[Array]:
 
 def test_a_short_last_segment_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its turn comes first, and it is a sixteenth of all: kernels keep it, for one backward."""
-    from minirnn.fused import FusedPass
+    from minirnn.recurrent.fused import FusedPass
 
     model, runs, forward = GRU(2, 3).init(backend="numba"), list[bool](), FusedPass.forward
 

@@ -11,9 +11,9 @@ import pytest
 from interpreters import python
 
 from minirnn import GRU, SGD, Dropout, Layer, Linear, Sequential
-from minirnn.backend import Array
-from minirnn.base import Result, Run, State
-from minirnn.parameters import Spec
+from minirnn.core.backend import Array
+from minirnn.core.layer import Result, Run, State
+from minirnn.core.parameters import Spec
 
 X = np.ones((2, 3, 1))
 

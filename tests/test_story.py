@@ -21,7 +21,7 @@ from minirnn.explain.page import as_script_data, page_of, policy, write_page
 from minirnn.explain.scene import CELLS, Scene, Take
 from minirnn.explain.story import PHASES, tell
 from minirnn.explain.typeset import pieces, prose, visible
-from minirnn.optim import SGD
+from minirnn.optim.optimisers import SGD
 
 TEXT = "so much depends"
 HOSTILE = "a</script><script>alert(1)</script>\u2028 & \"'<!--"

@@ -15,12 +15,12 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 import minirnn
-from minirnn import interrupts
-from minirnn.cli import main
+from minirnn.cli.app import main
+from minirnn.core import interrupts
 from minirnn.explain.scene import Scene
 from minirnn.explain.terminal import step_table, time_table
-from minirnn.lm import LanguageModel
-from minirnn.text import UNKNOWN, Vocabulary
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import UNKNOWN, Vocabulary
 
 # says on stdout when the interpreter is about to import numpy, which the package does once it is prepared
 HOOK = """
@@ -53,7 +53,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_ctrl_c_while_modules_are_imported_ends_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(HOOK, encoding="utf-8")
     (tmp_path / "t.txt").write_text("the quick brown fox " * 500, encoding="utf-8")
-    (tmp_path / "minirnn").write_text("from minirnn.cli import main\nmain()\n", encoding="utf-8")  # as pip writes it
+    (tmp_path / "minirnn").write_text(
+        "from minirnn.cli.app import main\nmain()\n", encoding="utf-8"
+    )  # as pip writes it
     paths = [str(tmp_path), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "MINIRNN_BACKEND": "numpy"}
     rng = Random(0)  # noqa: S311 - no secret

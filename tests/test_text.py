@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from minirnn.text import UNKNOWN, Text, TextError, Vocabulary, pydoc_topics
+from minirnn.language.text import UNKNOWN, Text, TextError, Vocabulary, pydoc_topics
 
 CHINESE = "天地玄黃，宇宙洪荒。"
 

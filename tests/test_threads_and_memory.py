@@ -40,7 +40,7 @@ from minirnn import (
     grad_norm,
     set_num_threads,
 )
-from minirnn.backend import NUMBA, NUMPY, Array, get_backend, maker
+from minirnn.core.backend import NUMBA, NUMPY, Array, get_backend, maker
 
 # modules of kernels/cpu, whose functions have no types
 compiling, leases, pool, runtime, team, threads, updates = (
@@ -720,7 +720,7 @@ class Hiding:
 
 sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
 import minirnn
-from minirnn.backend import get_backend
+from minirnn.core.backend import get_backend
 
 def attempt(call):
     try:

@@ -15,9 +15,9 @@ import pytest
 from numpy.typing import NDArray
 
 import minirnn
-from minirnn.activations import Function
-from minirnn.base import Layer
-from minirnn.recurrent import Recurrent
+from minirnn.core.layer import Layer
+from minirnn.layers.activations import Function
+from minirnn.recurrent.networks import Recurrent
 
 torch: Any = pytest.importorskip(
     "torch", reason="the extra 'oracles' (torch) is not installed: the comparisons with torch are left out"

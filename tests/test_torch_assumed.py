@@ -32,7 +32,7 @@ from minirnn import (
     Sequential,
     load,
 )
-from minirnn.cli import main
+from minirnn.cli.app import main
 from minirnn.formats import torch as torch_files
 from minirnn.formats import torch_write
 

@@ -36,8 +36,8 @@ from minirnn import (
 )
 from minirnn.cells import LSTMCell
 from minirnn.formats import torch as torch_files
-from minirnn.lm import LanguageModel
-from minirnn.text import UNKNOWN, Vocabulary
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import UNKNOWN, Vocabulary
 
 torch: Any = pytest.importorskip(
     "torch", reason="the extra 'oracles' (torch) is not installed: its files are not compared with it"

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from minirnn import Adam, NonFiniteGradientError
-from minirnn.lm import LanguageModel
-from minirnn.text import Text
-from minirnn.train import Step, count_steps, train
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import Text
+from minirnn.training.loop import Step, count_steps, train
 
 Array: TypeAlias = NDArray[Any]
 
@@ -67,7 +67,7 @@ def test_random_training_starts_every_window_from_the_initial_state(monkeypatch:
 
 def test_training_stops_at_whichever_limit_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = count()  # one second a look
-    monkeypatch.setattr("minirnn.train.time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
+    monkeypatch.setattr("minirnn.training.loop.time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
     assert [s.step for s in trained(steps=5)[1]] == [1, 2, 3, 4, 5]
     assert len(trained(steps=5, epochs=100, seconds=1e9)[1]) == 5
     assert {s.epoch for s in trained(epochs=3, steps=10**6)[1]} == {0, 1, 2}

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minirnn import GRU, LSTM, RNN, Activation, Embedding, Layer, Linear, Recurrent, Sequential, unchanged
-from minirnn.backend import Array
+from minirnn import GRU, LSTM, RNN, Activation, Embedding, Layer, Linear, Recurrent, Sequential
 from minirnn.cells import GRUBeforeCell
+from minirnn.core import unchanged
+from minirnn.core.backend import Array
 
 X_CHANGED = r"^x was changed in place between forward and backward, which reads it again: .* give forward a copy of x$"
 rng = np.random.default_rng(0)

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from minirnn import LSTM, Linear, ModelFileError, Sequential, load, save, to_onnx
-from minirnn.cli import main
+from minirnn.cli.app import main
 from minirnn.formats import torch as torch_files
 from minirnn.formats.unknown import LEGACY
 

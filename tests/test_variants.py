@@ -15,11 +15,11 @@ from test_activations import SCALAR
 from test_oracle import close, initial, weights_of
 
 from minirnn import GRU, LSTM, RNN, Linear, Recurrent, Sequential
-from minirnn.activations import Function
-from minirnn.backend import BACKENDS
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell
+from minirnn.core.backend import BACKENDS
+from minirnn.layers.activations import Function
+from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
 from minirnn.testing.strategies import layers, lengths, states
-from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
 
 NAMES = sorted(set(SCALAR) - {"exponential"})  # which explodes over time
 CLIPS = [None, 0.3, 1.0]

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 
 from minirnn import SGD, ModelFileError, NonFiniteGradientError
-from minirnn.checkpoint import Folder, read, to_bytes
-from minirnn.commands.resuming import as_begun
-from minirnn.commands.training import make_optimizer, planned_steps, train_command
-from minirnn.evaluation import Evaluation
-from minirnn.keeping import Keeper
-from minirnn.lm import LanguageModel
-from minirnn.record import Record, read_lines
-from minirnn.terminal import Run
-from minirnn.text import Text
-from minirnn.train import Step, Training, count_steps, train
+from minirnn.cli.resuming import as_begun
+from minirnn.cli.terminal import Run
+from minirnn.cli.training import make_optimizer, planned_steps, train_command
+from minirnn.language.evaluation import Evaluation
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import Text
+from minirnn.training.checkpoints import Folder, read, to_bytes
+from minirnn.training.keeper import Keeper
+from minirnn.training.loop import Step, Training, count_steps, train
+from minirnn.training.metrics import Record, read_lines
 
 CORPUS = Text.from_string("she sells sea shells\nby the sea shore" * 3)
 
@@ -152,12 +152,12 @@ def test_a_checkpoint_of_a_later_version_or_too_large_is_refused(
 ) -> None:
     path = tmp_path / "step-00000001.checkpoint"
     with monkeypatch.context() as patch:
-        patch.setattr("minirnn.checkpoint.VERSION", 2)
+        patch.setattr("minirnn.training.checkpoints.VERSION", 2)
         path.write_bytes(to_bytes(begun().state(), {}))
     with pytest.raises(ModelFileError, match="must be of version 1; it is of 2"):
         read(path)
     path.write_bytes(to_bytes(begun().state(), {}))
-    monkeypatch.setattr("minirnn.checkpoint.LARGEST_FILE", 100)
+    monkeypatch.setattr("minirnn.training.checkpoints.LARGEST_FILE", 100)
     with pytest.raises(ModelFileError, match="must hold at most 100 bytes"):
         read(path)
 
@@ -174,7 +174,7 @@ def keeper_in(folder: Path, training: Training, **options: Any) -> Keeper:
 
 def test_the_clock_begins_anew_with_each_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("minirnn.keeping.time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr("minirnn.training.keeper.time", SimpleNamespace(perf_counter=lambda: clock.now))
     training = begun(steps=9)
     keeper = keeper_in(tmp_path / "run", training, seconds=3.0)
     for step in training:
@@ -275,7 +275,7 @@ def test_what_is_shown_of_a_run_is_of_this_process_and_of_steps_that_were_taken(
 
 def test_a_time_limit_ends_a_run_when_it_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("minirnn.train.time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr("minirnn.training.loop.time", SimpleNamespace(perf_counter=lambda: clock.now))
     steps = 0
     for _ in begun(steps=None, seconds=3.0):
         steps, clock.now = steps + 1, clock.now + 1

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from minirnn import cells
+from minirnn.core.protocol import stages_of
 from minirnn.explain import Equation, equations_of
-from minirnn.protocol import stages_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from learning import Run
 
-from minirnn.commands.shared import check_writable
-from minirnn.plotting import figure_class
+from minirnn.cli.shared import check_writable
+from minirnn.training.plots import figure_class
 
 KINDS = (".svg", ".png", ".pdf")
 COLOURS = {"rnn": "#c2560a", "gru": "#0a67c4", "lstm": "#19804a"}

@@ -1,7 +1,7 @@
 """Products of few rows with a matrix that is stored in blocks, in all of its bits or in fewer.
 
-A block is 32 columns of a (K, N) matrix, line after line, the last block filled up with zeros (``minirnn.blocked``
-makes them), so that a product with few rows, which is as fast as memory is, reads on and on:
+A block is 32 columns of a (K, N) matrix, line after line, the last block filled up with zeros (made by
+``minirnn.inference.blocks``), so that a product with few rows, which is as fast as memory is, reads on and on:
 
     full   (blocks, K, 32) in the dtype of the result
     f16    (blocks, K, 32) of float16; widened in a register, as it is used

@@ -1,4 +1,4 @@
-"""The twin of ``minirnn.losses.cross_entropy``: softmax, loss and gradient, row by row."""
+"""The twin of ``minirnn.layers.losses.cross_entropy``: softmax, loss and gradient, row by row."""
 
 from math import log
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The twin of ``minirnn.layers.Linear``: y = x W + b and its transpose, on the tiles of the recurrent layers."""
+"""The twin of ``minirnn.Linear``: y = x W + b and its transpose, on the tiles of the recurrent layers."""
 
 from typing import NamedTuple
 

@@ -165,7 +165,7 @@ def add_rows(like, told, part, parts, sync):
 
 @kernel("adam")
 def adam(like, told, part, parts, sync):
-    """Adam's step, and g = 0; gradients scaled by ``scale``: see ``minirnn.optim.Adam``.
+    """Adam's step, and g = 0; gradients scaled by ``scale``: see ``minirnn.optim.optimisers.Adam``.
 
     ``decay`` times w is added to the gradient, w is multiplied by ``shrink``;
     ``rate`` is lr / (1 - β1ᵗ), ``correction`` 1 / (1 - β2ᵗ).

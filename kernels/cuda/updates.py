@@ -17,7 +17,7 @@ def blocks(n: int) -> int:
 
 
 def decide(parts: Sequence[Any], clip: float, step: int, first: Any) -> tuple[Any, Any]:
-    """(norm, scale) of gradients: see ``minirnn.ondevice.decide``."""
+    """(norm, scale) of gradients: see ``minirnn.optim.on_device.decide``."""
     parts = [g for g in parts if g.size]
     counts = [min(MOST, blocks(g.size)) for g in parts]
     sums, norm, scale = cupy.empty(sum(counts)), cupy.empty(()), cupy.empty(())

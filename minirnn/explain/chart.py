@@ -3,7 +3,7 @@
 from math import ceil, floor, log10
 from typing import Any
 
-from minirnn.backend import Array
+from minirnn.core.backend import Array
 
 STEPS = ((1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0))  # within a power of ten, the finer where few fit
 

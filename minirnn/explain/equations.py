@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from minirnn.protocol import stages_of
+from minirnn.core.protocol import stages_of
 
 LINE = re.compile(r"^(?P<text>[^\s(].*?)\s+(?P<numbers>\(\d+\)(?: \(\d+\))*)(?:\s+(?P<remark>.*))?$")
 NAME = re.compile(r"^[A-Za-z]\w*['’]?$")

@@ -18,15 +18,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.compose import Sequential
+from minirnn.core.backend import Array
+from minirnn.core.protocol import Stage, matrix_of, recurrent_bias_of, stages_of
 from minirnn.explain.equations import LINE, Equation
 from minirnn.explain.scene import Take
 from minirnn.explain.trace import Walk
 from minirnn.explain.typeset import spelled, visible
-from minirnn.layers import Linear
-from minirnn.losses import cross_entropy
-from minirnn.protocol import Stage, matrix_of, recurrent_bias_of, stages_of
+from minirnn.layers.compose import Sequential
+from minirnn.layers.feedforward import Linear
+from minirnn.layers.losses import cross_entropy
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,9 +14,9 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
+from minirnn.core.files import atomic_write
 from minirnn.explain.scene import CELLS, Scene
 from minirnn.explain.story import tell
-from minirnn.formats.files import atomic_write
 
 SCRIPTS = ("numbers.js", "drawing.js", "controls.js", "page.js")
 POLICY = "default-src 'none'; style-src {style}; script-src {script}; base-uri 'none'; form-action 'none'"

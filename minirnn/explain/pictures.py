@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.base import Layer
+from minirnn.core.backend import Array
+from minirnn.core.layer import Layer
+from minirnn.core.protocol import stages_of
 from minirnn.explain.trace import Walk, trace
-from minirnn.losses import cross_entropy
-from minirnn.plotting import check_picture, figure_class, save_picture
-from minirnn.protocol import stages_of
+from minirnn.layers.losses import cross_entropy
+from minirnn.training.plots import check_picture, figure_class, save_picture
 
 FAINTEST = 1e-6  # of the largest gradient: what is smaller is drawn alike
 COLUMNS = 64  # characters in a line of coloured text

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.base import Reader, Run
-from minirnn.direction import Direction, PlainPass
+from minirnn.core.backend import Array
+from minirnn.core.layer import Reader, Run
+from minirnn.core.protocol import Arrays, Stage, block_of, matrix_of, units_of
 from minirnn.explain.watching import Note, Statement, watching
-from minirnn.protocol import Arrays, Stage, block_of, matrix_of, units_of
+from minirnn.recurrent.direction import Direction, PlainPass
 from minirnn.scan import turned
 
 Find = Callable[["Moment"], Array | None]  # a quantity of one step; None where it has none

@@ -9,18 +9,18 @@ from typing import Any, Self
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.base import Layer
-from minirnn.compose import Sequential
-from minirnn.direction import Direction
+from minirnn.core.backend import Array
+from minirnn.core.layer import Layer
 from minirnn.explain.trace import Trace, Walk, trace
-from minirnn.layers import Linear
-from minirnn.lm import LanguageModel
-from minirnn.losses import cross_entropy
-from minirnn.optim import clip_grad_norm, grad_norm
-from minirnn.recurrent import GRU, LSTM, RNN, Recurrent
-from minirnn.sampling import log_softmax
-from minirnn.text import TextError, Vocabulary, check_string
+from minirnn.language.model import LanguageModel
+from minirnn.language.sampling import log_softmax
+from minirnn.language.text import TextError, Vocabulary, check_string
+from minirnn.layers.compose import Sequential
+from minirnn.layers.feedforward import Linear
+from minirnn.layers.losses import cross_entropy
+from minirnn.optim.optimisers import clip_grad_norm, grad_norm
+from minirnn.recurrent.direction import Direction
+from minirnn.recurrent.networks import GRU, LSTM, RNN, Recurrent
 
 CELLS: dict[str, Callable[[int, int], Recurrent]] = {
     "rnn": RNN,

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.direction import Direction
+from minirnn.core.backend import Array
 from minirnn.explain.chart import chart_of
 from minirnn.explain.lines import Line, Row, lines_of
 from minirnn.explain.scene import Scene, Take
 from minirnn.explain.sums import sums_of
 from minirnn.explain.typeset import pieces, prose, visible
+from minirnn.recurrent.direction import Direction
 
 MOST_STEPS, MOST_UNITS = 64, 32
 PHASES = ("forward", "loss", "backward", "clip")

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array
+from minirnn.core.backend import Array
+from minirnn.core.protocol import recurrent_bias_of, stages_of
 from minirnn.explain.scene import Take
 from minirnn.explain.typeset import pieces, visible
-from minirnn.protocol import recurrent_bias_of, stages_of
 
 MOST_ROWS = 64  # of a matrix that is drawn
 

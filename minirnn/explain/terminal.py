@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from minirnn.backend import Array
+from minirnn.core.backend import Array
 from minirnn.explain.lines import Line, Row, lines_of
 from minirnn.explain.scene import Take
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.base import Layer, Reader, State
-from minirnn.direction import Direction
+from minirnn.core.backend import Array
+from minirnn.core.layer import Layer, Reader, State
+from minirnn.core.protocol import matrix_of, recurrent_bias_of, units_of
 from minirnn.explain.equations import Equation, equations_of
 from minirnn.explain.recording import Event, TracedPass
-from minirnn.protocol import matrix_of, recurrent_bias_of, units_of
+from minirnn.recurrent.direction import Direction
 
 
 def trace(

@@ -10,7 +10,7 @@ import struct
 import zlib
 from typing import IO, Any, NamedTuple
 
-from minirnn.formats.files import CUT_OFF, LARGEST_FILE, ModelFileError
+from minirnn.core.files import CUT_OFF, LARGEST_FILE, ModelFileError
 
 MOST_ENTRIES = 20_000
 LARGEST_DIRECTORY = 2**23  # bytes of the list of entries

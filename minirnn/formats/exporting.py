@@ -4,8 +4,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from minirnn.base import Layer
-from minirnn.lm import LanguageModel
+from minirnn.core.layer import Layer
+from minirnn.language.model import LanguageModel
 
 
 def to_torch(model: Layer | LanguageModel, *, names: Sequence[str] | None = None) -> dict[str, Any]:

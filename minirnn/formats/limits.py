@@ -9,7 +9,7 @@ import os
 import struct
 from typing import Any
 
-from minirnn.formats.files import CUT_OFF, ModelFileError
+from minirnn.core.files import CUT_OFF, ModelFileError
 
 LARGEST_HEADER = 2**22  # bytes of a safetensors header
 MOST_TENSORS = 2**15  # in a safetensors header; each has an object of its own

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array, get_backend, get_dtype
-from minirnn.base import Layer
-from minirnn.compose import Bidirectional, Sequential
-from minirnn.formats.files import CUT_OFF, ModelFileError, atomic_write, filled
+from minirnn.core.backend import Array, get_backend, get_dtype
+from minirnn.core.files import CUT_OFF, ModelFileError, atomic_write, filled
+from minirnn.core.layer import Layer
+from minirnn.core.module import brief
 from minirnn.formats.limits import LARGEST_HEADER, MOST_TENSORS, check_header, parsed
-from minirnn.layers import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
-from minirnn.lm import LanguageModel
-from minirnn.quantize import STORED, restored, stored, stored_as
-from minirnn.recurrent import GRU, LSTM, RNN, Recurrent
-from minirnn.text import Vocabulary
-from minirnn.variants import VARIANTS
-from minirnn.weighted import brief
+from minirnn.inference.quantize import STORED, restored, stored, stored_as
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import Vocabulary
+from minirnn.layers.compose import Bidirectional, Sequential
+from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
+from minirnn.recurrent.networks import GRU, LSTM, RNN, Recurrent
+from minirnn.recurrent.variants import VARIANTS
 
 KINDS: dict[str, type[Layer]] = {
     c.__name__: c for c in (RNN, GRU, LSTM, Recurrent, Linear, Embedding, Activation, Dropout, Masking, Reverse, Last)

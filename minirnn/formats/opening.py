@@ -5,11 +5,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from minirnn.backend import get_backend
-from minirnn.base import Layer
+from minirnn.core.backend import get_backend
+from minirnn.core.files import LARGEST_FILE, ModelFileError
+from minirnn.core.layer import Layer
 from minirnn.formats import unknown
 from minirnn.formats.archive import Archive
-from minirnn.formats.files import LARGEST_FILE, ModelFileError
 from minirnn.formats.limits import check_header
 
 FORMATS = {  # the room that reads each

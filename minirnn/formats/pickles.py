@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from minirnn.formats.files import ModelFileError
+from minirnn.core.files import ModelFileError
 
 LARGEST_PICKLE = 2**24  # bytes
 MOST_STEPS = 2**19  # instructions, so that time is bounded: half a second

@@ -19,15 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.base import Layer
+from minirnn.core.backend import Array
+from minirnn.core.files import atomic_write, warn
+from minirnn.core.layer import Layer
 from minirnn.formats import torch_read, torch_write
-from minirnn.formats.files import atomic_write, warn
 from minirnn.formats.torch_assumed import notes
 from minirnn.formats.torch_chain import network
 from minirnn.formats.torch_modules import is_plain
 from minirnn.formats.torch_read import Named, Source
-from minirnn.lm import LanguageModel
+from minirnn.language.model import LanguageModel
 
 __all__ = ["StateDict", "arrays_of", "contents", "from_state_dict", "load", "notes", "read", "save", "to_torch"]
 

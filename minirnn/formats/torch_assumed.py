@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from minirnn.base import Layer
+from minirnn.core.layer import Layer
 from minirnn.formats.torch_modules import Link, Recurrence
-from minirnn.layers import Last, Linear
-from minirnn.recurrent import RNN, Recurrent
+from minirnn.layers.feedforward import Last, Linear
+from minirnn.recurrent.networks import RNN, Recurrent
 
 DEEPEST = 32  # parts of a module's path that are looked at
 MOST_NAMED = 12  # modules in a message

@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice, pairwise, takewhile
 from typing import Any, TypeVar
 
-from minirnn.backend import Array
-from minirnn.base import Layer
-from minirnn.compose import Sequential
-from minirnn.formats.files import ModelFileError, filled, warn
+from minirnn.core.backend import Array
+from minirnn.core.files import ModelFileError, filled, warn
+from minirnn.core.layer import Layer
 from minirnn.formats.torch_assumed import Assumption, assumptions, is_number, settled
 from minirnn.formats.torch_modules import Link, Matrix, Module, Plain, Unknown, identified, is_plain, is_weight, plain
 from minirnn.formats.torch_read import Named, Source
-from minirnn.layers import Embedding, Linear
+from minirnn.layers.compose import Sequential
+from minirnn.layers.feedforward import Embedding, Linear
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 MOST_MODULES = 200  # in a chain

@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minirnn import layers
-from minirnn.activations import NAMES
-from minirnn.backend import Array
-from minirnn.base import Layer
+from minirnn.core.backend import Array
+from minirnn.core.layer import Layer
+from minirnn.core.module import brief
 from minirnn.formats.torch_read import Named
-from minirnn.layers import Activation, Embedding, Last, Linear
-from minirnn.recurrent import GRU, LSTM, RNN
-from minirnn.weighted import brief
+from minirnn.layers import feedforward as layers
+from minirnn.layers.activations import NAMES
+from minirnn.layers.feedforward import Activation, Embedding, Last, Linear
+from minirnn.recurrent.networks import GRU, LSTM, RNN
 
 Fetch = Callable[[str], Array]  # reads a tensor by the last part of its name
 Weights = dict[str, Callable[[], Array]]  # reads them when asked, by the names that a layer has for them

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minirnn.backend import Array
+from minirnn.core.backend import Array
+from minirnn.core.files import CUT_OFF, LARGEST_FILE, ModelFileError
 from minirnn.formats import pickles, unknown
 from minirnn.formats.archive import Archive
-from minirnn.formats.files import CUT_OFF, LARGEST_FILE, ModelFileError
 from minirnn.formats.limits import MOST_TENSORS, check_header
 from minirnn.formats.pickles import Foreign, Function, UnreadableError
 

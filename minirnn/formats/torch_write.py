@@ -7,16 +7,16 @@ from typing import IO
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.base import Layer
 from minirnn.cells import GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
-from minirnn.compose import Bidirectional, Sequential
-from minirnn.direction import Direction
-from minirnn.layers import Activation, Dropout, Embedding, Last, Linear
-from minirnn.lm import LanguageModel
-from minirnn.recurrent import Recurrent
-from minirnn.weighted import brief
-from minirnn.zoneout import GOES_ON
+from minirnn.core.backend import Array
+from minirnn.core.layer import Layer
+from minirnn.core.module import brief
+from minirnn.language.model import LanguageModel
+from minirnn.layers.compose import Bidirectional, Sequential
+from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear
+from minirnn.recurrent.direction import Direction
+from minirnn.recurrent.networks import Recurrent
+from minirnn.recurrent.zoneout import GOES_ON
 
 CELLS = (TanhCell, ReluCell, GRUCell, LSTMCell)
 PLAIN = (Activation, Dropout, Last)  # without weights: what stands in their place is written in a module's forward

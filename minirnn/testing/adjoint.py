@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.base import Layer, State
-from minirnn.states import arrays_in, rebuilt
+from minirnn.core.backend import Array
+from minirnn.core.layer import Layer, State
+from minirnn.core.tree import arrays_in, rebuilt
 from minirnn.testing.differences import SAFETY, differentiate
 from minirnn.testing.report import GradientError
 from minirnn.testing.setting import (

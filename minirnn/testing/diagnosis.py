@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.protocol import matrix_of, name_of, stages_of, units_of, widths_of
+from minirnn.core.protocol import matrix_of, name_of, stages_of, units_of, widths_of
 from minirnn.testing.expressions import UNKNOWN
 from minirnn.testing.lines import Lines, Wrong
 from minirnn.testing.patterns import pattern_of

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array
+from minirnn.core.backend import Array
 from minirnn.testing.recording import Ref, Tape
 
 SIGN, SWAPPED, EARLIER, FACTOR, TERM, SUM, UNKNOWN = (

@@ -23,10 +23,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.base import Layer, State
-from minirnn.protocol import stages_of
-from minirnn.states import arrays_in, rebuilt
+from minirnn.core.backend import Array
+from minirnn.core.layer import Layer, State
+from minirnn.core.protocol import stages_of
+from minirnn.core.tree import arrays_in, rebuilt
 from minirnn.testing.differences import SAFETY
 from minirnn.testing.report import GradientError, NotFiniteError, Report, Row, row_of
 from minirnn.testing.setting import (

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.protocol import units_of
+from minirnn.core.backend import Array
+from minirnn.core.protocol import units_of
 from minirnn.testing.expressions import FORMS, SWAPPED, TERM, UNKNOWN, Change, Line, Quantity
 from minirnn.testing.point import STEP, Point
 from minirnn.testing.recording import Node, Ref, Tape, record

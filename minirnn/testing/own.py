@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.protocol import name_of, trains
-from minirnn.recurrent import Recurrent
+from minirnn.core.protocol import name_of, trains
+from minirnn.recurrent.networks import Recurrent
 from minirnn.testing.adjoint import check_adjoint
 from minirnn.testing.diagnosis import Finding, diagnose, points_of, unfilled
 from minirnn.testing.gradients import check_gradients

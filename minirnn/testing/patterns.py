@@ -5,7 +5,7 @@ from itertools import permutations, product
 
 import numpy as np
 
-from minirnn.backend import Array
+from minirnn.core.backend import Array
 from minirnn.testing.point import FORMS, Item, Point, equal
 
 

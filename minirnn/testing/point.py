@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.protocol import units_of
+from minirnn.core.backend import Array
+from minirnn.core.protocol import units_of
 from minirnn.testing.differences import EPS, SAFETY, Estimate, differentiate
 
 ROWS, UNITS, STEP = 96, 3, 1e-30

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.protocol import matrix_of, stages_of, units_of, widths_of
+from minirnn.core.protocol import matrix_of, stages_of, units_of, widths_of
 from minirnn.testing.differences import EPS
 from minirnn.testing.recording import record
 

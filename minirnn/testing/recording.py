@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minirnn.backend import Array
+from minirnn.core.backend import Array
 
 
 @dataclass(frozen=True)

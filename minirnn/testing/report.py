@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minirnn.backend import Array
+from minirnn.core.backend import Array
 
 WORST = 3  # arrays, and entries of each, that a failing report spells out
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.recurrent import GRU, LSTM, RNN, Recurrent
+from minirnn.recurrent.networks import GRU, LSTM, RNN, Recurrent
 from minirnn.testing.adjoint import check_adjoint
 from minirnn.testing.gradients import check_gradients, kink_distance
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.base import Backward, Layer, State
-from minirnn.states import arrays_in, rebuilt
+from minirnn.core.backend import Array
+from minirnn.core.layer import Backward, Layer, State
+from minirnn.core.tree import arrays_in, rebuilt
 from minirnn.testing.differences import EPS, Estimate, differentiate
 from minirnn.testing.precision import precision_of
 

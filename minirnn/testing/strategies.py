@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.base import State
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
-from minirnn.recurrent import Recurrent
+from minirnn.core.backend import Array
+from minirnn.core.layer import State
+from minirnn.recurrent.networks import Recurrent
 from minirnn.testing.gradients import kink_distance
 
 try:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.protocol import matrix_of, recurrent_bias_of, units_of
+from minirnn.core.protocol import matrix_of, recurrent_bias_of, units_of
 from minirnn.testing.rewriting import COPY, compiled, copy, copying, definition_of
 
 HOLE = "__hole__"

@@ -24,9 +24,9 @@ import strict_cupy
 
 import minirnn
 from minirnn import cross_entropy, mse
-from minirnn.backend import CUPY
+from minirnn.core.backend import CUPY
 from minirnn.kernels.cuda import launch
-from minirnn.sampling import take_rows
+from minirnn.language.sampling import take_rows
 
 cupy: Any = pytest.importorskip("cupy", reason="CuPy is not installed: pip install 'minirnn[cuda13]'")
 

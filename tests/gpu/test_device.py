@@ -43,12 +43,12 @@ from minirnn import (
     cross_entropy,
     mse,
 )
-from minirnn.backend import BACKENDS
-from minirnn.lm import LanguageModel
-from minirnn.optim import NonFiniteGradientError, clip_grad_norm, clip_grad_value, grad_norm
+from minirnn.core.backend import BACKENDS
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import Text
+from minirnn.optim.optimisers import NonFiniteGradientError, clip_grad_norm, clip_grad_value, grad_norm
 from minirnn.testing.strategies import Case, cases
-from minirnn.text import Text
-from minirnn.train import train
+from minirnn.training.loop import train
 
 ON_DEVICE = [name for name, backend in BACKENDS.items() if backend.on_device]
 RUNS = [(name, dtype) for name in ON_DEVICE for dtype in BACKENDS[name].dtypes if dtype != "float16"]
@@ -384,7 +384,7 @@ def test_backends_of_a_gpu_say_what_they_lack(device: ModuleType, monkeypatch: p
                 RuntimeError, match=f"^backend {name} needs a CUDA device; CuPy strict found none: {words}$"
             ):
                 GRU(2, 3).init(backend=name)
-    monkeypatch.setattr("minirnn.backend.find_spec", lambda _: None)
+    monkeypatch.setattr("minirnn.core.backend.find_spec", lambda _: None)
     for name in ON_DEVICE:
         with pytest.raises(
             ImportError, match=f"^backend {name} needs CuPy, which is not installed: pip install 'minirnn"

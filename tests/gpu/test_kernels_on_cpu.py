@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minirnn import cells
-from minirnn.backend import Array
+from minirnn.core.backend import Array
 from minirnn.kernels.cuda import launch
 
 HERE = Path(__file__).parent

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minirnn.backend import Array
+from minirnn.core.backend import Array
 from minirnn.formats.hdf5.headers import FILTERS, Header
 from minirnn.formats.hdf5.source import Cursor, Source, bytes_of
 from minirnn.formats.hdf5.trees import old_entries

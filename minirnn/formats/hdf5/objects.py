@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.formats.files import CUT_OFF
+from minirnn.core.backend import Array
+from minirnn.core.files import CUT_OFF
 from minirnn.formats.hdf5.headers import (
     ATTRIBUTE,
     ATTRIBUTE_INFO,

@@ -5,8 +5,8 @@ import os
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.formats.files import ModelFileError
+from minirnn.core.backend import Array
+from minirnn.core.files import ModelFileError
 
 BUDGET = 2**26  # what all structures read from one file may cost together, in bytes
 PIECE = 256  # what reading one costs beside its bytes

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array
+from minirnn.core.backend import Array
 from minirnn.formats.hdf5.heaps import GlobalHeap
 from minirnn.formats.hdf5.source import Cursor, Source, decoded
 

@@ -3,21 +3,21 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeGuard
 
-from minirnn.activations import Function
-from minirnn.backend import Array
-from minirnn.base import Layer
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell
-from minirnn.compose import Bidirectional, Sequential
-from minirnn.direction import Direction
+from minirnn.core.backend import Array
+from minirnn.core.layer import Layer
+from minirnn.core.module import brief
 from minirnn.formats.keras.functions import spelled
 from minirnn.formats.keras.graph import MOST, numbered
 from minirnn.formats.keras.layers import MOST_CELLS, below
 from minirnn.formats.keras.weights import kept
-from minirnn.layers import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
-from minirnn.recurrent import GRU, LSTM, RNN, Recurrent
-from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
-from minirnn.weighted import brief
-from minirnn.zoneout import GOES_ON
+from minirnn.layers.activations import Function
+from minirnn.layers.compose import Bidirectional, Sequential
+from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
+from minirnn.recurrent.direction import Direction
+from minirnn.recurrent.networks import GRU, LSTM, RNN, Recurrent
+from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
+from minirnn.recurrent.zoneout import GOES_ON
 
 STANDARD = (
     (TanhCell, RNNVariant()),

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from math import isclose
 from typing import Any
 
-from minirnn.activations import Function
 from minirnn.formats.keras.settings import Settings
+from minirnn.layers.activations import Function
 
 LINEAR = Function("linear")
 _PLAIN = {

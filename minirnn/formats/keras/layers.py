@@ -4,9 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from minirnn.activations import Function
-from minirnn.base import Layer
-from minirnn.compose import Bidirectional, Sequential
+from minirnn.core.layer import Layer
 from minirnn.formats.hdf5 import Dataset
 from minirnn.formats.keras.functions import LAYERS as FUNCTIONS
 from minirnn.formats.keras.functions import LINEAR, function, function_of_layer
@@ -14,9 +12,11 @@ from minirnn.formats.keras.graph import Node, numbered
 from minirnn.formats.keras.settings import Settings
 from minirnn.formats.keras.stores import Need
 from minirnn.formats.keras.weights import Placed, expect, plain, recurrent
-from minirnn.layers import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
-from minirnn.recurrent import GRU, LSTM, RNN, Recurrent
-from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
+from minirnn.layers.activations import Function
+from minirnn.layers.compose import Bidirectional, Sequential
+from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
+from minirnn.recurrent.networks import GRU, LSTM, RNN, Recurrent
+from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
 
 RECURRENT = ("SimpleRNN", "GRU", "LSTM", "CuDNNGRU", "CuDNNLSTM", "RNN")
 CELLS = {"SimpleRNNCell": "SimpleRNN", "GRUCell": "GRU", "LSTMCell": "LSTM"}

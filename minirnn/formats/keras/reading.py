@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minirnn.backend import Array, get_backend, get_dtype
-from minirnn.base import Layer
+from minirnn.core.backend import Array, get_backend, get_dtype
+from minirnn.core.files import LARGEST_FILE, ModelFileError, filled
+from minirnn.core.layer import Layer
 from minirnn.formats.archive import Archive
-from minirnn.formats.files import LARGEST_FILE, ModelFileError, filled
 from minirnn.formats.hdf5 import SIGNATURE, Dataset, File, Group
 from minirnn.formats.keras.graph import chain
 from minirnn.formats.keras.layers import Builder, Version, joined, needs
 from minirnn.formats.keras.stores import ByName, ByPlace, Store, arrays_in, is_bfloat16
 from minirnn.formats.keras.weights import Placed
 from minirnn.formats.limits import LARGEST_JSON, parsed
-from minirnn.layers import Activation
+from minirnn.layers.feedforward import Activation
 
 WEIGHTS = "model.weights.h5"  # in a .keras file
 CONFIG = "the configuration"  # in errors

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from minirnn.backend import Array
+from minirnn.core.backend import Array
 from minirnn.formats.hdf5 import Dataset, Group
 from minirnn.formats.keras.graph import Node
 

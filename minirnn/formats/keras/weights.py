@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.base import Layer
+from minirnn.core.backend import Array
+from minirnn.core.layer import Layer
 from minirnn.formats.hdf5 import Dataset
 from minirnn.formats.keras.settings import Settings
 from minirnn.formats.keras.stores import values

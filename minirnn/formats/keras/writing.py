@@ -8,13 +8,13 @@ from typing import IO, Any
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.base import Layer
-from minirnn.formats.files import atomic_write
+from minirnn.core.backend import Array
+from minirnn.core.files import atomic_write
+from minirnn.core.layer import Layer
 from minirnn.formats.keras.describing import Described, described, serialized
 from minirnn.formats.keras.graph import numbered
 from minirnn.formats.keras.reading import WEIGHTS
-from minirnn.lm import LanguageModel
+from minirnn.language.model import LanguageModel
 
 ENDINGS = (".keras", ".weights.h5", ".h5", ".hdf5")
 VERSIONS = {2: "2.15.0", 3: "3.0.0"}  # of Keras, that are said to have written a file

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from minirnn.backend import Array
-from minirnn.formats.files import ModelFileError
+from minirnn.core.backend import Array
+from minirnn.core.files import ModelFileError
 from minirnn.formats.onnx.graph import Graph
 from minirnn.formats.onnx.reading import read
 from minirnn.formats.onnx.tensors import array_of

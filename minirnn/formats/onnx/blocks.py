@@ -7,9 +7,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.base import Layer, State
-from minirnn.compose import Bidirectional
+from minirnn.core.backend import Array
+from minirnn.core.layer import Layer, State
 from minirnn.formats.onnx.forms import (
     Applied,
     Dropped,
@@ -24,7 +23,8 @@ from minirnn.formats.onnx.forms import (
     Turned,
     Unit,
 )
-from minirnn.layers import Activation, Dropout, Embedding, Last, Linear, Reverse
+from minirnn.layers.compose import Bidirectional
+from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear, Reverse
 
 DEEPEST = 1024  # one-hot vectors that become an embedding: its weight has the square of that
 

@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minirnn.backend import Array, get_backend
-from minirnn.base import Layer, State
-from minirnn.compose import Sequential
-from minirnn.formats.files import ModelFileError, filled
+from minirnn.core.backend import Array, get_backend
+from minirnn.core.files import ModelFileError, filled
+from minirnn.core.layer import Layer, State
 from minirnn.formats.onnx.blocks import Block, blocks_of, ends_of, letters_of, starts_of
 from minirnn.formats.onnx.forms import MOST_ROWS, Encoding, Given, Lookup, NoLayerError, Other, States, Stream, Unit
 from minirnn.formats.onnx.graph import Graph
@@ -25,8 +24,9 @@ from minirnn.formats.onnx.meter import PRODUCTS, STEP
 from minirnn.formats.onnx.reading import read
 from minirnn.formats.onnx.ready import placed
 from minirnn.formats.onnx.tracing import source_of, trace
-from minirnn.lm import LanguageModel
-from minirnn.text import Vocabulary
+from minirnn.language.model import LanguageModel
+from minirnn.language.text import Vocabulary
+from minirnn.layers.compose import Sequential
 
 TRIED = (5, 3)  # steps and rows of the input on which layers and graph are compared, where the graph leaves them open
 MOST_DRAWN = 1 << 20  # numbers that all inputs of the comparison may have together

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.activations import Function
-from minirnn.backend import Array
-from minirnn.formats.files import ModelFileError
+from minirnn.core.backend import Array
+from minirnn.core.files import ModelFileError
 from minirnn.formats.onnx.graph import Given, Node, Run
 from minirnn.formats.onnx.meter import PRODUCTS, Meter, extent
 from minirnn.formats.onnx.operands import axis_of, listed, of_kind, one_dtype, optional, scalar
 from minirnn.formats.onnx.tensors import BFLOAT16, FLOAT16, dtype_of
+from minirnn.layers.activations import Function
 
 Elementwise = Callable[..., Array]
 

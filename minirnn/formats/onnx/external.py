@@ -9,7 +9,7 @@ import re
 import stat
 from pathlib import Path
 
-from minirnn.formats.files import LARGEST_FILE, ModelFileError
+from minirnn.core.files import LARGEST_FILE, ModelFileError
 from minirnn.formats.onnx.wire import Message
 
 LONGEST_NUMBER = 19  # digits

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from minirnn.activations import Function
-from minirnn.backend import Array
-from minirnn.formats.files import ModelFileError
+from minirnn.core.backend import Array
+from minirnn.core.files import ModelFileError
 from minirnn.formats.onnx.graph import Node
 from minirnn.formats.onnx.recurrences import Recurrence
+from minirnn.layers.activations import Function
 
 MOST_PARTS = 256  # of a chain: more than anyone stacks
 MOST_ROWS = 2 * MOST_PARTS  # of final states in one value

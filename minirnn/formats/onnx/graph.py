@@ -5,9 +5,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from minirnn.backend import Array, converted, takes
-from minirnn.base import Layer
-from minirnn.formats.files import ModelFileError
+from minirnn.core.backend import Array, converted, takes
+from minirnn.core.files import ModelFileError
+from minirnn.core.layer import Layer
 from minirnn.formats.onnx.meter import CALL, LEAST, NAME, ROOM, STEP, Meter, memory_of, owner
 from minirnn.formats.onnx.tensors import short
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.formats.files import ModelFileError
+from minirnn.core.backend import Array
+from minirnn.core.files import ModelFileError
 from minirnn.formats.onnx.graph import Given, Node, Run
 from minirnn.formats.onnx.meter import Meter
 from minirnn.formats.onnx.operands import axis_of, of_kind, one_dtype, scalar

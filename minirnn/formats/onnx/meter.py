@@ -14,8 +14,8 @@ from typing import Any
 
 from numpy.lib.array_utils import byte_bounds
 
-from minirnn.backend import Array
-from minirnn.formats.files import ModelFileError
+from minirnn.core.backend import Array
+from minirnn.core.files import ModelFileError
 
 ROOM = 40 << 20  # bytes that results may take, whatever goes in
 LEAST = 8 << 20  # bytes that results may take, whatever was computed when the file was read

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minirnn.activations import erf
 from minirnn.formats.onnx import computing, indexing, loops, shaping
 from minirnn.formats.onnx.graph import Node, Run
 from minirnn.formats.onnx.recurrences import recurrence
+from minirnn.layers.activations import erf
 
 MANY = 1 << 16
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from minirnn.backend import Array
-from minirnn.formats.files import ModelFileError
+from minirnn.core.backend import Array
+from minirnn.core.files import ModelFileError
 from minirnn.formats.onnx.graph import Given, Node
 from minirnn.formats.onnx.tensors import MOST_AXES
 

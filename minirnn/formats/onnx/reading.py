@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from minirnn.backend import Array, get_backend
-from minirnn.formats.files import LARGEST_FILE, ModelFileError
+from minirnn.core.backend import Array, get_backend
+from minirnn.core.files import LARGEST_FILE, ModelFileError
 from minirnn.formats.onnx.external import Folder
 from minirnn.formats.onnx.graph import Body, Graph, Node, Port
 from minirnn.formats.onnx.nodes import MANY, OPERATORS

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.formats.files import ModelFileError
+from minirnn.core.backend import Array
+from minirnn.core.files import ModelFileError
 from minirnn.formats.onnx.graph import Graph, Node, Step, perform
 from minirnn.formats.onnx.meter import Meter, TooMuchError
 from minirnn.formats.onnx.nodes import OPERATORS

@@ -17,18 +17,18 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.activations import Function
-from minirnn.backend import Array, get_backend
-from minirnn.base import Layer
 from minirnn.cells import split
-from minirnn.formats.files import ModelFileError
+from minirnn.core.backend import Array, get_backend
+from minirnn.core.files import ModelFileError
+from minirnn.core.layer import Layer
+from minirnn.core.parameters import Parameters
 from minirnn.formats.onnx.graph import Given, Node, Run
 from minirnn.formats.onnx.indexing import turned
 from minirnn.formats.onnx.meter import PRODUCTS, STEP, Meter
 from minirnn.formats.onnx.operands import one_dtype, optional
-from minirnn.parameters import Parameters
-from minirnn.recurrent import GRU, LSTM, RNN, Recurrent
-from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
+from minirnn.layers.activations import Function
+from minirnn.recurrent.networks import GRU, LSTM, RNN, Recurrent
+from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
 
 FUNCTIONS = {
     "relu": "relu",

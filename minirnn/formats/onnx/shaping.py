@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.formats.files import ModelFileError
+from minirnn.core.backend import Array
+from minirnn.core.files import ModelFileError
 from minirnn.formats.onnx.graph import Given, Node, Run
 from minirnn.formats.onnx.meter import Meter
 from minirnn.formats.onnx.operands import axis_of, check_count, listed, one_dtype, scalar, whole

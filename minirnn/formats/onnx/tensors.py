@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.formats.files import ModelFileError
+from minirnn.core.backend import Array
+from minirnn.core.files import ModelFileError
 from minirnn.formats.onnx.external import Folder
 from minirnn.formats.onnx.wire import Message, varint_count, varints
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from minirnn.activations import Function
 from minirnn.formats.onnx.computing import FUNCTIONS, function_of
 from minirnn.formats.onnx.forms import (
     Applied,
@@ -26,6 +25,7 @@ from minirnn.formats.onnx.forms import (
 from minirnn.formats.onnx.graph import Node
 from minirnn.formats.onnx.operands import optional
 from minirnn.formats.onnx.recurrences import Recurrence
+from minirnn.layers.activations import Function
 
 
 def _dropout(node: Node, given: list[Form]) -> Form:

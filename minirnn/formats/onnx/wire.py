@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.formats.files import CUT_OFF, ModelFileError
+from minirnn.core.backend import Array
+from minirnn.core.files import CUT_OFF, ModelFileError
 
 MOST_FIELDS = 1 << 17  # of a file; a field becomes some 150 bytes
 MOST_TEXT = 1 << 23  # bytes of all texts together: a character may become four bytes

@@ -5,11 +5,12 @@ import os
 
 import numpy as np
 
-from minirnn.base import Layer
-from minirnn.formats.files import atomic_write
-from minirnn.lm import LanguageModel
-from minirnn.recurrent import Recurrent
-from minirnn.weighted import brief
+from minirnn.core.files import atomic_write
+from minirnn.core.layer import Layer
+from minirnn.core.module import brief
+from minirnn.core.version import VERSION
+from minirnn.language.model import LanguageModel
+from minirnn.recurrent.networks import Recurrent
 
 try:
     import onnx
@@ -145,14 +146,12 @@ def _states(e: Emitter, layer: Recurrent, kind: int, which: str) -> list[ValueIn
 
 def _described(model: Layer | LanguageModel, network: Layer, graph: onnx.GraphProto) -> onnx.ModelProto:
     """The graph as a model that says where it comes from."""
-    from minirnn import __version__  # the package has imported all of itself by now
-
     made = helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="minirnn",
-        producer_version=__version__,
+        producer_version=VERSION,
         doc_string=network.describe(),
     )
     if isinstance(model, LanguageModel):

@@ -1,4 +1,4 @@
-"""Every ``Function`` of ``minirnn.activations`` in operators of ONNX.
+"""Every ``Function`` of ``minirnn.layers.activations`` in operators of ONNX.
 
 In float32 by the operator that is called as the function is, where there is one; in float64, for which onnxruntime has
 few of those, and for the functions that have none of their own, by arithmetic.
@@ -8,8 +8,8 @@ import math
 from collections.abc import Callable
 from typing import TypeAlias
 
-from minirnn.activations import Function
 from minirnn.formats.onnx.emit.graph import Emitter
+from minirnn.layers.activations import Function
 
 Rule: TypeAlias = Callable[..., str]
 

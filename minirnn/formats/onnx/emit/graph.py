@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from minirnn.backend import Array
+from minirnn.core.backend import Array
 
 
 def element_type(dtype: np.dtype[Any]) -> int:

@@ -6,15 +6,15 @@ from typing import TypeGuard
 import numpy as np
 from onnx import TensorProto
 
-from minirnn.base import Layer
-from minirnn.compose import Bidirectional, Sequential
+from minirnn.core.layer import Layer
+from minirnn.core.module import brief
 from minirnn.formats.onnx.emit import functions, recurrences
 from minirnn.formats.onnx.emit.graph import Emitter
 from minirnn.formats.onnx.emit.steps import Steps
 from minirnn.formats.onnx.emit.weights import weight
-from minirnn.layers import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
-from minirnn.recurrent import GRU, LSTM, RNN, Recurrent
-from minirnn.weighted import brief
+from minirnn.layers.compose import Bidirectional, Sequential
+from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
+from minirnn.recurrent.networks import GRU, LSTM, RNN, Recurrent
 
 
 def is_recurrent(layer: Layer) -> TypeGuard[Recurrent]:
@@ -66,7 +66,7 @@ class Writer:
         raise ValueError(f"{brief(layer)} cannot be written as ONNX: its kind is not one of minirnn's own")
 
     def recurrent(self, layer: Recurrent, x: str, steps: Steps, *, turned: bool = False) -> str:
-        """The layer on rows without the steps that are skipped, as ``minirnn.masks`` does it.
+        """The layer on rows without the steps that are skipped, as ``minirnn.recurrent.masks`` does it.
 
         ``turned``: a layer of one direction reads them last to first.
         """

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.activations import Function
-from minirnn.backend import Array
 from minirnn.cells import join, split
-from minirnn.direction import Direction
+from minirnn.core.backend import Array
 from minirnn.formats.onnx.emit.graph import Emitter
 from minirnn.formats.onnx.emit.weights import laid_out
-from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
+from minirnn.layers.activations import Function
+from minirnn.recurrent.direction import Direction
+from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
 
 ACTIVATIONS = {
     "linear": "Affine",  # of slope 1 through 0: the operators have no name for it
@@ -47,7 +47,7 @@ class Operator:
 
 
 def operator_of(cell: Any) -> Operator | None:
-    """The operator for a cell of ``minirnn.variants``, or None where a function of it has no name in ONNX.
+    """The operator for a cell of ``minirnn.recurrent.variants``, or None where a function of it has no name in ONNX.
 
     None for an LSTM's ``clip`` too: onnxruntime does not clip what goes into the third function, as the standard says.
     """

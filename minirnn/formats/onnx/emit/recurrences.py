@@ -4,17 +4,17 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.activations import Function
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
-from minirnn.direction import Direction
+from minirnn.core.module import brief
+from minirnn.core.protocol import name_of
 from minirnn.formats.onnx.emit import operators, scans
 from minirnn.formats.onnx.emit.graph import Emitter
 from minirnn.formats.onnx.emit.operators import Operator
 from minirnn.formats.onnx.emit.steps import Steps
-from minirnn.protocol import name_of
-from minirnn.recurrent import Recurrent
-from minirnn.variants import GRUVariant, LSTMVariant, RNNVariant
-from minirnn.weighted import brief
+from minirnn.layers.activations import Function
+from minirnn.recurrent.direction import Direction
+from minirnn.recurrent.networks import Recurrent
+from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
 
 STANDARD: dict[Any, RNNVariant | GRUVariant | LSTMVariant] = {
     TanhCell: RNNVariant(),

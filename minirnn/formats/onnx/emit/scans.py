@@ -1,21 +1,21 @@
 """Cells that ONNX has no operator for, as a Scan: the equations of one step are the body of a loop over time.
 
 So are written an LSTM with a projection, zoneout, functions that the operators have no name for, and everything in
-float64, for which onnxruntime has no RNN, GRU or LSTM.  The equations are those of ``minirnn.variants``, with the
-weights as minirnn has them.
+float64, for which onnxruntime has no RNN, GRU or LSTM.  The equations are those of
+``minirnn.recurrent.variants``, with the weights as minirnn has them.
 """
 
 from typing import Any
 
 from onnx import GraphProto, TensorProto, helper
 
-from minirnn.activations import Function
-from minirnn.direction import Direction
 from minirnn.formats.onnx.emit import functions
 from minirnn.formats.onnx.emit.graph import Emitter, element_type
 from minirnn.formats.onnx.emit.steps import Steps
 from minirnn.formats.onnx.emit.weights import laid_out, weight
-from minirnn.variants import GRUVariant, RNNVariant
+from minirnn.layers.activations import Function
+from minirnn.recurrent.direction import Direction
+from minirnn.recurrent.variants import GRUVariant, RNNVariant
 
 
 def run(

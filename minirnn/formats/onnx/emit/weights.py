@@ -9,10 +9,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from minirnn.backend import Array
-from minirnn.blocked import BlockedMatrix
+from minirnn.core.backend import Array
+from minirnn.core.module import Weighted
 from minirnn.formats.onnx.emit.graph import Emitter, element_type
-from minirnn.weighted import Weighted
+from minirnn.inference.blocks import BlockedMatrix
 
 Fetch: TypeAlias = Callable[[Weighted, str], Array]  # a layer's weight of that name
 

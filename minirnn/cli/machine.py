@@ -1,0 +1,201 @@
+"""``minirnn check`` and ``info``: what is so on this machine."""
+
+import json
+import os
+import platform
+import sys
+import time
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
+
+import click
+import numpy as np
+from rich.box import SIMPLE
+from rich.table import Column, Table
+
+import minirnn
+from minirnn.cli.shared import backend_option, one_sentence
+from minirnn.cli.terminal import console, output
+from minirnn.core.backend import BACKENDS
+from minirnn.recurrent.networks import GRU, LSTM, RNN
+
+
+@click.command()
+@click.argument("cell", required=False, metavar="[FILE.py:CELL]")
+@click.option("--max-layers", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@backend_option
+@click.option("--json", "as_json", is_flag=True)
+@one_sentence
+def check(cell: str | None, max_layers: int, seed: int, backend: str, as_json: bool) -> None:  # noqa: FBT001 - click passes options by name
+    """Check the gradients of every cell, depth and direction on this machine, and print the largest errors.
+
+    With FILE.py:CELL, those of a cell of your own, a class with step and unstep: what is wrong, at which gate, and by
+    what pattern.
+    """
+    if cell:
+        check_own(cell, seed, as_json=as_json)
+        return
+    from minirnn.testing.selfcheck import METHODS, check_everything
+
+    headings = ("cell", "layers", "directions", "lengths", *METHODS)
+    table = Table(
+        *(Column(heading, min_width=max(map(len, heading.split()))) for heading in headings),
+        box=SIMPLE,  # lines between columns would cut headings at 80 columns
+        title="largest |gradient - derivative| / max(1, |derivative|)",
+    )
+    records, failed = [], 0
+    with console.status("checking"):
+        for result in check_everything(max_layers, seed, backend):
+            records.append(result.record())
+            failed += not result.ok
+            table.add_row(*result.words(), style=None if result.ok else "bold red")
+    if as_json:
+        click.echo(json.dumps({"ok": not failed, "checks": records}))
+    else:
+        output.print(table)
+        click.echo(f"{len(records)} layers checked, {failed} wrong")
+    if failed:
+        sys.exit(1)
+
+
+def check_own(place: str, seed: int, *, as_json: bool) -> None:
+    """Run the evidence on a reader's cell, and say what came of it; exit code 1 if it is wrong."""
+    from minirnn.testing.own import cell_from, examine
+
+    try:
+        with console.status(f"checking {place}") as status:
+
+            def progress(doing: str, done: int, of: int) -> None:
+                status.update(f"checking {place}: {doing}" + (f", {done} of {of}" if of > 1 else ""))
+
+            verdict = examine(cell_from(place), seed=seed, progress=progress)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    report = verdict.report
+    if as_json:
+        record = {
+            "cell": verdict.name,
+            "ok": verdict.ok,
+            "findings": [asdict(finding) for finding in verdict.findings],
+            "smallest": verdict.smallest,
+            "notes": verdict.notes,
+            "right": verdict.right,
+            "errors": {row.method: report.error(row.method) for row in report.rows} if report else {},
+        }
+        click.echo(json.dumps(record))
+    elif verdict.ok:
+        errors = {row.method: f"{report.error(row.method):.1e}" for row in report.rows} if report else {}
+        click.echo(f"{verdict.name}: unstep is the transpose of step, and every gradient over time is the derivative")
+        click.echo("  largest error " + ", ".join(f"by {method} {error}" for method, error in errors.items()))
+        for note in verdict.notes:
+            click.echo(f"  {note}")
+        click.echo("  whether step computes what you mean, no derivative can tell: compare it with an oracle")
+    else:
+        begun = any(finding.pattern == "not filled in" for finding in verdict.findings)
+        says = (
+            "some lines are not filled in yet" if begun else "its gradients are not the derivatives of what it computes"
+        )
+        click.echo(f"{verdict.name}: {says}")
+        for finding in verdict.findings:
+            at = f", line {finding.line}" if finding.line else ""
+            blank = finding.pattern == "not filled in"
+            click.echo(f"  line {finding.line}: {finding.words}" if blank else f"  at {finding.gate}{at}: {finding}")
+            if finding.source:
+                click.echo(f"      {finding.source}")
+        if verdict.right:
+            click.echo(f"  right already: {', '.join(verdict.right)}")
+        for note in verdict.notes:
+            click.echo(f"  {note}")
+        if verdict.smallest:
+            click.echo(f"  the smallest case found: {verdict.smallest}")
+    if not verdict.ok:
+        sys.exit(1)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True)
+@one_sentence
+def info(as_json: bool) -> None:  # noqa: FBT001 - click passes options by name
+    """Versions, backends, threads; compiles the kernels, and says how long each cell's took."""
+    record = {
+        "minirnn": minirnn.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        **{name: _version(name) for name in ("click", "rich", "safetensors", "numba")},
+        "backends": {name: list(backend.dtypes) for name, backend in BACKENDS.items()},
+        "auto": minirnn.core.backend.get_backend("auto").name,
+        "blas": _blas(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": {
+            k: os.environ[k] for k in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS") if k in os.environ
+        },
+    }
+    record |= _devices()
+    if find_spec("numba"):
+        with console.status("compiling kernels"):
+            record |= _kernels()
+    if as_json:
+        click.echo(json.dumps(record))
+        return
+    for name, value in record.items():
+        click.echo(f"{name:12} {_words(value) or 'as the libraries choose'}")
+
+
+def _devices() -> dict[str, Any]:
+    """CuPy's version and the devices it can use, or why it can use none."""
+    if not find_spec("cupy"):
+        return {"cupy": "not installed"}
+    import cupy
+
+    found = minirnn.core.backend.devices()
+    names = [
+        cupy.cuda.runtime.getDeviceProperties(k)["name"].decode() for k in range(found if isinstance(found, int) else 0)
+    ]
+    return {"cupy": cupy.__version__, "devices": names or f"no CUDA device: {found}"}
+
+
+def _kernels() -> dict[str, Any]:
+    """What the kernels are compiled for, where they are kept, and the seconds until each cell's were ready."""
+    from minirnn.kernels.cpu.runtime import describe
+
+    seconds: dict[str, float] = {}
+    for name, layer in {
+        "rnn": RNN(1, 1),
+        "relu": RNN(1, 1, nonlinearity="relu"),
+        "gru": GRU(1, 1),
+        "lstm": LSTM(1, 1),
+    }.items():
+        begun = time.perf_counter()
+        layer.init(backend="numba")
+        y, _, backward = layer.forward(np.zeros((1, 1, 1), np.float32))
+        backward(y)
+        layer(y)
+        seconds[name] = round(time.perf_counter() - begun, 2)
+    return describe() | {
+        "seconds until kernels were ready": seconds,
+        "without kernels": ["GRU(reset='before')", "LSTM(proj_size=...)", "zoneout", "cells of your own"],
+    }
+
+
+def _words(value: Any) -> str:
+    """A value of ``info`` for a person: ``numpy (float32, float64, complex128)``, ``OMP_NUM_THREADS=2``."""
+    if isinstance(value, list):
+        return ", ".join(value)
+    if isinstance(value, dict):
+        return "; ".join(f"{k} ({', '.join(v)})" if isinstance(v, list) else f"{k}={v}" for k, v in value.items())
+    return str(value)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _blas() -> str:
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()

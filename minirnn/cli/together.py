@@ -1,0 +1,89 @@
+"""Several ranks run one command: what ends one of them ends them all, and is said once.
+
+A rank that raises says so in one sentence, and has MPI end the others.  When a rank is killed, mpiexec kills the others
+at once, and none gets to say what became of the run: so the first leaves its last words with a small process.
+"""
+
+import os
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from minirnn.cli.shared import sentence_for
+from minirnn.cli.terminal import console, keep_quiet, say
+from minirnn.training.ranks import Ranks
+
+HEAD_START = 1.0  # seconds for the first rank to say what all ran into: then that is said once
+# says the last line that it heard, once whoever wrote it is gone
+LISTEN = "import sys\nheard = b''\nfor heard in sys.stdin.buffer: pass\nsys.stderr.buffer.write(heard.lstrip())"
+
+
+@contextmanager
+def together(ranks: Ranks) -> Iterator[None]:
+    """End all ranks when this one ends by an error, which it says first; of what is said else, only rank 0's."""
+    if ranks.rank:
+        keep_quiet()
+    try:
+        yield
+    except SystemExit:  # which is agreed upon
+        raise
+    except BaseException as error:
+        if ranks.size == 1:
+            raise
+        if ranks.rank:
+            time.sleep(HEAD_START)
+        console.quiet = False
+        sentence = "minirnn: stopped at once" if isinstance(error, KeyboardInterrupt) else sentence_for(error)
+        if sentence is None:
+            traceback.print_exc()
+        else:
+            say((sentence, "bold red"))
+        for note in getattr(error, "__notes__", ()):
+            say(note)
+        sys.stdout.flush()
+        ranks.abort(2)
+        os._exit(2)  # MPICH comes back from it, and would not from being finalised
+
+
+@contextmanager
+def last_words(ranks: Ranks, sentence: Callable[[], str]) -> Iterator[Callable[[], None]]:
+    """Have ``sentence()`` said if a rank is lost: beside the error of one that raises, by ``together``; and where they
+    are killed by a process that rank 0 starts, which hears of it as a pipe ends.
+
+    Call what this yields whenever the sentence may have become another one.
+    """
+    if ranks.size == 1 or ranks.rank:
+        try:
+            yield lambda: None
+        except Exception as error:
+            if ranks.rank:
+                error.add_note(sentence())
+            raise
+        return
+    listener = subprocess.Popen(  # noqa: S603 - this Python, and the program above
+        [sys.executable, "-S", "-c", LISTEN],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        bufsize=0,
+        start_new_session=True,  # what is sent to this process's group is not for that one
+    )
+    pipe, last = listener.stdin, ""
+    assert pipe is not None  # for the type checker
+
+    def tell(words: str) -> None:
+        nonlocal last
+        if words != last:
+            with suppress(BrokenPipeError):  # it was killed itself: training goes on
+                pipe.write(words.encode() + b"\n")
+            last = words
+
+    tell(sentence())
+    try:
+        yield lambda: tell(sentence())
+    finally:
+        tell("")
+        pipe.close()
+        listener.wait()

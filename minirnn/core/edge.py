@@ -1,0 +1,56 @@
+"""What comes in from outside, as a layer computes with it: one array, floats in the model's dtype, time first.
+
+Which arrays are taken for floats says ``backend.takes``; conversion is apart from that, since padding is cut off first:
+it may hold numbers that are too large for the model's dtype.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from minirnn.core.backend import Array, Backend, takes
+
+
+def as_array(backend: Backend, what: str, value: Any) -> Array:
+    """``value``, an array or nested lists, as an array of the backend's."""
+    try:
+        array: Array = backend.xp.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{what} must be one rectangular array; got ragged nested lists ({error})") from None
+    return array
+
+
+def from_list(array: Array, dtype: np.dtype[Any]) -> Array:
+    """What was a list of numbers as floats, or complex numbers; anything else as it is."""
+    return array.astype(dtype) if array.dtype.kind in "iu" else array
+
+
+def as_floats(backend: Backend, dtype: np.dtype[Any], what: str, value: Any) -> Array:
+    """``value`` as an array of floats that can become ``dtype``; of integers, lists alone are taken for floats."""
+    array = as_array(backend, what, value)
+    if array.dtype is dtype:
+        return array
+    if not hasattr(value, "dtype"):
+        array = from_list(array, dtype)
+    if not takes(dtype, array.dtype):
+        to = ", or the model with model.to(dtype=...)" if array.dtype.kind == "c" else ""
+        raise ValueError(
+            f"{what} must be {dtype.name}, the model's dtype, or floats that become it; got {array.dtype} "
+            f"(convert it with astype{to})"
+        )
+    return array
+
+
+def exchanged(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape with its first two axes, of time and batch, in the other order."""
+    return (*shape[1::-1], *shape[2:])
+
+
+def of_order(error: ValueError, T: int, B: int, *, batch_first: bool, likely: bool) -> ValueError:
+    """The error, and where the other order of x's axes is ``likely`` meant, a word on that."""
+    if not likely or T == B:
+        return error
+    order = "batch first" if batch_first else "time first"
+    return ValueError(
+        f"{error}; x was read {order}, as {T} steps of {B} rows: did you mean batch_first={not batch_first}?"
+    )

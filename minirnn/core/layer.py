@@ -1,0 +1,446 @@
+"""What a layer is: a pass forward that returns its pass backward, and an edge where input is checked.
+
+A layer's pass forward returns its pass backward::
+
+    y, state, backward = layer.forward(x, state)  # training
+    dx, dstate = backward(dy, dstate)  # adds to the gradients of the weights
+
+``backward`` holds what forward saved, so any number may be pending, and composition is calling one after another
+(``compose.py``).  ``y, state = layer(x, state)`` is inference: nothing is saved, dropout is off.
+
+Bad input is turned away here, at the edge, before anything is computed; so is padding: with ``lengths``, whatever
+stands in ``x`` and ``dy`` past a row's end is replaced by 0 on the way in, and ``y`` and ``dx`` are 0 there on the way
+out.  Inside, only the scan (``scan.py``) has to know that a row has ended.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from math import isqrt
+from numbers import Integral
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from minirnn.core.backend import Array, check_indices, converted, on_host
+from minirnn.core.edge import as_array, as_floats, exchanged, from_list, of_order
+from minirnn.core.lengths import check_lengths, ends
+from minirnn.core.module import Weighted, brief
+from minirnn.core.parameters import Parameters
+from minirnn.core.stream import Stream
+from minirnn.core.unchanged import Inputs
+
+State: TypeAlias = Any  # an array, a tuple of arrays, None, or a tuple of those: each layer documents its own
+Pull: TypeAlias = Callable[[Array | None, State], tuple[Array | None, State]]
+Reader: TypeAlias = Callable[[], Array]  # computes a saved quantity for all steps when someone asks
+Saved: TypeAlias = Mapping[str, Reader]
+
+
+SQRT = 4  # times √T steps between kept states: fewer would take less memory, but weights are packed for each stretch
+
+
+class Run(NamedTuple):
+    """What every layer of a model is told about one pass."""
+
+    parameters: Parameters
+    training: bool
+    call: int  # number of this training pass, for dropout
+    past: Array | None = None  # (T, B) True where t >= lengths[b]; None without lengths
+    flipped: Array | None = None  # (T, B) the step that a reverse direction reads at t; None without lengths
+    skip: Array | None = None  # (T, B) True where a mask, or a row's end, has a step skipped; None without a mask
+    every: int = 0  # steps between the states that are kept, where those between are computed again; 0: all are kept
+    first_row: int = 0  # of x, in the batch that it is a part of
+    first_step: int = 0  # of those that a direction takes, in the whole of them
+    again: bool = False  # what backward needs is not kept, but will be computed again
+
+    @property
+    def saves(self) -> bool:
+        """Whether what backward needs is kept."""
+        return self.training and not self.again
+
+    @property
+    def skipped(self) -> Array | None:
+        """(T, B) True at every step that is skipped, for whatever reason; None where there is none."""
+        return self.past if self.skip is None else self.skip
+
+
+class Result(NamedTuple):
+    """What a layer hands to whoever composes it: ``pull`` is its transpose, ``saved`` names what pull will use.
+
+    ``run`` is what the layers after it are told, where that differs from what it was told: a mask.
+    """
+
+    y: Array
+    state: State
+    pull: Pull
+    saved: Saved
+    run: Run | None = None
+
+
+class Later(Mapping[str, Reader]):
+    """Readers by name, found out when someone asks: few passes are looked into, and each would pay for the names."""
+
+    def __init__(self, find: Callable[[], Saved]) -> None:
+        self._find = find
+
+    @cached_property
+    def _found(self) -> Saved:
+        return self._find()
+
+    def __getitem__(self, name: str) -> Reader:
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+def joined(parts: "list[tuple[str, Saved]]") -> Saved:
+    """What several layers have saved, under ``name.…`` each."""
+    return Later(lambda: {f"{name}.{key}": read for name, saved in parts for key, read in saved.items()})
+
+
+class Backward:
+    """The pass backward of one forward: ``dx, dstate = backward(dy, dstate)``.
+
+    ``dy`` has y's shape, ``dstate`` the final state's structure; either may be None where the loss does not depend on
+    it.  ``dx`` is None for integer input.  Gradients of weights are added to ``model.grads``.  What forward saved is
+    released on return; a second call is an error unless the first said ``keep=True``, and then adds a second time.
+
+    The weights and x must still be those of the forward.  After an optimiser's step or ``init`` a call is an error
+    (RuntimeError, nothing added); so it is where some entries, which are compared, show that x or a weight was written
+    by hand.  With ``MINIRNN_CHECK_INPUTS=1`` in the environment when the model gets its weights, all entries are.
+
+    Threads may share a model: its backward passes, and its optimiser's steps, run one at a time.
+    """
+
+    def __init__(self, pull: Pull, saved: Saved, inputs: Inputs) -> None:
+        self._pull: Pull | None = pull
+        self._saved: Saved = saved
+        self._inputs: Inputs | None = inputs
+        self._parameters = inputs.parameters
+
+    def __call__(
+        self, dy: Array | None = None, dstate: State = None, *, keep: bool = False
+    ) -> tuple[Array | None, State]:
+        with self._parameters.changing:
+            pull = self._live()
+            if self._inputs is not None:
+                self._inputs.check()
+            result = pull(dy, dstate)
+            if not keep:
+                self._pull, self._saved, self._inputs = None, {}, None
+        return result
+
+    @property
+    def saved(self) -> dict[str, Array]:
+        """What forward saved, by name (``"1.0.z"``), each for all steps of x: (T, B, ...), 0 past a row's end."""
+        return {name: read() for name, read in self.readers.items()}
+
+    @property
+    def readers(self) -> Saved:
+        """The same, each computed when it is called."""
+        self._live()
+        return self._saved
+
+    def _live(self) -> Pull:
+        if self._pull is None:
+            raise RuntimeError(
+                "this backward has run and released what forward saved; the first call may say keep=True"
+            )
+        return self._pull
+
+
+class Layer(Weighted):
+    """The base of all layers: weights (``Weighted``), the passes, and the edge where input is checked.
+
+    A layer of your own overrides ``specs`` and ``apply``, and of the rest what it needs.
+    """
+
+    input_size: int | None = None  # features expected in x; None takes any
+    output_size: int | None = None  # features of y; None: as many as x has
+    integers: bool = False  # takes integers (indices) in place of features
+    floats: bool = True  # takes features
+    keeps_time: bool = True  # y has x's steps; False: y is (B, ...)
+    timeless: bool = False  # takes (B, features) as well as (T, B, features)
+
+    def apply(self, x: Array, state: State, run: Run) -> Result:
+        """The layer's own pass, on input that was checked; composite layers call it of their parts."""
+        raise NotImplementedError(f"{type(self).__name__} does not define apply")
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether y at one step depends on later ones."""
+        return any(child.reads_ahead for child in self.children().values())
+
+    @property
+    def masks(self) -> bool:
+        """Whether some layer decides by its input which steps are skipped."""
+        return any(child.masks for child in self.children().values())
+
+    def check_state(self, state: State, batch: int, *, cotangent: bool = False) -> State:
+        """``state`` with its arrays admitted and its shapes checked against ``batch`` rows.
+
+        In a ``cotangent`` any array of a tuple may be None, for 0.
+        """
+        if state is not None:
+            raise ValueError(f"{type(self).__name__} has no state: expected None, got {type(state).__name__}")
+        return None
+
+    def stream(self, batch_size: int = 1) -> Stream:
+        """The model as a stream of single steps, with a state of its own for each of ``batch_size`` rows.
+
+        It keeps the weights as they are now.  ValueError for a network that reads in both directions.
+        """
+        from minirnn.inference.streams import stream_of  # streams stand above layers
+
+        return stream_of(self, check_size("batch_size", batch_size))
+
+    @property
+    def batch_first(self) -> bool:
+        """Whether calls have the batch first that do not say: set by ``load(..., batch_first=True)``, or by assignment.
+
+        It belongs to a whole model that has weights, and is not saved with it.
+        """
+        return self.bound.batch_first
+
+    @batch_first.setter
+    def batch_first(self, value: bool) -> None:
+        if self.prefix:
+            raise ValueError(f"batch_first is set for a whole model; {brief(self)} is part of a larger one")
+        self.bound.batch_first = bool(value)
+        for layer in self.walk():
+            layer._prepared_for = None  # noqa: SLF001 - a layer of this model
+
+    # ------------------------------------------------------------------ the edge
+
+    def forward(
+        self,
+        x: Any,
+        state: State = None,
+        *,
+        lengths: Any = None,
+        checkpoint_every: int | str | None = None,
+        first_row: int = 0,
+        batch_first: bool | None = None,
+    ) -> tuple[Array, State, Backward]:
+        """The pass forward of training: ``y``, the final state, and the pass backward.
+
+        ``x`` is (T, B, features), floats of any width, which become the model's dtype, or integers (T, B) where the
+        first layer takes indices (an Embedding, or any recurrent layer: a one-hot input is its index).  With
+        ``batch_first`` x is (B, T, features) or (B, T), and so are y, and backward's dy and dx; states and ``lengths``
+        are as without.  None is the model's own ``batch_first``, False where nobody has set it.
+
+        ``state`` is None (zeros, or the layer's trainable initial state) or what an earlier pass returned.  ``lengths``
+        (B,) says how many steps of each row are valid, in any order of rows, 0 allowed; what is past them is never
+        used.  On a GPU, arrays of NumPy's are copied there; indices that are there already are not checked.  Where
+        ``x`` is some of a batch's rows, ``first_row`` says which of them comes first: dropout's masks are those of the
+        batch.
+
+        ``checkpoint_every`` is memory for time: recurrent layers keep their state only every so many steps, or with
+        ``"sqrt"`` every 4 √T, and backward computes what lies between again, to the same gradients but for rounding.
+
+        ``backward`` reads ``x`` and the weights again: leave them as they are until then (``Backward``).  A ``y`` that
+        backward needs cannot be written.
+        """
+        if not isinstance(first_row, Integral) or first_row < 0:
+            raise ValueError(f"first_row must be an integer of at least 0; got {first_row!r}")
+        first = self.bound.batch_first if batch_first is None else batch_first
+        x, state, run = self._admit(
+            x,
+            state,
+            lengths,
+            training=True,
+            checkpoint_every=checkpoint_every,
+            batch_first=first,
+            first_row=first_row,
+        )
+        inputs = Inputs(self, x)
+        y, final, pull, saved, _ = self.apply(x, state, run)
+        batch, past, xp = _rows(x), run.past, self.bound.backend.xp
+        swapped = first and y.ndim > 2 and self.keeps_time
+        y_shape = exchanged(y.shape) if swapped else y.shape
+
+        def edge(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
+            if dy is not None:
+                dy = as_floats(self.bound.backend, self.bound.dtype, "dy", dy)
+                if dy.shape != y_shape:
+                    also = ": time and batch are exchanged" if dy.shape == exchanged(y_shape) else ""
+                    raise ValueError(f"dy must have the shape of y, {y_shape}; got {dy.shape}{also}")
+                if swapped:
+                    dy = dy.swapaxes(0, 1)
+                if past is not None and self.keeps_time:
+                    dy = blank(dy, past)
+                dy = self._in_dtype("dy", dy)
+            dx, dstate = pull(dy, self.check_state(dstate, batch, cotangent=True))
+            if dx is None and x.dtype.kind in "fc":  # nothing flowed back to x
+                dx = xp.zeros(x.shape, x.dtype)
+            if dx is not None and past is not None:
+                dx = blank(dx, past)
+            dx = dx.copy() if dx is dy and dx is not None else dx
+            return (dx.swapaxes(0, 1) if first and dx is not None and dx.ndim > 2 else dx), dstate
+
+        if past is not None:
+            y = blank(y, past) if self.keeps_time else y
+            saved = _blanked(saved, past)
+        y = y.copy() if y is x else y
+        return (y.swapaxes(0, 1) if swapped else y), final, Backward(edge, saved, inputs)
+
+    def __call__(
+        self, x: Any, state: State = None, *, lengths: Any = None, batch_first: bool | None = None
+    ) -> tuple[Array, State]:
+        """Inference: ``y`` and the final state.  Dropout is off and nothing is saved; arguments as in ``forward``."""
+        first = self.bound.batch_first if batch_first is None else batch_first
+        x, state, run = self._admit(x, state, lengths, training=False, batch_first=first)
+        y, final, *_ = self.apply(x, state, run)
+        if run.past is not None and self.keeps_time:
+            y = blank(y, run.past)
+        y = y.copy() if y is x else y
+        return (y.swapaxes(0, 1) if first and y.ndim > 2 and self.keeps_time else y), final
+
+    def _admit(
+        self,
+        x: Any,
+        state: State,
+        lengths: Any,
+        *,
+        training: bool,
+        checkpoint_every: int | str | None = None,
+        batch_first: bool = False,
+        first_row: int = 0,
+    ) -> tuple[Array, State, Run]:
+        parameters, given = self.bound, x
+        x = self._admit_input(given, batch_first=batch_first)
+        every = 0 if checkpoint_every is None else check_every(checkpoint_every, len(x))
+        if training and parameters.dtype.itemsize == 2:
+            raise ValueError(
+                "float16 is for inference, model(x); a training forward takes float32 or float64: model.to(dtype=...)"
+            )
+        if training and parameters.quantized:
+            raise ValueError(
+                f"a model quantised to {parameters.quantized} is for inference, model(x); train the original"
+            )
+        if training and parameters.inference_only:
+            for prefix, why in parameters.inference_only.items():
+                if prefix.startswith(self.prefix):
+                    raise ValueError(why)
+        past = flipped = None
+        if lengths is not None:
+            if x.ndim < 3 and self.timeless:
+                raise ValueError(f"lengths need x of shape (T, B, features); got shape {x.shape}")
+            try:
+                lengths, asarray = check_lengths(lengths, *x.shape[:2]), parameters.backend.xp.asarray
+            except ValueError as error:
+                likely = np.shape(lengths) == x.shape[:1]
+                raise of_order(error, len(x), _rows(x), batch_first=batch_first, likely=likely) from None
+            ended, order = ends(lengths, x.shape[0])
+            past, flipped = asarray(ended), asarray(order)
+            x = blank(x, past)
+        if x.dtype.kind in "iu" and on_host(given):  # to look at those on a device would be to wait for it
+            index = np.asarray(given)
+            index = index.swapaxes(0, 1) if batch_first else index
+            check_indices("indices", index if lengths is None else index[~ended], self.input_size or 0)
+        elif x.dtype is not parameters.dtype and x.dtype.kind not in "iu":
+            x = self._in_dtype("x", x)
+        try:
+            state = self.check_state(state, _rows(x))
+        except ValueError as error:
+            likely = self._has_rows(state, len(x))
+            raise of_order(error, len(x), _rows(x), batch_first=batch_first, likely=likely) from None
+        call = parameters.next_call() if training else 0
+        return x, state, Run(parameters, training, call, past, flipped, None, every, first_row)
+
+    def _has_rows(self, state: State, batch: int) -> bool:
+        """Whether a state is one of ``batch`` rows."""
+        try:
+            self.check_state(state, batch)
+        except ValueError:
+            return False
+        return True
+
+    def _admit_input(self, x: Any, *, batch_first: bool) -> Array:
+        """``x`` with its shape checked and time first; floats are those that came, not yet in the model's dtype."""
+        name, axes = type(self).__name__, "B, T" if batch_first else "T, B"
+        backend, dtype = self.bound.backend, self.bound.dtype
+        array = as_array(backend, "x", x)
+        listed = not hasattr(x, "dtype") and self.floats and (array.ndim != 2 or not self.integers)
+        if listed:
+            array = from_list(array, dtype)
+        if array.dtype.kind in "iu" and self.integers:
+            if array.ndim != 2:
+                also = f", or floats ({axes}, {self.input_size})" if self.floats else ""
+                raise ValueError(
+                    f"{name} expects integers of shape ({axes}){also}; got shape {array.shape} of integers"
+                )
+        elif not self.floats:
+            raise ValueError(f"{name} expects integers of shape ({axes}); got {array.dtype} of shape {array.shape}")
+        else:
+            array = as_floats(backend, dtype, "x", array if listed else x)
+            features = "features" if self.input_size is None else str(self.input_size)
+            steps = (2, 3) if self.timeless else (3,)
+            if array.ndim not in steps or self.input_size not in (None, array.shape[-1]):
+                also = " or (B, features)" if self.timeless else f" or integers ({axes})" if self.integers else ""
+                order = "" if batch_first else f" (time first; batch_first=True takes (B, T, {features}))"
+                raise ValueError(
+                    f"{name} expects x of shape ({axes}, {features}){also}; got shape {array.shape}{order}"
+                )
+        if batch_first and (array.ndim == 3 or array.dtype.kind in "iu"):
+            array = array.swapaxes(0, 1)
+        if array.shape[0] == 0 and not (self.timeless and array.ndim == 2):
+            raise ValueError(f"{name} expects at least one step; got x of shape {array.shape}")
+        return array
+
+    def _in_dtype(self, what: str, array: Array) -> Array:
+        """Floats in the model's dtype."""
+        return array if array.dtype is self.bound.dtype else converted(what, array, self.bound.dtype)
+
+    def _admit_floats(self, what: str, value: Any) -> Array:
+        """``value`` as an array of the model's dtype."""
+        return self._in_dtype(what, as_floats(self.bound.backend, self.bound.dtype, what, value))
+
+
+def check_every(every: int | str, T: int) -> int:
+    """Steps between kept states; ValueError for what is neither a number of steps nor ``"sqrt"``."""
+    if isinstance(every, str) and every == "sqrt":
+        return SQRT * (isqrt(max(0, T - 1)) + 1)
+    if isinstance(every, bool) or not isinstance(every, Integral) or every < 1:
+        raise ValueError(f"checkpoint_every must be a number of steps, or 'sqrt'; got {every!r:.60}")
+    return int(every)
+
+
+def _rows(x: Array) -> int:
+    """B, for x of shape (T, B, features), (T, B) of integers, or (B, features)."""
+    return int(x.shape[-1] if x.dtype.kind in "iu" else x.shape[-2])
+
+
+def blank(a: Array, past: Array) -> Array:
+    """``a`` (T, B, ...) with 0 where ``past`` (T, B) is True; selected, not multiplied, since padding may hold NaN."""
+    marks = past.reshape(past.shape + (1,) * (a.ndim - 2))
+    out: Array = np.where(marks, a.dtype.type(0), a)
+    return out
+
+
+def over_time(a: Array, shape: tuple[int, ...]) -> bool:
+    """Whether a saved quantity has an entry for each of (T, B) steps and rows, and is not (B, features)."""
+    return a.shape[:2] == shape and (a.ndim > 2 or a.dtype.kind in "iu")
+
+
+def _blanked(saved: Saved, past: Array) -> Saved:
+    """The same readers; what they read for every step is 0 past the rows' ends."""
+
+    def blanked(read: Reader) -> Reader:
+        def cleaned() -> Array:
+            a = read()
+            return blank(a, past) if over_time(a, past.shape) else a
+
+        return cleaned
+
+    return Later(lambda: {name: blanked(read) for name, read in saved.items()})
+
+
+def check_size(what: str, size: int, least: int = 1) -> int:
+    """``size`` as an int of at least ``least``."""
+    if isinstance(size, bool) or not isinstance(size, Integral) or size < least:
+        raise ValueError(f"{what} must be an integer of at least {least}; got {size!r}")
+    return int(size)

@@ -1,0 +1,197 @@
+"""A stream: the state of some rows between single steps.  What computes a step is a ``Snapshot`` of a model.
+
+``Layer.stream`` makes one; ``minirnn.inference.streams`` says how a step is computed.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from minirnn.core.backend import Array, check_indices, converted, takes
+from minirnn.core.files import ModelFileError, atomic_write
+from minirnn.core.tree import arrays_in, rebuilt
+
+VERSION = 1  # of the file that ``save`` writes
+
+
+class Space(Protocol):
+    """What the kernels of one step work in: ``states[k]`` are part k's, h before and after a step, then the others."""
+
+    states: list[list[Array]]
+
+    def step(self, x: Array, integer: bool, out: Array) -> None:  # noqa: FBT001 - once per step
+        """Read x, indices if ``integer``, and fill ``out``; the two h change places."""
+
+
+class Snapshot(Protocol):
+    """A model's weights as they were.  ``initial`` is the state of one row that has read nothing.
+
+    ``stacks`` numbers the parts of a ``Space`` whose states the model has in one array; ``model`` computes a step where
+    there is no space.
+    """
+
+    dtype: "np.dtype[Any]"
+    integers: bool
+    floats: bool
+    input_size: int
+    output_size: int
+    initial: Any
+    model: Any
+    stacks: Sequence[range]
+    groups: "dict[int, Stream]"  # by rows: what ``stream_many`` uses again
+
+    def space(self, batch_size: int) -> Space | None:
+        """A space for so many rows, or None where kernels are missing."""
+
+
+class Stream:
+    """The state of ``batch_size`` rows of which a model has read something; made by ``model.stream``.
+
+    ``stream(x)`` reads one step more: x (B, features), floats of any width, or integers (B,) where the model takes
+    indices.  It has no axis of time, so ``batch_first`` is nothing to it.  It returns y (B, outputs), in ``out`` if
+    that is given: an array of that shape, C-contiguous, in the model's dtype.  One thread at a time may call a stream;
+    streams of one model may run in different threads.
+    """
+
+    def __init__(self, snapshot: Snapshot, batch_size: int) -> None:
+        self.snapshot, self.batch_size, self.dtype = snapshot, batch_size, snapshot.dtype
+        self._shape, self._out_shape = (batch_size, snapshot.input_size), (batch_size, snapshot.output_size)
+        self._floats = snapshot.floats
+        self._x = np.zeros(self._shape if self._floats else (0, 0), self.dtype)  # what was given, where it
+        self._index = np.zeros(batch_size, np.int64)  # cannot be read as it is
+        self._space = snapshot.space(batch_size)
+        self._turn = 0  # which of h's two arrays in the space holds it
+        self._state = rebuilt(snapshot.initial, lambda a: np.repeat(a, batch_size, axis=1))  # where there is no space
+        self.reset()
+
+    def __call__(self, x: Any, *, out: Array | None = None) -> Array:
+        dtype, integer = self.dtype, False
+        if not (
+            type(x) is np.ndarray and x.dtype is dtype and x.shape == self._shape and x.flags.carray and self._floats
+        ):
+            x, integer = self._admit(x)
+        if out is None:
+            out = np.empty(self._out_shape, dtype)
+        elif not (type(out) is np.ndarray and out.dtype == dtype and out.shape == self._out_shape and out.flags.carray):
+            raise ValueError(
+                f"out must be a C-contiguous array of shape {self._out_shape} and dtype {dtype.name}; "
+                f"got {getattr(out, 'dtype', type(out).__name__)} of shape {getattr(out, 'shape', '?')}"
+            )
+        if self._space is not None:
+            self._space.step(x, integer, out)
+            self._turn ^= 1
+        else:
+            y, self._state = self._whole(x[None], self._state)
+            out[...] = y.reshape(self._out_shape)
+        return out
+
+    def _whole(self, x: Array, state: Any) -> tuple[Array, Any]:
+        assert self.snapshot.model is not None
+        found: tuple[Array, Any] = self.snapshot.model(x, state, batch_first=False)
+        return found
+
+    def _admit(self, x: Any) -> tuple[Array, bool]:
+        """``x`` checked and in memory of the stream's own, and whether it holds indices."""
+        snapshot, given, rows = self.snapshot, np.asarray(x), (self.batch_size,)
+        if given.dtype.kind in "iu" and snapshot.integers and (hasattr(x, "dtype") or given.ndim < 2):
+            index = given.reshape(1) if given.ndim == 0 and rows == (1,) else given
+            if index.shape != rows:
+                raise ValueError(f"this stream expects integers of shape {rows}; got shape {given.shape}")
+            check_indices("indices", index, snapshot.input_size or 0)
+            self._index[...] = index
+            return self._index, True
+        if not self._floats:
+            raise ValueError(f"this stream expects integers of shape {rows}; got {given.dtype} of shape {given.shape}")
+        if given.shape != self._shape:
+            also = f" or integers {rows}" if snapshot.integers else ""
+            raise ValueError(f"this stream expects x of shape {self._shape}{also}; got shape {given.shape}")
+        listed = not hasattr(x, "dtype") and given.dtype.kind in "iu"  # numbers without a dtype take the model's
+        if not listed and not takes(self.dtype, given.dtype):
+            raise ValueError(
+                f"x must be {self.dtype.name}, the model's dtype, or floats that become it; got {given.dtype}"
+            )
+        self._x[...] = given if listed else converted("x", given, self.dtype)
+        return self._x, False
+
+    # ------------------------------------------------------------------ the state
+
+    @property
+    def state(self) -> Any:
+        """A copy of the state, put together as ``model(x)`` returns it; assigning one goes on from there."""
+        arrays = iter([np.stack(layers) for layers in self._places()])
+        return rebuilt(self.snapshot.initial, lambda _: next(arrays))
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        given, places = list(arrays_in(value)), self._places()
+        shapes = [(len(layers), *layers[0].shape) for layers in places]
+        if [a.shape for a in given] != shapes or not all(takes(self.dtype, a.dtype) for a in given):
+            raise ValueError(
+                f"a state of this stream is {len(shapes)} arrays {self.dtype.name} of shapes {shapes}; "
+                f"got {', '.join(f'{a.dtype} {a.shape}' for a in given) or 'none'}"
+            )
+        given = [converted("state", a, self.dtype) for a in given]
+        for layers, array in zip(places, given, strict=True):
+            for place, values in zip(layers, array, strict=True):
+                place[...] = values
+
+    def _places(self) -> list[list[Array]]:
+        """Where the state is: for each of its arrays (layers, B, H), what each layer has of it."""
+        if self._space is None:
+            return [list(a) for a in arrays_in(self._state)]
+        found = []
+        for stack in self.snapshot.stacks:
+            now = [[states[self._turn], *states[2:]] for states in (self._space.states[k] for k in stack)]
+            found += [list(layers) for layers in zip(*now, strict=True)]
+        return found
+
+    def reset(self) -> None:
+        """Begin again, from the model's initial state."""
+        for layers, initial in zip(self._places(), arrays_in(self.snapshot.initial), strict=True):
+            for place, values in zip(layers, initial, strict=True):
+                place[...] = values
+
+    def fork(self) -> "Stream":
+        """A second stream that has read the same; weights are shared, states go their own ways."""
+        other = Stream(self.snapshot, self.batch_size)
+        other.state = self.state
+        return other
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the state to a file, whole or not at all; ``restore`` reads it."""
+        from safetensors.numpy import save as to_bytes  # 10 ms that most programs do not need
+
+        arrays = {str(k): a for k, a in enumerate(arrays_in(self.state))}
+        with atomic_write(path) as file:
+            file.write(to_bytes(arrays, metadata={"minirnn-stream": json.dumps({"version": VERSION})}))
+
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Go on from a state that a stream of the same sizes has saved; ModelFileError for any other file."""
+        self.state = _read(Path(path), self.state)
+
+
+def _read(path: Path, like: Any) -> Any:
+    """The state in a file, put together as ``like``."""
+    from safetensors import SafetensorError, safe_open
+
+    wanted = list(arrays_in(like))
+    try:
+        with safe_open(path, framework="numpy") as file:
+            if "minirnn-stream" not in (file.metadata() or {}):
+                raise ModelFileError(f"{path} must be a stream's state, as stream.save writes it; it is another file")
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+            if shapes != {str(k): a.shape for k, a in enumerate(wanted)}:
+                raise ModelFileError(
+                    f"{path} must hold arrays of shapes {[a.shape for a in wanted]}; got {list(shapes.values())}"
+                )
+            found = [file.get_tensor(str(k)) for k in range(len(wanted))]
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(f"{path} cannot be read as a stream's state: {error}") from None
+    if any(a.dtype != b.dtype for a, b in zip(found, wanted, strict=True)):
+        raise ModelFileError(f"{path} must hold {wanted[0].dtype} numbers; got {found[0].dtype}")
+    arrays = iter(found)
+    return rebuilt(like, lambda _: next(arrays))

@@ -1,0 +1,193 @@
+"""Matrices in blocks of 32 columns, in all of their bits or in fewer: what streams and quantised models multiply with.
+
+    full   the weights as they are
+    f16    float16: half the bytes; each weight is rounded once, to 11 bits
+    int8   q · scale with q from -127 to 127 and one scale a column, the largest weight of the column over 127
+
+A block is 32 columns, line after line, so that a product with few rows reads memory straight on; of int8, two
+neighbouring lines are one, number by number, as processors multiply them (``kernels/cpu/blocks.py``).
+"""
+
+from math import prod
+from typing import Any, Self
+
+import numpy as np
+
+from minirnn.core.backend import Array
+
+COLUMNS = 32
+KINDS = ("full", "f16", "int8")
+CHUNK = 8  # blocks that are widened at once where there is no kernel
+
+
+class BlockedMatrix:
+    """A (K, N) matrix that stands where a weight's array would: ``a @ M``, ``M[indices]``, ``M[:, from:to]``, ``M.T``.
+
+    ``blocks`` is (N / 32, K, 32), of int8 (N / 32, K / 2, 32, 2), both rounded up; ``scale`` (N) of int8, else None.
+    With ``turned`` it stands for the transpose, (N, K).  It cannot be written.
+    """
+
+    __array_ufunc__ = None  # ndarray @ this is this one's business
+
+    def __init__(
+        self,
+        blocks: Array,
+        scale: Array | None,
+        shape: tuple[int, int],
+        dtype: np.dtype[Any],
+        *,
+        product: Any = None,
+        turned: bool = False,
+        columns: slice | None = None,
+    ) -> None:
+        self.blocks, self.scale, self.size, self.dtype = blocks, scale, shape, dtype
+        self.product, self.turned = product, turned
+        self.columns = columns or slice(0, shape[1])
+
+    @classmethod
+    def of(cls, matrix: Array, kind: str, *, turned: bool = False, product: Any = None) -> Self:
+        """``matrix`` in blocks; with ``turned`` its transpose is stored, so that int8 has one scale a row.
+
+        ``product`` is the kernel for ``a @ M``, or None.
+        """
+        stored = matrix.T if turned else matrix
+        values, scale = quantized(stored) if kind == "int8" else (stored, None)
+        if kind == "f16":
+            values = values.astype(np.float16)
+        return cls(in_blocks(values), scale, stored.shape, matrix.dtype, turned=turned, product=product)
+
+    @classmethod
+    def stored(cls, values: Array, scale: Array | None, *, turned: bool = False, product: Any = None) -> Self:
+        """What ``values()`` and ``scale`` said of a quantised matrix, as one again."""
+        stored = values.T if turned else values
+        return cls(in_blocks(stored), scale, stored.shape, np.dtype(np.float32), turned=turned, product=product)
+
+    @property
+    def kind(self) -> str:
+        if self.blocks.ndim == 4:
+            return "int8"
+        return "f16" if self.blocks.dtype == np.float16 and self.dtype != np.float16 else "full"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        K, N = self.size[0], self.columns.stop - self.columns.start
+        return (N, K) if self.turned else (K, N)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes stored."""
+        return self.blocks.nbytes + (0 if self.scale is None else self.scale.nbytes)
+
+    @property
+    def T(self) -> Self:
+        """The transpose, of the same numbers in memory."""
+        return self._alike(turned=not self.turned)
+
+    def multiplied_by(self, product: Any) -> Self:
+        """The same matrix with another kernel, or none."""
+        return self._alike(product=product)
+
+    def values(self) -> Array:
+        """The stored numbers in their own order, (K, N) or (N, K): of int8 without their scales."""
+        K = self.size[0]
+        lines = self.blocks if self.blocks.ndim == 3 else self.blocks.transpose(0, 1, 3, 2)
+        lines = lines.reshape(len(lines), -1, COLUMNS)[:, :K]
+        stored = lines.transpose(1, 0, 2).reshape(K, -1)[:, self.columns]
+        return stored.T if self.turned else stored
+
+    def dense(self) -> Array:
+        """All of it as an array of ``dtype``."""
+        wide = self.values().astype(self.dtype)
+        if self.scale is None:
+            return wide
+        scale = self.scale[self.columns]
+        return wide * (scale[:, None] if self.turned else scale)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, tuple):  # [:, from:to]
+            _, columns = index
+            start, stop, _ = columns.indices(self.shape[1])
+            first = self.columns.start
+            return self._alike(columns=slice(first + start, first + stop))
+        return self._rows(index)
+
+    def _rows(self, index: Array) -> Array:
+        """``dense()[index]``, of which only those rows are widened."""
+        K = self.size[0]
+        if self.turned:
+            rows = (
+                self.blocks[index // COLUMNS, :, index % COLUMNS].reshape(*index.shape, -1)[..., :K].astype(self.dtype)
+            )
+            return rows if self.scale is None else rows * self.scale[index][..., None]
+        if self.blocks.ndim == 4:
+            rows = self.blocks[:, index // 2, :, index % 2]  # (*index, blocks, 32): NumPy puts the picked axes first
+        else:
+            rows = np.moveaxis(self.blocks[:, index], 0, -2)
+        rows = rows.reshape(*index.shape, -1)[..., self.columns].astype(self.dtype)
+        return rows if self.scale is None else rows * self.scale[self.columns]
+
+    def __rmatmul__(self, a: Array) -> Array:
+        """a @ M for ``a`` (rows, K)."""
+        if self.turned:
+            raise ValueError("rows cannot be multiplied with a transposed BlockedMatrix; multiply with dense()")
+        first, last = self.columns.start // COLUMNS, -(-self.columns.stop // COLUMNS)
+        if self.product:
+            out = self.product(a, self, first, last)
+        else:
+            out = np.empty((len(a), (last - first) * COLUMNS), np.result_type(a, self.dtype))
+            for p in range(first, last, CHUNK):  # never the whole matrix in all of its bits
+                part = slice(p * COLUMNS, min(last, p + CHUNK) * COLUMNS)
+                whole = self._alike(columns=part)
+                here = slice(part.start - first * COLUMNS, part.stop - first * COLUMNS)
+                np.matmul(a, whole._padded(), out=out[:, here])
+        shift = self.columns.start - first * COLUMNS
+        found: Array = out[:, shift : shift + self.columns.stop - self.columns.start]
+        return found
+
+    def _padded(self) -> Array:
+        """Whole blocks, wide, with the zero columns behind the last."""
+        K, part = self.size[0], self.columns
+        some = self.blocks[part.start // COLUMNS : part.stop // COLUMNS]
+        lines = (some if some.ndim == 3 else some.transpose(0, 1, 3, 2)).reshape(len(some), -1, COLUMNS)[:, :K]
+        wide = lines.transpose(1, 0, 2).reshape(K, -1).astype(self.dtype)
+        if self.scale is None:
+            return wide
+        scale = np.zeros(wide.shape[1], self.dtype)
+        scale[: max(0, min(len(scale), len(self.scale) - part.start))] = self.scale[part]
+        return wide * scale
+
+    def _alike(self, **changes: Any) -> Self:
+        options = {"product": self.product, "turned": self.turned, "columns": self.columns} | changes
+        return type(self)(self.blocks, self.scale, self.size, self.dtype, **options)
+
+    def __repr__(self) -> str:
+        return f"BlockedMatrix({self.shape}, {self.kind}, {self.nbytes:,} bytes)"
+
+
+def quantized(matrix: Array) -> tuple[Array, Array]:
+    """int8 q and one scale a column, with q · scale the matrix to half a scale; a column of zeros has scale 0."""
+    scale = np.abs(matrix).max(axis=0) / matrix.dtype.type(127)
+    q = np.round(np.divide(matrix, scale, out=np.zeros_like(matrix), where=scale > 0))
+    return np.clip(q, -127, 127).astype(np.int8), scale
+
+
+def in_blocks(matrix: Array) -> Array:
+    """(K, N) as (N / 32, K, 32), int8 as (N / 32, K / 2, 32, 2), filled up with zeros; on a cache line."""
+    K, N = matrix.shape
+    blocks, pair = -(-N // COLUMNS), 2 if matrix.dtype == np.int8 else 1
+    lines = -(-K // pair)
+    whole = np.zeros((lines * pair, blocks * COLUMNS), matrix.dtype)
+    whole[:K, :N] = matrix
+    ordered = whole.reshape(lines, pair, blocks, COLUMNS).transpose(2, 0, 3, 1)
+    out = aligned((blocks, lines, COLUMNS, pair), matrix.dtype)
+    out[...] = ordered
+    return out if pair == 2 else out[..., 0]
+
+
+def aligned(shape: tuple[int, ...], dtype: Any, alignment: int = 64) -> Array:
+    """An array of zeros that begins on a cache line."""
+    dtype = np.dtype(dtype)
+    raw = np.zeros(prod(shape) * dtype.itemsize + alignment, np.uint8)
+    start = -raw.ctypes.data % alignment
+    out: Array = raw[start : start + prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
+    return out

@@ -1,0 +1,151 @@
+"""Models whose matrices are stored in fewer bits: a quarter (int8) or half (f16) of the bytes, for inference.
+
+Only weights change, and only matrices: W, U, the weights of Linear and Embedding.  Biases and per-unit weights stay as
+they are, states and activations are float32.  The layers are the same, and run by their plain equations; where they
+would multiply with an array, they multiply with a ``BlockedMatrix``, for which Numba's backend has kernels that never
+widen it.
+"""
+
+from collections.abc import Callable, Iterable
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from minirnn.core.backend import Array, Backend
+from minirnn.core.parameters import Parameters, Sources, Spec, Views
+from minirnn.inference.blocks import KINDS, BlockedMatrix
+
+STORED = tuple(kind for kind in KINDS if kind != "full")
+
+
+class NarrowParameters(Parameters):
+    """The weights of a quantised model: a flat vector of what stays as it was, and ``matrices`` by name.
+
+    ``specs`` are those of the whole model, ``quantized`` is the kind of the matrices.
+    """
+
+    def __init__(self, specs: dict[str, Spec], matrices: dict[str, BlockedMatrix], kind: str, backend: Backend) -> None:
+        super().__init__(
+            {name: spec for name, spec in specs.items() if name not in matrices}, backend, np.dtype(np.float32)
+        )
+        self.specs, self.matrices, self.quantized = specs, matrices, kind
+
+    @property
+    def count(self) -> int:
+        return sum(prod(spec.shape) for spec in self.specs.values())
+
+    @property
+    def nbytes(self) -> int:
+        vectors = sum(slot.size for slot in self.slots.values()) * self.dtype.itemsize
+        return vectors + sum(matrix.nbytes for matrix in self.matrices.values())
+
+    def view(self, flat: Array, name: str) -> Any:
+        return self.matrices[name] if name in self.matrices else super().view(flat, name)
+
+    def named(self, flat: Array, names: Iterable[str], prefix: str, *, gates: bool) -> Views:
+        if gates:
+            raise ValueError("a quantised model's matrices are not cut into gates; ask for named_weights()")
+        names = list(names)
+        vectors = super().named(flat, [n for n in names if prefix + n not in self.matrices], prefix, gates=False)
+        found: dict[str, Any] = {n: vectors[n] if n in vectors else self.matrices[prefix + n] for n in names}
+        return Views(found, {})
+
+    def on(self, backend: Backend, dtype: np.dtype[Any]) -> Parameters:
+        if dtype != self.dtype:
+            raise ValueError(f"a quantised model computes in float32; it cannot become {dtype.name}")
+        product = product_of(backend)
+        matrices = {name: matrix.multiplied_by(product) for name, matrix in self.matrices.items()}
+        new = NarrowParameters(self.specs, matrices, self.quantized or "", backend)
+        new.weights[...] = self.weights
+        return new
+
+    def changed(self) -> list[str]:
+        return list(self.specs)
+
+    def _joined(self, specs: dict[str, Spec], sources: Sources) -> Parameters:
+        matrices = {}
+        for name, (source, there) in sources.items():
+            assert isinstance(source, NarrowParameters)  # for the type checker: they are of one kind
+            if there in source.matrices:
+                matrices[name] = source.matrices[there]  # which nothing writes to
+        new = NarrowParameters(specs, matrices, self.quantized or "", self.backend)
+        new.take({name: sources[name] for name in new.slots})
+        for name in matrices:
+            new.inherit(name, *sources[name])
+        return new
+
+
+def narrowed(old: Parameters, specs: dict[str, Spec], kind: str) -> NarrowParameters:
+    """The weights of ``old`` with every matrix of ``specs`` stored as ``kind``, ``"int8"`` or ``"f16"``."""
+    if kind not in STORED:
+        raise ValueError(f"quantize takes one of {', '.join(STORED)}; got {kind!r}")
+    if old.quantized:
+        raise ValueError(f"this model is quantised already, to {old.quantized}: quantise the one it was made from")
+    if old.backend.on_device or old.dtype not in (np.float32, np.float64):
+        raise ValueError(
+            f"quantize takes a model on the host in float32 or float64; got {old.dtype.name} on {old.backend.name}"
+        )
+    matrices = {}
+    for name, spec in specs.items():
+        if len(spec.shape) == 2:
+            values = old.view(old.weights, name)
+            if not np.isfinite(values).all():
+                raise ValueError(f"weight {name} is not finite: a diverged model is not quantised")
+            if kind == "f16" and values.size and np.abs(values).max() > np.finfo(np.float16).max:
+                raise ValueError(f"a weight of {name} is too large for float16; quantise to int8")
+            matrices[name] = BlockedMatrix.of(
+                values.astype(np.float32, copy=False),
+                kind,
+                turned=spec.role == "embedding",
+                product=product_of(old.backend),
+            )
+    new = NarrowParameters(specs, matrices, kind, old.backend)
+    for name in new.slots:
+        new.view(new.weights, name)[...] = old.view(old.weights, name)
+    return new
+
+
+def restored(specs: dict[str, Spec], values: Callable[[str], Array], kind: str, backend: Backend) -> NarrowParameters:
+    """The weights of a quantised model from what was stored of them: ``values(name)``, of int8 also ``name.scale``."""
+    matrices = {}
+    for name, spec in specs.items():
+        if len(spec.shape) == 2:
+            scale = np.array(values(f"{name}.scale")) if kind == "int8" else None
+            matrices[name] = BlockedMatrix.stored(
+                values(name), scale, turned=spec.role == "embedding", product=product_of(backend)
+            )
+    new = NarrowParameters(specs, matrices, kind, backend)
+    for name in new.slots:
+        new.view(new.weights, name)[...] = values(name)
+    return new
+
+
+def stored(parameters: Parameters, specs: dict[str, Spec]) -> dict[str, Array]:
+    """What ``restored`` takes, by name."""
+    found: dict[str, Array] = {}
+    for name in specs:
+        weight = parameters.view(parameters.weights, name)
+        if isinstance(weight, BlockedMatrix):
+            found[name] = weight.values()
+            if weight.scale is not None:
+                found[f"{name}.scale"] = weight.scale
+        else:
+            found[name] = weight
+    return found
+
+
+def stored_as(specs: dict[str, Spec], kind: str) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of everything that ``stored`` names."""
+    found = {}
+    for name, spec in specs.items():
+        matrix = len(spec.shape) == 2
+        found[name] = (spec.shape, {"int8": "int8", "f16": "float16"}[kind] if matrix else "float32")
+        if matrix and kind == "int8":
+            found[f"{name}.scale"] = ((spec.shape[0 if spec.role == "embedding" else 1],), "float32")
+    return found
+
+
+def product_of(backend: Backend) -> Any:
+    """The backend's kernel for ``a @ BlockedMatrix``, or None."""
+    return backend.fused("blocked_product")

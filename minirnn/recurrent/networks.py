@@ -1,0 +1,335 @@
+"""The recurrent layers: any cell in any depth and direction; RNN, GRU and LSTM."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell, split
+from minirnn.core.backend import Array
+from minirnn.core.layer import Layer, Pull, Result, Run, Saved, State, check_size, joined
+from minirnn.core.noise import check_probability, drop
+from minirnn.core.protocol import Arrays, check_cell, name_of, trains, width_of, widths_of
+from minirnn.recurrent.direction import Direction
+from minirnn.recurrent.fast_call import ShortCall, prepare
+from minirnn.recurrent.masks import skipping
+from minirnn.recurrent.zoneout import check_zoneout
+
+
+class Recurrent(Layer):
+    """Any cell, unrolled over time, in any depth and direction.
+
+    x (T, B, input_size) or integers (T, B), which stand for one-hot vectors; y (T, B, hidden_size · directions), of a
+    bidirectional layer the forward half first.  The state has torch's shape, (num_layers · directions, B, hidden_size)
+    with layer by layer forward before reverse: one array, or a tuple of arrays for a cell with more than one (the
+    LSTM's ``(h, c)``).  Of a cell with an ``output_size`` that is the width of y and of the first state.
+
+    ``dropout`` acts on the output of every layer but the last; ``locked``, it has one mask for all steps (``Dropout``).
+    ``weight_dropout`` acts on the entries of every U, with one mask a pass (derived in ``weight_dropout.py``).
+    ``zoneout``, one probability or one for each state, leaves units as they were for a step; in inference a state is
+    mixed with the one before in that proportion (derived in ``zoneout.py``).  There are no kernels for it.
+
+    Weights of layer k are named ``k.W``, ``k.U``, ``k.b`` ..., of its reverse direction ``k.reverse.W`` ...
+
+    ``cell`` is one of ``minirnn.cells`` or follows ``minirnn.core.protocol`` as they do; with one that has no
+    transpose, as those of ``minirnn.recurrent.variants``, the layer is for inference only.
+    """
+
+    integers = True
+    _short: ShortCall | None = None
+
+    def __init__(
+        self,
+        cell: Any,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        locked: bool = False,
+        weight_dropout: float = 0.0,
+        zoneout: float | Sequence[float] = 0.0,
+        trainable_state: bool = False,
+    ) -> None:
+        self.input_size = check_size("input_size", input_size)
+        self.hidden_size = check_size("hidden_size", hidden_size)
+        check_cell(cell, self.hidden_size)
+        self.cell = cell
+        self.inference_only = "" if trains(cell) else "its cell has no unstep"
+        self.num_layers = check_size("num_layers", num_layers)
+        self.bidirectional, self.trainable_state = bool(bidirectional), bool(trainable_state)
+        self.dropout, self.locked = check_probability("dropout", dropout), bool(locked)
+        self.weight_dropout = check_probability("weight_dropout", weight_dropout)
+        zoned = check_zoneout(cell, zoneout)
+        self.zoneout = zoned[0] if len(set(zoned)) == 1 else zoned
+        self.num_directions = 2 if bidirectional else 1
+        self.output_size = width_of(cell, self.hidden_size) * self.num_directions
+        self.directions = [
+            Direction(
+                cell,
+                self.input_size if layer == 0 else self.output_size,
+                self.hidden_size,
+                reverse=bool(reverse),
+                trainable_state=self.trainable_state,
+                weight_dropout=self.weight_dropout,
+                zoneout=zoned,
+            )
+            for layer in range(self.num_layers)
+            for reverse in range(self.num_directions)
+        ]
+        self.names = [
+            f"{i // self.num_directions}{'.reverse' if direction.reverse else ''}"
+            for i, direction in enumerate(self.directions)
+        ]
+
+    def children(self) -> dict[str, Layer]:
+        return dict(zip(self.names, self.directions, strict=True))
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "cell": self.cell,
+            "input_size": self.input_size,
+            "hidden_size": self.hidden_size,
+            "num_layers": self.num_layers,
+            "bidirectional": self.bidirectional,
+            "dropout": self.dropout,
+            "locked": self.locked,
+            "weight_dropout": self.weight_dropout,
+            "zoneout": self.zoneout,
+            "trainable_state": self.trainable_state,
+        }
+
+    def remarks(self) -> list[str]:
+        return [f"{name_of(self.cell)} is for inference only: {self.inference_only}"] if self.inference_only else []
+
+    def state_shapes(self, batch: int) -> list[tuple[int, int, int]]:
+        """The shape of each array of a state of ``batch`` rows."""
+        return [(len(self.directions), batch, width) for width in widths_of(self.cell, self.hidden_size)]
+
+    def check_state(self, state: State, batch: int, *, cotangent: bool = False) -> State:
+        if state is None:
+            return None
+        names = self.cell.state
+        if len(names) == 1:
+            arrays: tuple[Any, ...] = (state,)
+        elif isinstance(state, (tuple, list)) and len(state) == len(names):
+            arrays = tuple(state)
+        else:
+            raise ValueError(f"{type(self).__name__}'s state must be a tuple ({', '.join(names)}); got {_name(state)}")
+        admitted = []
+        for name, value, shape in zip(names, arrays, self.state_shapes(batch), strict=True):
+            if value is None and cotangent:
+                array = self.bound.backend.xp.zeros(shape, self.bound.dtype)
+            else:
+                array = self._admit_floats(f"state {name}", value)
+            if array.shape != shape:
+                width = "hidden_size" if shape[-1] == self.hidden_size else "output_size"
+                raise ValueError(
+                    f"state {name} must have shape (num_layers * directions, B, {width}) = {shape}; got {array.shape}"
+                )
+            admitted.append(array)
+        return tuple(admitted) if len(names) > 1 else admitted[0]
+
+    def __call__(
+        self, x: Any, state: State = None, *, lengths: Any = None, batch_first: bool | None = None
+    ) -> tuple[Array, State]:
+        if lengths is None and not batch_first:
+            if self.parameters is not self._prepared_for:
+                self._short, self._prepared_for = prepare(self), self.bound
+            found = self._short(x, state) if self._short else None
+            if found:
+                return found
+        return super().__call__(x, state, lengths=lengths, batch_first=batch_first)
+
+    def apply(self, x: Array, state: State, run: Run) -> Result:
+        if run.skip is not None:
+            return skipping(self, x, state, run, zero=self.bidirectional)
+        backend, n = run.parameters.backend, self.num_directions
+        rows = self._per_direction(state)
+        pulls: list[tuple[list[Pull], Pull]] = []
+        kept: list[tuple[str, Saved]] = []
+        finals: list[State] = []
+        for layer in range(self.num_layers):
+            here = range(layer * n, (layer + 1) * n)
+            if n == 1:
+                results = [self.directions[layer].apply(x, rows[layer], run)]
+                x = results[0].y
+            else:  # both directions write their half of one output
+                x, below = backend.empty((*x.shape[:2], n * self.directions[0].widths[0]), run.parameters.dtype), x
+                results = [
+                    self.directions[i].apply(below, rows[i], run, half)
+                    for i, half in zip(here, split(x, n), strict=True)
+                ]
+            x = backend.locked(x) if run.training else x
+            finals += [r.state for r in results]
+            p = self.dropout if layer + 1 < self.num_layers else 0.0
+            dropped = drop(x, p, f"{self.prefix}{layer}", run, locked=self.locked)
+            x = dropped.y
+            if run.training:
+                pulls.append(([r.pull for r in results], dropped.pull))
+                kept += [(self.names[i], result.saved) for i, result in zip(here, results, strict=True)]
+                kept.append((f"{layer}.dropout", dropped.saved))
+
+        def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
+            dfinals = self._per_direction(dstate)
+            dinitials: list[State] = []
+            for layer in reversed(range(self.num_layers)):
+                inner, undrop = pulls[layer]
+                dy, _ = undrop(dy, None)
+                dhalves = (None,) * n if dy is None else split(dy, n)
+                back = [inner[k](dhalves[k], dfinals[layer * n + k]) for k in range(n)]
+                dinitials = [d for _, d in back] + dinitials
+                parts = [dx for dx, _ in back if dx is not None]
+                dy = parts[0] if parts else None
+                for part in parts[1:]:
+                    dy += part
+            return dy, self._stacked(dinitials, backend.xp)
+
+        return Result(x, self._stacked(finals, backend.xp), pull, joined(kept))
+
+    def _per_direction(self, state: State) -> list[Arrays | None]:
+        if state is None:
+            return [None] * len(self.directions)
+        arrays = state if isinstance(state, tuple) else (state,)
+        return [tuple(a[i] for a in arrays) for i in range(len(self.directions))]
+
+    def _stacked(self, states: list[Any], xp: Any) -> State:
+        arrays = []
+        for k in range(len(self.cell.state)):
+            one: Array = states[0][k]
+            arrays.append(one[None].copy() if len(states) == 1 else xp.stack([s[k] for s in states]))
+        return tuple(arrays) if len(arrays) > 1 else arrays[0]
+
+
+def _name(state: Any) -> str:
+    if isinstance(state, (tuple, list)):
+        return f"{type(state).__name__} of {len(state)}"
+    return f"{type(state).__name__} of shape {getattr(state, 'shape', '?')}"
+
+
+class RNN(Recurrent):
+    """The vanilla network, h' = tanh(x W + h U + b), or relu with ``nonlinearity="relu"``; else as ``Recurrent``."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        nonlinearity: str = "tanh",
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        locked: bool = False,
+        weight_dropout: float = 0.0,
+        zoneout: float | Sequence[float] = 0.0,
+        trainable_state: bool = False,
+    ) -> None:
+        cell = _choose("nonlinearity", nonlinearity, {"tanh": TanhCell, "relu": ReluCell})
+        self.nonlinearity = nonlinearity
+        super().__init__(
+            cell,
+            input_size,
+            hidden_size,
+            num_layers,
+            bidirectional=bidirectional,
+            dropout=dropout,
+            locked=locked,
+            weight_dropout=weight_dropout,
+            zoneout=zoneout,
+            trainable_state=trainable_state,
+        )
+
+    def config(self) -> dict[str, Any]:
+        return _without_cell(super().config()) | {"nonlinearity": self.nonlinearity}
+
+
+class GRU(Recurrent):
+    """The gated recurrent unit; else as ``Recurrent``.
+
+    ``reset="after"`` is the form of torch and cuDNN and has one more weight ``bn (H)``, the bias inside the reset
+    product; at zero and frozen, the layer is the chapter's concise GRU.  ``reset="before"`` is the form of the
+    paper, and of the chapter's implementation from scratch.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        reset: str = "after",
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        locked: bool = False,
+        weight_dropout: float = 0.0,
+        zoneout: float | Sequence[float] = 0.0,
+        trainable_state: bool = False,
+    ) -> None:
+        cell = _choose("reset", reset, {"after": GRUCell, "before": GRUBeforeCell})
+        self.reset = reset
+        super().__init__(
+            cell,
+            input_size,
+            hidden_size,
+            num_layers,
+            bidirectional=bidirectional,
+            dropout=dropout,
+            locked=locked,
+            weight_dropout=weight_dropout,
+            zoneout=zoneout,
+            trainable_state=trainable_state,
+        )
+
+    def config(self) -> dict[str, Any]:
+        return _without_cell(super().config()) | {"reset": self.reset}
+
+
+class LSTM(Recurrent):
+    """Long short-term memory with state ``(h, c)``; else as ``Recurrent``.
+
+    With ``proj_size`` above 0, h is projected to that width by one more weight ``P (hidden_size, proj_size)``: y has
+    proj_size features a direction, U is (proj_size, 4·hidden_size), and of the state h is (.., B, proj_size), c
+    (.., B, hidden_size).  ``minirnn.cells.ProjectedLSTMCell`` derives it.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        locked: bool = False,
+        weight_dropout: float = 0.0,
+        zoneout: float | Sequence[float] = 0.0,
+        trainable_state: bool = False,
+        proj_size: int = 0,
+    ) -> None:
+        self.proj_size = check_size("proj_size", proj_size, least=0)
+        if self.proj_size >= check_size("hidden_size", hidden_size):
+            raise ValueError(f"proj_size must be less than hidden_size, {hidden_size}, or 0; got {proj_size}")
+        super().__init__(
+            ProjectedLSTMCell(self.proj_size) if self.proj_size else LSTMCell,
+            input_size,
+            hidden_size,
+            num_layers,
+            bidirectional=bidirectional,
+            dropout=dropout,
+            locked=locked,
+            weight_dropout=weight_dropout,
+            zoneout=zoneout,
+            trainable_state=trainable_state,
+        )
+
+    def config(self) -> dict[str, Any]:
+        return _without_cell(super().config()) | {"proj_size": self.proj_size}
+
+
+def _choose(what: str, word: str, choices: dict[str, Any]) -> Any:
+    if word not in choices:
+        raise ValueError(f"{what} must be one of {', '.join(choices)}; got {word!r}")
+    return choices[word]
+
+
+def _without_cell(config: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name != "cell"}

@@ -1,0 +1,1 @@
+"""Training a language model: the loop, checkpoints, the record of a run, several processes, plots."""
