@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from places import ROOT
+
+for folder in ("docs", "docs/_ext", "examples/experiments"):  # tested, and no packages
+    sys.path.append(str(ROOT / folder))
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]  # a gradient check is a few hundred passes forward
 settings.register_profile("dev", max_examples=25, deadline=None, suppress_health_check=QUIET)

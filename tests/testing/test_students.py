@@ -1,0 +1,162 @@
+"""What students write: a right cell is never called wrong, and a wrong one is told of at its line, by its pattern.
+
+MINIRNN_STUDENTS=all checks every cell there is, which takes minutes, and not only a few.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from students import FUNCTIONS, Fault, doubles_in, planted_in, right_cells
+
+from minirnn import Recurrent
+from minirnn.testing import GradientError, check_adjoint, check_gradients
+from minirnn.testing.diagnosis import diagnose
+from minirnn.testing.own import cell_from, examine
+
+ALL = os.environ.get("MINIRNN_STUDENTS") == "all"
+RIGHT = dict(right_cells(10_000 if ALL else 10))
+SOFTSIGN = "softsign vanilla"
+X = np.random.default_rng(3).normal(size=(3, 2, 2))
+
+
+def cell_of(source: str, tmp_path: Path) -> str:
+    path = tmp_path / "student.py"
+    path.write_text(source, encoding="utf-8")
+    return f"{path}:Cell"
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_cell_is_not_called_wrong(name: str, tmp_path: Path) -> None:
+    verdict = examine(cell_from(cell_of(RIGHT[name], tmp_path)), examples=6)
+    assert verdict.ok, (verdict.findings, verdict.adjoint, verdict.smallest, str(verdict.report))
+
+
+def test_there_are_three_hundred_right_cells_or_nearly() -> None:
+    assert len(list(right_cells(10_000))) > 6 * len(FUNCTIONS) > 200
+
+
+@pytest.mark.parametrize(
+    ("value", "derivative", "place"),
+    [
+        ("a / (1 + np.abs(a))", "1 / (1 + np.abs(a)) ** 2", "np.abs in line"),
+        ("np.tanh(a.real)", "1 - np.tanh(a) ** 2", ".real in line"),
+        ("np.logaddexp(0, a)", "sigmoid(a)", "np.logaddexp in line"),
+        ("np.tanh(a.astype(float))", "1 - np.tanh(a) ** 2", ".astype in line"),
+    ],
+)
+def test_what_complex_numbers_do_not_pass_is_proven_by_differences_and_named(
+    value: str, derivative: str, place: str, tmp_path: Path
+) -> None:
+    source = dict(right_cells(10_000))[SOFTSIGN]
+    source = source.replace("return a / (1 + np.abs(a))", f"return {value}")
+    source = source.replace("return 1 / (1 + np.abs(a)) ** 2", f"return {derivative}")
+    verdict = examine(cell_from(cell_of(source, tmp_path)), examples=3)
+    assert verdict.ok
+    (note,) = verdict.notes
+    assert "not complex-differentiable" in note
+    assert f"{place} {source[: source.index(f'return {value}')].count(chr(10)) + 1}: return {value}" in note
+
+
+def test_a_wrong_gradient_of_such_a_step_is_wrong(tmp_path: Path) -> None:
+    source = dict(right_cells(10_000))[SOFTSIGN].replace("/ (1 + np.abs(a)) ** 2", "/ (1 + np.abs(a))")
+    cell = cell_from(cell_of(source, tmp_path))
+    verdict = examine(cell, examples=3)
+    assert verdict.findings
+    assert verdict.smallest
+    layer = Recurrent(cell, 2, 3).init(0, dtype="float64")
+    with pytest.raises(GradientError, match="WRONG"):
+        check_gradients(layer, X)
+    with pytest.raises(GradientError, match="differ by"):
+        check_adjoint(layer, X)
+
+
+def test_a_right_gradient_of_such_a_step_is_right_over_time(tmp_path: Path) -> None:
+    layer = Recurrent(cell_from(cell_of(dict(right_cells(10_000))[SOFTSIGN], tmp_path)), 2, 3).init(0, dtype="float64")
+    report = check_gradients(layer, X, methods=("complex step",))
+    assert not report.holomorphic
+    assert {row.method for row in report.rows} == {"difference"}
+    assert check_adjoint(layer, X) < 1e-10
+
+
+def test_the_check_runs_without_hypothesis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hypothesis", None)  # import hypothesis fails
+    assert examine(cell_from(f"{Path(__file__).parents[2]}/examples/own_cell.py:PeepholeLSTM"), examples=3).ok
+
+
+# ---------------------------------------------------------------------- faults
+
+ROOT = Path(__file__).resolve().parents[2]
+SOLUTIONS = ROOT / "examples/exercises/solutions"
+PLACES = [
+    (SOLUTIONS / "1_vanilla.py", "Vanilla"),
+    (SOLUTIONS / "2_leaky.py", "Leaky"),
+    (SOLUTIONS / "3_minimal_gated.py", "MinimalGated"),
+    (SOLUTIONS / "4_lstm.py", "LSTM"),
+    (SOLUTIONS / "5_coupled.py", "Coupled"),
+    (ROOT / "examples/own_cell.py", "PeepholeLSTM"),
+    (ROOT / "minirnn/cells.py", "GRUCell"),
+]
+PLANTED = [fault for path, cell in PLACES for fault in planted_in(path.read_text(encoding="utf-8"), cell)]
+DOUBLES = [
+    fault for path, cell in PLACES for fault in doubles_in(path.read_text(encoding="utf-8"), cell, 40 if ALL else 2)
+]
+
+
+@pytest.mark.parametrize("fault", PLANTED if ALL else PLANTED[::29], ids=lambda fault: fault.name)
+def test_a_fault_is_told_of_at_its_line_and_by_its_pattern(fault: Fault, tmp_path: Path) -> None:
+    path = tmp_path / "student.py"
+    path.write_text(fault.source, encoding="utf-8")
+    first, *_ = diagnose(cell_from(f"{path}:{fault.cell}"))
+    assert first.line == fault.lines[0]
+    assert first.pattern in fault.patterns[0]
+
+
+@pytest.mark.parametrize("fault", DOUBLES, ids=lambda fault: fault.name)
+def test_two_faults_are_told_of_at_their_lines_and_by_their_patterns(fault: Fault, tmp_path: Path) -> None:
+    path = tmp_path / "student.py"
+    path.write_text(fault.source, encoding="utf-8")
+    found = diagnose(cell_from(f"{path}:{fault.cell}"))
+    for line, patterns in zip(fault.lines, fault.patterns, strict=True):
+        assert any(one.line == line and one.pattern in patterns for one in found), found
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        ("1_vanilla.py:Vanilla", "(None,)", "(dh1,)", [(31, "direct path")]),
+        ("2_leaky.py:Leaky", "(dh,), dw", "(None,), dw", [(41, "missing term")]),
+        ("2_leaky.py:Leaky", "(dh,), dw", "(dh,), dw.sum(0)", [(41, "sum over rows")]),
+        ("2_leaky.py:Leaky", "dh = dh1 * s", "dh1 *= s\n        dh = dh1", [(39, "changed in place")]),
+        ("4_lstm.py:LSTM", "(None, dc)", "(dc, None)", [(46, "order")]),
+        ("4_lstm.py:LSTM", "dh1, dc1 = dstate", "dc1, dh1 = dstate", [(37, "order")]),
+        ("4_lstm.py:LSTM", "da_f, da_g, da_o]", "da_f, da_o, da_g]", [(45, "two gates swapped")]),
+        (  # a cause, and what does not follow from it
+            "4_lstm.py:LSTM",
+            "m * m)  # the next step's, and (3)\n        da_i = dc1 * g",
+            "m)  # the next step's, and (3)\n        da_i = -dc1 * g",
+            [(40, "factor"), (41, "sign")],
+        ),
+        (  # a variable that is another one, where a factor is missing
+            "4_lstm.py:LSTM",
+            "dc1 * i * (1 - g * g)  # (2) (1)\n        dc = dc1 * f",
+            "-dc1 * i * (1 - g * g)\n        dc = dc1",
+            [(43, "sign"), (44, "factor")],
+        ),
+        ("4_lstm.py:LSTM", "dc1 = dc1 + dh1 * o * (1 - m * m)", "dc1 = dc1", [(40, "missing term")]),
+        ("2_leaky.py:Leaky", "dw = ", "dw = -", [(40, "sign")]),
+        ("5_coupled.py:Coupled", "(None, dc), dw", "(None, dw), dc", [(49, "order")]),
+        ("6_normed.py:Normed", "x * (dx * x).mean(axis=-1, keepdims=True)", "x * dx * x", [(49, "sum over rows")]),
+    ],
+)
+def test_each_kind_of_mistake(file: str, old: str, new: str, expected: list[tuple[int, str]], tmp_path: Path) -> None:
+    name, _, cell = file.partition(":")
+    source = (SOLUTIONS / name).read_text(encoding="utf-8")
+    assert old in source
+    path = tmp_path / name
+    begin = source.index("def unstep")
+    path.write_text(source[:begin] + source[begin:].replace(old, new), encoding="utf-8")
+    found = [(finding.line, finding.pattern) for finding in diagnose(cell_from(f"{path}:{cell}"))]
+    assert found[: len(expected)] == expected
