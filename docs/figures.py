@@ -165,7 +165,7 @@ def sight() -> Figure:
 
 
 def truncation() -> Figure:
-    """Chapter 8: how right a truncated gradient is, and what is kept for the pass backward."""
+    """Chapter 8: how right a truncated gradient is, and what is kept for the backward pass."""
     figure, (right, memory) = panels(2, 7.6, 2.6)
     windows = (1, 2, 4, 8, 16, 32, 64, 128)
     remembering = LSTM(4, 32).init(seed=0, **EXACT)

@@ -23,9 +23,8 @@ import numpy as np
 
 from minirnn import GRU, LSTM, RNN, SGD, Layer, Linear, Sequential
 from minirnn.core.parameters import Scheme
-from minirnn.language.model import LanguageModel
-from minirnn.language.text import Text, Vocabulary
-from minirnn.training.loop import Step, Training, train
+from minirnn.language import LanguageModel, Text, Vocabulary
+from minirnn.training import Step, Training, train
 
 V, H = 28, 256  # 26 letters, the space, the unknown symbol; hidden units
 

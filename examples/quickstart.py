@@ -2,9 +2,7 @@
 
 import sys
 
-from minirnn import GRU, SGD, Embedding, Linear, Sequential, cross_entropy
-from minirnn.language.model import LanguageModel
-from minirnn.language.text import Text
+from minirnn import GRU, SGD, Embedding, LanguageModel, Linear, Sequential, Text, cross_entropy
 
 text = Text.read(sys.argv[1:])
 model = Sequential(

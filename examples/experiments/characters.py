@@ -9,7 +9,7 @@ import numpy as np
 from learning import POINTS, Report, Run
 
 from minirnn import GRU
-from minirnn.training.loop import Step
+from minirnn.training import Step
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # where it is
 from modern_rnn import NETWORKS, H, V, perplexities, prepare, training

@@ -10,7 +10,7 @@ import numpy as np
 from tasks import CELLS, Task
 
 from minirnn import Adam, Sequential
-from minirnn.optim.schedules import cosine
+from minirnn.optim import cosine
 
 BATCH, CLIP = 16, 0.1  # rows, and the norm that gradients are clipped to
 TESTED = 4_000  # fresh sequences that decide the score

@@ -1,1 +1,6 @@
-"""Training a language model: the loop, checkpoints, the record of a run, several processes, plots."""
+"""Training a language model: the loop, checkpoints, metrics, several processes, plots."""
+
+from minirnn.training.loop import Step, Training, train
+from minirnn.training.ranks import Ranks, world
+
+__all__ = ["Ranks", "Step", "Training", "train", "world"]

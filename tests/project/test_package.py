@@ -67,6 +67,14 @@ def test_the_version_is_stated_once_and_repeated_rightly() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] == minirnn.__version__
     assert f"## {minirnn.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"\nversion: {minirnn.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def test_the_linters_before_a_commit_are_those_of_ci() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pinned = [one for one in project["optional-dependencies"]["dev"] if one.startswith("ruff==")]
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    assert re.findall(r"ruff==[\d.]+", hooks) == pinned * 2
 
 
 def test_every_public_name_is_there_and_documented() -> None:
