@@ -16,8 +16,8 @@ from minirnn import Linear, ModelFileError, load
 from minirnn.formats import limits, native, pickles
 from minirnn.formats.hdf5 import chunks
 from minirnn.formats.hdf5.source import Source
-from minirnn.formats.onnx import meter as onnx_meter
-from minirnn.formats.onnx import operands as onnx_operands
+from minirnn.formats.onnx.running import meter as onnx_meter
+from minirnn.formats.onnx.running import operands as onnx_operands
 
 KEPT: list[Any] = []
 

@@ -4,8 +4,7 @@
 chain of those.  Neither needs the package ``onnx``.
 """
 
-from minirnn.formats.onnx.chain import layers_of, load
-from minirnn.formats.onnx.graph import Graph, Port
-from minirnn.formats.onnx.reading import read
+from minirnn.formats.onnx.graph import Graph, layers_of, load, read
+from minirnn.formats.onnx.structure import Port
 
 __all__ = ["Graph", "Port", "layers_of", "load", "read"]

@@ -4,10 +4,9 @@ from typing import Any
 
 from minirnn.core.backend import Array
 from minirnn.core.files import ModelFileError
-from minirnn.formats.onnx.graph import Graph
-from minirnn.formats.onnx.reading import read
-from minirnn.formats.onnx.tensors import array_of
-from minirnn.formats.onnx.wire import TENSOR, Reader
+from minirnn.formats.onnx.graph import Graph, read
+from minirnn.formats.onnx.reading.tensors import array_of
+from minirnn.formats.onnx.reading.wire import TENSOR, Reader
 
 try:
     from onnx.backend.base import Backend, BackendRep
@@ -24,8 +23,8 @@ class MinirnnRep(BackendRep):
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Array, ...]:
         """The outputs in order, for a list of inputs in order or a mapping by name; a TensorProto is read."""
         if isinstance(inputs, dict):
-            found = self.graph.run({name: _array(value) for name, value in inputs.items()})
-            return tuple(found[port.name] for port in self.graph.outputs)
+            results = self.graph.run({name: _array(value) for name, value in inputs.items()})
+            return tuple(results[port.name] for port in self.graph.outputs)
         return self.graph(*(_array(value) for value in inputs))
 
 

@@ -15,7 +15,7 @@ from onnx_bytes import model, node, port, tensor
 import minirnn
 from minirnn import Layer, Recurrent
 from minirnn.formats.onnx import Graph, read
-from minirnn.formats.onnx.nodes import OPERATORS
+from minirnn.formats.onnx.running.operators import OPERATORS
 from minirnn.language.model import LanguageModel
 
 Array: TypeAlias = NDArray[Any]

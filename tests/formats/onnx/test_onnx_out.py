@@ -523,7 +523,7 @@ def test_saving_writes_the_whole_graph_or_nothing(tmp_path: Path, monkeypatch: p
     model.weights[0] = np.nan
     with pytest.raises(ValueError, match=r"weight 0\.W is not finite"):
         save(model, path)
-    monkeypatch.setattr("minirnn.formats.onnx.writing.LARGEST", 100)
+    monkeypatch.setattr("minirnn.formats.onnx.writing.model.LARGEST", 100)
     with pytest.raises(ValueError, match="holds at most 100 bytes; the weights of this model take"):
         save(ready(model), path)
     assert path.read_bytes() == before

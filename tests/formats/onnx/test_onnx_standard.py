@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minirnn.formats.onnx.nodes import OPERATORS
+from minirnn.formats.onnx.running.operators import OPERATORS
 
 onnx: Any = pytest.importorskip("onnx")
 

@@ -15,7 +15,7 @@ from onnx_structures import NAMED, ints, on, structure
 
 from minirnn import ModelFileError
 from minirnn.formats.onnx import read
-from minirnn.formats.onnx.meter import Meter, extent, memory_of
+from minirnn.formats.onnx.running.meter import Meter, extent, memory_of
 
 DRAWN = 150
 

@@ -1,1 +1,0 @@
-"""A model in operators of ONNX: what ``minirnn.formats.onnx.writing`` is made of."""

@@ -1,0 +1,1 @@
+"""From the bytes of an ONNX file to what the file says: its nodes, constants and ports, all of them checked."""

@@ -1,0 +1,220 @@
+"""From the messages of an ONNX file to its ``Model``: every node is checked against its operator; nothing is run."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from minirnn.core.backend import Array
+from minirnn.core.files import LARGEST_FILE, ModelFileError
+from minirnn.formats.onnx.reading.external import Folder
+from minirnn.formats.onnx.reading.tensors import Room, array_of
+from minirnn.formats.onnx.reading.wire import Message
+from minirnn.formats.onnx.running.operators import MANY, OPERATORS
+from minirnn.formats.onnx.structure import FLOAT16, Body, Model, Node, Port, check_shape, dtype_of, short
+from minirnn.formats.unknown import check_is_file
+
+OLDEST, NEWEST = 7, 28  # operator sets: 7 brought broadcasting; until 28 all changes of what is read here are known
+MOST_NODES = 1 << 12  # of a model: a node becomes some 3 kB
+WIDENED = 24 << 20  # bytes, beyond twice those of the file, that numbers of fewer bits may become
+ROOM_AHEAD, LEAST_ROOM = 24 << 20, 8 << 20  # bytes that what is computed when a file is read may take
+LOOPS = ("If", "Loop", "SequenceMap")
+LONGEST_TEXT = 1 << 16  # bytes of an attribute's text, or of a list of them
+KINDS = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}  # of attributes, by type
+LISTS = ("floats", "ints", "strings")
+
+
+def file_bytes(path: str | os.PathLike[str]) -> bytes:
+    """All of a file that may be a model."""
+    path = Path(path)
+    check_is_file(path)
+    if path.stat().st_size > LARGEST_FILE:
+        raise ModelFileError(f"{path} must hold at most {LARGEST_FILE:,} bytes; it holds {path.stat().st_size:,}")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error}") from None
+
+
+class Names:
+    """What is known where a node stands: the values of its graph so far, and those of the graph around that."""
+
+    def __init__(self, own: set[str], around: "Names | None" = None) -> None:
+        self.own, self.around = own, around
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.own or (self.around is not None and name in self.around)
+
+
+class ModelReader:
+    """Reads one model, which takes ``size`` bytes of a file, and counts the memory that this takes."""
+
+    def __init__(self, model: Message, size: int, backend: str, folder: Folder) -> None:
+        self.opset, self.backend = _opset(model), backend
+        self.about, self.beside = model.get("graph"), {"producer": model.get("producer_name", "")}
+        for entry in model.get("metadata_props", ()):
+            self.beside[entry.get("key", "")] = entry.get("value", "")
+        self.room = Room(2 * size + WIDENED)
+        self.folder, self.file_size, self.nodes_left = folder, size, MOST_NODES
+
+    def model(self) -> Model:
+        """All of it."""
+        about = self.about
+        if not about:
+            raise ModelFileError("an ONNX model must have a graph; there is none")
+        constants = self.initializers(about)
+        inputs = [port for port in self.ports(about, "input") if port.name not in constants]  # else: a default, kept
+        outputs = self.ports(about, "output")
+        known = Names({*(port.name for port in inputs), *constants})
+        nodes = self.nodes(about, known)
+        for port in outputs:
+            if port.name not in known:
+                raise ModelFileError(f"output {short(port.name)} must be computed by a node; none has it")
+        if not outputs:
+            raise ModelFileError("a graph must have outputs; there are none")
+        size = self.file_size + self.folder.taken
+        room = max(LEAST_ROOM, ROOM_AHEAD + (3 * size - self.room.taken) // 2)
+        return Model(tuple(inputs), tuple(outputs), tuple(nodes), constants, self.beside, size, room)
+
+    def initializers(self, about: Message) -> dict[str, Array]:
+        """The constants of a graph."""
+        if "sparse_initializer" in about:
+            raise ModelFileError("weights must be dense; there are sparse ones")
+        constants: dict[str, Array] = {}
+        for tensor in about.pop("initializer", ()):
+            name = _new(tensor.get("name", ""), constants, "an initializer")
+            constants[name] = array_of(tensor, self.room, self.folder)
+        return constants
+
+    def ports(self, about: Message, word: str) -> list[Port]:
+        """What goes in or comes out."""
+        known: set[str] = set()
+        ports = [_port(value) for value in about.get(word, ())]
+        for port in ports:
+            known.add(_new(port.name, known, f"an {word}"))
+        return ports
+
+    def nodes(self, about: Message, known: Names) -> list[Node]:
+        """All nodes, each checked against its operator and against what is known before it."""
+        self.nodes_left -= len(about.get("node", ()))
+        if self.nodes_left < 0:
+            raise ModelFileError(f"a model must have at most {MOST_NODES:,} nodes; it has more")
+        nodes = []
+        for one in about.get("node", ()):
+            node = self.node(one, known)
+            for name in node.inputs:
+                if name and name not in known:
+                    raise ModelFileError(f"{node} reads {short(name)}, which must be computed before; it is not")
+            for name in node.outputs:
+                if name:
+                    known.own.add(_new(name, known, "an output of", node))
+            nodes.append(node)
+        return nodes
+
+    def node(self, about: Message, known: Names) -> Node:
+        """A node; a graph within it may use what is known before it."""
+        op, domain = about.get("op_type", ""), about.get("domain", "")
+        inputs, outputs = tuple(about.get("input", ())), tuple(about.get("output", ()))
+        node = Node(op, about.get("name", ""), inputs, outputs, self.opset, self.backend)
+        if domain not in ("", "ai.onnx"):
+            raise ModelFileError(f"{node} is of the domain {short(domain)}; only the standard's own operators are run")
+        deep = op == "Scan" and known.around is not None
+        if op not in OPERATORS or deep:
+            why = ": it holds graphs of its own" if op in LOOPS else " within another" if deep else ""
+            raise ModelFileError(f"{node}: {short(op)} is no operator that minirnn runs{why}")
+        operator = OPERATORS[op]
+        if self.opset < operator.since:
+            raise ModelFileError(f"{node} needs operator set {operator.since}; the model has {self.opset}")
+        needed = inputs if operator.most == MANY else inputs[: operator.least]
+        if not operator.least <= len(inputs) <= operator.most or "" in needed:
+            raise ModelFileError(
+                f"{node} must have from {operator.least} to {operator.most} inputs; it has {inputs!r:.60}"
+            )
+        if not 1 <= len(outputs) <= operator.outputs:
+            raise ModelFileError(f"{node} must have from 1 to {operator.outputs} outputs; it has {len(outputs)}")
+        try:
+            for attribute in about.get("attribute", ()):
+                name = _new(attribute.get("name", ""), node.attributes, "an attribute")
+                if op == "Scan" and "g" in attribute:
+                    node.attributes[name] = body = self.body(attribute["g"](), known)
+                    node.inputs = (*inputs, *body.captured)
+                else:
+                    node.attributes[name] = self.value(attribute)
+        except ModelFileError as error:
+            raise ModelFileError(f"{node}: {error!s:.500}") from None
+        node.unread = set(node.attributes)
+        return node
+
+    def body(self, about: Message, around: Names) -> Body:
+        """The graph within a node; it may use what is known around it, and give no other value such a name."""
+        constants, known = self.initializers(about), Names(set(), around)
+        inputs, outputs = (tuple(v.get("name", "") for v in about.get(word, ())) for word in ("input", "output"))
+        for name in (*constants, *inputs):
+            known.own.add(_new(name, known, "a value within a node"))
+        nodes = self.nodes(about, known)
+        for name in outputs:
+            if name not in known:
+                raise ModelFileError(f"{short(name)} must be computed within the node; it is not")
+        used = (*(name for node in nodes for name in node.inputs), *outputs)
+        captured = dict.fromkeys(name for name in used if name and name not in known.own)
+        return Body(inputs, outputs, tuple(nodes), constants, tuple(captured))
+
+    def value(self, attribute: Message) -> Any:
+        """An attribute as a number, a text, an array, or a list of numbers or texts."""
+        code, name = attribute.get("type", 0), short(attribute["name"])
+        if code == 0:  # older files leave the type to be seen
+            code = next((c for c, field in KINDS.items() if field in attribute), 0)
+        field = KINDS.get(code)
+        if field is None or "ref_attr_name" in attribute:
+            raise ModelFileError(f"attribute {name} must be numbers, text or a tensor; it is of type {code}")
+        if field not in attribute and field not in LISTS:
+            raise ModelFileError(f"attribute {name} must have a value; it has none")
+        value = attribute.get(field, [])
+        try:
+            if field == "t":
+                return array_of(value, self.room, self.folder)
+            if field in ("s", "strings"):
+                length = len(value) if field == "s" else sum(map(len, value))
+                if length > LONGEST_TEXT:
+                    raise ModelFileError(
+                        f"attribute {name} must be text of at most {LONGEST_TEXT:,} bytes; it has more"
+                    )
+            if field == "s":
+                return str(value, "utf-8")
+            if field == "strings":
+                return [str(v, "utf-8") for v in value]
+        except UnicodeDecodeError:
+            raise ModelFileError(f"attribute {name} must be text in UTF-8; it is not") from None
+        return value
+
+
+def _opset(model: Message) -> int:
+    versions = [s.get("version", 0) for s in model.get("opset_import", ()) if s.get("domain", "") in ("", "ai.onnx")]
+    if len(versions) != 1:
+        raise ModelFileError(f"an ONNX model must name one set of the standard's operators; it names {len(versions)}")
+    if not OLDEST <= versions[0] <= NEWEST:
+        raise ModelFileError(f"the operator set must be from {OLDEST} to {NEWEST}; it is {versions[0]}")
+    return int(versions[0])
+
+
+def _new(name: str, known: Any, what: str, node: Node | None = None) -> str:
+    if not name or name in known:
+        raise ModelFileError(f"{what}{f' {node}' if node else ''} must have a name of its own; got {short(name)}")
+    return name
+
+
+def _port(value: Message) -> Port:
+    name, about = value.get("name", ""), value.get("type", {})
+    if "tensor_type" not in about:
+        kind = next(iter(about), "nothing").removesuffix("_type")
+        raise ModelFileError(f"{short(name)} must be a tensor; it is declared as {kind}")
+    tensor = about["tensor_type"]
+    try:
+        dtype = dtype_of(tensor.get("elem_type", 0))
+    except ModelFileError as error:
+        raise ModelFileError(f"{short(name)}: {error}") from None
+    shape: tuple[int | str | None, ...] | None = None
+    if "shape" in tensor:
+        dims = tensor["shape"].get("dim", ())
+        check_shape(short(name), tuple(max(0, d.get("dim_value", 0)) for d in dims))
+        shape = tuple(d["dim_value"] if d.get("dim_value", 0) > 0 else d.get("dim_param") or None for d in dims)
+    return Port(name, shape, dtype, tensor["elem_type"] == FLOAT16)

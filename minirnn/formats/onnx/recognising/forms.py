@@ -1,0 +1,170 @@
+"""What a value of a graph can be to a chain of layers: parts that it went through, states, lengths, constants.
+
+A value's axes are named by letters: T steps, B rows, F features, and of what a recurrent node gives, d directions and
+H units; R is all rows of all steps, one below the other, r the same with the batch first.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from minirnn.core.backend import Array
+from minirnn.core.files import ModelFileError
+from minirnn.formats.onnx.running.recurrences import Recurrence
+from minirnn.formats.onnx.structure import Node
+from minirnn.layers.activations import Function
+
+MOST_PARTS = 256  # of a chain: more than anyone stacks
+MOST_ROWS = 2 * MOST_PARTS  # of final states in one value
+MOST_LOOKED_AT = 1 << 17  # entries of a constant; every node may look at the same one
+
+
+# ---------------------------------------------------------------------- parts of a chain
+
+
+class Lookup(NamedTuple):
+    """Rows of W (n, d) by index."""
+
+    W: Array
+
+
+class Encoding(NamedTuple):
+    """One-hot vectors of ``depth`` entries."""
+
+    depth: int
+
+
+class Product(NamedTuple):
+    """x (alpha W) + beta b: scaled when a layer's weights are made, not for every node that is looked at."""
+
+    W: Array
+    b: Array | None
+    alpha: float = 1.0
+    beta: float = 1.0
+
+
+class Applied(NamedTuple):
+    """A function of each number, or over the features."""
+
+    function: Function
+
+
+class Dropped(NamedTuple):
+    """Dropout, with its probability."""
+
+    p: float
+
+
+class Reversed(NamedTuple):
+    """Each row's steps in reverse."""
+
+
+class LastStep(NamedTuple):
+    """The last step of each row; ``both``: the reverse half's is the first."""
+
+    both: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """A recurrent node with its weights; ``starts`` has a form for each initial state, ``lens`` the lengths' input."""
+
+    node: Node
+    about: Recurrence
+    W: Array
+    R: Array
+    B: Array | None
+    P: Array | None
+    starts: "tuple[Form, ...]"
+    lens: str | None
+
+
+Part: TypeAlias = Lookup | Encoding | Product | Applied | Dropped | Reversed | LastStep | Unit
+
+# ---------------------------------------------------------------------- what a value is
+
+
+class Flow(NamedTuple):
+    """What goes through the chain, after ``parts``."""
+
+    parts: tuple[Part, ...]
+    axes: str
+
+    def then(self, part: Part, axes: str = "") -> "Flow | Other":
+        """After one part more, with other axes where they are given."""
+        if len(self.parts) == MOST_PARTS:
+            return Other(f"a chain of layers has at most {MOST_PARTS} of them; the graph has more")
+        return Flow((*self.parts, part), axes or self.axes)
+
+
+class FinalRow(NamedTuple):
+    """One direction of a unit, and the chain as far as it."""
+
+    unit: Unit
+    direction: int
+    parts: tuple[Part, ...]
+
+
+class FinalStates(NamedTuple):
+    """Final states of ``kind`` 0, h, or 1, c."""
+
+    kind: int
+    rows: tuple[FinalRow, ...]
+    axes: str
+
+
+class InitialState(NamedTuple):
+    """Rows of an input that holds initial states.  ``axes`` are the input's, by number, "n" for a new one.
+
+    ``shape`` is the input's, as declared.  With ``cut``, an axis by number, only those from ``start`` to ``stop``.
+    """
+
+    name: str
+    axes: str
+    shape: tuple[int | str | None, ...]
+    cut: str = ""
+    start: int = 0
+    stop: int | None = None
+
+
+class Spread(NamedTuple):
+    """A constant (d, 1, H), for every row alike."""
+
+    value: Array
+
+
+class Zeros(NamedTuple):
+    """Zeros, of whatever shape."""
+
+
+class Lengths(NamedTuple):
+    """An input of lengths."""
+
+    name: str
+
+
+class Past(NamedTuple):
+    """True where a step is past its row's length."""
+
+
+class Empty(NamedTuple):
+    """True where a row has no steps."""
+
+
+class Other(NamedTuple):
+    """Anything else; why it is, where it came of something that was followed."""
+
+    why: str = ""
+
+
+Form: TypeAlias = Any  # one of these, an array for a constant, or None for an input that is left out
+
+
+def all_are(form: Form, value: float) -> bool:
+    """Whether a constant has this value everywhere; of one that is too large to be looked at, False."""
+    return isinstance(form, np.ndarray) and form.size <= MOST_LOOKED_AT and bool((form == value).all())
+
+
+class NoLayerError(ModelFileError):
+    """A graph, sound in itself, that no chain of layers computes."""

@@ -1,0 +1,161 @@
+"""The operators that a graph may have, by name, and nodes prepared with them.
+
+A ``prepare`` reads the attributes, under the rules of the node's operator set (7 and later), and returns the function
+that is run.  Before a result is made that can be larger than what it is made from, the meter is asked.  The standard
+has no conversions between element types but ``Cast``: operands of one node have one dtype.
+"""
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from minirnn.core.backend import Array
+from minirnn.core.files import ModelFileError
+from minirnn.formats.onnx.running import computing, indexing, shaping
+from minirnn.formats.onnx.running.meter import Meter, TooMuchError
+from minirnn.formats.onnx.running.perform import Operation, PreparedNode, perform
+from minirnn.formats.onnx.running.program import Program
+from minirnn.formats.onnx.running.recurrences import recurrence
+from minirnn.formats.onnx.running.scan import scan
+from minirnn.formats.onnx.structure import Node, short
+from minirnn.layers.activations import erf
+
+MANY = 1 << 16
+AHEAD = 100_000_000  # nanoseconds that may pass with what is done when a file is read
+AnyProgram = TypeVar("AnyProgram", bound=Program)
+
+
+class Operator(NamedTuple):
+    """How a node of this kind is made ready, how many inputs and outputs it may have, and since which operator set."""
+
+    prepare: Callable[[Node], Operation]
+    least: int
+    most: int
+    outputs: int = 1
+    since: int = 7
+
+
+OPERATORS: dict[str, Operator] = {
+    "RNN": Operator(recurrence, 3, 6, outputs=2),
+    "GRU": Operator(recurrence, 3, 6, outputs=2),
+    "LSTM": Operator(recurrence, 3, 8, outputs=3),
+    **{name: Operator(computing.function, 1, 1) for name in computing.FUNCTIONS},
+    "Softmax": Operator(computing.over_axis, 1, 1),
+    "LogSoftmax": Operator(computing.over_axis, 1, 1),
+    "ThresholdedRelu": Operator(computing.function, 1, 1, since=10),
+    "Mish": Operator(computing.function, 1, 1, since=18),
+    "Gelu": Operator(computing.gelu, 1, 1, since=20),
+    "Selu": Operator(computing.selu, 1, 1),
+    "Clip": Operator(computing.clip, 1, 3),
+    "Neg": Operator(computing.unary(np.negative, "if"), 1, 1),
+    "Sqrt": Operator(computing.unary(np.sqrt), 1, 1),
+    "Add": Operator(computing.binary(np.add), 2, 2),
+    "Sub": Operator(computing.binary(np.subtract), 2, 2),
+    "Mul": Operator(computing.binary(np.multiply), 2, 2),
+    "Div": Operator(computing.binary(computing.divide, copies=5), 2, 2),
+    "Max": Operator(computing.among(np.maximum), 1, MANY),
+    "Min": Operator(computing.among(np.minimum), 1, MANY),
+    "Abs": Operator(computing.unary(np.abs, "iuf"), 1, 1),
+    "Log": Operator(computing.unary(np.log), 1, 1),
+    "Erf": Operator(computing.unary(erf, ns=250, copies=14), 1, 1, since=9),
+    "Equal": Operator(computing.binary(np.equal, "iufb"), 2, 2),
+    "Less": Operator(computing.binary(np.less), 2, 2),
+    "LessOrEqual": Operator(computing.binary(np.less_equal), 2, 2, since=12),
+    "Greater": Operator(computing.binary(np.greater), 2, 2),
+    "GreaterOrEqual": Operator(computing.binary(np.greater_equal), 2, 2, since=12),
+    "And": Operator(computing.binary(np.logical_and, "b"), 2, 2),
+    "Or": Operator(computing.binary(np.logical_or, "b"), 2, 2),
+    "Not": Operator(computing.unary(np.logical_not, "b"), 1, 1),
+    "Where": Operator(computing.where, 3, 3, since=9),
+    "Cast": Operator(computing.cast, 1, 1),
+    "Dropout": Operator(computing.dropout, 1, 3, outputs=2),
+    "MatMul": Operator(computing.matmul, 2, 2),
+    "Gemm": Operator(computing.gemm, 2, 3),
+    "ReduceMean": Operator(computing.reduction(computing.mean, 18, "f"), 1, 2),
+    "ReduceSum": Operator(computing.reduction(computing.summed, 13, "iuf"), 1, 2),
+    "ReduceMax": Operator(computing.reduction(computing.largest, 18, "iufb"), 1, 2),
+    "ReduceMin": Operator(computing.reduction(computing.smallest, 18, "iufb"), 1, 2),
+    "Transpose": Operator(shaping.transpose, 1, 1),
+    "Squeeze": Operator(shaping.squeeze, 1, 2),
+    "Unsqueeze": Operator(shaping.unsqueeze, 1, 2),
+    "Reshape": Operator(shaping.reshape, 2, 2),
+    "Flatten": Operator(shaping.flatten, 1, 1),
+    "Concat": Operator(shaping.concat, 1, MANY),
+    "Slice": Operator(shaping.slice_, 1, 5),
+    "Split": Operator(shaping.split, 1, 2, outputs=MANY),
+    "Identity": Operator(shaping.identity, 1, 1),
+    "Constant": Operator(shaping.constant, 0, 0),
+    "ConstantOfShape": Operator(shaping.constant_of_shape, 1, 1, since=9),
+    "Shape": Operator(shaping.shape_of, 1, 1),
+    "Size": Operator(shaping.size_of, 1, 1),
+    "Expand": Operator(shaping.expand, 2, 2, since=8),
+    "Gather": Operator(indexing.gather, 2, 2),
+    "GatherElements": Operator(indexing.gather_elements, 2, 2, since=11),
+    "GatherND": Operator(indexing.gather_nd, 2, 2, since=11),
+    "OneHot": Operator(indexing.one_hot, 3, 3, since=9),
+    "Range": Operator(indexing.range_, 3, 3, since=11),
+    "CumSum": Operator(indexing.cum_sum, 2, 2, since=11),
+    "TopK": Operator(indexing.top_k, 1, 2, outputs=2),
+    "ReverseSequence": Operator(indexing.reverse_sequence, 2, 2, since=10),
+    "Scan": Operator(lambda node: scan(node, made_ready), 1, MANY, outputs=MANY, since=9),
+}
+
+
+def made_ready(
+    nodes: Sequence[Node], constants: dict[str, Array], outputs: set[str], *, room: int = 0
+) -> tuple[tuple[PreparedNode, ...], dict[str, Array]]:
+    """The nodes that are left to run, and the constants that they or the outputs use.
+
+    A node that reads constants alone is run here, once, where what comes out has ``room``; 0: none is.
+    """
+    constants, meter = dict(constants), Meter(room, AHEAD)
+    readers = Counter(name for node in nodes for name in set(node.inputs))
+    left: list[PreparedNode] = []
+    for node in nodes:
+        node.constants = [constants.get(name) for name in node.inputs]
+        try:
+            step = PreparedNode(node, OPERATORS[node.op].prepare(node), ())
+        except ModelFileError as error:
+            raise ModelFileError(f"{node}: {error!s:.500}") from None
+        except ValueError as error:
+            raise ModelFileError(f"{node}: {' '.join(str(error).split()):.300}") from None
+        if node.unread:
+            raise ModelFileError(f"{node} must have no attribute {short(min(node.unread))} in opset {node.opset}")
+        if not room or any(name and name not in constants for name in node.inputs):
+            left.append(step)
+            continue
+        try:
+            with np.errstate(all="ignore"):
+                perform(step, constants, meter)
+        except TooMuchError:
+            left.append(step)
+            continue
+        node.constants = [None] * len(node.inputs)
+        for name in filter(None, node.outputs):
+            constants[name].flags.writeable = False
+        for name in set(filter(None, node.inputs)):
+            readers[name] -= 1
+            if not readers[name] and name not in outputs:
+                meter.release(constants.pop(name))
+    needed = {name for step in left for name in step.node.inputs} | outputs
+    made, used, steps = {name for step in left for name in step.node.outputs if name}, set(outputs), []
+    for step in reversed(left):
+        ended = made.intersection((*step.node.inputs, *step.node.outputs)) - used
+        used |= ended
+        steps.append(step._replace(ended=tuple(ended)))
+    return tuple(reversed(steps)), {name: a for name, a in constants.items() if name in needed}
+
+
+def placed(program: AnyProgram, backend: str) -> AnyProgram:
+    """The same with its recurrent nodes on another backend, none of whose layers is made yet."""
+    steps = []
+    for step in program.steps:
+        node = copy.copy(step.node)
+        node.backend = backend
+        steps.append(step._replace(node=node, run=OPERATORS[node.op].prepare(node)))
+    moved = copy.copy(program)
+    moved.steps = tuple(steps)
+    return moved

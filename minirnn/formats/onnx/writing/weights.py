@@ -1,0 +1,47 @@
+"""Weights in a graph, in an operator's layout and in the bits that the model stores them in.
+
+Those of a quantised model take as few bytes in the file: float16 is widened where it is used, int8 widened and
+multiplied with its scales.  Runtimes work that out once, when they read the file.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+
+from minirnn.core.backend import Array
+from minirnn.core.module import Weighted
+from minirnn.formats.onnx.writing.emitter import Emitter, element_type
+from minirnn.inference.blocks import BlockedMatrix
+
+Fetch: TypeAlias = Callable[[Weighted, str], Array]  # a layer's weight of that name
+
+
+def weight(e: Emitter, layer: Weighted, name: str) -> str:
+    """A layer's weight as it is."""
+    return laid_out(e, name, lambda fetch: fetch(layer, name))
+
+
+def laid_out(e: Emitter, name: str, layout: Callable[[Fetch], Array]) -> str:
+    """The weight that ``layout`` makes of those that it fetches, by moving numbers.
+
+    Of matrices in int8 it is made twice, of the numbers and of their scales, which are one line of the matrix or one
+    column.
+    """
+    values = layout(_numbers)
+    if values.dtype == np.int8:
+        numbers, scales = e.weight(name, values), e.weight(f"{name}.scale", layout(_scales))
+        return e("Mul", e("Cast", numbers, to=element_type(e.dtype)), scales)
+    found = e.weight(name, values)
+    return e("Cast", found, to=element_type(e.dtype)) if values.dtype != e.dtype else found
+
+
+def _numbers(layer: Weighted, name: str) -> Array:
+    found = layer.weight(name)
+    return found.values() if isinstance(found, BlockedMatrix) else layer.bound.backend.host(found)
+
+
+def _scales(layer: Weighted, name: str) -> Array:
+    found: BlockedMatrix = layer.weight(name)
+    assert found.scale is not None
+    return found.scale[:, None] if found.turned else found.scale[None]
