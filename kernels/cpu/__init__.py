@@ -1,15 +1,34 @@
 """Kernels for processors, compiled by Numba when they are first needed.
 
-    vectors.py      registers as a type: arithmetic, loads and stores     compiling.py   decorators
-    activations.py  tanh, sigmoid, exp                                    threads.py     how many threads
-    packing.py      matrices laid out for the tiles                       pool.py        the threads, from Python
-    tiles.py        matrix products on register tiles                     team.py        the same in compiled code
-    steps.py        the cells' equations on vectors                       atomics.py     what team.py is made of
-    rows.py         rows, and threads' shares of them                     leases.py      memory on loan
-    scans.py        a layer's pass forward and backward                   passes.py      what a pass is told
-    products.py     Linear                                                runtime.py     what the rest of minirnn calls
-    losses.py       cross-entropy                                         cache.py       compiled kernels on disk
+    compiling.py    four decorators: inline, long, kernel, entry
+    cache.py        compiled kernels on disk
+
+    vectors.py      registers as a type: constants, arithmetic
+    memory.py       addresses, pointers, vectors loaded and stored
+    activations.py  tanh, sigmoid, exp
+    packing.py      matrices laid out for the tiles
+    tiles.py        matrix products on register tiles
+    blocks.py       products of few rows with a matrix in blocks: float32, float16, int8
+    rows.py         rows, and each thread's share of them
+
+    steps.py        the cells' equations on vectors
+    scans.py        a layer's forward and backward pass
+    streams.py      one step of a whole network
+    products.py     Linear
+    losses.py       cross-entropy
     updates.py      clipping, SGD, Adam
 
-None of it knows anything of minirnn but the names of cells.
+    passes.py       kernel arguments, by name
+    leases.py       memory on loan
+    threads.py      how many threads kernels may use
+    atomics.py      what one thread may do to a number that others look at
+    team.py         several threads on one kernel, in compiled code
+    pool.py         the same threads, from Python
+    dispatch.py     the threads for one call, and the call
+    stepping.py     the kernels of streams, called once a step
+    runtime.py      what the rest of minirnn calls
+
+A compiled kernel takes its arguments as one block (``passes.py``).  The functions that kernels are made of are compiled
+into them and take as many arguments as they need, by position: a block would be built and read at every step.  So do
+``scans.short`` and the tiles.  Nothing here imports minirnn; it knows the names of cells alone.
 """

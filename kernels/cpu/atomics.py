@@ -77,7 +77,7 @@ def wait(typingctx, waits):
 
 
 @intrinsic
-def call(typingctx, function, told, part, parts, sync):
+def call(typingctx, function, arguments, part, parts, sync):
     """Call a kernel by its address; see ``compiling.Kernel``."""
 
     def codegen(context, builder, sig, args):

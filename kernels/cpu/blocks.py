@@ -19,27 +19,18 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from minirnn.kernels.cpu.compiling import inline, inline_as, kernel, long, named
+from minirnn.kernels.cpu.memory import at, bytes_at, get, lanes, load, load_vector, numbers, put, reader, store_vector
 from minirnn.kernels.cpu.rows import begin
 from minirnn.kernels.cpu.vectors import (
     AARCH64,
     CONTRACT,
     FEATURES,
     VECTOR_BYTES,
-    at,
-    bytes_at,
     constant,
-    get,
     highest,
-    lanes,
     larger,
-    load,
-    load_vector,
-    numbers,
-    put,
-    reader,
     scalar_type,
     splat,
-    store_vector,
     total,
     vector_type,
 )
@@ -156,14 +147,14 @@ def make_tile(kind, rows, blocks):
                         ]
                 return out
 
-            def finished(place, found):
+            def finished(place, sums):
                 """What is written: of int8, the sum in the columns' and the row's units, and what it starts from."""
                 if kind != "int8":
-                    return found
+                    return sums
                 m, n = place
                 factor = splat(builder, builder.load(row(factors, number(1), m), typ=vec.element), vec)
                 each = load_vector(builder, row(scale, number(0), 0, n * vec.count), vec)
-                product = builder.fmul(builder.sitofp(found, vec), builder.fmul(each, factor))
+                product = builder.fmul(builder.sitofp(sums, vec), builder.fmul(each, factor))
                 return builder.fadd(load_vector(builder, row(start, stride, m, n * vec.count), vec), product)
 
             before, loop, done = builder.block, builder.append_basic_block("k"), builder.append_basic_block("done")
@@ -315,6 +306,11 @@ def narrow_row(a, n, out):
     return most / limit + total(check)
 
 
+def narrow_bytes(rows: int, K: int) -> int:
+    """Bytes that a thread needs for so many rows of K numbers as int16, and their factors."""
+    return -(-rows // 16) * 128 + rows * (-(-K // 64) * 128)
+
+
 def make_parts(kind):
     """The two products with a matrix of one kind: ``times`` for rows of numbers, ``pick`` for a one-hot row."""
     product, narrow, halves = make_product(kind), kind == "int8", kind == "f16"
@@ -378,8 +374,8 @@ def make_kernel(kind):
     times, _ = PARTS[kind]
 
     @kernel(f"blocked-{kind}")
-    def multiply(like, told, part, parts, sync):
-        a = read(told)
+    def multiply(like, arguments, part, parts, sync):
+        a = read(arguments)
         low, high = begin(a.last - a.first, part, parts), begin(a.last - a.first, part + 1, parts)
         N, start, matrix = (a.last - a.first) * COLUMNS, numbers(a.zeros, like), a.blocks + a.first * a.apart
         scale = at(numbers(a.scale, like), a.first * COLUMNS)

@@ -59,35 +59,37 @@ def entry(name: str) -> Any:
 
 
 class Kernel:
-    """A function ``(like, told, part, parts, sync)`` that threads run together, one address for each dtype.
+    """A function ``(like, arguments, part, parts, sync)`` that threads run together, one address for each dtype.
 
-    ``like`` is a number of the dtype, ``told`` the address of the sizes and addresses that it works on, ``sync`` that
-    of the counter for its barriers.  ``kernel[dtype]`` is the address of the compiled function of the other four, which
-    a thread can call without Python.
+    ``like`` is a number of the dtype, ``arguments`` the address of a block of them (``passes.py``), ``sync`` the
+    address of the counter for its barriers.  ``kernel[dtype]`` is the address of the compiled function of the other
+    four, which a thread can call without Python.
     """
 
     def __init__(self, name: str, function: Any) -> None:
         self.name, self.inner = name, long(named(function, name))
-        self.found: dict[Any, int] = {}
+        self.addresses: dict[Any, int] = {}
         self.compiled: dict[Any, Any] = {}
         self.compiling = threading.Lock()
 
     def __getitem__(self, dtype: Any) -> int:
         """The address of the compiled function for a NumPy dtype."""
-        if dtype not in self.found:
+        if dtype not in self.addresses:
             with self.compiling:  # of two threads one compiles: a second function would replace the first, and free it
-                if dtype not in self.found:
+                if dtype not in self.addresses:
                     self.compiled[dtype] = compiled = self.compile(dtype)
                     (result,) = compiled.overloads.values()
-                    self.found[dtype] = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
-        return self.found[dtype]
+                    self.addresses[dtype] = result.library.get_pointer_to_function(
+                        result.fndesc.llvm_cfunc_wrapper_name
+                    )
+        return self.addresses[dtype]
 
     def compile(self, dtype: Any) -> Any:
         """Numba's dispatcher for one dtype, compiled or read from disk."""
         inner, like = self.inner, dtype.type(0)
 
-        def run(told, part, parts, sync):  # type: ignore[no-untyped-def]  # Numba infers them
-            inner(like, told, part, parts, sync)
+        def run(arguments, part, parts, sync):  # type: ignore[no-untyped-def]  # Numba infers them
+            inner(like, arguments, part, parts, sync)
 
         dispatcher = entry(f"{self.name}-{dtype}")(run)
         dispatcher.compile(types.void(*[types.int64] * 4))

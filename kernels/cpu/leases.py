@@ -2,7 +2,7 @@
 
 A fresh array of some megabytes costs its page faults every time it is made.  Here memory is a ``Lease``, and an array
 in it carries the lease as NumPy base; views share it.  When the last of them is gone, and only then, the memory goes
-back to the pool.  So a pass forward keeps what it borrowed until its pass backward is released, whatever other passes
+back to the pool.  So a forward pass keeps what it borrowed until its backward pass is released, whatever other passes
 do meanwhile.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 
 SMALL = 1 << 16  # bytes; below it malloc is as fast
 GRAIN = 8  # sizes of blocks between a power of two and the next: a block is at most 1 / GRAIN larger than asked for
-SPARE = 1.5  # passes forward and backward need blocks of different sizes at different times; all are kept
+SPARE = 1.5  # forward and backward passes need blocks of different sizes at different times; all are kept
 ALIGNMENT = 64
 
 
@@ -29,7 +29,7 @@ class Block(NamedTuple):
 
 
 class Lease:
-    """Memory on loan, from ``start`` on: given back when this and all arrays in it are gone."""
+    """Memory on loan, from ``start`` on: returned when this and all arrays in it are gone."""
 
     __slots__ = ("__array_interface__", "_block", "_returned", "start")
     backend = "numba"  # whose arrays these are: what is computed from them alone can be computed there too

@@ -5,22 +5,9 @@ from typing import NamedTuple
 
 from minirnn.kernels.cpu.activations import exp
 from minirnn.kernels.cpu.compiling import inline, kernel
+from minirnn.kernels.cpu.memory import at, get, integers, lanes, load, numbers, put, reader, real, store
 from minirnn.kernels.cpu.rows import begin
-from minirnn.kernels.cpu.vectors import (
-    at,
-    get,
-    highest,
-    integers,
-    lanes,
-    larger,
-    load,
-    numbers,
-    put,
-    reader,
-    real,
-    store,
-    total,
-)
+from minirnn.kernels.cpu.vectors import highest, larger, total
 
 
 class Rows(NamedTuple):
@@ -56,9 +43,9 @@ def largest_of(row, V):
 
 
 @kernel("cross-entropy")
-def cross_entropy(like, told, part, parts, sync):
+def cross_entropy(like, arguments, part, parts, sync):
     """losses = log Σ exp(logits) - logits[target];  dlogits = (softmax(logits) - onehot(target)) · scale."""
-    a = read(told)
+    a = read(arguments)
     V, scale = a.V, real(a.scale, like)
     for r in range(begin(a.rows, part, parts), begin(a.rows, part + 1, parts)):
         row, out = at(numbers(a.logits, like), r * V), at(numbers(a.dlogits, like), r * V)

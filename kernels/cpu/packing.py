@@ -9,16 +9,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from minirnn.kernels.cpu.compiling import inline, long
-from minirnn.kernels.cpu.vectors import (
-    Vector,
-    at,
-    lanes,
-    load,
-    load_vector,
-    store,
-    store_vector,
-    vector_type,
-)
+from minirnn.kernels.cpu.memory import at, lanes, load, load_vector, store, store_vector
+from minirnn.kernels.cpu.vectors import Vector, vector_type
 
 
 @inline

@@ -1,6 +1,6 @@
-"""What a pass is told: sizes and addresses, handed over as an array of int64.
+"""Kernel arguments: sizes and addresses, packed in an int64 array, with a name for each.
 
-So one compiled kernel serves arrays of every layout, read-only ones too, and a call costs little.
+One compiled kernel then serves arrays of every layout, read-only ones too, and a call costs little.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ def address(a: Any) -> int:
 
 
 class Pass(NamedTuple):
-    """Where one pass finds its numbers: sizes, and addresses of C-contiguous arrays (0: there is none).
+    """Arguments of a pass: sizes, and addresses of C-contiguous arrays (0: there is none).
 
     Arrays are (T, B, ...) in the order of x's steps.  Where nothing is saved, ``slots`` is 1 and u, c and m hold one
     step, and G holds ``chunk`` steps; else both hold all T.
@@ -49,11 +49,11 @@ class Pass(NamedTuple):
     work: int  # for packed weights
     share: int  # entries of work for each thread alone, after the packed weights, or 0
     last: int  # (B, H) for the final h, or 0
-    turn: int  # 1 where a pass of one step shall read the weights in the opposite order
+    last_first: int  # 1 where a pass of one step reads the weights in the opposite order
 
 
 class Back(NamedTuple):
-    """What the pass backward finds beside."""
+    """What the backward pass takes beside a ``Pass``."""
 
     dy: int  # (T, B, Z) from the first of h's columns on; with 0 steps, one (B, H) of zeros
     Z: int
@@ -73,7 +73,7 @@ class Back(NamedTuple):
 
 
 class Link(NamedTuple):
-    """What one layer of a stream is told, for one step: sizes, and addresses (0: there is none).
+    """Arguments of one layer of a stream, for one step: sizes, and addresses (0: there is none).
 
     Matrices are in blocks (``blocks.py``); ``b`` and the rows of P and Q are filled up to whole blocks.
     """

@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 from minirnn.kernels.cpu.compiling import inline, kernel
+from minirnn.kernels.cpu.memory import at, numbers, reader
 from minirnn.kernels.cpu.packing import pack, pack_transposed, packed_size, panel_width
 from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of
 from minirnn.kernels.cpu.team import barrier
 from minirnn.kernels.cpu.tiles import add_transposed_product, product
-from minirnn.kernels.cpu.vectors import at, numbers, reader
 
 
 class Product(NamedTuple):
@@ -16,11 +16,11 @@ class Product(NamedTuple):
     rows: int
     K: int
     N: int
-    turned: int  # W is stored as its transpose, (N, K): the weight of an Embedding
+    transposed: int  # W is stored as its transpose, (N, K): the weight of an Embedding
     x: int  # (rows, K)
     W: int  # (K, N)
     b: int  # (N)
-    y: int  # (rows, N) to fill; in the pass backward, its gradient
+    y: int  # (rows, N) to fill; in the backward pass, its gradient
     dx: int  # (rows, K) to fill
     dW: int  # as W, to be added to
     db: int
@@ -32,15 +32,15 @@ read = reader(Product)
 
 
 @kernel("linear-forward")
-def forward(like, told, part, parts, sync):
+def forward(like, arguments, part, parts, sync):
     """y = x W + b."""
-    a = read(told)
+    a = read(arguments)
     x, W, y, packed = numbers(a.x, like), numbers(a.W, like), numbers(a.y, like), numbers(a.work, like)
     K, N, width = a.K, a.N, panel_width(x)
     line, apart = width, K * width
-    if a.rows <= 4 and N % width == 0 and not a.turned:  # too few rows to be worth packing
+    if a.rows <= 4 and N % width == 0 and not a.transposed:  # too few rows to be worth packing
         packed, line, apart = W, N, width
-    elif a.turned:
+    elif a.transposed:
         pack_transposed(W, K, K, N, packed, K, part, parts)
     else:
         pack(W, N, K, N, packed, part, parts)
@@ -54,14 +54,14 @@ def forward(like, told, part, parts, sync):
 
 
 @kernel("linear-backward")
-def backward(like, told, part, parts, sync):
+def backward(like, arguments, part, parts, sync):
     """dx = dy Wᵀ;  dW += xᵀ dy;  db += Σ dy."""
-    a = read(told)
+    a = read(arguments)
     x, W, dy, packed = numbers(a.x, like), numbers(a.W, like), numbers(a.y, like), numbers(a.work, like)
     dx, dW, db = numbers(a.dx, like), numbers(a.dW, like), numbers(a.db, like)
     K, N, width = a.K, a.N, panel_width(x)
     own = at(packed, packed_size(x, N, K) + part * a.share)
-    if a.turned:
+    if a.transposed:
         pack(W, K, N, K, packed, part, parts)
     else:
         pack_transposed(W, N, N, K, packed, N, part, parts)
@@ -69,7 +69,7 @@ def backward(like, told, part, parts, sync):
     low, high = begin(a.rows, part, parts), begin(a.rows, part + 1, parts)
     clear_row(own, K)
     product(at(dy, low * N), N, packed, width, N * width, N, K, own, 0, at(dx, low * K), K, high - low, 0)
-    if a.turned:
+    if a.transposed:
         add_share(dy, N, x, K, a.rows, dW, own, part, parts)
     else:
         add_share(x, K, dy, N, a.rows, dW, own, part, parts)

@@ -1,8 +1,8 @@
 """Rows of numbers, and how threads share rows and columns."""
 
 from minirnn.kernels.cpu.compiling import inline
+from minirnn.kernels.cpu.memory import get, lanes, load, put, store, zero
 from minirnn.kernels.cpu.packing import panel_width
-from minirnn.kernels.cpu.vectors import get, lanes, load, put, store, zero
 
 
 @inline

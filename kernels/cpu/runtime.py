@@ -1,8 +1,7 @@
-"""What the rest of minirnn calls: kernels on arrays, addresses and sizes, and how many threads each gets."""
+"""What the rest of minirnn calls: kernels on arrays, and the sizes of the memory that they work in."""
 
 import struct
 from array import array
-from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,13 +9,16 @@ from numpy.typing import NDArray
 
 from minirnn.kernels.cpu import losses, products, updates
 from minirnn.kernels.cpu.cache import cache_folder
-from minirnn.kernels.cpu.compiling import Kernel
+from minirnn.kernels.cpu.dispatch import TOGETHER as TOGETHER
+from minirnn.kernels.cpu.dispatch import leave as leave
+from minirnn.kernels.cpu.dispatch import run, threads
+from minirnn.kernels.cpu.dispatch import take as take
+from minirnn.kernels.cpu.dispatch import threads_over_time as threads_over_time
 from minirnn.kernels.cpu.leases import LEASES
 from minirnn.kernels.cpu.passes import address
-from minirnn.kernels.cpu.pool import POOL
+from minirnn.kernels.cpu.pool import POOL as POOL
 from minirnn.kernels.cpu.scans import BACKWARD, COPIED, FORWARD, PAGE
 from minirnn.kernels.cpu.scans import short as short
-from minirnn.kernels.cpu.team import lead
 from minirnn.kernels.cpu.threads import get_num_threads
 from minirnn.kernels.cpu.tiles import BLOCK, HIGH
 from minirnn.kernels.cpu.vectors import REGISTERS, VECTOR_BYTES
@@ -25,15 +27,9 @@ Array: TypeAlias = NDArray[Any]
 Dtype: TypeAlias = np.dtype[Any]
 _INTEGER, _REAL = struct.Struct("q"), struct.Struct("d")
 
-# floating-point operations above which, of a whole kernel or of one of its steps,
-TOGETHER = 5e5  # another thread is of use
-WAKING = 3e7  # it is worth waiting for one that has to be woken: so many looks
-PATIENCE = 10_000
-MEETING = 5e4  # threads may meet after every step
-
 
 def describe() -> dict[str, Any]:
-    """What kernels are compiled for, and where they are kept."""
+    """What kernels are compiled for, and where they are stored."""
     return {
         "vectors": f"{8 * VECTOR_BYTES} bits, {REGISTERS} of them",
         "kernel threads": get_num_threads(),
@@ -43,8 +39,8 @@ def describe() -> dict[str, Any]:
 
 def bits(number: float) -> int:
     """A float64 as an int64 of the same bits."""
-    found: int = _INTEGER.unpack(_REAL.pack(number))[0]
-    return found
+    integer: int = _INTEGER.unpack(_REAL.pack(number))[0]
+    return integer
 
 
 def panel_width(dtype: Dtype) -> int:
@@ -59,7 +55,7 @@ def packed(k: int, n: int, dtype: Dtype) -> int:
 
 
 def share(size: int, dtype: Dtype) -> int:
-    """Entries that each thread needs for itself in a pass backward through weights of ``size`` rows."""
+    """Entries that each thread needs for itself in a backward pass through weights of ``size`` rows."""
     width = panel_width(dtype)
     return -(-size // HIGH) * (HIGH * BLOCK + width) + BLOCK * width  # see ``tiles.add_transposed_product``
 
@@ -74,54 +70,14 @@ def padded(row: int, dtype: Dtype) -> int:
     return row + panel_width(dtype) if row * dtype.itemsize % PAGE == 0 else row
 
 
-def threads(work: float) -> int:
-    """Threads for so many floating-point operations."""
-    return get_num_threads() if work > TOGETHER else 1
+def forward(cell: str, dtype: Dtype, arguments: "array[int]", most: int, work: float) -> None:
+    """A forward pass of ``work`` operations with a ``Pass``, by the ``most`` threads that its memory has room for."""
+    run(FORWARD[cell], dtype, arguments, work, most)
 
 
-def threads_over_time(work: float, rows: int, step: float) -> int:
-    """The same for a pass over time, of which each step is ``step`` operations on so many rows.
-
-    With fewer rows than threads these meet after every step.
-    """
-    count = threads(work)
-    return 1 if rows < count and step < MEETING else count
-
-
-def take(work: float, most: int) -> tuple[int, int, int]:
-    """Up to ``most`` threads for so many operations: ``box``, ``most`` and ``patience`` of ``team.lead``.
-
-    Give ``box`` to ``leave`` afterwards.
-    """
-    if most < 2:
-        return 0, 1, 0
-    return *POOL.take(most), PATIENCE if work > WAKING else 0
-
-
-leave = POOL.leave
-
-
-def run(kernel: Kernel, dtype: Dtype, told: Sequence[int], work: float, most: int | None = None) -> None:
-    """Run a kernel that is told these integers and does so many operations, on up to ``most`` threads.
-
-    An interrupt is raised before the kernel begins or after all its threads have ended.
-    """
-    data = told if isinstance(told, array) else array("q", told)
-    box, most, patience = take(work, most or threads(work))
-    try:
-        lead(box, kernel[dtype], data.buffer_info()[0], most, patience)
-    finally:
-        leave(box)
-
-
-def forward(cell: str, dtype: Dtype, told: "array[int]", most: int, work: float) -> None:
-    """One pass forward, told a ``Pass``, by ``most`` threads, which its ``work`` has room for; ``work`` operations."""
-    run(FORWARD[cell], dtype, told, work, most)
-
-
-def backward(cell: str, dtype: Dtype, told: "array[int]", most: int, work: float) -> None:
-    """One pass backward, told the ``Pass`` and a ``Back``, by ``most`` threads; ``work`` operations."""
-    run(BACKWARD[cell], dtype, told, work, most)
+def backward(cell: str, dtype: Dtype, arguments: "array[int]", most: int, work: float) -> None:
+    """A backward pass of ``work`` operations with the ``Pass`` and a ``Back`` after it, by ``most`` threads."""
+    run(BACKWARD[cell], dtype, arguments, work, most)
 
 
 def _product(
@@ -143,7 +99,7 @@ def _product(
         rows=len(x),
         K=K,
         N=N,
-        turned=int(not W.flags.c_contiguous),
+        transposed=int(not W.flags.c_contiguous),
         x=address(x),
         W=address(W),
         b=0 if b is None else address(b),
@@ -180,10 +136,10 @@ def blocked_product(a: Array, matrix: Any, first: int, last: int) -> Array:
     a, N = np.ascontiguousarray(a, matrix.dtype), (last - first) * blocks.COLUMNS
     (rows, K), work = a.shape, 2.0 * a.size * N
     y: Array = LEASES.empty((rows, N), a.dtype)
-    zeros, count, size = np.zeros(N, a.dtype), threads(work), narrow_bytes(min(rows, blocks.ROWS), K)
+    zeros, count, size = np.zeros(N, a.dtype), threads(work), blocks.narrow_bytes(min(rows, blocks.ROWS), K)
     scale = zeros if matrix.scale is None else matrix.scale
     room = LEASES.room(count * size, np.dtype(np.uint8))
-    told = blocks.Matrix(
+    arguments = blocks.Matrix(
         rows=rows,
         K=K,
         first=first,
@@ -197,13 +153,8 @@ def blocked_product(a: Array, matrix: Any, first: int, last: int) -> Array:
         work=room.start,
         share=size,
     )
-    run(blocks.MULTIPLY[matrix.kind], a.dtype, told, work, count)
+    run(blocks.MULTIPLY[matrix.kind], a.dtype, arguments, work, count)
     return y
-
-
-def narrow_bytes(rows: int, K: int) -> int:
-    """Bytes that a thread needs for so many rows of K numbers as int16, and their factors."""
-    return -(-rows // 16) * 128 + rows * (-(-K // 64) * 128)
 
 
 def stream_kernels() -> Any:
@@ -238,15 +189,15 @@ def norm(g: Array) -> float | None:
 
 
 def _root(squares: Any) -> float | None:
-    found = float(squares)
-    return found**0.5 if updates.LEAST < found < updates.MOST else None
+    total = float(squares)
+    return total**0.5 if updates.LEAST < total < updates.MOST else None
 
 
 def clipped_descend(w: Array, g: Array, rate: float, clip: float) -> float | None:
     """Clip and descend at once; returns the norm before, or None where it is out of range and nothing was done."""
     sums = np.empty(-(-g.size // updates.BLOCK) + 1)
-    told = updates.Clipped(g.size, address(w), address(g), address(sums), bits(rate), bits(clip))
-    run(updates.clipped_descend, g.dtype, told, 20 * g.size)
+    arguments = updates.Clipped(g.size, address(w), address(g), address(sums), bits(rate), bits(clip))
+    run(updates.clipped_descend, g.dtype, arguments, 20 * g.size)
     return _root(sums[-1])
 
 

@@ -22,19 +22,20 @@ their gradient passes straight through.
 
 from minirnn.kernels.cpu import steps
 from minirnn.kernels.cpu.compiling import entry, inline, inline_as, kernel, long
+from minirnn.kernels.cpu.memory import address, at, get, integers, lanes, numbers, reader
 from minirnn.kernels.cpu.packing import pack, pack_transposed, packed_size, panel_width
 from minirnn.kernels.cpu.passes import Back, Pass
 from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of, copy_row, sum_rows
 from minirnn.kernels.cpu.team import barrier, lead
 from minirnn.kernels.cpu.tiles import WIDE, add_transposed_product, product
-from minirnn.kernels.cpu.vectors import VECTOR_BYTES, address, at, get, integers, lanes, numbers, reader
+from minirnn.kernels.cpu.vectors import VECTOR_BYTES
 
 PAGE = 4096  # bytes; rows so far apart, or a multiple of it, share their places in the first cache
 COPIED = 64  # rows that are copied at once
 PASS_BYTES = 8 * len(Pass._fields)
 read_pass, read_back = reader(Pass), reader(Back)
-X, Y, G, H0, C0, REST, LAST, C, TURN = (
-    Pass._fields.index(name) for name in ("x", "y", "G", "h0", "c0", "rest", "last", "c", "turn")
+X, Y, G, H0, C0, REST, LAST, C, LAST_FIRST = (
+    Pass._fields.index(name) for name in ("x", "y", "G", "h0", "c0", "rest", "last", "c", "last_first")
 )
 
 
@@ -60,10 +61,10 @@ def shares(pointer, B, H, part, parts):
 
 
 @inline
-def uncrowded(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, spare, share, turn):
+def uncrowded(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, spare, share, last_first):
     """``product``, through a copy of ``a`` where its rows would all meet in a few sets of the first cache."""
     if share == 0 or m < 4 or lda % (lanes(a) * (PAGE // VECTOR_BYTES)):
-        product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, turn)
+        product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, last_first)
     else:
         product_of_copy(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, spare)
 
@@ -80,20 +81,20 @@ def product_of_copy(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, spar
 
 
 @long
-def single(x, D, W, h, H, U, N, joint, b, v, g, stride, u, rows, left, right, by_units, turn):
+def single(x, D, W, h, H, U, N, joint, b, v, g, stride, u, rows, left, right, by_units, last_first):
     """The products of a pass of one step, with weights as they are: every block of W's columns, and then the same of U.
 
-    With ``turn``, the last block first: a pass that follows finds in a cache what the one before read last.
+    With ``last_first`` the last block comes first: it is what the pass before read last, and a cache still has.
     """
     width = panel_width(x)
     most = WIDE * width
     groups = N // H if by_units else 1 if joint == N else 2
     for i in range(groups):
-        group = groups - 1 - i if turn else i
+        group = groups - 1 - i if last_first else i
         begins, columns = group * (H if by_units else joint) + left, right - left if by_units or group else joint
         blocks = (columns + most - 1) // most
         for k in range(blocks):
-            shift = (blocks - 1 - k if turn else k) * most
+            shift = (blocks - 1 - k if last_first else k) * most
             j, n = begins + shift, min(most, columns - shift)
             out = at(g, j)
             product(x, D, at(W, j), N, width, D, n, at(b, j), 0, out, stride, rows, 0)
@@ -104,7 +105,7 @@ def single(x, D, W, h, H, U, N, joint, b, v, g, stride, u, rows, left, right, by
 
 
 @long
-def recur(h, ldh, terms, g, stride, u, rows, turn, matrix, units, spare, share):
+def recur(h, ldh, terms, g, stride, u, rows, last_first, matrix, units, spare, share):
     """g += h U for some rows, and for some ``units`` alone if those are a thread's; what is kept apart goes to u."""
     U, V, v, line, apart, H, joint, N = matrix
     left, right, by_units = units
@@ -112,10 +113,14 @@ def recur(h, ldh, terms, g, stride, u, rows, turn, matrix, units, spare, share):
     for shift in range(left, joint, H if by_units else joint):
         count = right - left if by_units else joint
         block, panel = at(g, shift), at(U, shift // width * apart)
-        uncrowded(h, ldh, panel, line, apart, terms, count, block, stride, block, stride, rows, spare, share, turn)
+        uncrowded(
+            h, ldh, panel, line, apart, terms, count, block, stride, block, stride, rows, spare, share, last_first
+        )
     if joint < N:
         bias, panel = at(v, left), at(V, left // width * apart)
-        uncrowded(h, ldh, panel, line, apart, terms, right - left, bias, 0, at(u, left), H, rows, spare, share, turn)
+        uncrowded(
+            h, ldh, panel, line, apart, terms, right - left, bias, 0, at(u, left), H, rows, spare, share, last_first
+        )
 
 
 def make_run(cell, step):
@@ -140,8 +145,8 @@ def make_forward(cell, run, gates, apart):
     """
 
     @kernel(f"forward-{cell}")
-    def forward(like, told, part, parts, sync):
-        a = read_pass(told)
+    def forward(like, arguments, part, parts, sync):
+        a = read_pass(arguments)
         T, B, D, H, Y, stride = a.T, a.B, a.D, a.H, a.Y, a.stride
         N, phase = gates * H, 0
         x, W, U, G = numbers(a.x, like), numbers(a.W, like), numbers(a.U, like), numbers(a.G, like)
@@ -210,19 +215,19 @@ def make_forward(cell, run, gates, apart):
             for t in range(t0, t0 + many):
                 now = T - 1 - t if a.reverse else t
                 before = now + 1 if a.reverse else now - 1
-                slot, kept, old = (now, now, before) if a.slots == T else (now - start // B, 0, 0)
+                slot, save, old = (now, now, before) if a.slots == T else (now - start // B, 0, 0)
                 terms = H if t or not a.rest else 0
                 h, ldh = (at(y, (before * B + first) * Y), Y) if t else (at(numbers(a.h0, like), first * H), H)
                 c = at(numbers(a.c, like), (old * B + first) * H) if t else at(numbers(a.c0, like), first * H)
-                g, u = at(G, (slot * B + first) * stride), at(numbers(a.u, like), (kept * B + first) * H)
+                g, u = at(G, (slot * B + first) * stride), at(numbers(a.u, like), (save * B + first) * H)
                 if alone:
                     here = at(x, first * D)
-                    single(here, D, W, h, H, U, N, joint, b, v, g, stride, u, rows, left, right, by_units, a.turn)
+                    single(here, D, W, h, H, U, N, joint, b, v, g, stride, u, rows, left, right, by_units, a.last_first)
                 elif not a.known:
                     recur(h, ldh, terms, g, stride, u, rows, t & 1, matrix, units, own, a.share)
                 h1 = at(y, (now * B + first) * Y)
-                c1 = at(numbers(a.c, like), (kept * B + first) * H)
-                m = at(numbers(a.m, like), (kept * B + first) * H)
+                c1 = at(numbers(a.c, like), (save * B + first) * H)
+                m = at(numbers(a.m, like), (save * B + first) * H)
                 for r in range(rows):
                     gr, hr, cr = at(g, r * stride), at(h, r * ldh), at(c, r * H)
                     h1r, c1r = at(h1, r * Y), at(c1, r * H)
@@ -246,8 +251,8 @@ def make_backward(cell, unstep, gates, apart):
     """The backward kernel of a cell; but for the cell's ``unstep``, arguments are those of ``make_forward``."""
 
     @kernel(f"backward-{cell}")
-    def backward(like, told, part, parts, sync):
-        a, d = read_pass(told), read_back(told + PASS_BYTES)
+    def backward(like, arguments, part, parts, sync):
+        a, d = read_pass(arguments), read_back(arguments + PASS_BYTES)
         T, B, D, H, Y, stride = a.T, a.B, a.D, a.H, a.Y, a.stride
         N, phase = gates * H, 0
         x, W, U, G = numbers(a.x, like), numbers(a.W, like), numbers(a.U, like), numbers(a.G, like)
@@ -361,15 +366,15 @@ BACKWARD = {name: make_backward(name, unstep, gates, apart) for name, (_, unstep
 
 
 @entry("short")
-def short(x, h0, c0, rest, y, side, h, c, k, in_place, told, box, function, most, patience):
+def short(x, h0, c0, rest, y, side, h, c, k, in_place, block, box, function, most, patience):
     """A forward kernel on arrays, for inference: the direction of a layer whose states are the ``k``-th.
 
-    ``told`` (int64) lacks the addresses of the arrays; ``rest`` says that h0 is 0; the direction's columns of y begin
-    ``side`` bytes on.  ``box`` and what follows are for ``lead``.
+    ``block`` is a ``Pass`` (int64) without the addresses of the arrays; ``rest`` says that h0 is 0; the direction's
+    columns of y begin ``side`` bytes on.  ``box`` and what follows are for ``lead``.
     """
-    told[TURN], told[REST] = 1 - told[TURN], rest
-    told[X], told[Y] = address(x), address(y) + side
-    told[H0], told[C0], told[LAST], told[C] = address(h0[k]), address(c0[k]), address(h[k]), address(c[k])
+    block[LAST_FIRST], block[REST] = 1 - block[LAST_FIRST], rest
+    block[X], block[Y] = address(x), address(y) + side
+    block[H0], block[C0], block[LAST], block[C] = address(h0[k]), address(c0[k]), address(h[k]), address(c[k])
     if in_place:
-        told[G] = told[Y]
-    lead(box, function, address(told), most, patience)
+        block[G] = block[Y]
+    lead(box, function, address(block), most, patience)

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.kernels.cpu.runtime import leave, narrow_bytes, take, threads
+from minirnn.kernels.cpu.blocks import narrow_bytes
+from minirnn.kernels.cpu.dispatch import leave, take, threads
 from minirnn.kernels.cpu.streams import EMBEDDING, LINEAR, RECURRENT, stream
 
 __all__ = ["EMBEDDING", "LINEAR", "RECURRENT", "narrow_bytes", "step", "threads"]

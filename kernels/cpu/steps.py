@@ -14,7 +14,8 @@ H apart.
 
 from minirnn.kernels.cpu.activations import sigmoid, tanh
 from minirnn.kernels.cpu.compiling import inline
-from minirnn.kernels.cpu.vectors import load, store, where_positive
+from minirnn.kernels.cpu.memory import load, store
+from minirnn.kernels.cpu.vectors import where_positive
 
 
 @inline

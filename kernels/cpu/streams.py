@@ -9,11 +9,11 @@ Threads share the columns of the products, meet, and share the units.
 
 from minirnn.kernels.cpu.blocks import COLUMNS, KINDS, PARTS, half
 from minirnn.kernels.cpu.compiling import entry, kernel
+from minirnn.kernels.cpu.memory import address, at, bytes_at, get, integers, numbers, put, reader
 from minirnn.kernels.cpu.passes import Link
 from minirnn.kernels.cpu.rows import add_row, begin, copy_row
 from minirnn.kernels.cpu.scans import RUNS, STEPS
 from minirnn.kernels.cpu.team import barrier, lead
-from minirnn.kernels.cpu.vectors import address, at, bytes_at, get, integers, numbers, put, reader
 
 read = reader(Link)
 FUNCTION, THREADS, X, INDICES, Y, H0, H1 = (
@@ -28,8 +28,8 @@ def make_recurrent(cell, kind):
     times, pick = PARTS[kind]
 
     @kernel(f"stream-{cell}-{kind}")
-    def recurrent(like, told, part, parts, sync):
-        a = read(told)
+    def recurrent(like, arguments, part, parts, sync):
+        a = read(arguments)
         B, H = a.B, a.H
         blocks = (gates * H + COLUMNS - 1) // COLUMNS
         N, joint = blocks * COLUMNS, (gates - 1) * H
@@ -68,8 +68,8 @@ def make_linear(kind):
     narrow, halves = kind == "int8", kind == "f16"
 
     @kernel(f"stream-linear-{kind}")
-    def linear(like, told, part, parts, sync):
-        a = read(told)
+    def linear(like, arguments, part, parts, sync):
+        a = read(arguments)
         blocks = (a.H + COLUMNS - 1) // COLUMNS
         N = blocks * COLUMNS
         first, last = begin(blocks, part, parts), begin(blocks, part + 1, parts)
@@ -81,8 +81,8 @@ def make_linear(kind):
             copy_row(at(P, r * N + left), at(y, r * a.H + left), min(a.H, last * COLUMNS) - left)
 
     @kernel(f"stream-embedding-{kind}")
-    def embedding(like, told, part, parts, sync):
-        a = read(told)
+    def embedding(like, arguments, part, parts, sync):
+        a = read(arguments)
         y = numbers(a.y, like)
         for r in range(begin(a.B, part, parts), begin(a.B, part + 1, parts)):
             index = get(integers(a.indices), r)

@@ -4,7 +4,7 @@ A thread that has just worked looks for more for a fraction of a millisecond, in
 lock, before it sleeps: to wake it takes longer than many kernels do.  What threads look at lies in one array of int64,
 each number on a cache line of its own:
 
-    the job      address of the kernel, of what it is told, number of its parts
+    the job      addresses of the kernel and of its arguments, number of parts
     sync         arrivals at the kernel's barriers
     done         workers that have finished
     worker k     its state, and which part it does
@@ -15,10 +15,10 @@ for any number of parts.
 
 from minirnn.kernels.cpu.atomics import add, call, look, show, swap, wait
 from minirnn.kernels.cpu.compiling import entry, inline
-from minirnn.kernels.cpu.vectors import at, get, integers, put
+from minirnn.kernels.cpu.memory import at, get, integers, put
 
 LINE = 8  # int64 on a cache line
-FUNCTION, TOLD, PARTS = 0, 1, 2  # of the job
+FUNCTION, ARGUMENTS, PARTS = 0, 1, 2  # of the job
 SYNC, DONE, WORKERS = 1 * LINE, 2 * LINE, 3 * LINE
 ASLEEP, READY, CALLED, SENT = 0, 1, 2, 3  # a worker's states
 IDLE = 50_000  # looks for work before a worker sleeps: a millisecond or two, longer than a call that went on without it
@@ -39,13 +39,13 @@ def barrier(sync, phase, parts):
 
 
 @entry("lead")
-def lead(box, function, told, most, patience):
+def lead(box, function, arguments, most, patience):
     """Run a kernel with up to ``most`` - 1 workers; returns how many threads took part.
 
     A worker that is not ready after ``patience`` looks is left out.
     """
     if most < 2:
-        call(function, told, 0, 1, 0)
+        call(function, arguments, 0, 1, 0)
         return 1
     job, waits, parts = integers(box), 0, 1
     for k in range(most - 1):
@@ -56,7 +56,7 @@ def lead(box, function, told, most, patience):
             put(parts, worker, 1)
             parts += 1
     put(function, job, FUNCTION)
-    put(told, job, TOLD)
+    put(arguments, job, ARGUMENTS)
     put(parts, job, PARTS)
     put(0, job, SYNC)
     put(0, job, DONE)
@@ -64,7 +64,7 @@ def lead(box, function, told, most, patience):
         worker = at(job, WORKERS + k * LINE)
         if look(worker) == CALLED:
             show(worker, SENT)
-    call(function, told, 0, parts, box + 8 * SYNC)
+    call(function, arguments, 0, parts, box + 8 * SYNC)
     waits = 0
     while look(at(job, DONE)) < parts - 1:
         waits = wait(waits)
@@ -80,7 +80,7 @@ def serve(box, k):
     while True:
         state = look(worker)
         if state == SENT:
-            call(get(job, FUNCTION), get(job, TOLD), get(worker, 1), get(job, PARTS), box + 8 * SYNC)
+            call(get(job, FUNCTION), get(job, ARGUMENTS), get(worker, 1), get(job, PARTS), box + 8 * SYNC)
             show(worker, READY)
             add(at(job, DONE), 1)
             waits = 0

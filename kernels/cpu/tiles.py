@@ -16,21 +16,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from minirnn.kernels.cpu.compiling import inline, long
+from minirnn.kernels.cpu.memory import at, fetch, get, load_vector, put, store_vector
 from minirnn.kernels.cpu.packing import pack, panel_width
-from minirnn.kernels.cpu.vectors import (
-    CONTRACT,
-    REGISTERS,
-    Vector,
-    at,
-    fetch,
-    get,
-    load_vector,
-    put,
-    scalar_type,
-    splat,
-    store_vector,
-    vector_type,
-)
+from minirnn.kernels.cpu.vectors import CONTRACT, REGISTERS, Vector, scalar_type, splat, vector_type
 
 UNROLL = 4  # steps of k in one round of a tile's loop
 HIGH = 8 if REGISTERS == 32 else 6  # rows of the largest tile: it keeps 2 · HIGH sums
@@ -201,12 +189,12 @@ def narrow_tile(rows, a, lda, b, line, k, start, stride, c, ldc, count):
 
 
 @long
-def product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, turn):
+def product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, last_first):
     """c (m, n) = start + a (m, k) @ b (k, n); rows of ``a``, ``start`` and ``c`` are lda, stride and ldc apart.
 
     Panel p of ``b`` begins at ``b[p · apart]``, each of its lines ``line`` entries after the one before.  Packed,
     that is k · panel_width and panel_width; a plain matrix whose columns are whole panels is read with panel_width
-    and n.  With ``turn`` the last panels come first: what the step before read last, and a cache still has.
+    and n.  With ``last_first`` the last panels come first: the step before read them last, and a cache still has them.
     """
     width = panel_width(a)
     whole, p = n // width, 0
@@ -214,7 +202,7 @@ def product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, turn):
         many = WIDE if m <= 2 else MIDDLE
         p = whole // WIDE * WIDE if m <= 2 else whole // MIDDLE * MIDDLE  # constants: no division
         for i in range(0, p, many):
-            place = p - many - i if turn else i
+            place = p - many - i if last_first else i
             bp, sp, cp = at(b, place * apart), at(start, place * width), at(c, place * width)
             if m == 1:
                 wide_one(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc, 0)

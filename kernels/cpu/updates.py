@@ -7,23 +7,10 @@ from math import sqrt
 from typing import NamedTuple
 
 from minirnn.kernels.cpu.compiling import inline, kernel
+from minirnn.kernels.cpu.memory import at, get, integers, lanes, load, numbers, put, reader, real, store, zero
 from minirnn.kernels.cpu.rows import add_row, begin
 from minirnn.kernels.cpu.team import barrier
-from minirnn.kernels.cpu.vectors import (
-    at,
-    get,
-    integers,
-    lanes,
-    load,
-    numbers,
-    put,
-    reader,
-    real,
-    square_root,
-    store,
-    total,
-    zero,
-)
+from minirnn.kernels.cpu.vectors import square_root, total
 
 BLOCK = 4096  # entries whose squares are added up in the vectors' own dtype; blocks are added in float64
 LEAST, MOST = 1e-20, 1e30  # sums of squares between which no square can have left the range of its dtype
@@ -95,35 +82,35 @@ def sum_of_squares(g, n, sums, part, parts, sync):
             summed = summed + x * x
         put(total(summed), sums, k)
     barrier(sync, 0, parts)
-    found = 0.0
+    squared = 0.0
     for k in range(blocks):
-        found += get(sums, k)
-    return found
+        squared += get(sums, k)
+    return squared
 
 
 @kernel("squares")
-def squares(like, told, part, parts, sync):
+def squares(like, arguments, part, parts, sync):
     """The sums of squares of every block of ``g``, and of all blocks, to ``sums``."""
-    a = read_squares(told)
+    a = read_squares(arguments)
     sums = numbers(a.sums, 1.0)
-    found = sum_of_squares(numbers(a.g, like), a.n, sums, part, parts, sync)
+    squared = sum_of_squares(numbers(a.g, like), a.n, sums, part, parts, sync)
     if part == 0:
-        put(found, sums, (a.n + BLOCK - 1) // BLOCK)
+        put(squared, sums, (a.n + BLOCK - 1) // BLOCK)
 
 
 @kernel("clipped-descend")
-def clipped_descend(like, told, part, parts, sync):
+def clipped_descend(like, arguments, part, parts, sync):
     """w -= rate · scale · g;  g = 0, where ``scale`` limits g's norm to ``clip`` (0: to nothing).
 
     The sums of squares are left in ``sums`` as by ``squares``; where their total is out of range, nothing else is done.
     """
-    a = read_clipped(told)
+    a = read_clipped(arguments)
     w, g, sums, n = numbers(a.w, like), numbers(a.g, like), numbers(a.sums, 1.0), a.n
-    found = sum_of_squares(g, n, sums, part, parts, sync)
+    squared = sum_of_squares(g, n, sums, part, parts, sync)
     if part == 0:
-        put(found, sums, (n + BLOCK - 1) // BLOCK)
-    if LEAST < found < MOST:
-        norm, clip, rate = sqrt(found), real(a.clip, 1.0), real(a.rate, 1.0)
+        put(squared, sums, (n + BLOCK - 1) // BLOCK)
+    if LEAST < squared < MOST:
+        norm, clip, rate = sqrt(squared), real(a.clip, 1.0), real(a.rate, 1.0)
         if 0 < clip < norm:
             rate = rate * (clip / norm)
         width, zeros = lanes(w), load(g, 0, 0)
@@ -139,9 +126,9 @@ def clipped_descend(like, told, part, parts, sync):
 
 
 @kernel("descend")
-def descend(like, told, part, parts, sync):
+def descend(like, arguments, part, parts, sync):
     """w -= rate · g;  g = 0."""
-    a = read_step(told)
+    a = read_step(arguments)
     w, g, n, rate = numbers(a.w, like), numbers(a.g, like), a.n, real(a.rate, like)
     width, zeros = lanes(w), load(g, 0, 0)
     low, high = begin(n // width, part, parts) * width, begin(n // width, part + 1, parts) * width
@@ -154,9 +141,9 @@ def descend(like, told, part, parts, sync):
 
 
 @kernel("add-rows")
-def add_rows(like, told, part, parts, sync):
+def add_rows(like, arguments, part, parts, sync):
     """out[index[k]] += rows[k] for k = 0, 1 ... count - 1; a thread takes columns."""
-    a = read_rows(told)
+    a = read_rows(arguments)
     low, high = begin(a.N, part, parts), begin(a.N, part + 1, parts)
     for k in range(a.count):
         target = get(integers(a.index), k) * a.N + low
@@ -164,13 +151,13 @@ def add_rows(like, told, part, parts, sync):
 
 
 @kernel("adam")
-def adam(like, told, part, parts, sync):
+def adam(like, arguments, part, parts, sync):
     """Adam's step, and g = 0; gradients scaled by ``scale``: see ``minirnn.optim.optimisers.Adam``.
 
     ``decay`` times w is added to the gradient, w is multiplied by ``shrink``;
     ``rate`` is lr / (1 - β1ᵗ), ``correction`` 1 / (1 - β2ᵗ).
     """
-    a = read_step(told)
+    a = read_step(arguments)
     w, g, m, v, n = numbers(a.w, like), numbers(a.g, like), numbers(a.m, like), numbers(a.v, like), a.n
     scale, decay, shrink, rate = real(a.scale, like), real(a.decay, like), real(a.shrink, like), real(a.rate, like)
     beta1, beta2, eps = real(a.beta1, like), real(a.beta2, like), real(a.eps, like)

@@ -1,9 +1,9 @@
-"""Vectors as wide as the machine's registers, for Numba code: a type, arithmetic, loads and stores.
+"""Vectors as wide as the machine's registers, for Numba code: a type, its constants and arithmetic.
 
 Numba leaves it to LLVM to find vectors in scalar loops, which it does for some loops and not for others.  Here a
-kernel says what it means: ``load`` takes as many neighbouring numbers as fit into one register, ``+ - * /`` work on
-all of them, and constants and numbers mix with vectors as scalars do with arrays in NumPy.  The code that is written
-on top is the same for float32 and float64 and for every width.
+kernel says what it means: ``load`` (``memory.py``) takes as many neighbouring numbers as fit into one register,
+``+ - * /`` work on all of them, and constants and numbers mix with vectors as scalars do with arrays in NumPy.  The
+code on top is the same for float32 and float64 and for every width.
 
 The width is what LLVM says of the processor that the code is compiled for (AVX-512, AVX2, NEON, SSE); no processor is
 named.  ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` choose another one, as they do for Numba itself.
@@ -18,7 +18,6 @@ from numba.core import cgutils
 from numba.core.typeconv import Conversion
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
-from numba.np.arrayobj import make_array
 
 
 def _features():
@@ -86,8 +85,8 @@ def _define(function, instruction):
     @infer_global(function)
     class _Typing(AbstractTemplate):
         def generic(self, args, kws):
-            found = [a for a in args if isinstance(a, Vector)]
-            return signature(found[0], found[0], found[0]) if found and len(args) == 2 else None
+            vectors = [a for a in args if isinstance(a, Vector)]
+            return signature(vectors[0], vectors[0], vectors[0]) if vectors and len(args) == 2 else None
 
     @lower_builtin(function, Vector, Vector)
     def _lowering(context, builder, sig, args):
@@ -225,205 +224,3 @@ def _fold(name, instruction):
 
 total = _fold("total", lambda builder, a, b: builder.fadd(a, b))
 highest = _fold("highest", _larger)
-
-# ---------------------------------------------------------------------- memory
-
-
-@intrinsic
-def address(typingctx, array):
-    """Where an array's first entry lies in memory."""
-
-    def codegen(context, builder, sig, args):
-        data = make_array(sig.args[0])(context, builder, args[0]).data
-        return builder.ptrtoint(data, ir.IntType(64))
-
-    return types.intp(array), codegen
-
-
-@intrinsic
-def numbers(typingctx, address, like):
-    """Pointer to numbers of the dtype of ``like``, from an address."""
-
-    def codegen(context, builder, sig, args):
-        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
-
-    return types.CPointer(like)(types.intp, like), codegen
-
-
-@intrinsic
-def integers(typingctx, address):
-    """Pointer to int64 numbers, from an address."""
-
-    def codegen(context, builder, sig, args):
-        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
-
-    return types.CPointer(types.int64)(types.intp), codegen
-
-
-@intrinsic
-def bytes_at(typingctx, address):
-    """Pointer to int8 numbers, from an address."""
-
-    def codegen(context, builder, sig, args):
-        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
-
-    return types.CPointer(types.int8)(types.intp), codegen
-
-
-def reader(kind):
-    """An intrinsic that reads a NamedTuple of int64 from an address."""
-
-    @intrinsic
-    def read(typingctx, address):
-        found = types.NamedUniTuple(types.int64, len(kind._fields), kind)
-
-        def codegen(context, builder, sig, args):
-            pointer = builder.inttoptr(args[0], ir.PointerType(ir.IntType(64)))
-            places = [builder.gep(pointer, [ir.Constant(ir.IntType(64), k)]) for k in range(len(found))]
-            return context.make_tuple(builder, found, [builder.load(p, typ=ir.IntType(64)) for p in places])
-
-        return found(types.intp), codegen
-
-    return read
-
-
-@intrinsic
-def real(typingctx, bits, like):
-    """A float64 from its bits, rounded to the dtype of ``like``."""
-
-    def codegen(context, builder, sig, args):
-        value = builder.bitcast(args[0], ir.DoubleType())
-        return builder.fptrunc(value, ir.FloatType()) if like.bitwidth == 32 else value
-
-    return like(types.int64, like), codegen
-
-
-@intrinsic
-def lanes(typingctx, pointer):
-    """Numbers in one vector of what ``pointer`` points to; known when compiling."""
-    n = Vector(pointer.dtype).lanes
-
-    def codegen(context, builder, sig, args):
-        return ir.Constant(ir.IntType(64), n)
-
-    return types.intp(pointer), codegen
-
-
-@intrinsic
-def at(typingctx, pointer, i):
-    """``pointer`` moved on by ``i`` entries."""
-
-    def codegen(context, builder, sig, args):
-        return builder.gep(args[0], [args[1]])
-
-    return pointer(pointer, types.intp), codegen
-
-
-def _mask(builder, vec, count):
-    """Which lanes are among the first ``count``."""
-    wide = ir.VectorType(ir.IntType(64), vec.count)
-    numbers = ir.Constant(wide, list(range(vec.count)))
-    return builder.icmp_signed("<", numbers, splat(builder, count, wide))
-
-
-def _masked(builder, name, vec, signature):
-    ending = f"v{vec.count}f{32 if isinstance(vec.element, ir.FloatType) else 64}.p0"
-    return cgutils.get_or_insert_function(builder.module, signature, f"llvm.masked.{name}.{ending}")
-
-
-def load_vector(builder, pointer, vec, count=None):
-    """A vector from memory that need not be aligned: all lanes, or the first ``count`` and 0 in the others."""
-    here, size = builder.bitcast(pointer, ir.PointerType(vec)), vec.element.get_abi_size(_LAYOUT)
-    if count is None:
-        value = builder.load(here, typ=vec)
-        value.align = size
-        return value
-    mask, align = _mask(builder, vec, count), ir.Constant(ir.IntType(32), size)
-    function = _masked(builder, "load", vec, ir.FunctionType(vec, [here.type, align.type, mask.type, vec]))
-    return builder.call(function, [here, align, mask, constant(vec, 0.0)])
-
-
-def store_vector(builder, value, pointer, count=None):
-    """The counterpart of load_vector; memory behind the other lanes is left alone."""
-    vec = value.type
-    here, size = builder.bitcast(pointer, ir.PointerType(vec)), vec.element.get_abi_size(_LAYOUT)
-    if count is None:
-        builder.store(value, here).align = size
-        return
-    mask, align = _mask(builder, vec, count), ir.Constant(ir.IntType(32), size)
-    void = ir.FunctionType(ir.VoidType(), [vec, here.type, align.type, mask.type])
-    builder.call(_masked(builder, "store", vec, void), [value, here, align, mask])
-
-
-_LAYOUT = llvm.create_target_data("")
-
-
-@intrinsic
-def load(typingctx, pointer, i, count):
-    """A vector from ``pointer[i:]``: all lanes if ``count`` is None, else the first ``count``, and 0 in the others."""
-    kind, whole = Vector(pointer.dtype), isinstance(count, types.NoneType)
-
-    def codegen(context, builder, sig, args):
-        pointer, i, count = args
-        return load_vector(builder, builder.gep(pointer, [i]), vector_type(kind.dtype), None if whole else count)
-
-    return kind(pointer, types.intp, count if whole else types.intp), codegen
-
-
-@intrinsic
-def store(typingctx, value, pointer, i, count):
-    """Write a vector to ``pointer[i:]``: all lanes if ``count`` is None, else the first ``count``."""
-    kind, whole = Vector(pointer.dtype), isinstance(count, types.NoneType)
-
-    def codegen(context, builder, sig, args):
-        value, pointer, i, count = args
-        store_vector(builder, value, builder.gep(pointer, [i]), None if whole else count)
-        return context.get_dummy_value()
-
-    return types.void(kind, pointer, types.intp, count if whole else types.intp), codegen
-
-
-@intrinsic
-def fetch(typingctx, pointer, i):
-    """Have the line of memory around ``pointer[i]`` brought into the second cache: it will soon be used."""
-
-    def codegen(context, builder, sig, args):
-        i32, place = ir.IntType(32), builder.gep(args[0], [args[1]])
-        kind = ir.FunctionType(ir.VoidType(), [place.type, i32, i32, i32])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [place, *(ir.Constant(i32, n) for n in (0, 2, 1))])  # to read, second cache, data
-        return context.get_dummy_value()
-
-    return types.void(pointer, types.intp), codegen
-
-
-@intrinsic
-def get(typingctx, pointer, i):
-    """``pointer[i]``, one number."""
-
-    def codegen(context, builder, sig, args):
-        return builder.load(builder.gep(args[0], [args[1]]), typ=context.get_value_type(pointer.dtype))
-
-    return pointer.dtype(pointer, types.intp), codegen
-
-
-@intrinsic
-def put(typingctx, value, pointer, i):
-    """``pointer[i] = value``, one number."""
-
-    def codegen(context, builder, sig, args):
-        value, pointer, i = args
-        builder.store(value, builder.gep(pointer, [i]))
-        return context.get_dummy_value()
-
-    return types.void(pointer.dtype, pointer, types.intp), codegen
-
-
-@intrinsic
-def zero(typingctx, pointer):
-    """0 in the dtype of what ``pointer`` points to."""
-
-    def codegen(context, builder, sig, args):
-        return ir.Constant(scalar_type(pointer.dtype), 0.0)
-
-    return pointer.dtype(pointer), codegen

@@ -41,15 +41,15 @@ class Declaration(NamedTuple):
 
 def declarations(file: str, source: str) -> dict[str, Declaration]:
     """The kernels of a source, by name."""
-    found = {}
+    kernels = {}
     for kernel in _KERNEL.finditer(source):
         template = tuple(word.split()[-1] for word in (kernel["template"] or "").split(",") if word)
         parameters = []
         for text in kernel["parameters"].split(","):
             words = text.replace("const ", "").replace("*", " ").split()
             parameters.append(Parameter(words[-1], words[0], "*" in text))
-        found[kernel["name"]] = Declaration(file, template, tuple(parameters))
-    return found
+        kernels[kernel["name"]] = Declaration(file, template, tuple(parameters))
+    return kernels
 
 
 KERNELS: dict[str, Declaration] = {}
@@ -64,7 +64,7 @@ def types_of(dtype: "np.dtype[Any]", cell: str = "") -> dict[str, str]:
 
 
 def expression(kernel: str, types: Mapping[str, str]) -> str:
-    """The name by which a compiled kernel is found: ``step<LSTMCell, float, float>``."""
+    """The name of a compiled kernel: ``step<LSTMCell, float, float>``."""
     template = KERNELS[kernel].template
     return f"{kernel}<{', '.join(types[word] for word in template)}>" if template else kernel
 
@@ -80,7 +80,7 @@ def compiled(cupy: Any, kernel: str, name: str) -> Any:
 def launch(cupy: Any, kernel: str, types: Mapping[str, str], blocks: int, threads: int, **arguments: Any) -> None:
     """Run a kernel on the current stream.
 
-    For a pointer give a C-contiguous array of its type, an address (an int), or None.
+    For a pointer, pass a C-contiguous array of its type, an address (an int), or None.
     """
     names = [parameter.name for parameter in KERNELS[kernel].parameters]
     if arguments.keys() != set(names):

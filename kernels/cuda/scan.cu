@@ -1,4 +1,4 @@
-// One step of a layer over time, forward and backward: what stands between one product with U and the next.
+// One step of a layer, forward and backward: what stands between one product with U and the next.
 //
 // A block has one row's units, or some of them: block k has row k / tiles, and there the units from
 // (k % tiles) blockDim.x on.  Rows of h, h1 and dy are ldh, ld1 and ldy entries apart; all other arrays are contiguous,
