@@ -26,7 +26,7 @@ from minirnn.layers.activations import Function
 from minirnn.layers.compose import Bidirectional, Sequential
 from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
 from minirnn.layers.losses import cross_entropy, mse
-from minirnn.optim.optimisers import (
+from minirnn.optim import (
     SGD,
     Adam,
     AdamW,

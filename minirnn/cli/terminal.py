@@ -16,7 +16,7 @@ from rich.text import Text as Line
 from minirnn.language.evaluation import MASK_RATE, SAMPLE, Evaluation
 from minirnn.language.model import LanguageModel
 from minirnn.language.text import Text
-from minirnn.optim.optimisers import NonFiniteGradientError
+from minirnn.optim.on_device import NonFiniteGradientError
 from minirnn.training.loop import Step, Training
 
 REFRESH = 5  # times a second that progress is shown

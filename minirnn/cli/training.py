@@ -22,7 +22,8 @@ from minirnn.kernels.cpu.threads import get_num_threads
 from minirnn.language.evaluation import SAMPLE
 from minirnn.language.model import CELLS, TASKS, LanguageModel
 from minirnn.language.text import Text, TextError, pydoc_topics
-from minirnn.optim.optimisers import SGD, Adam, AdamW, NonFiniteGradientError, Optimizer, RMSProp
+from minirnn.optim.on_device import NonFiniteGradientError
+from minirnn.optim.optimisers import SGD, Adam, AdamW, Optimizer, RMSProp
 from minirnn.optim.schedules import constant, cosine
 from minirnn.training.checkpoints import Folder
 from minirnn.training.keeper import Keeper

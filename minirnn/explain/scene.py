@@ -18,7 +18,7 @@ from minirnn.language.text import TextError, Vocabulary, check_string
 from minirnn.layers.compose import Sequential
 from minirnn.layers.feedforward import Linear
 from minirnn.layers.losses import cross_entropy
-from minirnn.optim.optimisers import clip_grad_norm, grad_norm
+from minirnn.optim.clipping import clip_grad_norm, grad_norm
 from minirnn.recurrent.direction import Direction
 from minirnn.recurrent.networks import GRU, LSTM, RNN, Recurrent
 

@@ -1,16 +1,8 @@
 """Optimisers, gradient clipping and learning rate schedules."""
 
+from minirnn.optim.clipping import clip_grad_norm, clip_grad_value, grad_norm
 from minirnn.optim.on_device import NonFiniteGradientError
-from minirnn.optim.optimisers import (
-    SGD,
-    Adam,
-    AdamW,
-    Optimizer,
-    RMSProp,
-    clip_grad_norm,
-    clip_grad_value,
-    grad_norm,
-)
+from minirnn.optim.optimisers import SGD, Adam, AdamW, Optimizer, RMSProp
 from minirnn.optim.schedules import constant, cosine, step_decay
 
 __all__ = [

@@ -5,7 +5,6 @@ the step is skipped there.  Someone on the host learns of it when a number is re
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -26,7 +25,7 @@ class Norm:
     tells of each such stretch once.
     """
 
-    def __init__(self, norm: Any, first: Any) -> None:
+    def __init__(self, norm: Array, first: Array) -> None:
         self._norm, self._first = norm, first
 
     def __float__(self) -> float:
@@ -53,8 +52,8 @@ def decide(backend: Backend, parts: Sequence[Array], clip: float, step: int, fir
     """
     fused = backend.fused("decide")
     if fused:
-        found: tuple[Array, Array] = fused(parts, clip, step, first)
-        return found
+        decided: tuple[Array, Array] = fused(parts, clip, step, first)
+        return decided
     xp = backend.xp
     total = xp.zeros((), "float64")
     with np.errstate(all="ignore"):

@@ -1,111 +1,34 @@
-"""Clipping and optimisers: a few lines each, over the flat vectors of weights and gradients."""
+"""Optimisers: a few lines each, over the flat vectors of weights and gradients."""
 
 from collections.abc import Callable
-from math import isfinite
-from numbers import Integral, Real
-from typing import Any, TypeAlias
+from numbers import Integral
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 
 from minirnn.core.backend import Array
 from minirnn.core.layer import Layer
-from minirnn.optim.on_device import NonFiniteGradientError as NonFiniteGradientError
+from minirnn.optim.checks import above_0, at_least_0, below_1
+from minirnn.optim.clipping import check_still_whole, clip_grad_value, grad_norm
 from minirnn.optim.on_device import Norm, decide
 from minirnn.optim.schedules import constant
 
 Schedule: TypeAlias = Callable[[int], float]
 
 
-def check_still_whole(model: Layer) -> None:
-    """Raise ValueError where a model has lost a layer to another, or has become part of one, since it was checked."""
-    if model.prefix or model.bound.parted:
-        model.check_whole("the gradients' norm")
+class Options(TypedDict, total=False):
+    """What every optimiser takes, by keyword."""
 
-
-def grad_norm(model: Layer) -> float:
-    """The Euclidean norm of all gradients that are not frozen, as one vector.
-
-    Raises NonFiniteGradientError where it is not finite.  Scaled by the largest entry, so that no square overflows; on
-    a GPU, for which it waits, squares are added in float64.
-    """
-    check_still_whole(model)
-    backend, parts = model.bound.backend, [model.grads[s] for s in model.bound.trainable()]
-    xp, fused = backend.xp, backend.fused("norm")
-    if backend.on_device:
-        norm = float(decide(backend, parts, 0.0, 1, xp.zeros((), "int64"))[0])
-        if not isfinite(norm):
-            raise NonFiniteGradientError(_blame(model))
-        return norm
-    if fused:
-        norms = [fused(g) for g in parts]
-        if None not in norms:
-            return float(sum(norm**2 for norm in norms) ** 0.5)
-    peaks = [float(xp.abs(g).max()) for g in parts]
-    if not all(isfinite(peak) for peak in peaks):
-        raise NonFiniteGradientError(_blame(model))
-    largest = max(peaks, default=0.0)
-    if largest == 0:
-        return 0.0
-    squares = sum(float(xp.linalg.norm(g / largest)) ** 2 for g in parts)
-    return float(largest * squares**0.5)
-
-
-def clip_grad_norm(model: Layer, max_norm: float) -> Any:
-    """Scale all gradients so that their global norm is at most ``max_norm``; returns the norm they had.
-
-    On a GPU it stays there: ``float(norm)`` waits for it, and raises NonFiniteGradientError where it is not finite.
-
-    (Pascanu, Mikolov and Bengio 2013, arXiv 1211.5063, algorithm 1.)
-    """
-    max_norm = _above_0("max_norm", max_norm)
-    backend, parameters = model.bound.backend, model.bound
-    if backend.on_device:
-        check_still_whole(model)
-        parts = [model.grads[s] for s in parameters.trainable()]
-        first = backend.xp.zeros((), "int64")
-        found, scale = decide(backend, parts, max_norm, 1, first)
-        for s in parameters.trainable():
-            model.grads[s] *= backend.xp.where(scale < 0, 1, scale).astype(parameters.dtype)
-        return Norm(found, first)
-    with parameters.changing:
-        norm = grad_norm(model)
-        if norm > max_norm:
-            for s in model.bound.trainable():
-                model.grads[s] *= max_norm / norm
-        return norm
-
-
-def clip_grad_value(model: Layer, clip_value: float) -> None:
-    """Limit every entry of the gradients to ±``clip_value``.  Raises NonFiniteGradientError as ``grad_norm`` does; on a
-    GPU, where it does not wait, NaN stays NaN and the optimiser's step is skipped.
-    """
-    clip_value = _above_0("clip_value", clip_value)
-    with model.bound.changing:
-        if not model.bound.backend.on_device:
-            grad_norm(model)
-        for s in model.bound.trainable():
-            g = model.grads[s]
-            model.bound.backend.xp.clip(g, -clip_value, clip_value, out=g)
-
-
-def _blame(model: Layer) -> str:
-    xp, frozen = model.bound.backend.xp, model.bound.frozen
-    for name, g in model.named_grads().items():
-        bad = g.size - int(xp.isfinite(g).sum())
-        if bad and name not in frozen:
-            first = next(str(v) for v in g.ravel().tolist() if not isfinite(abs(v)))
-            return (
-                f"the gradient of {name} is not finite: {bad} of {g.size} entries, the first {first}; "
-                f"this step has changed nothing; a smaller lr or clip may help"
-            )
-    raise AssertionError("grad_norm found a non-finite gradient and named_grads has none")
+    weight_decay: float
+    clip: float | None
+    clip_value: float | None
 
 
 class Optimizer:
     """What all optimisers share: a schedule, clipping, and a step over everything that is not frozen.
 
     ``lr`` is a number or a schedule (see ``minirnn.optim.schedules``): a function of the number of steps taken, from 0.
-    ``clip`` limits the gradients' global norm, ``clip_value`` their entries (first, where both are given).
+    ``clip`` limits the gradients' global norm, ``clip_value`` their entries (first, where both are set).
     """
 
     buffers: tuple[str, ...] = ()
@@ -124,10 +47,10 @@ class Optimizer:
             raise TypeError(f"an optimiser takes a model made of layers; got {type(model).__name__}{hint}")
         model.check_whole("an optimiser")
         self.model = model
-        self.schedule: Schedule = lr if callable(lr) else constant(_at_least_0("lr", lr))
-        self.weight_decay = _at_least_0("weight_decay", weight_decay)
-        self.clip = None if clip is None else _above_0("clip", clip)
-        self.clip_value = None if clip_value is None else _above_0("clip_value", clip_value)
+        self.schedule: Schedule = lr if callable(lr) else constant(at_least_0("lr", lr))
+        self.weight_decay = at_least_0("weight_decay", weight_decay)
+        self.clip = None if clip is None else above_0("clip", clip)
+        self.clip_value = None if clip_value is None else above_0("clip_value", clip_value)
         self.steps = 0
         self.factor = 1.0  # what the schedule's rate is multiplied by
         xp = model.bound.backend.xp
@@ -137,7 +60,7 @@ class Optimizer:
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
-        return _at_least_0("lr", self.schedule(self.steps) * self.factor)
+        return at_least_0("lr", self.schedule(self.steps) * self.factor)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of what a later step depends on beside the weights: ``steps``, ``factor`` and the buffers by name."""
@@ -153,12 +76,12 @@ class Optimizer:
                 f"got {', '.join(state)}"
             )
         for name in self.buffers:
-            wanted, found = self.state[name], state[name]
-            if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+            own, loaded = self.state[name], state[name]
+            if (loaded.shape, loaded.dtype) != (own.shape, own.dtype):
                 raise ValueError(
-                    f"{name} must be {wanted.dtype} of shape {wanted.shape}; got {found.dtype} of shape {found.shape}"
+                    f"{name} must be {own.dtype} of shape {own.shape}; got {loaded.dtype} of shape {loaded.shape}"
                 )
-        steps, factor = state["steps"], _at_least_0("factor", state["factor"])
+        steps, factor = state["steps"], at_least_0("factor", state["factor"])
         if not isinstance(steps, Integral) or steps < 0:
             raise ValueError(f"steps must be an integer of at least 0; got {steps!r}")
         for name in self.buffers:
@@ -173,8 +96,8 @@ class Optimizer:
         On a GPU nothing is waited for: a step whose gradients are not finite is skipped there, and the error comes when
         the norm returned, or that of a later step, is read by ``float(norm)``.
 
-        A backward pass in another thread is waited for; one that comes after the step, of a forward pass before its
-        end, is an error.
+        The step waits for a backward pass that runs in another thread.  It is an error to start the backward pass of an
+        earlier forward pass after the step.
         """
         with self.model.bound.changing:
             return self._step()
@@ -239,7 +162,7 @@ class Optimizer:
     def _update(self, w: Array, g: Array, lr: float, state: dict[str, Array]) -> None:
         raise NotImplementedError(f"{type(self).__name__} does not define _update")
 
-    def _fused_update(self, w: Array, g: Array, lr: float, scale: Any, state: dict[str, Array]) -> bool:
+    def _fused_update(self, w: Array, g: Array, lr: float, scale: float | Array, state: dict[str, Array]) -> bool:
         """``_update`` with ``scale`` times ``g``, then 0 into ``g``, by a compiled twin; False where there is none."""
         return False
 
@@ -254,9 +177,15 @@ class SGD(Optimizer):
     """
 
     def __init__(
-        self, model: Layer, lr: float | Schedule, *, momentum: float = 0.0, nesterov: bool = False, **options: Any
+        self,
+        model: Layer,
+        lr: float | Schedule,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        **options: Unpack[Options],
     ) -> None:
-        self.momentum, self.nesterov = _below_1("momentum", momentum), nesterov
+        self.momentum, self.nesterov = below_1("momentum", momentum), nesterov
         if nesterov and momentum == 0:
             raise ValueError("nesterov needs a momentum above 0; got 0")
         self.buffers = ("v",) if momentum else ()
@@ -281,7 +210,7 @@ class SGD(Optimizer):
         norm: float | None = fused(bound.weights, bound.grads, lr, self.clip or 0.0)
         return norm
 
-    def _fused_update(self, w: Array, g: Array, lr: float, scale: Any, state: dict[str, Array]) -> bool:
+    def _fused_update(self, w: Array, g: Array, lr: float, scale: float | Array, state: dict[str, Array]) -> bool:
         descend = None if self.momentum or self.weight_decay else self.model.bound.backend.fused("descend")
         if descend:
             descend(w, g, lr, scale)
@@ -307,10 +236,10 @@ class Adam(Optimizer):
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> None:
         beta1, beta2 = betas
-        self.beta1, self.beta2 = _below_1("betas[0]", beta1), _below_1("betas[1]", beta2)
+        self.beta1, self.beta2 = below_1("betas[0]", beta1), below_1("betas[1]", beta2)
         super().__init__(model, lr, **options)
         self.eps = _check_eps(model, eps)
 
@@ -328,7 +257,7 @@ class Adam(Optimizer):
         root += self.eps
         w -= (lr / (1 - self.beta1**self.steps)) * m / root
 
-    def _fused_update(self, w: Array, g: Array, lr: float, scale: Any, state: dict[str, Array]) -> bool:
+    def _fused_update(self, w: Array, g: Array, lr: float, scale: float | Array, state: dict[str, Array]) -> bool:
         adam = self.model.bound.backend.fused("adam")
         if adam:
             decay, shrink = (0.0, 1 - lr * self.weight_decay) if self.decoupled else (self.weight_decay, 1.0)
@@ -356,9 +285,17 @@ class AdamW(Adam):
     decoupled = True
 
     def __init__(
-        self, model: Layer, lr: float | Schedule = 1e-3, *, weight_decay: float = 1e-2, **options: Any
+        self,
+        model: Layer,
+        lr: float | Schedule = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        clip: float | None = None,
+        clip_value: float | None = None,
     ) -> None:
-        super().__init__(model, lr, weight_decay=weight_decay, **options)
+        super().__init__(model, lr, betas=betas, eps=eps, weight_decay=weight_decay, clip=clip, clip_value=clip_value)
 
 
 class RMSProp(Optimizer):
@@ -367,10 +304,16 @@ class RMSProp(Optimizer):
     buffers = ("v",)
 
     def __init__(
-        self, model: Layer, lr: float | Schedule = 1e-2, *, alpha: float = 0.99, eps: float = 1e-8, **options: Any
+        self,
+        model: Layer,
+        lr: float | Schedule = 1e-2,
+        *,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(model, lr, **options)
-        self.alpha, self.eps = _below_1("alpha", alpha), _check_eps(model, eps)
+        self.alpha, self.eps = below_1("alpha", alpha), _check_eps(model, eps)
 
     def _update(self, w: Array, g: Array, lr: float, state: dict[str, Array]) -> None:
         if self.weight_decay:
@@ -381,27 +324,9 @@ class RMSProp(Optimizer):
         w -= lr * g / (v**0.5 + self.eps)
 
 
-def _at_least_0(what: str, value: float) -> float:
-    if not isinstance(value, Real) or not 0 <= value < float("inf"):
-        raise ValueError(f"{what} must be a number of at least 0; got {value!r}")
-    return float(value)
-
-
-def _above_0(what: str, value: float) -> float:
-    if not isinstance(value, Real) or not 0 < value < float("inf"):
-        raise ValueError(f"{what} must be a number above 0; got {value!r}")
-    return float(value)
-
-
 def _check_eps(model: Layer, eps: float) -> float:
     """``eps`` above 0 in the model's dtype too: it keeps 0 / 0 from weights whose gradient has always been 0."""
     smallest = float(np.finfo(model.bound.dtype).tiny)
-    if _above_0("eps", eps) < smallest:
+    if above_0("eps", eps) < smallest:
         raise ValueError(f"eps must be a number above {smallest:.1e} in {model.bound.dtype.name}; got {eps!r}")
     return float(eps)
-
-
-def _below_1(what: str, value: float) -> float:
-    if not isinstance(value, Real) or not 0 <= value < 1:
-        raise ValueError(f"{what} must be a number from 0 up to, not including, 1; got {value!r}")
-    return float(value)

@@ -3,9 +3,9 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minirnn.core.backend import Array
 from minirnn.core.layer import Layer, State
@@ -29,7 +29,13 @@ EXPECTED = 1e-10  # what a right gradient comes to by complex step, at most; bey
 
 
 def check_adjoint(
-    model: Layer, x: Any, state: State = None, *, lengths: Any = None, seed: int = 0, tolerance: float = 1e-10
+    model: Layer,
+    x: ArrayLike,
+    state: State = None,
+    *,
+    lengths: ArrayLike | None = None,
+    seed: int = 0,
+    tolerance: float = 1e-10,
 ) -> float:
     """⟨u, J v⟩ = ⟨Jᵀ u, v⟩ for random u and v: the whole pass backward in one number, at any size.
 
@@ -61,7 +67,7 @@ class _Line:
     call: int
     x: Array
     start: State
-    lengths: Any
+    lengths: ArrayLike | None
     weights: dict[str, Array]  # v, of each weight
     dx: Array | None  # and of x
     dstart: State  # and of the initial state
@@ -69,7 +75,9 @@ class _Line:
     right: float
 
     @classmethod
-    def drawn(cls, model: Layer, x: Array, start: State, lengths: Any, rng: np.random.Generator) -> "_Line":
+    def drawn(
+        cls, model: Layer, x: Array, start: State, lengths: ArrayLike | None, rng: np.random.Generator
+    ) -> "_Line":
         call, real = model.bound.calls, model.to(dtype="float64")
         y, final, backward = real.forward(x, start, lengths=lengths)
         u, ustate = rng.normal(size=y.shape), rebuilt(final, lambda a: rng.normal(size=a.shape))
@@ -82,7 +90,7 @@ class _Line:
         us = [u, *arrays_in(ustate)]
         return cls(real, call, x, start, lengths, weights, v, directions, us, float(right))
 
-    def outputs(self, twin: Layer, h: Any) -> Array:
+    def outputs(self, twin: Layer, h: complex) -> Array:
         """All outputs, as one vector, of ``twin``, a copy of the model, moved by h v."""
         for name, weight in twin.named_weights().items():
             weight[...] += h * self.weights[name]
@@ -121,7 +129,7 @@ class _Line:
         return (0.0 if beyond <= 0 else new), left
 
 
-def _zip_map(f: Callable[[Array, Array], Any], a: State, b: State) -> State:
+def _zip_map(f: Callable[[Array, Array], Array], a: State, b: State) -> State:
     if isinstance(a, (tuple, list)):
         return tuple(_zip_map(f, p, q) for p, q in zip(a, b, strict=True))
     return None if a is None else f(a, b)

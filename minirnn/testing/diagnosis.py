@@ -17,20 +17,19 @@ handled rightly and ``dc'`` not.
 
 import linecache
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from itertools import permutations
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 
 from minirnn.core.protocol import matrix_of, name_of, stages_of, units_of, widths_of
-from minirnn.testing.expressions import UNKNOWN
+from minirnn.testing.changes import UNKNOWN
 from minirnn.testing.lines import Lines, Wrong
 from minirnn.testing.patterns import pattern_of
 from minirnn.testing.point import ROWS, UNITS, Item, Point, equal
-from minirnn.testing.precision import precision_of
+from minirnn.testing.precision import AnyCell, precision_of
 from minirnn.testing.unfilled import holes_in, without_unstep
 
 
@@ -58,7 +57,7 @@ class Finding:
         return f"{where}: {self.words} ({self.pattern}{example if self.error else ''})"
 
 
-def diagnose(cell: Any, *, seed: int = 0) -> list[Finding]:
+def diagnose(cell: AnyCell, *, seed: int = 0) -> list[Finding]:
     """What is wrong with the transpose of ``cell``; an empty list where nothing is.
 
     TypeError where ``cell`` has no ``unstep``.
@@ -145,13 +144,13 @@ def _changed(point: Point, lines: Lines | None) -> list[Finding]:
     return found
 
 
-def unfilled(cell: Any, *, seed: int = 0) -> tuple[list[Finding], list[str]]:
+def unfilled(cell: AnyCell, *, seed: int = 0) -> tuple[list[Finding], list[str]]:
     """Findings of an ``unstep`` with lines that are ``...``: those lines, and what is wrong in others.
 
     Also the names of the variables that are right already.  Nothing of either where nothing is ``...``.
     """
     stages = stages_of(cell)
-    holes = [holes_in(getattr(stage, "unstep", None)) for stage in stages]
+    holes = [holes_in(getattr(stage, "unstep", without_unstep(stage).unstep)) for stage in stages]
     if not any(missing for missing, _ in holes):
         return [], []
     found: list[Finding] = []
@@ -180,7 +179,7 @@ def unfilled(cell: Any, *, seed: int = 0) -> tuple[list[Finding], list[str]]:
     return found, right
 
 
-def points_of(cell: Any, seed: int = 0) -> list[Point]:
+def points_of(cell: AnyCell, seed: int = 0) -> list[Point]:
     """Each stage of ``cell`` with numbers where its Jacobian is taken; TypeError where it has no ``unstep``."""
     rng, widths = np.random.default_rng(seed), widths_of(cell, UNITS)
     flow = tuple(rng.normal(0, 0.8, (ROWS, n)) for n in widths)
@@ -191,7 +190,7 @@ def points_of(cell: Any, seed: int = 0) -> list[Point]:
         p = rng.normal(0, 0.8, (ROWS, len(stage.gates) * UNITS))
         q = rng.normal(0, 0.8, (ROWS, widths[0] if matrix_of(stage) else p.shape[1]))
         units = [rng.normal(0, 0.8, UNITS) for _ in units_of(stage)]
-        points.append(Point(stage, cell.state, p, q, flow, units, rng, precision))
+        points.append(Point(stage, cell.state, p, q, flow, units, rng=rng, precision=precision))
         flow, _ = stage.step(p, q, flow, *units)
     return points
 
@@ -258,9 +257,9 @@ def _grouped(findings: list[Finding], point: Point) -> list[Finding]:
     return result
 
 
-def _merged(findings: list[Finding], key: Callable[[Finding], Any]) -> list[Finding]:
+def _merged(findings: list[Finding], key: Callable[[Finding], Hashable]) -> list[Finding]:
     """Those of one key as one, in the order of their first."""
-    merged: dict[Any, Finding] = {}
+    merged: dict[Hashable, Finding] = {}
     for one in findings:
         old = merged.get(key(one))
         merged[key(one)] = one if old is None else replace(old, where=tuple(dict.fromkeys((*old.where, *one.where))))

@@ -7,162 +7,19 @@ factor too few, too many or mistaken, a term too few or too many, one quantity f
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from minirnn.core.backend import Array
-from minirnn.testing.recording import Ref, Tape
+from minirnn.testing.changes import EARLIER, FACTOR, SIGN, SUM, SWAPPED, TERM, Change, Quantity
+from minirnn.testing.formulas import Formulas
+from minirnn.testing.recording import Ref, Value
 
-SIGN, SWAPPED, EARLIER, FACTOR, TERM, SUM, UNKNOWN = (
-    "sign",
-    "two gates swapped",
-    "previous step",
-    "factor",
-    "missing term",
-    "sum over rows",
-    "unknown",
-)
 CONSTANTS = (0.5, 2.0, 0.25, 4.0, -0.5, -2.0)
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """What a formula may have in it: its words, values, the quantity that it is made of, and how simple it is."""
-
-    words: str
-    value: Array
-    of: str
-    form: str
-    cost: float
-
-
-@dataclass(frozen=True)
-class Change:
-    """What is wrong: the pattern, a sentence, the line, and how far-fetched it is."""
-
-    cost: float
-    pattern: str
-    words: str
-    line: int
-
-
-@dataclass
-class Line:
-    """The tape of an ``unstep``, values of its nodes, where its expressions end, and what they may be made of.
-
-    ``names`` are those of nodes at which an expression ends; ``sources`` gradients by name, of which terms are made.
-    """
-
-    tape: Tape
-    values: list[Any]
-    names: dict[int, str]
-    quantities: list[Quantity]
-    sources: list[tuple[str, Array]]
-    gates: tuple[str, ...]
-    pairs: set[tuple[str, str]]
-    tolerance: float
-    carries: set[int]  # nodes that depend on what comes back
-
-    def __post_init__(self) -> None:
-        shape = self.sources[0][1].shape
-        self.shape = shape
-        self.known = [q for q in self.quantities if q.value.shape == shape]
-        self.stack = np.array([q.value for q in self.known]).reshape(len(self.known), *shape)
-
-    # -- comparing
-
-    def equal(self, a: Any, b: Any) -> bool:
-        """Whether a and b are equal where both are known; NaN is not known, and infinite is what cannot be."""
-        a, b = np.asarray(a), np.asarray(b)
-        if a.shape != b.shape or np.isinf(a).any() or np.isinf(b).any():
-            return False
-        known = ~(np.isnan(a) | np.isnan(b))
-        if 4 * known.sum() < a.size or known.sum() < 3:
-            return False
-        size = np.abs(b[known]).max(initial=0.0)
-        return bool(np.abs(a - b)[known].max() <= self.tolerance * max(1e-4, size))
-
-    def matching(self, target: Array, made: Array) -> list[int]:
-        """Which of the arrays ``made`` (n, ...) are ``target``."""
-        known = np.isfinite(target)
-        if target.shape != made.shape[1:] or 4 * known.sum() < target.size or np.isinf(target).any():
-            return []
-        size = max(1e-4, float(np.abs(target[known]).max(initial=0.0)))
-        off = np.abs(made[:, known] - target[known]).max(1, initial=0.0)
-        return [int(k) for k in np.flatnonzero(off <= self.tolerance * size)]
-
-    def products(self, target: Array, e: Array) -> Iterator[tuple[Quantity, Quantity]]:
-        """Two quantities, both simple, by which ``e`` is ``target``."""
-        known = np.flatnonzero(np.isfinite(target))
-        if target.shape != e.shape or 4 * len(known) < target.size or np.isinf(target).any():
-            return
-        first = known[:6]  # few products are right there, and only those are computed whole
-        simple = [q for q in self.known if q.cost < 1.2]
-        there = np.array([q.value.ravel()[first] for q in simple]).reshape(len(simple), len(first))
-        size = self.tolerance * max(1e-4, float(np.abs(target.ravel()[known]).max(initial=0.0)))
-        off = np.abs(there[:, None] * there * e.ravel()[first] - target.ravel()[first]).max(-1, initial=0.0)
-        for k, n in np.argwhere(off <= size):
-            if k <= n and self.matching(target, (e * simple[k].value * simple[n].value)[None]):
-                yield simple[k], simple[n]
-
-    def over(self, a: Any, b: Any) -> Array:
-        """a / b; not known where both are 0 or nearly, infinite where only b is 0."""
-        a, b = np.broadcast_arrays(np.asarray(a, float), np.asarray(b, float))
-        small = np.abs(b) < 1e-3 * np.abs(b).max(initial=1e-300)
-        never = (b == 0) & (np.abs(a) > 1e-6 * np.abs(a).max(initial=0.0))
-        quotient: Array = np.where(never, np.inf, np.where(small, np.nan, a / np.where(small, 1.0, b)))
-        return quotient
-
-    # -- reading
-
-    def value(self, argument: Any) -> Any:
-        return self.values[argument.node] if isinstance(argument, Ref) else argument
-
-    def text(self, argument: Any, inside: int = 0) -> str:
-        """An operand as a formula: ``dh1 (1 - h1²)``; ``inside`` 1 in a sum's second place, 2 in a product."""
-        if not isinstance(argument, Ref):
-            return f"{argument:g}" if isinstance(argument, (int, float)) else "..."
-        if argument.node in self.names:
-            return self.names[argument.node]
-        value = self.values[argument.node]
-        for k in self.matching(np.asarray(value), self.stack) if np.shape(value) == self.shape else []:
-            if self.known[k].form == "{}":
-                return self.known[k].words
-        node = self.tape.nodes[argument.node]
-        args = node.args
-        if node.label == "multiply":
-            if args[0] == args[1]:
-                return f"{self.text(args[0], 2)}²"
-            return " ".join(self.text(a, 2) for a in args)
-        if node.label in ("add", "subtract"):
-            sign = "+" if node.label == "add" else "-"
-            words = f"{self.text(args[0], 0)} {sign} {self.text(args[1], 1 if sign == '-' else 0)}"
-            return f"({words})" if inside else words
-        if node.label == "negative":
-            return f"-{self.text(args[0], 2)}"
-        if node.label in ("power", "square"):
-            power = args[1] if node.label == "power" else 2
-            return f"{self.text(args[0], 2)}" + ("²" if power == 2 else f"^{self.text(power)}")
-        if node.label.endswith("divide"):
-            return f"{self.text(args[0], 2)} / {self.text(args[1], 2)}"
-        if node.label in ("part", "positive", "copy"):
-            return self.text(args[0], inside)
-        return f"{node.label}({', '.join(self.text(a) for a in args if isinstance(a, Ref))})"
-
-    def factors(self, node: int) -> list[Any]:
-        """The factors of a chain of products, in their order."""
-        one = self.tape.nodes[node]
-        if one.label != "multiply":
-            return [Ref(node)]
-        found: list[Any] = []
-        for argument in one.args:
-            inner = isinstance(argument, Ref) and argument.node not in self.names
-            found += self.factors(argument.node) if inner else [argument]
-        return found
-
-    # -- explaining
+class Expressions(Formulas):
+    """The expressions of an ``unstep``, and the least change to one that makes its value the one it should have."""
 
     def explain(self, node: int, target: Array) -> Change | None:
         """The least far-fetched change that makes ``node`` the target; None where none is known."""
@@ -284,16 +141,16 @@ class Line:
         """Whether a difference is of what no equation subtracts: tanh of something, the state after the step."""
         return "tanh(" in words or "'" in words
 
-    def _of(self, value: Any) -> tuple[str, str]:
+    def _of(self, value: Value) -> tuple[str, str]:
         """Of which quantity, and in what form, a value is."""
         if np.shape(value) == self.shape:
-            found = [self.known[k] for k in self.matching(np.asarray(value), self.stack)]
-            if found:
-                best = min(found, key=lambda q: q.cost)
+            equal = [self.known[k] for k in self.matching(np.asarray(value), self.stack)]
+            if equal:
+                best = min(equal, key=lambda q: q.cost)
                 return best.of, best.form
         return "", ""
 
-    def _replaced(self, argument: Any, wanted: Array, line: int) -> Iterator[Change]:
+    def _replaced(self, argument: Value, wanted: Array, line: int) -> Iterator[Change]:
         """Another quantity in the place of an operand that does not depend on what comes back."""
         if isinstance(argument, Ref) and argument.node in self.carries:
             for name, e in self.sources if argument.node in self.names else []:
@@ -505,14 +362,3 @@ class Line:
             for q in self.known:
                 if self.equal(reduced(rest * q.value), target):
                     yield self._quantity(self.text(factor, 2), *self._of(self.value(factor)), q, line, 2.4)
-
-
-FORMS: dict[str, tuple[Callable[[Array], Array], float]] = {
-    "{}": (lambda s: s, 0.0),
-    "(1 - {})": (lambda s: 1 - s, 0.2),
-    "{0} (1 - {0})": (lambda s: s * (1 - s), 0.4),
-    "(1 - {}²)": (lambda s: 1 - s * s, 0.4),
-    "{}²": (lambda s: s * s, 0.8),
-    "(1 + {})": (lambda s: 1 + s, 2.0),
-    "-{}": (lambda s: -s, 1.0),
-}

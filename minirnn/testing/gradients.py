@@ -19,9 +19,10 @@ it, so what only differences contradict has to be contradicted a little further 
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minirnn.core.backend import Array
 from minirnn.core.layer import Layer, State
@@ -62,10 +63,10 @@ Picked = dict[str, Array]  # which entries of each array are tried, as flat indi
 
 def check_gradients(
     model: Layer,
-    x: Any,
+    x: ArrayLike,
     state: State = None,
     *,
-    lengths: Any = None,
+    lengths: ArrayLike | None = None,
     seed: int = 0,
     methods: tuple[str, ...] = ("complex step", "difference"),
     entries: int | Literal["all"] | None = None,
@@ -208,7 +209,8 @@ class _Check:
                 g = gradients[name].ravel()[picked[name]]
                 off, size = np.abs(g - d[:, i]), np.abs(d[:, i]).max(initial=0.0)
                 shape = gradients[name].shape
-                rows.append(row_of(name, shape, through, "complex step", picked[name], g, d[:, i], off, tolerance))
+                numbers = {"picked": picked[name], "g": g, "d": d[:, i], "off": off}
+                rows.append(row_of(name, shape, through, "complex step", **numbers, tolerance=tolerance))
                 bound = tolerance * max(1.0, size)
                 doubtful += [(float(off[k]), name, int(k), i) for k in np.flatnonzero(~(off <= bound))]
         return rows if self._holds(picked, derivatives, doubtful) else None
@@ -256,9 +258,8 @@ class _Check:
                     break
                 d[k], off[k] = 0.0, 0.0
             for i, through in enumerate(self.setting.cotangents):
-                rows.append(
-                    row_of(name, array.shape, through, "difference", indices, g[:, i], d[:, i], off[:, i], tolerance)
-                )
+                numbers = {"picked": indices, "g": g[:, i], "d": d[:, i], "off": off[:, i]}
+                rows.append(row_of(name, array.shape, through, "difference", **numbers, tolerance=tolerance))
         return rows
 
     def _wrong_nearby(self, name: str, k: int, bound: Array) -> bool:
@@ -301,12 +302,12 @@ def _refined(setting: Setting, array: Array, k: int, g: Array) -> tuple[Array, A
 
 def hessian_vector_product(
     model: Layer,
-    x: Any,
+    x: ArrayLike,
     vector: Array,
-    loss: Callable[[Array], tuple[Any, Array]],
+    loss: Callable[[Array], tuple[float, Array]],
     state: State = None,
     *,
-    lengths: Any = None,
+    lengths: ArrayLike | None = None,
 ) -> Array:
     """H v for the Hessian H of ``loss(y)`` with respect to the weights: one complex step through ``backward``.
 
@@ -326,7 +327,7 @@ def hessian_vector_product(
     return product
 
 
-def kink_distance(model: Layer, x: Any, state: State = None, *, lengths: Any = None) -> float:
+def kink_distance(model: Layer, x: ArrayLike, state: State = None, *, lengths: ArrayLike | None = None) -> float:
     """The smallest distance from a kink (relu's, at 0) in one pass; a difference across one is not a derivative."""
     kinks = {
         f"{layer.prefix}{name}"

@@ -2,13 +2,12 @@
 
 import linecache
 import warnings
-from typing import Any
 
 import numpy as np
 
 from minirnn.testing.differences import SAFETY, differentiate
 from minirnn.testing.point import NO_COMPLEX, STEP, Point, equal
-from minirnn.testing.recording import Node, Ref, Tape, record
+from minirnn.testing.recording import Node, Overrides, Ref, Tape, Value, record
 
 SPELT = {"absolute": "np.abs", "real": ".real", "imag": ".imag", "var": ".var()", "astype": ".astype"}
 
@@ -21,13 +20,13 @@ def broken_by(point: Point) -> list[str]:
     except Exception:  # noqa: BLE001 - where a reader's code cannot be recorded, the place stays unsaid
         return []
     rng = np.random.default_rng(0)
-    found = {}
+    places = {}
     for node in tape.nodes:
         if node.function is not None and node.inner and not _passes(node, tape, rng):
             line = linecache.getline(tape.file, node.inner).strip()
             name = SPELT.get(node.label, f"np.{node.label}")
-            found[node.label, node.inner] = f"{name} in line {node.inner}" + (f": {line}" if line else "")
-    return list(found.values())
+            places[node.label, node.inner] = f"{name} in line {node.inner}" + (f": {line}" if line else "")
+    return list(places.values())
 
 
 def _passes(node: Node, tape: Tape, rng: np.random.Generator) -> bool:
@@ -36,7 +35,7 @@ def _passes(node: Node, tape: Tape, rng: np.random.Generator) -> bool:
     if not ways or not _real(node.value):
         return True
 
-    def at(h: Any) -> Any:
+    def at(h: complex) -> Value:
         values = {k: tape.nodes[k].value + h * way for k, way in ways.items()}
         return node.function(*_replaced(node.args, values, tape), **_replaced(node.kwargs, values, tape))  # type: ignore[misc]
 
@@ -51,11 +50,11 @@ def _passes(node: Node, tape: Tape, rng: np.random.Generator) -> bool:
     return equal(exact[judged], near.value[judged], 1e-5 + error)
 
 
-def _real(value: Any) -> bool:
+def _real(value: object) -> bool:
     return isinstance(value, (np.ndarray, np.number)) and np.asarray(value).dtype.kind == "f"
 
 
-def _replaced(value: Any, values: dict[int, Any], tape: Tape) -> Any:
+def _replaced(value: Value, values: Overrides, tape: Tape) -> Value:
     if type(value) in (tuple, list):
         return type(value)(_replaced(part, values, tape) for part in value)
     if type(value) is dict:

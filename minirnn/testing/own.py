@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from minirnn.core.backend import Array
 from minirnn.core.protocol import name_of, trains
 from minirnn.recurrent.networks import Recurrent
 from minirnn.testing.adjoint import check_adjoint
@@ -18,6 +18,7 @@ from minirnn.testing.diagnosis import Finding, diagnose, points_of, unfilled
 from minirnn.testing.gradients import check_gradients
 from minirnn.testing.holomorphy import broken_by
 from minirnn.testing.point import Point
+from minirnn.testing.precision import AnyCell
 from minirnn.testing.report import NotFiniteError, Report
 
 ADJOINT = 1e-10
@@ -53,7 +54,7 @@ class Verdict:
         return gradients and not self.findings and not self.smallest
 
 
-def cell_from(place: str) -> Any:
+def cell_from(place: str) -> AnyCell:
     """The cell that ``"path/to/file.py:Name"`` names; the file, which is the caller's own, is run.
 
     ValueError, in one sentence, for a place that names none.
@@ -79,7 +80,7 @@ def cell_from(place: str) -> Any:
     return getattr(module, name)
 
 
-def examine(cell: Any, *, seed: int = 0, examples: int = 50, progress: Progress = silent) -> Verdict:
+def examine(cell: AnyCell, *, seed: int = 0, examples: int = 50, progress: Progress = silent) -> Verdict:
     """All evidence for ``cell``; TypeError where it does not follow the protocol, or has no transpose.
 
     ``examples`` is how many layers of it are tried, of any depth, direction, lengths and states; ``progress`` is called
@@ -89,7 +90,7 @@ def examine(cell: Any, *, seed: int = 0, examples: int = 50, progress: Progress 
         return _examined(cell, seed, examples, progress)
 
 
-def _examined(cell: Any, seed: int, examples: int, progress: Progress) -> Verdict:
+def _examined(cell: AnyCell, seed: int, examples: int, progress: Progress) -> Verdict:
     progress("one step", 0, 1)
     verdict = Verdict(name_of(cell))
     verdict.findings, verdict.right = unfilled(cell, seed=seed)
@@ -128,13 +129,13 @@ def _notes(point: Point) -> list[str]:
     return [f"{basis}:{where}" if where else basis]
 
 
-def smallest_failure(cell: Any, *, examples: int = 50, seed: int = 0, progress: Progress = silent) -> str:
+def smallest_failure(cell: AnyCell, *, examples: int = 50, seed: int = 0, progress: Progress = silent) -> str:
     """The first of ``examples`` cases, from small to large, in which a gradient is wrong, in words; ``""`` for none."""
     failure, _ = _searched(cell, examples, seed, progress)
     return failure
 
 
-def _searched(cell: Any, examples: int, seed: int, progress: Progress) -> tuple[str, list[str]]:
+def _searched(cell: AnyCell, examples: int, seed: int, progress: Progress) -> tuple[str, list[str]]:
     """The smallest failure, and notes about the cases that say nothing about the gradient."""
     overflown, alone = 0, ""
     for k, case in enumerate(_cases(cell, examples, seed)):
@@ -170,8 +171,8 @@ def _searched(cell: Any, examples: int, seed: int, progress: Progress) -> tuple[
 @dataclass(frozen=True)
 class _Case:
     layer: Recurrent
-    x: Any
-    lengths: Any
+    x: Array
+    lengths: Array | None
 
     def report(self, seed: int) -> Report:
         """The check of this case, by complex step if that is a derivative."""
@@ -180,7 +181,7 @@ class _Case:
         )
 
 
-def _cases(cell: Any, number: int, seed: int) -> Iterator[_Case]:
+def _cases(cell: AnyCell, number: int, seed: int) -> Iterator[_Case]:
     """Layers and input, the smallest first: sizes, then depth, directions, lengths and trainable states."""
     sizes = product((1, 2, 3), (1, 2), (1, 2), (1, 2, 3))  # steps, rows, inputs, units
     options = list(product((1, 2), (False, True), (False, True), (False, True)))

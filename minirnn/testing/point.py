@@ -4,20 +4,24 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from operator import itemgetter
+from typing import TypeAlias
 
 import numpy as np
 
 from minirnn.core.backend import Array
-from minirnn.core.protocol import units_of
+from minirnn.core.protocol import Arrays, Stage, units_of
 from minirnn.testing.differences import EPS, SAFETY, Estimate, differentiate
+from minirnn.testing.recording import Value
 
 ROWS, UNITS, STEP = 96, 3, 1e-30
 FEWEST = 8  # rows that differences must be able to judge
 EXACT, ROUGH, LOST = 1e-8, 1e-5, 0.02  # of the largest entry: what counts as equal; at best, still good, and useless
 FLOOR = 1e-4  # where all entries are smaller than this, of what
 NO_COMPLEX = (TypeError, ValueError, AttributeError, ArithmeticError)  # what a step raises that takes real numbers only
-FORMS: dict[str, Callable[[Any], Any]] = {  # what stands in a derivative beside a quantity s
+Returned: TypeAlias = tuple[Value, ...]  # by ``unstep``
+Function: TypeAlias = Callable[[complex], Array]  # of how far one argument is moved
+FORMS: dict[str, Callable[[Array], Array]] = {  # what stands in a derivative beside a quantity s
     "{}": lambda s: s,
     "(1 - {})": lambda s: 1 - s,
     "(1 - {}²)": lambda s: 1 - s * s,
@@ -51,13 +55,14 @@ class Point:
 
     def __init__(
         self,
-        stage: Any,
+        stage: Stage,
         states: tuple[str, ...],
         p: Array,
         q: Array,
-        flow: Any,
+        flow: Arrays,
         units: list[Array],
-        rng: Any,
+        *,
+        rng: np.random.Generator,
         precision: float = EPS,
     ) -> None:
         self.stage, self.p, self.q, self.flow, self.units = stage, p, q, tuple(flow), units
@@ -111,9 +116,9 @@ class Point:
         shape = self.douts[j].shape
         if self.douts[k].shape != shape or not self.reached(j) < self.reached(k):
             return []
-        found = [i for i in self.items if i.true[j].shape == shape and np.abs(i.true[j]).min() > 0]
-        sent = [i.true[k] * self.douts[j] / i.true[j] for i in found]
-        return [i for i, a in zip(found, sent, strict=True) if sum(equal(a, b, 1e-6) for b in sent) * 2 > len(sent)]
+        reached = [i for i in self.items if i.true[j].shape == shape and np.abs(i.true[j]).min() > 0]
+        sent = [i.true[k] * self.douts[j] / i.true[j] for i in reached]
+        return [i for i, a in zip(reached, sent, strict=True) if sum(equal(a, b, 1e-6) for b in sent) * 2 > len(sent)]
 
     def through(self, k: int, j: int) -> tuple[Array, Array]:
         """The gradient of the j-th state by what the k-th sends, as each hanging item has it: said, and true."""
@@ -128,10 +133,12 @@ class Point:
         said = [self._unstep(d) for d in alone]
         twice = [self._unstep(tuple(2 * a for a in d)) for d in alone]
 
-        def item(gate: str, name: str, pick: Any, true: Array) -> Item:
+        def item(gate: str, name: str, pick: Callable[[Returned], Array | None], true: Array) -> Item:
             one, two = (
-                np.stack([np.zeros(true.shape[1:]) if a is None else np.broadcast_to(a, true.shape[1:]) for a in found])
-                for found in (map(pick, said), map(pick, twice))
+                np.stack(
+                    [np.zeros(true.shape[1:]) if a is None else np.broadcast_to(a, true.shape[1:]) for a in gradients]
+                )
+                for gradients in (map(pick, said), map(pick, twice))
             )
             return Item(gate, name, one, true, equal(two, 2 * one, self.tolerance))
 
@@ -145,22 +152,22 @@ class Point:
                 part = slice(k * width, (k + 1) * width)
                 yield item(gate, f"{name} of {gate}", partial(_columns, place, part), true[:, :, part])
         for k, name in enumerate(self.before):
-            yield item(name, f"d{name}, the direct path", lambda one, k=k: one[2][k], self.true[2 + k])
+            yield item(name, f"d{name}, the direct path", partial(_direct, k), self.true[2 + k])
         for k, name in enumerate(units_of(self.stage)):
-            yield item(name, f"d{name}", lambda one, k=k: one[3 + k], self.true[2 + len(self.flow) + k])
+            yield item(name, f"d{name}", itemgetter(3 + k), self.true[2 + len(self.flow) + k])
 
     def _alone(self) -> list[tuple[Array, ...]]:
         """What comes back from each of the states after the step alone."""
         numbers = range(len(self.douts))
         return [tuple(d if k == i else 0 * d for k, d in enumerate(self.douts)) for i in numbers]
 
-    def _step(self, *inputs: Array) -> Any:
+    def _step(self, *inputs: Array) -> tuple[Arrays, Arrays]:
         """``step`` on p, q, the states and the units, of which it gets copies."""
         p, q, *rest = (np.array(a) for a in inputs)
         n = len(self.flow)
         return self.stage.step(p, q, tuple(rest[:n]), *rest[n:])
 
-    def _unstep(self, douts: tuple[Array, ...]) -> Any:
+    def _unstep(self, douts: Arrays) -> Returned:
         """What ``unstep`` returns; it gets copies."""
         saved = tuple(np.array(a) for a in self.saved)
         return self.stage.unstep(tuple(np.array(a) for a in douts), saved, *(np.array(w) for w in self.units))
@@ -197,7 +204,9 @@ class Point:
         self.douts = [d[rows] for d in self.douts]
         return true
 
-    def _derivative(self, inputs: list[Array], place: int, method: Any) -> tuple[Array, Array]:
+    def _derivative(
+        self, inputs: list[Array], place: int, method: Callable[[Function], Estimate]
+    ) -> tuple[Array, Array]:
         """The derivative by the ``place``-th input and its error, column by column, all rows at once."""
         a, alone = inputs[place], self._alone()
         value, error = (np.zeros((len(alone), *a.shape)) for _ in range(2))
@@ -205,7 +214,7 @@ class Point:
             towards = np.zeros(a.shape)
             towards[:, j] = 1
 
-            def outputs(h: Any, towards: Array = towards) -> Array:
+            def outputs(h: complex, towards: Array = towards) -> Array:
                 out, _ = self._step(*inputs[:place], a + h * towards, *inputs[place + 1 :])
                 sums = [sum((o * d).sum(1) for o, d in zip(out, one, strict=True)) for one in alone]
                 return np.array(sums)
@@ -214,16 +223,22 @@ class Point:
             value[:, :, j], error[:, :, j] = estimate.value, estimate.error
         return value, error
 
-    def _difference(self, f: Callable[[Any], Array]) -> Estimate:
+    def _difference(self, f: Function) -> Estimate:
         return differentiate(f, self.precision)
 
     @staticmethod
-    def _complex(f: Callable[[Any], Array]) -> Estimate:
+    def _complex(f: Function) -> Estimate:
         with np.errstate(all="ignore"):
             value = f(1j * STEP)
         return Estimate(value.imag / STEP, np.zeros(value.shape))
 
 
-def _columns(place: int, part: slice, returned: Any) -> Any:
+def _columns(place: int, part: slice, returned: Returned) -> Array | None:
     """Some columns of what ``unstep`` returned, None if that is None."""
     return None if returned[place] is None else returned[place][:, part]
+
+
+def _direct(k: int, returned: Returned) -> Array | None:
+    """The direct path of the k-th state, of what ``unstep`` returned."""
+    direct: Array | None = returned[2][k]
+    return direct

@@ -9,11 +9,17 @@ is constant in the record; ``Tape.faithful`` says whether the record gives what 
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from types import CodeType, FrameType
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from minirnn.core.backend import Array
+
+Value: TypeAlias = Any  # what a cell's code handles: an array, a number, None, a tuple or list of these
+Function: TypeAlias = Callable[..., Value]
+Overrides: TypeAlias = dict[int, Value]  # of some nodes of a record
+TraceFunction: TypeAlias = Callable[[FrameType, str, Any], Any]  # as sys.settrace has it
 
 
 @dataclass(frozen=True)
@@ -28,10 +34,10 @@ class Node:
     """One operation: ``function(*args, **kwargs)``, where a ``Ref`` stands for the value of an earlier one."""
 
     label: str  # "add", "sum", "saved"
-    function: Callable[..., Any] | None  # None for an argument of the recorded function
-    args: Any
-    kwargs: dict[str, Any]
-    value: Any
+    function: Function | None  # None for an argument of the recorded function
+    args: Value
+    kwargs: dict[str, Value]
+    value: Value
     line: int  # in the recorded function
     inner: int  # in the innermost function of its file
     refs: tuple[int, ...]
@@ -44,7 +50,7 @@ class Binding:
     name: str
     line: int
     node: int
-    value: Any
+    value: Value
 
 
 @dataclass
@@ -55,14 +61,14 @@ class Tape:
     bindings: list[Binding] = field(default_factory=list)
     leaves: dict[int, int] = field(default_factory=dict)  # of an argument, by number: its node
     changed: list[tuple[int, int]] = field(default_factory=list)  # an argument that was changed in place, and the line
-    returned: Any = None  # as it was, with a Ref for every recorded array
+    returned: Value = None  # as it was, with a Ref for every recorded array
     line: int = 0  # of the return
     faithful: bool = True
     file: str = ""
 
     def add(
-        self, label: str, function: Callable[..., Any], args: Any, kwargs: dict[str, Any], lines: tuple[int, int]
-    ) -> Any:
+        self, label: str, function: Function, args: Value, kwargs: dict[str, Value], lines: tuple[int, int]
+    ) -> Value:
         """Do it, and note it down."""
         plain, named = _mapped(args, _plain), _mapped(kwargs, _plain)
         value = function(*plain, **named)
@@ -77,23 +83,23 @@ class Tape:
         self.nodes.append(Node(label, None, (), {}, value, 0, 0, ()))
         return self._array(value, len(self.nodes) - 1)
 
-    def _wrapped(self, value: Any, node: int) -> Any:
+    def _wrapped(self, value: Value, node: int) -> Value:
         if isinstance(value, (list, tuple)):
             return type(value)(self._one_of(value, k, node) for k in range(len(value)))
         return self._array(value, node) if isinstance(value, (np.ndarray, np.number, np.bool_)) else value
 
-    def _one_of(self, values: Any, k: int, node: int) -> Any:
+    def _one_of(self, values: Value, k: int, node: int) -> Value:
         """The k-th of what an operation with several results gave."""
         whole = self.nodes[node]
         self.nodes.append(Node("part", _part, (Ref(node), k), {}, values[k], whole.line, whole.inner, (node,)))
         return self._array(values[k], len(self.nodes) - 1)
 
-    def _array(self, value: Any, node: int) -> "Recorded":
+    def _array(self, value: Value, node: int) -> "Recorded":
         array = np.asarray(value).view(Recorded)
         array._tape, array._node = self, node  # noqa: SLF001 - its own class
         return array
 
-    def run(self, overrides: dict[int, Any]) -> list[Any]:
+    def run(self, overrides: Overrides) -> list[Value]:
         """The values of all nodes, with some of them replaced; only what depends on those is computed again."""
         values = [node.value for node in self.nodes]
         moved: set[int] = set()
@@ -106,22 +112,22 @@ class Tape:
                 moved.add(k)
         return values
 
-    def result(self, values: list[Any]) -> Any:
+    def result(self, values: list[Value]) -> Value:
         """What the function returns where the nodes have these values."""
         return _filled(self.returned, values)
 
 
-class Recorded(np.ndarray[Any, Any]):
+class Recorded(np.ndarray[Any, np.dtype[Any]]):
     """An array that notes what is done to it."""
 
     _tape: Tape | None = None
     _node: int = -1
     _through: ClassVar[str] = ""
 
-    def __array_finalize__(self, obj: Any) -> None:
+    def __array_finalize__(self, obj: object) -> None:
         self._tape, self._node = None, -1
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
+    def __array_ufunc__(self, ufunc: Value, method: str, *inputs: Value, out: Value = None, **kwargs: Value) -> Value:
         tape = _tape_of((inputs, kwargs, out))
         function = getattr(ufunc, method)
         if tape is None or method == "at":
@@ -138,7 +144,7 @@ class Recorded(np.ndarray[Any, Any]):
         _written(target, result, tape)
         return target
 
-    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    def __array_function__(self, func: Value, types: Value, args: Value, kwargs: Value) -> Value:
         tape = _tape_of((args, kwargs))
         if tape is None:
             return func(*_mapped(args, _plain), **_mapped(kwargs, _plain))
@@ -146,27 +152,27 @@ class Recorded(np.ndarray[Any, Any]):
             tape.faithful = False
         return tape.add(getattr(func, "__name__", "?"), func, args, kwargs, _line(tape))
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: Value) -> Value:
         if self._tape is None:
             return np.asarray(self)[_mapped(index, _plain)]
         return self._tape.add("part", lambda a, i: a[i], (self, index), {}, _line(self._tape))
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    def __setitem__(self, index: Value, value: Value) -> None:
         tape = self._tape or _tape_of((value,))
         np.asarray(self)[_mapped(index, _plain)] = _mapped(value, _plain)
         if tape is not None:
-            old: Any = self
+            old: Value = self
             _written(self, tape.add("write", _with, (old, index, value), {}, _line(tape)), tape)
 
 
-def _with(a: Array, index: Any, value: Any) -> Array:
+def _with(a: Array, index: Value, value: Value) -> Array:
     copied = np.array(a)
     copied[index] = value
     return copied
 
 
-def _method(name: str) -> Any:
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+def _method(name: str) -> Value:
+    def call(self: Value, *args: Value, **kwargs: Value) -> Value:
         if self._tape is None:
             return getattr(np.asarray(self), name)(*_mapped(args, _plain), **_mapped(kwargs, _plain))
         return self._tape.add(
@@ -176,8 +182,8 @@ def _method(name: str) -> Any:
     return call
 
 
-def _property(name: str) -> Any:
-    def read(self: Any) -> Any:
+def _property(name: str) -> Value:
+    def read(self: Value) -> Value:
         if self._tape is None:
             return getattr(np.asarray(self), name)
         return self._tape.add(name, lambda a: getattr(np.asarray(a), name), (self,), {}, _line(self._tape))
@@ -196,7 +202,7 @@ for _name in ("T", "mT", "real", "imag"):
 
 
 def record(
-    function: Callable[..., Any], arguments: Any, labels: list[str], begun: Callable[[Tape], None] = lambda _: None
+    function: Function, arguments: Value, labels: list[str], begun: Callable[[Tape], None] = lambda _: None
 ) -> Tape:
     """Call ``function`` with ``arguments`` (arrays, or tuples of them), and return the record of it.
 
@@ -206,20 +212,20 @@ def record(
     tape = Tape()
     begun(tape)
     names = iter(labels)
-    given: list[tuple[Recorded, Array]] = []
+    leaves: list[tuple[Recorded, Array]] = []
 
-    def leaf(a: Any) -> Any:
+    def leaf(a: Value) -> Value:
         if not isinstance(a, np.ndarray):
             return a
-        tape.leaves[len(given)] = len(tape.nodes)
+        tape.leaves[len(leaves)] = len(tape.nodes)
         wrapped = tape.leaf(next(names), np.array(a))
-        given.append((wrapped, np.array(a)))
+        leaves.append((wrapped, np.array(a)))
         return wrapped
 
     recorded = _mapped(tuple(arguments), leaf)
     code = getattr(getattr(function, "__func__", function), "__code__", None)
     tape.file = code.co_filename if code else ""
-    returned = _traced(function, recorded, code, tape, given)
+    returned = _traced(function, recorded, code, tape, leaves)
     tape.returned = _mapped(returned, lambda a: _ref(a, []))
     again = tape.result([node.value for node in tape.nodes])
     tape.faithful &= _same(again, _mapped(returned, _plain))
@@ -227,14 +233,14 @@ def record(
 
 
 def _traced(
-    function: Callable[..., Any], arguments: Any, code: Any, tape: Tape, given: list[tuple[Recorded, Array]]
-) -> Any:
+    function: Function, arguments: Value, code: CodeType | None, tape: Tape, leaves: list[tuple[Recorded, Array]]
+) -> Value:
     """Call it, and note the values of its local variables after each line."""
     seen: dict[str, int] = {}
-    intact = set(range(len(given)))
+    intact = set(range(len(leaves)))
     at = 0
 
-    def lines(frame: Any, event: str, _: Any) -> Any:
+    def lines(frame: FrameType, event: str, _: object) -> TraceFunction | None:
         nonlocal at
         for name, value in frame.f_locals.items():
             if seen.get(name) != id(value) or isinstance(value, Recorded):
@@ -244,7 +250,7 @@ def _traced(
                     tape.bindings.append(Binding(name, at, node, _plain(value)))
                 seen[name] = id(value)
         for k in list(intact):
-            if not np.array_equal(np.asarray(given[k][0]), given[k][1], equal_nan=True):
+            if not np.array_equal(np.asarray(leaves[k][0]), leaves[k][1], equal_nan=True):
                 tape.changed.append((k, at))
                 intact.discard(k)
         at = frame.f_lineno
@@ -252,7 +258,7 @@ def _traced(
             tape.line = at
         return lines
 
-    def calls(frame: Any, event: str, _: Any) -> Any:
+    def calls(frame: FrameType, event: str, _: object) -> TraceFunction | None:
         return lines if frame.f_code is code and event == "call" else None
 
     before = sys.gettrace()
@@ -274,11 +280,11 @@ def _line(tape: Tape) -> tuple[int, int]:
     return (lines[-1], lines[0]) if lines else (0, 0)
 
 
-def _part(parts: Any, k: int) -> Any:
+def _part(parts: Value, k: int) -> Value:
     return parts[k]
 
 
-def _mapped(value: Any, make: Callable[[Any], Any]) -> Any:
+def _mapped(value: Value, make: Callable[[Value], Value]) -> Value:
     """``value``, with ``make`` of everything in its tuples, lists, dicts and slices."""
     if type(value) in (tuple, list):
         return type(value)(_mapped(part, make) for part in value)
@@ -289,7 +295,7 @@ def _mapped(value: Any, make: Callable[[Any], Any]) -> Any:
     return make(value)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Value) -> Value:
     return (
         value.view(np.ndarray)[()]
         if isinstance(value, Recorded) and not value.ndim
@@ -297,7 +303,7 @@ def _plain(value: Any) -> Any:
     )
 
 
-def _ref(value: Any, refs: list[int]) -> Any:
+def _ref(value: Value, refs: list[int]) -> Value:
     if not isinstance(value, Recorded):
         return value
     if value._node < 0:  # noqa: SLF001 - its own class
@@ -306,22 +312,22 @@ def _ref(value: Any, refs: list[int]) -> Any:
     return Ref(value._node)  # noqa: SLF001 - its own class
 
 
-def _filled(value: Any, values: list[Any]) -> Any:
+def _filled(value: Value, values: list[Value]) -> Value:
     return _mapped(value, lambda a: values[a.node] if isinstance(a, Ref) else a)
 
 
-def _tape_of(value: Any) -> Tape | None:
-    found: list[Tape] = []
+def _tape_of(value: Value) -> Tape | None:
+    tapes: list[Tape] = []
 
-    def look(a: Any) -> None:
+    def look(a: Value) -> None:
         if isinstance(a, Recorded) and a._tape is not None:  # noqa: SLF001 - its own class
-            found.append(a._tape)  # noqa: SLF001 - its own class
+            tapes.append(a._tape)  # noqa: SLF001 - its own class
 
     _mapped(value, look)
-    return found[0] if found else None
+    return tapes[0] if tapes else None
 
 
-def _written(target: Any, result: Any, tape: Tape) -> None:
+def _written(target: Value, result: Value, tape: Tape) -> None:
     """``target`` was changed in place: from here on it is what was written."""
     if isinstance(target, Recorded) and isinstance(result, Recorded):
         if target.base is not None and target._node >= 0 and tape.nodes[target._node].label.startswith("part"):  # noqa: SLF001
@@ -331,7 +337,7 @@ def _written(target: Any, result: Any, tape: Tape) -> None:
         tape.faithful = False
 
 
-def _same(a: Any, b: Any) -> bool:
+def _same(a: Value, b: Value) -> bool:
     if isinstance(a, (tuple, list)):
         return isinstance(b, (tuple, list)) and len(a) == len(b) and all(map(_same, a, b))
     if a is None or b is None or not isinstance(a, (np.ndarray, np.number, float, int)):

@@ -79,6 +79,7 @@ def row_of(
     shape: tuple[int, ...],
     through: str,
     method: str,
+    *,
     picked: Array,
     g: Array,
     d: Array,

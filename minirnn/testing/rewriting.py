@@ -5,16 +5,17 @@ import inspect
 import textwrap
 from collections.abc import Callable
 from types import FunctionType, MethodType
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
-from minirnn.testing.recording import Recorded
+from minirnn.testing.recording import Function, Recorded, Value
 
 COPY = "__copy__"
+Fill: TypeAlias = Callable[[str, int], Value]  # the value of a variable that is not filled in, by its name and line
 
 
-def definition_of(function: Any) -> ast.FunctionDef | None:
+def definition_of(function: Function) -> ast.FunctionDef | None:
     """The syntax tree of a function, with the line numbers of its file; None without its source."""
     plain = getattr(function, "__func__", function)
     if not isinstance(plain, FunctionType):
@@ -31,7 +32,7 @@ def definition_of(function: Any) -> ast.FunctionDef | None:
     return definition
 
 
-def compiled(definition: ast.FunctionDef, function: Any, extra: dict[str, Any]) -> Any:
+def compiled(definition: ast.FunctionDef, function: Function, extra: dict[str, object]) -> Function:
     """The function of ``definition``, in the place of ``function``: with its globals, and ``extra`` beside them."""
     plain = getattr(function, "__func__", function)
     names = dict(plain.__globals__) | extra
@@ -81,29 +82,29 @@ def copying(definition: ast.FunctionDef) -> ast.FunctionDef:
     return new
 
 
-def copy(value: Any) -> Any:
+def copy(value: Value) -> Value:
     """A recorded array as another node of its record; anything else as it is."""
     return +value if isinstance(value, Recorded) and value.dtype.kind == "f" else value
 
 
-def with_copies(function: Callable[..., Any], arguments: Any) -> Callable[..., Any]:
+def with_copies(function: Function, arguments: Value) -> Function:
     """``function`` in which two variables are never one array, if it then returns the same for ``arguments``."""
     definition = definition_of(function)
     if definition is None:
         return function
     try:
-        new: Callable[..., Any] = compiled(copying(definition), function, {COPY: copy})
+        new: Function = compiled(copying(definition), function, {COPY: copy})
         same = _same(new(*_fresh(arguments)), function(*_fresh(arguments)))
     except Exception:  # noqa: BLE001 - the reader's function is recorded as it is, and raises there what it raises
         return function
     return new if same else function
 
 
-def _fresh(value: Any) -> Any:
+def _fresh(value: Value) -> Value:
     return tuple(map(_fresh, value)) if isinstance(value, tuple) else np.array(value)
 
 
-def _same(a: Any, b: Any) -> bool:
+def _same(a: Value, b: Value) -> bool:
     if isinstance(a, (tuple, list)):
         return isinstance(b, (tuple, list)) and len(a) == len(b) and all(map(_same, a, b))
     return a is b or (a is not None and b is not None and bool(np.array_equal(a, b, equal_nan=True)))

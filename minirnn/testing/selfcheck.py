@@ -6,6 +6,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minirnn.recurrent.networks import GRU, LSTM, RNN, Recurrent
 from minirnn.testing.adjoint import check_adjoint
@@ -39,7 +40,7 @@ class Result:
     adjoint: float
     ok: bool
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, str | int | float]:
         """The result for JSON."""
         return asdict(self)
 
@@ -53,8 +54,8 @@ class Result:
 def check_everything(max_layers: int = 3, seed: int = 0, backend: str = "auto") -> Iterator[Result]:
     """Every cell in every depth up to ``max_layers``, in one and both directions, with and without lengths.
 
-    The pass backward of ``backend`` against every entry of every array by complex step, through the plain equations,
-    and a dozen of each by central differences of its own pass forward.  Dropout acts between layers, its masks frozen.
+    The backward pass of ``backend`` against every entry of every array by complex step, through the plain equations,
+    and a dozen of each by central differences of its own forward pass.  Dropout acts between layers, its masks frozen.
     """
     for cell, depth, bidirectional, with_lengths in product(
         KINDS, range(1, max_layers + 1), (False, True), (False, True)
@@ -65,7 +66,7 @@ def check_everything(max_layers: int = 3, seed: int = 0, backend: str = "auto") 
         yield check_layer(cell, layer, np.array([2, T, 0]) if with_lengths else None, seed)
 
 
-def check_layer(cell: str, layer: Recurrent, lengths: Any, seed: int) -> Result:
+def check_layer(cell: str, layer: Recurrent, lengths: ArrayLike | None, seed: int) -> Result:
     """One layer on random input, relu's kinks avoided."""
     rng = np.random.default_rng(seed)
     state = None

@@ -4,9 +4,10 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minirnn.core.backend import Array
 from minirnn.core.layer import Backward, Layer, State
@@ -19,6 +20,7 @@ NO_COMPLEX = (TypeError, ValueError, AttributeError, ArithmeticError)  # what a 
 DELTA = float(np.finfo(float).eps) ** (1 / 3)  # of central differences: balances truncation and rounding
 NEARBY = 1e-3  # how far a point is moved, to leave a kink behind
 
+Scalar: TypeAlias = Any  # a value of f: a float, or in a complex step a complex number
 Gradients = list[dict[str, Array]]  # for each scalar f, the gradient of each array
 Direction = Mapping[str, Array]  # how far each array is moved
 
@@ -31,18 +33,18 @@ class Setting:
     call: int  # number of the pass, so that every evaluation has the same dropout masks
     x: Array
     state: State
-    lengths: Any
+    lengths: ArrayLike | None
     cotangents: dict[str, tuple[Array | None, State]]  # for each scalar f: ⟨dy, y⟩ + ⟨dstate, final state⟩
 
     def run(self) -> tuple[Array, State, Backward]:
         self.model.bound.calls = self.call
         return self.model.forward(self.x, self.state, lengths=self.lengths)
 
-    def scalars(self) -> list[Any]:
+    def scalars(self) -> list[Scalar]:
         y, final, _ = self.run()
         return self.of(y, final)
 
-    def of(self, y: Array, final: State) -> list[Any]:
+    def of(self, y: Array, final: State) -> list[Scalar]:
         """Each scalar f, of what a forward pass returns."""
         return [paired(dy, y) + paired_states(dstate, final) for dy, dstate in self.cotangents.values()]
 
@@ -89,7 +91,7 @@ def in_dtype(model: Layer, dtype: str) -> Layer:
     return model.to(backend="numpy" if dtype == "complex128" else None, dtype=dtype)
 
 
-def moved(outputs: Callable[[], list[Any]], array: Array, k: int, by: Any) -> Array:
+def moved(outputs: Callable[[], list[Scalar]], array: Array, k: int, by: complex) -> Array:
     """All outputs with ``by`` added to entry k of ``array``, which is put back as it was."""
     index = np.unravel_index(k, array.shape)
     before = array[index]
@@ -100,7 +102,7 @@ def moved(outputs: Callable[[], list[Any]], array: Array, k: int, by: Any) -> Ar
         array[index] = before
 
 
-def along(setting: Setting, direction: Direction, by: Any) -> Array:
+def along(setting: Setting, direction: Direction, by: complex) -> Array:
     """All scalars with ``by`` times the direction added to every array of it, which are put back as they were."""
     arrays = setting.point()
     before = {name: arrays[name].copy() for name in direction}
@@ -155,13 +157,13 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
-def complex_step(outputs: Callable[[], list[Any]], array: Array, k: int) -> Array:
+def complex_step(outputs: Callable[[], list[Scalar]], array: Array, k: int) -> Array:
     """The derivative by entry k of ``array``, of a model in complex128."""
     imaginary: Array = moved(outputs, array, k, 1j * STEP).imag
     return imaginary / STEP
 
 
-def central(outputs: Callable[[], list[Any]], array: Array, k: int) -> Array:
+def central(outputs: Callable[[], list[Scalar]], array: Array, k: int) -> Array:
     """The central difference by entry k of ``array``."""
     delta = DELTA * max(1.0, abs(array[np.unravel_index(k, array.shape)]))
     difference: Array = (moved(outputs, array, k, delta) - moved(outputs, array, k, -delta)) / (2 * delta)
@@ -179,7 +181,7 @@ def coarsest(model: Layer) -> float:
 
 
 def initial_states(model: Layer, final: State, state: State, rng: np.random.Generator) -> list[State]:
-    """The initial states to check from: the given one, or a random one, and none where they are trainable."""
+    """The initial states to check from: that of the caller, or a random one, and none where they are trainable."""
     if state is not None:
         return [state]
     starts: list[State] = [rebuilt(final, lambda a: rng.normal(0, 0.5, a.shape))]
@@ -197,12 +199,12 @@ def leaves(state: State, path: str) -> Iterator[tuple[str, Array]]:
         yield path, state
 
 
-def paired(a: Any, b: Any) -> Any:
+def paired(a: Array | None, b: Array | None) -> Scalar:
     """⟨a, b⟩ = Σ a b, without conjugation; 0 where a cotangent is absent."""
-    return 0.0 if a is None else (a * b).sum()
+    return 0.0 if a is None or b is None else (a * b).sum()
 
 
-def paired_states(a: State, b: State) -> Any:
+def paired_states(a: State, b: State) -> Scalar:
     """⟨a, b⟩ over all arrays of two states."""
     if a is None:
         return 0.0

@@ -19,7 +19,6 @@ drawn with ``backend="numpy"``: other backends compile or load their kernels in 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -28,6 +27,7 @@ from minirnn.core.backend import Array
 from minirnn.core.layer import State
 from minirnn.recurrent.networks import Recurrent
 from minirnn.testing.gradients import kink_distance
+from minirnn.testing.precision import AnyCell
 
 try:
     from hypothesis import strategies as st
@@ -69,7 +69,7 @@ def arrays(draw: st.DrawFn, shape: tuple[int, ...], scales: Sequence[float] = (1
 @st.composite
 def layers(
     draw: st.DrawFn,
-    cells: Sequence[Any] = CELLS,
+    cells: Sequence[AnyCell] = CELLS,
     *,
     largest: int = 4,
     num_layers: int = 3,
@@ -83,7 +83,9 @@ def layers(
     ``bidirectional`` None draws it; ``dropout=False`` leaves out all noise.
     """
     depth, cell = draw(st.integers(1, num_layers)), draw(st.sampled_from(list(cells)))
-    zoned: list[Any] = [0.0, 0.0, 0.0, 0.4, (0.2, 0.6)[-len(cell.state) :]] if dropout else [0.0]  # kernels have none
+    zoned: list[float | tuple[float, ...]] = [0.0]  # kernels have none
+    if dropout:
+        zoned += [0.0, 0.0, 0.4, (0.2, 0.6)[-len(cell.state) :]]
     layer = Recurrent(
         cell,
         draw(sizes(largest)),
@@ -110,14 +112,14 @@ def lengths(draw: st.DrawFn, num_steps: int, batch_size: int) -> Array:
 @st.composite
 def states(draw: st.DrawFn, layer: Recurrent, batch_size: int) -> State:
     """An initial state for ``layer``."""
-    found = tuple(draw(arrays(shape)) for shape in layer.state_shapes(batch_size))
-    return found if len(found) > 1 else found[0]
+    drawn = tuple(draw(arrays(shape)) for shape in layer.state_shapes(batch_size))
+    return drawn if len(drawn) > 1 else drawn[0]
 
 
 @st.composite
 def cases(
     draw: st.DrawFn,
-    cells: Sequence[Any] = CELLS,
+    cells: Sequence[AnyCell] = CELLS,
     *,
     largest: int = 4,
     num_layers: int = 3,

@@ -8,12 +8,12 @@ import ast
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 
-from minirnn.core.protocol import matrix_of, recurrent_bias_of, units_of
-from minirnn.testing.rewriting import COPY, compiled, copy, copying, definition_of
+from minirnn.core.protocol import Array, Arrays, Stage, matrix_of, recurrent_bias_of, units_of
+from minirnn.testing.recording import Function, Value
+from minirnn.testing.rewriting import COPY, Fill, compiled, copy, copying, definition_of
 
 HOLE = "__hole__"
 
@@ -59,7 +59,7 @@ class _Holes(ast.NodeTransformer):
         return ast.copy_location(call, value)
 
 
-def holes_in(function: Any) -> tuple[list[Hole], Callable[[Callable[[str, int], Any]], Any]]:
+def holes_in(function: Function) -> tuple[list[Hole], Callable[[Fill], Function]]:
     """The ``...`` of a function, and what makes the function with another value for each; none without its source."""
     definition = definition_of(function)
     if definition is None:
@@ -67,16 +67,16 @@ def holes_in(function: Any) -> tuple[list[Hole], Callable[[Callable[[str, int], 
     transformer = _Holes()
     definition.body = [transformer.visit(line) for line in definition.body]
 
-    def made(value: Callable[[str, int], Any]) -> Any:
+    def made(value: Fill) -> Function:
         return compiled(copying(definition), function, {HOLE: value, COPY: copy})
 
     return transformer.holes, made
 
 
-def without_unstep(stage: Any) -> Any:
+def without_unstep(stage: Stage) -> Stage:
     """A stage with the same ``step``, and an ``unstep`` that sends nothing back."""
 
-    def nothing(dstate: Any, saved: Any, *units: Any) -> Any:
+    def nothing(dstate: Arrays, saved: Arrays, *units: Array) -> tuple[Value, ...]:
         rows, width = len(dstate[0]), max(np.shape(d)[1] for d in dstate)
         zero = np.zeros((rows, len(stage.gates) * width))
         dq = np.zeros(np.shape(dstate[0])) if matrix_of(stage) else zero

@@ -18,7 +18,8 @@ from minirnn.core.backend import Array, on_host
 from minirnn.core.tree import arrays_in, filled_in, outline, rebuilt
 from minirnn.language.model import LanguageModel
 from minirnn.language.text import Text, check_stride
-from minirnn.optim.optimisers import NonFiniteGradientError, Optimizer
+from minirnn.optim.on_device import NonFiniteGradientError
+from minirnn.optim.optimisers import Optimizer
 from minirnn.training.ranks import Ranks
 
 NONFINITE = ("stop", "skip", "halve-lr")  # what to do about a gradient that is not finite
