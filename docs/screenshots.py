@@ -12,8 +12,8 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from minirnn.explain.engine.scene import Scene
 from minirnn.explain.page import write_page
-from minirnn.explain.scene import Scene
 
 HERE = Path(__file__).resolve().parent
 HELLO = Scene("hello, hidden state", clip=0.25, num_steps=16)

@@ -16,7 +16,6 @@ from minirnn.kernels.cpu.dispatch import take as take
 from minirnn.kernels.cpu.dispatch import threads_over_time as threads_over_time
 from minirnn.kernels.cpu.leases import LEASES
 from minirnn.kernels.cpu.passes import address
-from minirnn.kernels.cpu.pool import POOL as POOL
 from minirnn.kernels.cpu.scans import BACKWARD, COPIED, FORWARD, PAGE
 from minirnn.kernels.cpu.scans import short as short
 from minirnn.kernels.cpu.threads import get_num_threads

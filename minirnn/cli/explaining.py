@@ -1,6 +1,6 @@
 """``minirnn explain``: one step of training, looked into."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,8 @@ from rich.console import Console
 from minirnn.cli.language import load_lm
 from minirnn.cli.shared import check_writable, one_sentence
 from minirnn.cli.terminal import plain_if_asked
+from minirnn.explain.engine.scene import CELLS, Scene, Take
 from minirnn.explain.pictures import draw_flow, draw_gates, draw_text, flow_of
-from minirnn.explain.scene import CELLS, Scene, Take
 from minirnn.explain.terminal import coloured, step_table, time_table
 from minirnn.training.plots import check_picture, figure_class
 
@@ -22,110 +22,127 @@ SIDE_BY_SIDE = {"vanilla RNN": "rnn", "GRU": "gru", "LSTM": "lstm"}
 
 @click.command()
 @click.argument("text", default=TEXT)
-@click.option(
-    "--model", type=click.Path(path_type=Path), help="A language model that was saved, in place of a fresh one."
-)
-@click.option("--cell", type=click.Choice(tuple(CELLS)), help="Of a fresh network.  [default: gru]")
-@click.option("--hidden-size", type=click.IntRange(1), help="Of a fresh network.  [default: 8]")
-@click.option("--seed", type=click.IntRange(0), help="Of a fresh network.  [default: 0]")
-@click.option("--scale", type=float, default=1.0, show_default=True, help="Multiplies the recurrent weights U.")
+@click.option("--model", type=click.Path(path_type=Path), help="A saved language model, instead of a fresh network.")
+@click.option("--cell", type=click.Choice(tuple(CELLS)), help="Cell of the fresh network.  [default: gru]")
+@click.option("--hidden-size", type=click.IntRange(1), help="Size of the fresh network.  [default: 8]")
+@click.option("--seed", type=click.IntRange(0), help="Seed of the fresh network.  [default: 0]")
+@click.option("--scale", type=float, default=1.0, show_default=True, help="Factor on the recurrent weights U.")
 @click.option(
     "--clip",
     type=click.FloatRange(0, min_open=True),
     default=1.0,
     show_default=True,
-    help="The gradients' largest norm.",
+    help="Largest gradient norm.",
 )
-@click.option("--no-clip", is_flag=True)
+@click.option("--no-clip", is_flag=True, help="Do not clip gradients.")
 @click.option(
-    "--num-steps", type=click.IntRange(1), help="Characters of TEXT that are read.  [default: all but the last]"
+    "--num-steps", type=click.IntRange(1), help="Number of characters of TEXT to read.  [default: all but the last]"
 )
-@click.option(
-    "--layer", default="", help="The recurrent layer to look at, 0.1.reverse for example.  [default: the last]"
-)
-@click.option(
-    "--step", type=click.IntRange(0), help="The step whose equations are shown.  [default: one in the middle]"
-)
+@click.option("--layer", default="", help="Recurrent layer to look at, 0.1.reverse for example.  [default: the last]")
+@click.option("--step", type=click.IntRange(0), help="Step whose equations are shown.  [default: one in the middle]")
 @click.option("--unit", type=click.IntRange(0), help="Colour the text by this unit of h'.")
-@click.option("--html", type=click.Path(path_type=Path), help="Write a page to step through in a browser: one file.")
-@click.option("--serve", "served", is_flag=True, help="The page with controls, for this machine's browser.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Of --serve.  [default: any that is free]")
+@click.option("--html", type=click.Path(path_type=Path), help="Write an HTML page to step through in a browser.")
+@click.option("--serve", "served", is_flag=True, help="Serve the page, with controls, to a browser on this machine.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port for --serve.  [default: any that is free]")
 @click.option(
     "--flow", type=click.Path(path_type=Path), help="Draw how far gradients reach back: vanilla RNN, GRU and LSTM."
 )
 @click.option("--gates", type=click.Path(path_type=Path), help="Draw gates and states over time.")
 @click.option("--colours", type=click.Path(path_type=Path), help="Draw the text coloured by --unit.")
 @one_sentence
-def explain(
-    text: str,
-    model: Path | None,
-    html: Path | None,
-    flow: Path | None,
-    gates: Path | None,
-    colours: Path | None,
-    step: int | None,
-    unit: int | None,
-    served: bool,  # noqa: FBT001 - click passes options by name
-    port: int | None,
-    **words: Any,
-) -> None:
-    """Run a network over TEXT, forward and back, and show every quantity beside the equation that it comes from.
+def explain(text: str, **values: Any) -> None:
+    """Run a forward and a backward pass of a network over TEXT and show every quantity beside its equation.
 
-    The network learns to say the next character.  It is a tiny fresh one, or --model.
+    The network predicts the next character.  It is a small fresh one, or --model.
     """
-    scene = _scene(text, model, words)
-    pictures = [path for path in (flow, gates, colours) if path]
-    for path in pictures:
-        check_writable(check_picture(path), what="a picture")
-    if html:
-        check_writable(html, what="--html")
-    if pictures:
+    options = ExplainOptions(**values)
+    scene = options.scene(text)
+    options.check(scene)
+    if options.pictures:
         figure_class()  # what is not installed is said before the work
-    if colours and unit is None:
-        raise ValueError("--colours takes a unit to colour the text by: --unit 0")
-    if step is not None and step >= scene.T:
-        raise ValueError(f"--step must be from 0 to {scene.T - 1}, for {scene.T} steps; got {step}")
-    if port is not None and not served:
-        raise ValueError("--port is that of --serve, which is not given")
     take = scene.trace()
-    H = take.walk["h1"].shape[-1]
+    unit, H = options.unit, take.walk["h1"].shape[-1]
     if unit is not None and unit >= H:
         raise ValueError(f"--unit must be from 0 to {H - 1}, the units of h'; got {unit}")
-    if html:
+    if options.html:
         from minirnn.explain.page import write_page  # what other commands need not wait for
 
-        write_page(html, scene)
-        click.echo(f"wrote {html}")
-    if flow:
-        _draw_flow(take, flow)
-    if gates:
-        draw_gates(take.walk, take.read, gates)
-    if colours and unit is not None:
-        draw_text(take.walk["h1"][:, 0, unit], take.read, colours, title=f"unit {unit} of h'")
-    for path in pictures:
+        write_page(options.html, scene)
+        click.echo(f"wrote {options.html}")
+    if options.flow:
+        _draw_flow(take, options.flow)
+    if options.gates:
+        draw_gates(take.walk, take.read, options.gates)
+    if options.colours and unit is not None:
+        draw_text(take.walk["h1"][:, 0, unit], take.read, options.colours, title=f"unit {unit} of h'")
+    for path in options.pictures:
         click.echo(f"wrote {path}")
-    if served:
-        from minirnn.explain.serve import serve
+    if options.served:
+        from minirnn.explain.page.serve import serve
 
-        serve(scene, port or 0, lambda address: click.echo(f"{address} shows it, until Ctrl-C"))
-    elif step is not None or not (pictures or html):
+        serve(scene, options.port or 0, lambda address: click.echo(f"{address} shows it, until Ctrl-C"))
+    elif options.step is not None or not (options.pictures or options.html):
         # at the step where the backward pass begins nothing comes from another step, and dh is 0
-        _show(take, int(take.walk.order[scene.T // 2]) if step is None else step, unit)
+        _show(take, int(take.walk.order[scene.T // 2]) if options.step is None else options.step, unit)
 
 
-def _scene(text: str, model: Path | None, words: dict[str, Any]) -> Scene:
-    """What the options say, or one sentence."""
-    if words.pop("no_clip"):
-        words["clip"] = None
-    fresh = {name: words.pop(name) for name in ("cell", "hidden_size", "seed")}
-    given = {name: value for name, value in fresh.items() if value is not None}
-    if model is None:
-        return Scene(text, **given, **words)
-    if given:
-        raise ValueError(
-            f"--model has a cell, a size and weights of its own; got --{next(iter(given)).replace('_', '-')} too"
-        )
-    return Scene.of_model(load_lm(model, "numpy"), text, **words)
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions:
+    """What ``minirnn explain`` is asked to show, and where."""
+
+    model: Path | None
+    cell: str | None
+    hidden_size: int | None
+    seed: int | None
+    scale: float
+    clip: float
+    no_clip: bool
+    num_steps: int | None
+    layer: str
+    step: int | None
+    unit: int | None
+    html: Path | None
+    served: bool
+    port: int | None
+    flow: Path | None
+    gates: Path | None
+    colours: Path | None
+
+    @property
+    def pictures(self) -> list[Path]:
+        """The pictures to draw."""
+        return [path for path in (self.flow, self.gates, self.colours) if path]
+
+    def scene(self, text: str) -> Scene:
+        """What to look into; ValueError, one sentence, for what cannot be shown."""
+        view: dict[str, Any] = {
+            "scale": self.scale,
+            "clip": None if self.no_clip else self.clip,
+            "num_steps": self.num_steps,
+            "layer": self.layer,
+        }
+        fresh = {"cell": self.cell, "hidden_size": self.hidden_size, "seed": self.seed}
+        chosen: dict[str, Any] = {name: value for name, value in fresh.items() if value is not None}
+        if self.model is None:
+            return Scene(text, **chosen, **view)
+        if chosen:
+            raise ValueError(
+                f"--model has a cell, a size and weights of its own; got --{next(iter(chosen)).replace('_', '-')} too"
+            )
+        return Scene.of_model(load_lm(self.model, "numpy"), text, **view)
+
+    def check(self, scene: Scene) -> None:
+        """Find out before the work what could not be shown or written."""
+        for path in self.pictures:
+            check_writable(check_picture(path), what="a picture")
+        if self.html:
+            check_writable(self.html, what="--html")
+        if self.colours and self.unit is None:
+            raise ValueError("--colours takes a unit to colour the text by: --unit 0")
+        if self.step is not None and self.step >= scene.T:
+            raise ValueError(f"--step must be from 0 to {scene.T - 1}, for {scene.T} steps; got {self.step}")
+        if self.port is not None and not self.served:
+            raise ValueError("--port is that of --serve, which is not given")
 
 
 def _show(take: Take, step: int, unit: int | None) -> None:

@@ -1,15 +1,17 @@
 """``minirnn generate``, ``fill`` and ``evaluate``: what a trained language model is used for."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
-import minirnn
 from minirnn.cli.shared import backend_option, model_option, one_sentence
 from minirnn.cli.terminal import evaluated, in_words, output, say
+from minirnn.core.files import ModelFileError
+from minirnn.formats.opening import load
 from minirnn.inference.quantize import STORED
 from minirnn.language.evaluation import SAMPLE
 from minirnn.language.model import LanguageModel
@@ -21,12 +23,26 @@ SHOWN = 8  # characters that are named one by one
 
 def load_lm(path: Path, backend: str = "auto") -> LanguageModel:
     """A language model from a file, or one sentence."""
-    lm = minirnn.load(path, backend=backend)
+    lm = load(path, backend=backend)
     if not isinstance(lm, LanguageModel):
-        raise minirnn.ModelFileError(
-            f"{path} must hold a language model; it holds a {type(lm).__name__} without vocabulary"
-        )
+        raise ModelFileError(f"{path} must hold a language model; it holds a {type(lm).__name__} without vocabulary")
     return lm
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How characters are drawn."""
+
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    seed: int | None
+
+    @property
+    def chosen(self) -> list[str]:
+        """The options that ask for sampling, as they are written."""
+        values = {"--temperature": self.temperature, "--top-k": self.top_k, "--top-p": self.top_p}
+        return [option for option, value in values.items() if value is not None]
 
 
 def say_unseen(lm: LanguageModel, text: str) -> None:
@@ -44,28 +60,34 @@ def say_unseen(lm: LanguageModel, text: str) -> None:
 @click.argument("prefix")
 @model_option
 @backend_option
-@click.option("--length", type=click.IntRange(1), default=200, show_default=True, help="Characters to write.")
-@click.option("--greedy", is_flag=True, help="Always the likeliest character.")
-@click.option("--temperature", type=click.FloatRange(0), help="[default: 1.0]")
-@click.option("--top-k", type=click.IntRange(1))
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True))
-@click.option("--beam", type=click.IntRange(1), help="Beam search of this width.")
+@click.option(
+    "--length", type=click.IntRange(1), default=200, show_default=True, help="Number of characters to generate."
+)
+@click.option("--greedy", is_flag=True, help="Always take the most likely character.")
+@click.option("--temperature", type=click.FloatRange(0), help="Below 1 sharper, above 1 flatter.  [default: 1.0]")
+@click.option("--top-k", type=click.IntRange(1), help="Sample from the K most likely characters.")
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), help="Sample from the top P of the probability.")
+@click.option("--beam", type=click.IntRange(1), help="Beam width: search for a likely continuation.")
 @click.option("--seed", type=click.IntRange(0), help="[default: a new one each time]")
 @one_sentence
 def generate(prefix: str, model: Path, backend: str, length: int, greedy: bool, beam: int | None, **how: Any) -> None:  # noqa: FBT001 - click passes options by name
-    """Go on from PREFIX."""
-    lm = load_lm(model, backend)
-    chosen = [f"--{k.replace('_', '-')}" for k, value in how.items() if value is not None and k != "seed"]
-    if greedy + bool(beam) + bool(chosen) > 1:
-        given = ["--greedy"] * greedy + ["--beam"] * bool(beam) + chosen
-        raise ValueError(f"--greedy, --beam and sampling exclude each other; got {', '.join(given)}")
+    """Generate text that continues PREFIX."""
+    lm, sampling = load_lm(model, backend), Sampling(**how)
+    if greedy + bool(beam) + bool(sampling.chosen) > 1:
+        options = ["--greedy"] * greedy + ["--beam"] * bool(beam) + sampling.chosen
+        raise ValueError(f"--greedy, --beam and sampling exclude each other; got {', '.join(options)}")
     say_unseen(lm, prefix)
     if beam:
         click.echo(prefix + lm.beam(prefix, length, width=beam)[0][0])
         return
-    if how["temperature"] is None:
-        how["temperature"] = 0.0 if greedy else 1.0
-    characters = lm.generate(prefix, length, **how)
+    characters = lm.generate(
+        prefix,
+        length,
+        temperature=(0.0 if greedy else 1.0) if sampling.temperature is None else sampling.temperature,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
+        seed=sampling.seed,
+    )
     click.echo(prefix, nl=False)
     for character in characters:
         click.echo(character, nl=False)
@@ -79,7 +101,7 @@ def generate(prefix: str, model: Path, backend: str, length: int, greedy: bool, 
 @click.option("--blank", default="_", show_default=True, help="The character that stands for a missing one.")
 @one_sentence
 def fill(text: str, model: Path, backend: str, blank: str) -> None:
-    """Restore the missing characters of TEXT: th_ q_ick br_wn."""
+    """Fill in the missing characters of TEXT: th_ q_ick br_wn."""
     lm = load_lm(model, backend)
     restored = lm.fill(text, blank=blank)
     say_unseen(lm, text.replace(blank, ""))
@@ -90,8 +112,14 @@ def fill(text: str, model: Path, backend: str, blank: str) -> None:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @model_option
 @backend_option
-@click.option("--quantize", "kinds", type=click.Choice(STORED), multiple=True, help="What fewer bits would cost.")
-@click.option("--all", "whole", is_flag=True, help=f"Not a sample of {SAMPLE:,} characters of a text that is longer.")
+@click.option(
+    "--quantize",
+    "kinds",
+    type=click.Choice(STORED),
+    multiple=True,
+    help="Also report the perplexity with quantized weights.",
+)
+@click.option("--all", "whole", is_flag=True, help=f"Evaluate on all characters, not on {SAMPLE:,}.")
 @click.option("--json", "as_json", is_flag=True)
 @one_sentence
 def evaluate(
@@ -102,17 +130,17 @@ def evaluate(
     whole: bool,  # noqa: FBT001 - click passes options by name
     as_json: bool,  # noqa: FBT001
 ) -> None:
-    """Perplexity on FILES, in the model's vocabulary; with --quantize, what it would be with smaller weights."""
+    """Compute the perplexity on FILES; with --quantize, also with quantized weights."""
     lm = load_lm(model, backend)
     text = Text.read(files, lm.vocab)
     begun = time.perf_counter()
-    found, size = evaluated(lm, text, whole=whole), lm.network.bound.nbytes
-    perplexity = found.perplexity
+    evaluation, size = evaluated(lm, text, whole=whole), lm.network.bound.nbytes
+    perplexity = evaluation.perplexity
     record = {
         "perplexity": perplexity,
-        "standard_error": found.margin,
+        "standard_error": evaluation.margin,
         "characters": len(text),
-        "evaluated": found.characters,
+        "evaluated": evaluation.characters,
         "unknown": len(text) - int(np.count_nonzero(text.indices)),
         "bytes": size,
         "quantized": lm.network.bound.quantized,
@@ -127,7 +155,10 @@ def evaluate(
         click.echo(as_json_line(record | {kind: finite(numbers) for kind, numbers in smaller.items()}))
         return
     weights = f", weights {record['quantized']}" if record["quantized"] else ""
-    say(*in_words(found, text, f"characters, {record['unknown']} unknown to the model{weights}", "--all"), to=output)
+    say(
+        *in_words(evaluation, text, f"characters, {record['unknown']} unknown to the model{weights}", "--all"),
+        to=output,
+    )
     for kind, numbers in smaller.items():
         click.echo(
             f"{kind:4} would give {numbers['perplexity']:.3f}, {100 * numbers['loss']:+.2f} %, "

@@ -15,25 +15,25 @@ import numpy as np
 from rich.box import SIMPLE
 from rich.table import Column, Table
 
-import minirnn
 from minirnn.cli.shared import backend_option, one_sentence
 from minirnn.cli.terminal import console, output
-from minirnn.core.backend import BACKENDS
+from minirnn.core.backend import BACKENDS, devices, get_backend
+from minirnn.core.version import VERSION
 from minirnn.recurrent.networks import GRU, LSTM, RNN
 
 
 @click.command()
 @click.argument("cell", required=False, metavar="[FILE.py:CELL]")
-@click.option("--max-layers", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--max-layers", type=click.IntRange(1), default=3, show_default=True, help="Largest depth to check.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @backend_option
 @click.option("--json", "as_json", is_flag=True)
 @one_sentence
 def check(cell: str | None, max_layers: int, seed: int, backend: str, as_json: bool) -> None:  # noqa: FBT001 - click passes options by name
-    """Check the gradients of every cell, depth and direction on this machine, and print the largest errors.
+    """Check the gradients of every cell, depth and direction on this machine and print the largest errors.
 
-    With FILE.py:CELL, those of a cell of your own, a class with step and unstep: what is wrong, at which gate, and by
-    what pattern.
+    With FILE.py:CELL, check a cell of your own, a class with step and unstep: report what is wrong, at which gate, and
+    by what pattern.
     """
     if cell:
         check_own(cell, seed, as_json=as_json)
@@ -62,7 +62,7 @@ def check(cell: str | None, max_layers: int, seed: int, backend: str, as_json: b
 
 
 def check_own(place: str, seed: int, *, as_json: bool) -> None:
-    """Run the evidence on a reader's cell, and say what came of it; exit code 1 if it is wrong."""
+    """Check a reader's cell and print the verdict; exit code 1 if the cell is wrong."""
     from minirnn.testing.own import cell_from, examine
 
     try:
@@ -92,7 +92,7 @@ def check_own(place: str, seed: int, *, as_json: bool) -> None:
         click.echo("  largest error " + ", ".join(f"by {method} {error}" for method, error in errors.items()))
         for note in verdict.notes:
             click.echo(f"  {note}")
-        click.echo("  whether step computes what you mean, no derivative can tell: compare it with an oracle")
+        click.echo("  whether step is the formula you intended must be checked against another implementation")
     else:
         begun = any(finding.pattern == "not filled in" for finding in verdict.findings)
         says = (
@@ -119,14 +119,14 @@ def check_own(place: str, seed: int, *, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True)
 @one_sentence
 def info(as_json: bool) -> None:  # noqa: FBT001 - click passes options by name
-    """Versions, backends, threads; compiles the kernels, and says how long each cell's took."""
+    """Print versions, backends and threads; compile the kernels and print how long each cell's took."""
     record = {
-        "minirnn": minirnn.__version__,
+        "minirnn": VERSION,
         "python": platform.python_version(),
         "numpy": np.__version__,
         **{name: _version(name) for name in ("click", "rich", "safetensors", "numba")},
         "backends": {name: list(backend.dtypes) for name, backend in BACKENDS.items()},
-        "auto": minirnn.core.backend.get_backend("auto").name,
+        "auto": get_backend("auto").name,
         "blas": _blas(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": {
@@ -150,11 +150,12 @@ def _devices() -> dict[str, Any]:
         return {"cupy": "not installed"}
     import cupy
 
-    found = minirnn.core.backend.devices()
+    usable = devices()
     names = [
-        cupy.cuda.runtime.getDeviceProperties(k)["name"].decode() for k in range(found if isinstance(found, int) else 0)
+        cupy.cuda.runtime.getDeviceProperties(k)["name"].decode()
+        for k in range(usable if isinstance(usable, int) else 0)
     ]
-    return {"cupy": cupy.__version__, "devices": names or f"no CUDA device: {found}"}
+    return {"cupy": cupy.__version__, "devices": names or f"no CUDA device: {usable}"}
 
 
 def _kernels() -> dict[str, Any]:

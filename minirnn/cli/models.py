@@ -1,6 +1,8 @@
 """``minirnn convert`` and ``inspect``: files of models, in any format that minirnn knows."""
 
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from importlib import import_module
 from math import prod
 from pathlib import Path
@@ -8,13 +10,13 @@ from typing import Any
 
 import click
 
-import minirnn
 from minirnn.cli.shared import check_writable, one_sentence
 from minirnn.cli.terminal import say
+from minirnn.core.files import ModelFileError, ModelFileWarning
 from minirnn.core.layer import Layer
 from minirnn.core.module import brief
 from minirnn.formats.onnx import Graph
-from minirnn.formats.opening import FORMATS, format_of
+from minirnn.formats.opening import FORMATS, format_of, load
 from minirnn.formats.unknown import check_is_file
 from minirnn.inference.quantize import STORED
 from minirnn.language.model import LanguageModel
@@ -30,24 +32,57 @@ SUFFIXES = {
     ".hdf5": "keras",
     ".onnx": "onnx",
 }
-# what can be said about a file that does not say it, and of which format
-HINTS = {"nonlinearity": "torch", "prefix": "torch", "part": "torch", "modules": "torch", "config": "keras"}
-WRITING = {"names": "torch", "states": "onnx", "lengths": "onnx"}
+# options that are for files of one format alone
+FORMAT_OF = {
+    "nonlinearity": "torch",
+    "prefix": "torch",
+    "part": "torch",
+    "modules": "torch",
+    "config": "keras",
+    "names": "torch",
+    "states": "onnx",
+    "lengths": "onnx",
+}
+SPELT = {"modules": "module", "names": "name"}
 
 
-def hints(command: Any) -> Any:
-    """The options for what a file of another's does not say."""
+@dataclass(frozen=True, kw_only=True)
+class Hints:
+    """What a file does not say of itself."""
+
+    nonlinearity: str | None
+    prefix: str | None
+    part: str | None
+    modules: tuple[str, ...]
+    config: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writing:
+    """How a model is written."""
+
+    names: tuple[str, ...]
+    states: bool
+    lengths: bool
+
+
+def hints(command: Callable[..., None]) -> Callable[..., None]:
+    """The options for what a file of another framework does not say."""
     options = [
-        click.option("--nonlinearity", type=click.Choice(["tanh", "relu"]), help="Of a torch file's nn.RNN."),
-        click.option("--prefix", help="Of a torch file, the modules under this path."),
-        click.option("--part", help="Of a torch file with several state dicts, this one."),
+        click.option(
+            "--nonlinearity", type=click.Choice(["tanh", "relu"]), help="Nonlinearity of a torch file's nn.RNN."
+        ),
+        click.option("--prefix", help="Read only the modules of a torch file under this path."),
+        click.option("--part", help="Which of several state dicts in a torch file to read."),
         click.option(
             "--module",
             "modules",
             multiple=True,
-            help="Of a torch file, these modules in this order, and between them relu, last, final ...",
+            help="Modules of a torch file, in order, with relu, last, final ... between them.",
         ),
-        click.option("--config", type=click.Path(path_type=Path), help="Of Keras weights alone: model.to_json()."),
+        click.option(
+            "--config", type=click.Path(path_type=Path), help="For a file of Keras weights alone: model.to_json()."
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -57,29 +92,31 @@ def hints(command: Any) -> Any:
 @click.command()
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--to", type=click.Choice(list(SAVERS)), help="The format of OUT  [default: by its suffix]")
+@click.option("--to", type=click.Choice(list(SAVERS)), help="Format of OUT.  [default: by its suffix]")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), help="[default: that of IN]")
-@click.option("--quantize", type=click.Choice(STORED), help="Weights in a quarter or half of the bytes.")
-@click.option("--states", is_flag=True, help="Into ONNX: initial states are inputs of the graph.")
-@click.option("--lengths", is_flag=True, help="Into ONNX: so are the lengths of rows.")
-@click.option("--name", "names", multiple=True, help="Into torch: a module's name for each layer with weights.")
+@click.option("--quantize", type=click.Choice(STORED), help="Store weights in a quarter or half of the bytes.")
+@click.option("--states", is_flag=True, help="ONNX: make initial states inputs of the graph.")
+@click.option("--lengths", is_flag=True, help="ONNX: make the lengths of rows an input of the graph.")
+@click.option("--name", "names", multiple=True, help="torch: a module name for each layer with weights.")
 @hints
 @one_sentence
-def convert(source: Path, target: Path, to: str | None, dtype: str | None, quantize: str | None, **said: Any) -> None:
-    """Write the model in IN as OUT: a minirnn .safetensors, torch .pt, Keras .keras or .h5, or .onnx file."""
+def convert(
+    source: Path, target: Path, to: str | None, dtype: str | None, quantize: str | None, **options: Any
+) -> None:
+    """Convert the model in IN to OUT: a minirnn .safetensors, torch .pt, Keras .keras or .h5, or .onnx file."""
     to = to or SUFFIXES.get(target.suffix)
     if to is None:
         raise ValueError(f"OUT must end in {', '.join(SUFFIXES)}, or --to say its format; got {target}")
-    writing = chosen({name: said.pop(name) for name in WRITING}, WRITING, to, target)
+    writing = chosen(Writing(**{one.name: options.pop(one.name) for one in fields(Writing)}), to, target)
     check_writable(target, (source,), "OUT")
-    found = opened(source, said, dtype)
-    if isinstance(found, Graph):
-        raise minirnn.ModelFileError(f"{source} must hold a chain of layers to be converted; it holds {found!r:.500}")
-    model = found.quantize(quantize) if quantize else found
+    loaded = opened(source, Hints(**options), dtype)
+    if isinstance(loaded, Graph):
+        raise ModelFileError(f"{source} must hold a chain of layers to be converted; it holds {loaded!r:.500}")
+    model = loaded.quantize(quantize) if quantize else loaded
     import_module(SAVERS[to]).save(model, target, **writing)
     if isinstance(model, LanguageModel) and to in ("torch", "keras"):
         say(f"{to}'s format has no place for the vocabulary: keep {source} for it")
-    click.echo(f"{source}: {format_of(source)}, {size_of(found)}")
+    click.echo(f"{source}: {format_of(source)}, {size_of(loaded)}")
     click.echo(f"{target}: {to}, {target.stat().st_size:,} bytes{f', weights {quantize}' if quantize else ''}")
 
 
@@ -88,9 +125,9 @@ def convert(source: Path, target: Path, to: str | None, dtype: str | None, quant
 @click.option("--json", "as_json", is_flag=True)
 @hints
 @one_sentence
-def inspect(file: Path, as_json: bool, **said: Any) -> None:  # noqa: FBT001 - click passes options by name
-    """What is in FILE: layers, weights, shapes, dtype, number of parameters; for every format that minirnn opens."""
-    record = about(file, said)
+def inspect(file: Path, as_json: bool, **options: Any) -> None:  # noqa: FBT001 - click passes options by name
+    """Print what is in FILE, of any format that minirnn reads: layers, weights, shapes, dtype, number of parameters."""
+    record = about(file, Hints(**options))
     if as_json:
         click.echo(as_json_line(record))
         return
@@ -112,16 +149,16 @@ def inspect(file: Path, as_json: bool, **said: Any) -> None:  # noqa: FBT001 - c
     click.echo(f"{record['parameters']:,} parameters, {record['dtype']}")
 
 
-def about(file: Path, said: dict[str, Any]) -> dict[str, Any]:
+def about(file: Path, hints: Hints) -> dict[str, Any]:
     """What ``inspect`` says of a file, for JSON."""
     assumed: list[str] = []
     unsaid: list[str] = []
     advice = ""
     try:
         with warnings.catch_warnings(record=True) as warned:
-            warnings.simplefilter("always", minirnn.ModelFileWarning)
-            found = opened(file, said, None)
-    except minirnn.ModelFileError as error:
+            warnings.simplefilter("always", ModelFileWarning)
+            loaded = opened(file, hints, None)
+    except ModelFileError as error:
         room = import_module(FORMATS[format_of(file)])
         if not hasattr(room, "contents"):
             raise
@@ -129,17 +166,17 @@ def about(file: Path, said: dict[str, Any]) -> dict[str, Any]:
         record: dict[str, Any] = {"holds": "arrays", "why": f"no network: {error}"}
     else:
         for warning in warned:
-            if isinstance(warning.message, minirnn.ModelFileWarning):
+            if isinstance(warning.message, ModelFileWarning):
                 assumed += warning.message.details
                 advice = warning.message.advice
-        if isinstance(found, Graph):
-            record = {"holds": "graph", "description": repr(found)}
-            weights = {name: (a.shape, a.dtype.name) for name, a in found.constants.items()}
+        if isinstance(loaded, Graph):
+            record = {"holds": "graph", "description": repr(loaded)}
+            weights = {name: (a.shape, a.dtype.name) for name, a in loaded.constants.items()}
         else:
-            network = found.network if isinstance(found, LanguageModel) else found
+            network = loaded.network if isinstance(loaded, LanguageModel) else loaded
             record = {"holds": "layers", "description": network.describe()}
-            if isinstance(found, LanguageModel):
-                record |= {"holds": "language model", "task": found.task, "symbols": len(found.vocab)}
+            if isinstance(loaded, LanguageModel):
+                record |= {"holds": "language model", "task": loaded.task, "symbols": len(loaded.vocab)}
             weights = {name: (w.shape, dtype_of(w)) for name, w in network.named_weights().items()}
             room = import_module(FORMATS[format_of(file)])
             unsaid = room.notes(network) if hasattr(room, "notes") else []
@@ -158,21 +195,21 @@ def about(file: Path, said: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def opened(file: Path, said: dict[str, Any], dtype: str | None) -> Layer | LanguageModel | Graph:
+def opened(file: Path, hints: Hints, dtype: str | None) -> Layer | LanguageModel | Graph:
     """The model in a file, with what the caller says about it."""
     check_is_file(file)
-    found: Layer | LanguageModel | Graph = minirnn.load(file, dtype=dtype, **chosen(said, HINTS, format_of(file), file))
-    return found
+    model: Layer | LanguageModel | Graph = load(file, dtype=dtype, **chosen(hints, format_of(file), file))
+    return model
 
 
-def chosen(said: dict[str, Any], formats: dict[str, str], of: str, file: Path) -> dict[str, Any]:
-    """The options that were given, all of which must be for files of that format."""
-    given = {name: value for name, value in said.items() if value not in (None, (), False)}
-    for name in given:
-        if formats[name] != of:
-            option = {"modules": "module", "names": "name"}.get(name, name)
-            raise ValueError(f"--{option} is for files of {formats[name]}; {file} is one of {of}")
-    return given
+def chosen(options: Hints | Writing, of: str, file: Path) -> dict[str, Any]:
+    """The options that were set, all of which must be for files of that format."""
+    values = {one.name: getattr(options, one.name) for one in fields(options)}
+    chosen = {name: value for name, value in values.items() if value not in (None, (), False)}
+    for name in chosen:
+        if FORMAT_OF[name] != of:
+            raise ValueError(f"--{SPELT.get(name, name)} is for files of {FORMAT_OF[name]}; {file} is one of {of}")
+    return chosen
 
 
 def size_of(model: Layer | LanguageModel) -> str:
@@ -182,7 +219,7 @@ def size_of(model: Layer | LanguageModel) -> str:
     return f"{brief(network)}, {p.count:,} parameters, {p.quantized or p.dtype.name}"
 
 
-def dtype_of(weight: Any) -> str:
-    """The dtype in which a weight is kept, an array's or a quantised matrix'."""
+def dtype_of(weight: object) -> str:
+    """The dtype in which a weight is stored, an array's or a quantised matrix'."""
     kind = getattr(weight, "kind", "full")
-    return {"int8": "int8", "f16": "float16"}.get(kind) or weight.dtype.name
+    return {"int8": "int8", "f16": "float16"}.get(kind) or str(getattr(weight, "dtype", ""))

@@ -7,12 +7,12 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from minirnn.cli.options import LIMITS, TrainOptions, spelt
 from minirnn.cli.terminal import say
 from minirnn.training.checkpoints import Folder
 from minirnn.training.loop import State
 from minirnn.training.metrics import METRICS, RUN, damaged, read_run
 
-LIMITS = ("epochs", "steps", "seconds")
 # what may be otherwise when a run goes on; all else decides what its steps are
 FREE = {*LIMITS, "lr", "clip", "on_nonfinite", "patience", "every", "keep", "log_every", "out", "as_json", "backend"}
 
@@ -43,13 +43,13 @@ def check_something_to_resume(ctx: click.Context, files: tuple[Path, ...], folde
 
 
 def begin_or_go_on(
-    ctx: click.Context, files: tuple[Path, ...], options: dict[str, Any], folder: Folder | None
-) -> tuple[tuple[Path, ...], dict[str, Any], Saved | None]:
+    ctx: click.Context, files: tuple[Path, ...], options: TrainOptions, folder: Folder | None
+) -> tuple[tuple[Path, ...], TrainOptions, Saved | None]:
     """The files and options of a run, and what it goes on from, if it does.
 
     Raises ValueError, with nothing changed, where the directory holds a run and it is not clear how it goes on.
     """
-    if folder and options["resume"]:
+    if folder and options.resume:
         saved = _saved(folder)
         if saved:
             return *as_begun(ctx, files, options, saved.options), saved
@@ -89,21 +89,19 @@ def _traces(folder: Folder) -> bool:
 
 
 def as_begun(
-    ctx: click.Context, files: tuple[Path, ...], options: dict[str, Any], begun: dict[str, Any]
-) -> tuple[tuple[Path, ...], dict[str, Any]]:
-    """The options of a run that goes on: those that it began with, but for those that are given now and may be."""
-    _check_options(ctx, begun, Path(options["checkpoint"]) / RUN)
+    ctx: click.Context, files: tuple[Path, ...], options: TrainOptions, begun: dict[str, Any]
+) -> tuple[tuple[Path, ...], TrainOptions]:
+    """The options of a run that goes on: those that it began with, but for what the command line changes."""
+    _check_options(ctx, begun, Path(options.checkpoint or "") / RUN)
     now = _on_command_line(ctx)
     for name in sorted(now - FREE):
-        if options[name] != begun.get(name):
-            word = "time" if name == "seconds" else name.replace("_", "-")
-            raise ValueError(f"--{word} must be {begun.get(name)}, as the run began; got {options[name]}")
+        value = getattr(options, name)
+        if value != begun.get(name):
+            raise ValueError(f"--{spelt(name)} must be {begun.get(name)}, as the run began; got {value}")
     before = dict(begun)
     if now & set(LIMITS):
         before |= dict.fromkeys(LIMITS)
-    merged = {name: value if name in now or name not in before else before[name] for name, value in options.items()}
-    merged["out"] = Path(merged["out"])
-    merged["every"] = tuple(merged["every"])
+    merged = options.with_recorded({name: value for name, value in before.items() if name not in now})
     return files or tuple(Path(path) for path in begun["files"]), merged
 
 

@@ -16,7 +16,7 @@ from minirnn.core import interrupts
 from minirnn.core.backend import BACKENDS
 from minirnn.core.files import ModelFileWarning
 
-OUT = "minirnn.safetensors"  # what train writes and the others read, unless told otherwise
+OUT = "minirnn.safetensors"  # what train writes and the others read, by default
 
 model_option = click.option("--model", type=click.Path(path_type=Path), default=OUT, show_default=True)
 backend_option = click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True)
@@ -34,10 +34,10 @@ class Shares(click.ParamType[float | list[float]]):
         if not isinstance(value, str):
             return float(value)
         try:
-            found = [float(word) for word in value.split(",")]
+            numbers = [float(word) for word in value.split(",")]
         except ValueError:
             self.fail(f"{value!r} is not a number, nor several with commas between", param, ctx)
-        return found if len(found) > 1 else found[0]
+        return numbers if len(numbers) > 1 else numbers[0]
 
 
 def one_sentence(command: Callable[..., None]) -> Callable[..., None]:

@@ -37,7 +37,7 @@ def say(*parts: str | tuple[str, str], to: Console | None = None) -> None:
 
 
 @dataclass
-class Run:
+class Outcome:
     """What training came to: the last step, the characters read, the running perplexity, and how it ended.
 
     ``signal`` is that which ended it, 0 for none; ``before`` are the seconds of training before this process.
@@ -129,21 +129,23 @@ def evaluated(lm: LanguageModel, text: Text, *, whole: bool) -> Evaluation:
             progress.remove_task(bar)
 
 
-def in_words(found: Evaluation, text: Text, what: str, option: str) -> list[str | tuple[str, str]]:
+def in_words(evaluation: Evaluation, text: Text, what: str, option: str) -> list[str | tuple[str, str]]:
     """A perplexity in words: on how many of ``what``, and how sure it is where that is not all of ``text``."""
-    number = (f"{found.perplexity:.3f}", "bold")
-    if not found.standard_error:
+    number = (f"{evaluation.perplexity:.3f}", "bold")
+    if not evaluation.standard_error:
         return ["perplexity ", number, f" on {len(text):,} {what}"]
-    sure = f" ± {found.margin:.3f} (standard error), estimated on {found.characters:,} of {len(text):,} {what}"
+    sure = (
+        f" ± {evaluation.margin:.3f} (standard error), estimated on {evaluation.characters:,} of {len(text):,} {what}"
+    )
     return ["perplexity ", number, f"{sure}; {option} reads all"]
 
 
-def follow(training: Training, planned: int | None, after: Callable[[Step], bool] = lambda _: False) -> Run:
+def follow(training: Training, planned: int | None, after: Callable[[Step], bool] = lambda _: False) -> Outcome:
     """Run the training under a progress bar until it ends, is interrupted, diverges, or ``after`` a step says so.
 
     Called by every rank; a signal that one of them got ends all in the same step.
     """
-    run, shown, ranks, seconds = Run(before=training.elapsed), 0.0, training.ranks, training.seconds
+    run, shown, ranks, seconds = Outcome(before=training.elapsed), 0.0, training.ranks, training.seconds
     with bars(disable=ranks.rank > 0) as progress, Signals() as signals:
         bar = progress.add_task("training", total=1.0, words="")
 

@@ -9,7 +9,7 @@ import numpy as np
 from minirnn.core.backend import Array
 from minirnn.core.layer import Layer
 from minirnn.core.protocol import stages_of
-from minirnn.explain.trace import Walk, trace
+from minirnn.explain.engine.trace import Walk, trace
 from minirnn.layers.losses import cross_entropy
 from minirnn.training.plots import check_picture, figure_class, save_picture
 
@@ -41,9 +41,9 @@ def flow_of(network: Layer, x: Array, targets: Array, layer: str | None = None) 
     _, dmean = cross_entropy(logits[:, :1], np.asarray(targets)[:, None])
     dy: Array = np.zeros_like(logits)
     dy[np.arange(T), np.arange(T)] = T * dmean[:, 0]
-    found = trace(network, rows, dy)
-    walk = found[layer or list(found)[-1]]
-    gradient = sum(float((g**2).sum()) for g in found.grads.values())
+    traced = trace(network, rows, dy)
+    walk = traced[layer or list(traced)[-1]]
+    gradient = sum(float((g**2).sum()) for g in traced.grads.values())
     return Flow(walk.norms.T, float(np.sqrt(gradient)) / T)
 
 

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from minirnn.core.backend import Array
-from minirnn.explain.lines import Line, Row, lines_of
-from minirnn.explain.scene import Take
+from minirnn.explain.engine.lines import Line, Row, lines_of
+from minirnn.explain.engine.scene import Take
 
 MOST = 8  # numbers of a row that are shown
 

@@ -24,7 +24,7 @@ class BlockedMatrix:
     """A (K, N) matrix that stands where a weight's array would: ``a @ M``, ``M[indices]``, ``M[:, from:to]``, ``M.T``.
 
     ``blocks`` is (N / 32, K, 32), of int8 (N / 32, K / 2, 32, 2), both rounded up; ``scale`` (N) of int8, else None.
-    With ``turned`` it stands for the transpose, (N, K).  It cannot be written.
+    With ``transposed`` it stands for the transpose, (N, K).  It cannot be written.
     """
 
     __array_ufunc__ = None  # ndarray @ this is this one's business
@@ -37,30 +37,30 @@ class BlockedMatrix:
         dtype: np.dtype[Any],
         *,
         product: Any = None,
-        turned: bool = False,
+        transposed: bool = False,
         columns: slice | None = None,
     ) -> None:
         self.blocks, self.scale, self.size, self.dtype = blocks, scale, shape, dtype
-        self.product, self.turned = product, turned
+        self.product, self.transposed = product, transposed
         self.columns = columns or slice(0, shape[1])
 
     @classmethod
-    def of(cls, matrix: Array, kind: str, *, turned: bool = False, product: Any = None) -> Self:
-        """``matrix`` in blocks; with ``turned`` its transpose is stored, so that int8 has one scale a row.
+    def of(cls, matrix: Array, kind: str, *, transposed: bool = False, product: Any = None) -> Self:
+        """``matrix`` in blocks; with ``transposed`` its transpose is stored, so that int8 has one scale a row.
 
         ``product`` is the kernel for ``a @ M``, or None.
         """
-        stored = matrix.T if turned else matrix
+        stored = matrix.T if transposed else matrix
         values, scale = quantized(stored) if kind == "int8" else (stored, None)
         if kind == "f16":
             values = values.astype(np.float16)
-        return cls(in_blocks(values), scale, stored.shape, matrix.dtype, turned=turned, product=product)
+        return cls(in_blocks(values), scale, stored.shape, matrix.dtype, transposed=transposed, product=product)
 
     @classmethod
-    def stored(cls, values: Array, scale: Array | None, *, turned: bool = False, product: Any = None) -> Self:
+    def stored(cls, values: Array, scale: Array | None, *, transposed: bool = False, product: Any = None) -> Self:
         """What ``values()`` and ``scale`` said of a quantised matrix, as one again."""
-        stored = values.T if turned else values
-        return cls(in_blocks(stored), scale, stored.shape, np.dtype(np.float32), turned=turned, product=product)
+        stored = values.T if transposed else values
+        return cls(in_blocks(stored), scale, stored.shape, np.dtype(np.float32), transposed=transposed, product=product)
 
     @property
     def kind(self) -> str:
@@ -71,7 +71,7 @@ class BlockedMatrix:
     @property
     def shape(self) -> tuple[int, int]:
         K, N = self.size[0], self.columns.stop - self.columns.start
-        return (N, K) if self.turned else (K, N)
+        return (N, K) if self.transposed else (K, N)
 
     @property
     def nbytes(self) -> int:
@@ -81,7 +81,7 @@ class BlockedMatrix:
     @property
     def T(self) -> Self:
         """The transpose, of the same numbers in memory."""
-        return self._alike(turned=not self.turned)
+        return self._alike(transposed=not self.transposed)
 
     def multiplied_by(self, product: Any) -> Self:
         """The same matrix with another kernel, or none."""
@@ -93,7 +93,7 @@ class BlockedMatrix:
         lines = self.blocks if self.blocks.ndim == 3 else self.blocks.transpose(0, 1, 3, 2)
         lines = lines.reshape(len(lines), -1, COLUMNS)[:, :K]
         stored = lines.transpose(1, 0, 2).reshape(K, -1)[:, self.columns]
-        return stored.T if self.turned else stored
+        return stored.T if self.transposed else stored
 
     def dense(self) -> Array:
         """All of it as an array of ``dtype``."""
@@ -101,7 +101,7 @@ class BlockedMatrix:
         if self.scale is None:
             return wide
         scale = self.scale[self.columns]
-        return wide * (scale[:, None] if self.turned else scale)
+        return wide * (scale[:, None] if self.transposed else scale)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, tuple):  # [:, from:to]
@@ -114,7 +114,7 @@ class BlockedMatrix:
     def _rows(self, index: Array) -> Array:
         """``dense()[index]``, of which only those rows are widened."""
         K = self.size[0]
-        if self.turned:
+        if self.transposed:
             rows = (
                 self.blocks[index // COLUMNS, :, index % COLUMNS].reshape(*index.shape, -1)[..., :K].astype(self.dtype)
             )
@@ -128,7 +128,7 @@ class BlockedMatrix:
 
     def __rmatmul__(self, a: Array) -> Array:
         """a @ M for ``a`` (rows, K)."""
-        if self.turned:
+        if self.transposed:
             raise ValueError("rows cannot be multiplied with a transposed BlockedMatrix; multiply with dense()")
         first, last = self.columns.start // COLUMNS, -(-self.columns.stop // COLUMNS)
         if self.product:
@@ -141,8 +141,8 @@ class BlockedMatrix:
                 here = slice(part.start - first * COLUMNS, part.stop - first * COLUMNS)
                 np.matmul(a, whole._padded(), out=out[:, here])
         shift = self.columns.start - first * COLUMNS
-        found: Array = out[:, shift : shift + self.columns.stop - self.columns.start]
-        return found
+        columns: Array = out[:, shift : shift + self.columns.stop - self.columns.start]
+        return columns
 
     def _padded(self) -> Array:
         """Whole blocks, wide, with the zero columns behind the last."""
@@ -157,7 +157,7 @@ class BlockedMatrix:
         return wide * scale
 
     def _alike(self, **changes: Any) -> Self:
-        options = {"product": self.product, "turned": self.turned, "columns": self.columns} | changes
+        options = {"product": self.product, "transposed": self.transposed, "columns": self.columns} | changes
         return type(self)(self.blocks, self.scale, self.size, self.dtype, **options)
 
     def __repr__(self) -> str:

@@ -67,7 +67,7 @@ class StepProgram:
 
     def embedding(self, weight: Any) -> None:
         """y = W[x]."""
-        W = _blocked(weight, turned=True)
+        W = _blocked(weight, transposed=True)
         V, N = W.shape
         none = np.zeros(0, self.dtype)
         self.parts.append(Part(self.kernels.EMBEDDING[W.kind][self.dtype], W, None, none, none, V, N, 0))
@@ -113,9 +113,9 @@ def _(layer: Layer, program: StepProgram) -> None:
     """Nothing: dropout is off, and the last step is the one that has just been read."""
 
 
-def _blocked(weight: Any, *, turned: bool = False) -> BlockedMatrix:
+def _blocked(weight: Any, *, transposed: bool = False) -> BlockedMatrix:
     """A weight in blocks: as it is where a quantised model has it so, else copied."""
-    return weight if isinstance(weight, BlockedMatrix) else BlockedMatrix.of(weight, "full", turned=turned)
+    return weight if isinstance(weight, BlockedMatrix) else BlockedMatrix.of(weight, "full", transposed=transposed)
 
 
 def _filled_up(vector: Array) -> Array:
@@ -128,13 +128,13 @@ def _filled_up(vector: Array) -> Array:
 class Space:
     """What the kernels of a program work in for ``B`` rows.
 
-    ``links`` (parts, fields) is what they are told, ``operations`` how many they do a step.  ``states[k]`` are part
+    ``links`` (parts, fields) are their arguments, ``operations`` how many they do a step.  ``states[k]`` are part
     k's: h before and after a step, which change places at every step, then the others.
     """
 
     def __init__(self, program: StepProgram, B: int) -> None:
         self.dtype, self.run = program.dtype, program.kernels.step
-        self.kept: list[Array] = []  # links hold addresses only
+        self.arrays: list[Array] = []  # links hold addresses only
         self.states: list[list[Array]] = []
         sizes = [
             2.0 * B * (prod(part.W.size) + (prod(part.U.size) if part.U else 0)) for part in program.parts
@@ -181,12 +181,12 @@ class Space:
         self.run(x, integer, out, self.links, self.operations)
 
     def _rows(self, B: int, n: int) -> Array:
-        self.kept.append(aligned((B, n), self.dtype))
-        return self.kept[-1]
+        self.arrays.append(aligned((B, n), self.dtype))
+        return self.arrays[-1]
 
     def _bytes(self, n: int) -> int:
-        self.kept.append(aligned((n,), np.uint8))
-        return address(self.kept[-1])
+        self.arrays.append(aligned((n,), np.uint8))
+        return address(self.arrays[-1])
 
     def _matrix(self, name: str, matrix: BlockedMatrix | None) -> dict[str, int]:
         """What a ``Link`` says of a matrix, or of none."""
@@ -194,6 +194,6 @@ class Space:
         if matrix:
             blocks, apart = address(matrix.blocks), matrix.blocks.strides[0]
             if matrix.scale is not None:
-                self.kept.append(_filled_up(matrix.scale))
-                scale = address(self.kept[-1])
+                self.arrays.append(_filled_up(matrix.scale))
+                scale = address(self.arrays[-1])
         return {name: blocks, f"scale_{name}": scale, f"apart_{name}": apart}

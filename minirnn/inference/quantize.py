@@ -48,8 +48,8 @@ class NarrowParameters(Parameters):
             raise ValueError("a quantised model's matrices are not cut into gates; ask for named_weights()")
         names = list(names)
         vectors = super().named(flat, [n for n in names if prefix + n not in self.matrices], prefix, gates=False)
-        found: dict[str, Any] = {n: vectors[n] if n in vectors else self.matrices[prefix + n] for n in names}
-        return Views(found, {})
+        views: dict[str, Any] = {n: vectors[n] if n in vectors else self.matrices[prefix + n] for n in names}
+        return Views(views, {})
 
     def on(self, backend: Backend, dtype: np.dtype[Any]) -> Parameters:
         if dtype != self.dtype:
@@ -97,7 +97,7 @@ def narrowed(old: Parameters, specs: dict[str, Spec], kind: str) -> NarrowParame
             matrices[name] = BlockedMatrix.of(
                 values.astype(np.float32, copy=False),
                 kind,
-                turned=spec.role == "embedding",
+                transposed=spec.role == "embedding",
                 product=product_of(old.backend),
             )
     new = NarrowParameters(specs, matrices, kind, old.backend)
@@ -113,7 +113,7 @@ def restored(specs: dict[str, Spec], values: Callable[[str], Array], kind: str, 
         if len(spec.shape) == 2:
             scale = np.array(values(f"{name}.scale")) if kind == "int8" else None
             matrices[name] = BlockedMatrix.stored(
-                values(name), scale, turned=spec.role == "embedding", product=product_of(backend)
+                values(name), scale, transposed=spec.role == "embedding", product=product_of(backend)
             )
     new = NarrowParameters(specs, matrices, kind, backend)
     for name in new.slots:
@@ -123,27 +123,27 @@ def restored(specs: dict[str, Spec], values: Callable[[str], Array], kind: str, 
 
 def stored(parameters: Parameters, specs: dict[str, Spec]) -> dict[str, Array]:
     """What ``restored`` takes, by name."""
-    found: dict[str, Array] = {}
+    arrays: dict[str, Array] = {}
     for name in specs:
         weight = parameters.view(parameters.weights, name)
         if isinstance(weight, BlockedMatrix):
-            found[name] = weight.values()
+            arrays[name] = weight.values()
             if weight.scale is not None:
-                found[f"{name}.scale"] = weight.scale
+                arrays[f"{name}.scale"] = weight.scale
         else:
-            found[name] = weight
-    return found
+            arrays[name] = weight
+    return arrays
 
 
 def stored_as(specs: dict[str, Spec], kind: str) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape and dtype of everything that ``stored`` names."""
-    found = {}
+    kinds = {}
     for name, spec in specs.items():
         matrix = len(spec.shape) == 2
-        found[name] = (spec.shape, {"int8": "int8", "f16": "float16"}[kind] if matrix else "float32")
+        kinds[name] = (spec.shape, {"int8": "int8", "f16": "float16"}[kind] if matrix else "float32")
         if matrix and kind == "int8":
-            found[f"{name}.scale"] = ((spec.shape[0 if spec.role == "embedding" else 1],), "float32")
-    return found
+            kinds[f"{name}.scale"] = ((spec.shape[0 if spec.role == "embedding" else 1],), "float32")
+    return kinds
 
 
 def product_of(backend: Backend) -> Any:

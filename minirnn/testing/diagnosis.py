@@ -62,17 +62,17 @@ def diagnose(cell: AnyCell, *, seed: int = 0) -> list[Finding]:
 
     TypeError where ``cell`` has no ``unstep``.
     """
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for point in points_of(cell, seed):
         each = [(item, finding) for item in point.items for finding in _findings(item, point)]
         lines = _lines(point)
-        found += _changed(point, lines)
+        findings += _changed(point, lines)
         if each and lines is not None and lines.usable:
             wrong, rest = lines.findings()
             clear = [one for one in wrong if one.change.pattern != UNKNOWN]
             named = [_finding(one, each, point, lines.unstep.file) for one in clear]
             named = _merged(named, lambda one: (one.gate, one.pattern, one.words, one.line))
-            found += _of_one_line(named, point)
+            findings += _of_one_line(named, point)
             unclear = {k: one for one in wrong if one.change.pattern == UNKNOWN for k in one.items}
             left = [point.items[k] for k in rest | set(unclear)]
             each = [(item, finding) for item, finding in each if any(item is one for one in left)]
@@ -80,10 +80,10 @@ def diagnose(cell: AnyCell, *, seed: int = 0) -> list[Finding]:
                 finding.gate: one for item, finding in each for k, one in unclear.items() if item is point.items[k]
             }
             whole = _grouped(_upstream([finding for _, finding in each], point), point)
-            found += [_placed(finding, places.get(finding.gate), lines.unstep.file) for finding in whole]
+            findings += [_placed(finding, places.get(finding.gate), lines.unstep.file) for finding in whole]
             each = []
-        found += _grouped(_upstream([finding for _, finding in each], point), point)
-    return found
+        findings += _grouped(_upstream([finding for _, finding in each], point), point)
+    return findings
 
 
 def _lines(point: Point) -> Lines | None:
@@ -128,7 +128,7 @@ def _placed(finding: Finding, line: Wrong | None, file: str) -> Finding:
 
 def _changed(point: Point, lines: Lines | None) -> list[Finding]:
     """Arrays that ``step`` or ``unstep`` change in place, though they are not theirs."""
-    found = []
+    findings = []
     for function, tape in () if lines is None else (("step", lines.step), ("unstep", lines.unstep)):
         for number, line in tape.changed:
             label = tape.nodes[tape.leaves[number]].label
@@ -140,8 +140,8 @@ def _changed(point: Point, lines: Lines | None) -> list[Finding]:
                 f"write {name} = {name} + ..., not {name} += ..."
             )
             gate = re.sub(r"^d|'$", "", label)
-            found.append(Finding(gate, (name,), "changed in place", words, 0.0, 0.0, 0.0, line, source))
-    return found
+            findings.append(Finding(gate, (name,), "changed in place", words, 0.0, 0.0, 0.0, line, source))
+    return findings
 
 
 def unfilled(cell: AnyCell, *, seed: int = 0) -> tuple[list[Finding], list[str]]:
@@ -150,10 +150,10 @@ def unfilled(cell: AnyCell, *, seed: int = 0) -> tuple[list[Finding], list[str]]
     Also the names of the variables that are right already.  Nothing of either where nothing is ``...``.
     """
     stages = stages_of(cell)
-    holes = [holes_in(getattr(stage, "unstep", without_unstep(stage).unstep)) for stage in stages]
+    holes = [holes_in(getattr(stage, "unstep", None)) for stage in stages]
     if not any(missing for missing, _ in holes):
         return [], []
-    found: list[Finding] = []
+    findings: list[Finding] = []
     right: list[str] = []
     bare = SimpleNamespace(state=cell.state, stages=tuple(without_unstep(stage) for stage in stages))
     if hasattr(cell, "output_size"):
@@ -162,7 +162,7 @@ def unfilled(cell: AnyCell, *, seed: int = 0) -> tuple[list[Finding], list[str]]
         for hole in missing:
             words = f"unstep: {hole.name} is not filled in yet"
             gate = re.sub(r"^d(a_)?", "", hole.name)
-            found.append(
+            findings.append(
                 Finding(gate, (hole.name,), "not filled in", words, 0.0, 0.0, 0.0, hole.line, f"{hole.name} = ...")
             )
         with np.errstate(all="ignore"):
@@ -173,10 +173,10 @@ def unfilled(cell: AnyCell, *, seed: int = 0) -> tuple[list[Finding], list[str]]
         for one in wrong:
             if each and one.name not in blanks:
                 finding = _finding(one, each, point, lines.unstep.file)
-                found.append(replace(finding, error=0.0))
+                findings.append(replace(finding, error=0.0))
         wrongs = {one.name for one in wrong}
         right += [name for name in lines.filled() if name not in wrongs | blanks]
-    return found, right
+    return findings, right
 
 
 def points_of(cell: AnyCell, seed: int = 0) -> list[Point]:
@@ -240,11 +240,11 @@ def _upstream(findings: list[Finding], point: Point) -> list[Finding]:
 
 def _grouped(findings: list[Finding], point: Point) -> list[Finding]:
     """Findings that have one cause as one: about dp and dq, about all states after, about all that follows from it."""
-    found = _merged(findings, lambda one: (one.gate, one.pattern, one.words))
+    merged = _merged(findings, lambda one: (one.gate, one.pattern, one.words))
     if len(point.after) > 1:
-        found = _through_all(found, point)
+        merged = _through_all(merged, point)
     together: dict[tuple[str, str], list[Finding]] = {}
-    for one in found:
+    for one in merged:
         together.setdefault((one.pattern, one.words), []).append(one)
     result = []
     for (pattern, words), same in together.items():

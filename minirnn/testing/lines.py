@@ -33,6 +33,7 @@ class Lines(Records):
 
     def findings(self) -> tuple[list[Wrong], set[int]]:
         """The lines that are wrong, in the order of the code, and the items that they do not explain."""
+        self.pieces = self.returned()
         overrides: Overrides = {}
         wrong = self.wrong_items(overrides)
         lines: list[Wrong] = []

@@ -26,7 +26,7 @@ def pattern_of(g: Array, d: Array, item: Item, k: int, point: Point) -> tuple[st
     scale = float((g * d).sum() / max((d * d).sum(), 1e-300))
     if scale and equal(g, scale * d, near):
         return "factor", f"it is {scale:.4g} times too large"
-    quotients = sorted(_quotients(g, d, point), key=lambda found: found[0] == "factor")
+    quotients = sorted(_quotients(g, d, point), key=lambda pair: pair[0] == "factor")
     if quotients and quotients[0][0] != "factor":
         return quotients[0]
     terms = _Terms(item, k, d.shape, point)
@@ -102,18 +102,18 @@ class _Terms:
 
 def _sum_pattern(rest: Array, item: Item, terms: _Terms, point: Point) -> tuple[str, str]:
     """The pattern where what was said is a sum of which one term is wrong, and lacks ``rest``."""
-    found: list[tuple[str, str]] = []
+    patterns: list[tuple[str, str]] = []
     for words, size in terms.sizes(rest):
         if abs(size - 1) < 1e-6:
             return "missing term", f"the term {words} is missing"
         if abs(size + 1) < 1e-6:
-            found.append(("missing term", f"the term -{words} is missing, or {words} is one too many"))
+            patterns.append(("missing term", f"the term -{words} is missing, or {words} is one too many"))
         elif abs(abs(size) - 2) < 1e-6:
-            found.append(("sign", f"the sign of the term {words} is wrong"))
+            patterns.append(("sign", f"the sign of the term {words} is wrong"))
         else:
-            found.append(("factor", f"the term {words} is off by a factor"))
+            patterns.append(("factor", f"the term {words} is off by a factor"))
     inside = list(_inside_a_term(rest, item, terms, point))
-    return next(iter([*inside, *found]), ("unknown", "it differs, by none of the usual patterns"))
+    return next(iter([*inside, *patterns]), ("unknown", "it differs, by none of the usual patterns"))
 
 
 def _inside_a_term(rest: Array, item: Item, terms: _Terms, point: Point) -> Iterator[tuple[str, str]]:
@@ -130,8 +130,8 @@ def _inside_a_term(rest: Array, item: Item, terms: _Terms, point: Point) -> Iter
 
 def _parts(point: Point, shape: tuple[int, ...]) -> list[tuple[str, str, Array]]:
     """Factors that a derivative may have: the quantity's name, the factor in words, its values."""
-    found = []
+    parts = []
     for name, a in point.known.items():
         if a.shape == shape:
-            found += [(name, form.format(name), make(a)) for form, make in FORMS.items()]
-    return found
+            parts += [(name, form.format(name), make(a)) for form, make in FORMS.items()]
+    return parts

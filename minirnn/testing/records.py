@@ -43,6 +43,7 @@ class Records:
         self.step = record(point.stage.step, inputs, labels)
         self.true = [self._blocks(item.true) for item in point.items]
         self.usable = self.step.faithful
+        self.pieces: list[Piece] = []  # ``returned``, once findings are asked for
         self.misplaced: set[int] = set()  # items that are wrong, whatever a line computes
         self.truths = self._truths() if self.usable else {}
         self.saved = tuple(np.tile(np.asarray(a)[first], (self.n, 1)) for a in point.saved)
@@ -148,8 +149,7 @@ class Records:
 
     # -- what is looked at
 
-    @cached_property
-    def pieces(self) -> list[Piece]:
+    def returned(self) -> list[Piece]:
         """For each item of the point, what is returned as it, and which columns of that."""
         dp, dq, dstate, *dunits = self.unstep.returned
         parts: list[Piece] = []

@@ -59,8 +59,10 @@ class _Holes(ast.NodeTransformer):
         return ast.copy_location(call, value)
 
 
-def holes_in(function: Function) -> tuple[list[Hole], Callable[[Fill], Function]]:
+def holes_in(function: Function | None) -> tuple[list[Hole], Callable[[Fill], Function]]:
     """The ``...`` of a function, and what makes the function with another value for each; none without its source."""
+    if function is None:
+        return [], _nothing
     definition = definition_of(function)
     if definition is None:
         return [], lambda _: function
@@ -71,6 +73,10 @@ def holes_in(function: Function) -> tuple[list[Hole], Callable[[Fill], Function]
         return compiled(copying(definition), function, {HOLE: value, COPY: copy})
 
     return transformer.holes, made
+
+
+def _nothing(_: Fill) -> Function:
+    raise TypeError("there is no unstep")
 
 
 def without_unstep(stage: Stage) -> Stage:

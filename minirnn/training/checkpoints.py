@@ -159,9 +159,9 @@ def read(path: Path) -> tuple[State, dict[str, Any]]:
 
 def digest(arrays: dict[str, Array], about: str) -> str:
     """A checksum of everything in a checkpoint."""
-    found = hashlib.blake2b(about.encode(), digest_size=32)
+    checksum = hashlib.blake2b(about.encode(), digest_size=32)
     for name in sorted(arrays):
         a = arrays[name]
-        found.update(f"{name} {a.dtype} {a.shape}".encode())
-        found.update(np.ascontiguousarray(a).data)
-    return found.hexdigest()
+        checksum.update(f"{name} {a.dtype} {a.shape}".encode())
+        checksum.update(np.ascontiguousarray(a).data)
+    return checksum.hexdigest()

@@ -43,7 +43,7 @@ class Keeper:
     best: float = float("inf")
     best_step: int = 0
     worse: int = 0  # evaluations since
-    kept: int = 0  # the step of the last checkpoint
+    saved: int = 0  # the step of the last checkpoint
 
     def __post_init__(self) -> None:
         self._looked = time.perf_counter()
@@ -53,7 +53,7 @@ class Keeper:
         """Go on from what a checkpoint had."""
         self.best = float("inf") if more["best"] is None else more["best"]
         self.best_step, self.worse = more["best_step"], more["worse"]
-        self.kept = self.training.done
+        self.saved = self.training.done
 
     def __call__(self, step: Step) -> bool:
         if step.skipped:
@@ -72,8 +72,9 @@ class Keeper:
         """Find the validation perplexity, and keep the model if it is the best so far."""
         self._look()
         lm, step, ranks = self.training.lm, self.training.done, self.training.ranks
-        found = ranks.agree(self.examine(lm, self.held_out) if ranks.rank == 0 else None)
-        perplexity, sure = found.perplexity, {"standard_error": found.margin} if found.standard_error else {}
+        evaluation = ranks.agree(self.examine(lm, self.held_out) if ranks.rank == 0 else None)
+        perplexity, margin = evaluation.perplexity, evaluation.margin
+        sure = {"standard_error": margin} if evaluation.standard_error else {}
         self._try(lambda: self.record.add({"step": step, "validation_perplexity": perplexity} | sure))
         if perplexity < self.best and isfinite(perplexity):
             if ranks.agree(self._try(lambda: save(lm, self.folder.best))):
@@ -84,19 +85,19 @@ class Keeper:
     def keep(self) -> None:
         """Write a checkpoint of where training stands."""
         self._look()
-        found = {
+        standing = {
             "best": self.best if isfinite(self.best) else None,
             "best_step": self.best_step,
             "worse": self.worse,
         }
         state = self.training.state()
-        if self.training.ranks.agree(self._try(lambda: self.folder.write(state, self.more | found))):
-            self.kept = self.training.done
+        if self.training.ranks.agree(self._try(lambda: self.folder.write(state, self.more | standing))):
+            self.saved = self.training.done
 
     def up_to_date(self) -> bool:
         """Whether the last checkpoint is of the last step, and still there."""
         self._look()
-        return self.kept == self.training.done
+        return self.saved == self.training.done
 
     def _look(self) -> None:
         """Forget what was kept where the directory has vanished.  Called by every rank."""
@@ -104,7 +105,7 @@ class Keeper:
         if ranks.rank == 0 and self.folder.vanished():
             self._try(self._remake)
         if ranks.agree(self._lost):
-            self.kept, self.best, self.best_step = 0, float("inf"), 0
+            self.saved, self.best, self.best_step = 0, float("inf"), 0
             self._lost = False
 
     def _remake(self) -> None:
@@ -129,8 +130,8 @@ class Keeper:
                 self._remake()
                 write()
         except OSError as error:
-            kept = 0 if self._lost else self.kept
-            stands = f"the checkpoint of step {kept} stands" if kept else "there is no checkpoint yet"
+            step = 0 if self._lost else self.saved
+            stands = f"the checkpoint of step {step} stands" if step else "there is no checkpoint yet"
             self.report(f"step {self.training.done}: {error}; {stands}, and training goes on")
             return False
         return True

@@ -260,10 +260,10 @@ class Training(Iterator[Step]):
         carried = self._admitted(arrays, about["state"])
         if about["optimizer"]["kind"] != type(self.optimizer).__name__:
             raise ValueError(f"the state is of {about['optimizer']['kind']}; the optimizer is another one")
-        found = arrays["weights"]
-        if (found.shape, found.dtype) != (p.weights.shape, p.dtype):
+        weights = arrays["weights"]
+        if (weights.shape, weights.dtype) != (p.weights.shape, p.dtype):
             raise ValueError(
-                f"the weights must be {p.dtype} of shape {p.weights.shape}; got {found.dtype} of {found.shape}"
+                f"the weights must be {p.dtype} of shape {p.weights.shape}; got {weights.dtype} of {weights.shape}"
             )
         masks = np.random.default_rng()
         masks.bit_generator.state = about["masks"]
@@ -271,7 +271,7 @@ class Training(Iterator[Step]):
         self.optimizer.load_state_dict(
             {"steps": about["optimizer"]["steps"], "factor": about["optimizer"]["factor"], **buffers}
         )
-        p.weights[...] = p.backend.xp.asarray(found)
+        p.weights[...] = p.backend.xp.asarray(weights)
         p.grads[...] = 0
         p.calls, p.updates = about["calls"], p.updates + 1
         self._masks, self._carried, self._skipped = masks, carried, about["skipped"]
@@ -283,7 +283,7 @@ class Training(Iterator[Step]):
         """The recurrent state of this rank's rows among ``arrays``, checked against the network."""
         p = self.lm.network.bound
         count = sum(name.startswith("state.") for name in arrays)
-        found = filled_in(form, [p.backend.xp.asarray(arrays[f"state.{k}"]) for k in range(count)])
-        if found is None:
+        state = filled_in(form, [p.backend.xp.asarray(arrays[f"state.{k}"]) for k in range(count)])
+        if state is None:
             return None
-        return rebuilt(self.lm.network.check_state(found, self.batch_size), lambda a: a[:, self._rows].copy())
+        return rebuilt(self.lm.network.check_state(state, self.batch_size), lambda a: a[:, self._rows].copy())

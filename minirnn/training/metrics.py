@@ -39,9 +39,9 @@ class Record:
         """Write ``run.json``, and go on after ``step``: lines of later steps, which come again, are removed."""
         self._about = about
         self.describe()
-        kept = [line for line in read_lines(self.path) if line["step"] <= step] if self.path.exists() else []
+        lines = [line for line in read_lines(self.path) if line["step"] <= step] if self.path.exists() else []
         with atomic_write(self.path) as file:
-            file.writelines(f"{as_json_line(line)}\n".encode() for line in kept)
+            file.writelines(f"{as_json_line(line)}\n".encode() for line in lines)
         self._tokens, self._since = 0, seconds
 
     def describe(self) -> None:
@@ -86,15 +86,15 @@ def finite(record: dict[str, Any]) -> dict[str, Any]:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The lines of a ``metrics.jsonl``; one that was cut off as its process was killed is left out."""
-    found = []
+    lines = []
     for text in path.read_text(encoding="utf-8").splitlines():
         try:
             line = json.loads(text)
         except ValueError:
             continue
         if isinstance(line, dict) and isinstance(line.get("step"), int):
-            found.append(line)
-    return found
+            lines.append(line)
+    return lines
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:
@@ -130,7 +130,7 @@ def circumstances() -> dict[str, Any]:
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv,
         "versions": {"minirnn": VERSION, "python": platform.python_version()}
-        | {name: found for name, found in packages.items() if found},
+        | {name: number for name, number in packages.items() if number},
         "git": _revision(),
         "machine": f"{platform.node()}, {platform.machine()}, {os.cpu_count()} processors",
     }

@@ -71,16 +71,16 @@ def _labelled(folders: list[Path]) -> dict[str, Path]:
     """Each run's directory under the name that the picture has for it, after a check that it holds a record."""
     if not folders:
         raise ValueError("a picture takes at least one run; got none")
-    found: dict[str, Path] = {}
+    by_label: dict[str, Path] = {}
     for folder in folders:
         if not (folder / METRICS).is_file() or not (folder / RUN).is_file():
             raise FileNotFoundError(f"{folder} must be the directory of a run, with {METRICS} and {RUN}; it is not")
         options = json.loads((folder / RUN).read_text(encoding="utf-8")).get("options", {})
         label = f"{folder} ({options.get('cell', '?')} {options.get('hidden_size', '?')})"
-        if label in found:
+        if label in by_label:
             raise ValueError(f"each run is drawn once; {folder} is there twice")
-        found[label] = folder
-    return found
+        by_label[label] = folder
+    return by_label
 
 
 def _number(value: float | None) -> float:

@@ -77,9 +77,9 @@ class Ranks:
         """The largest ``number`` of any rank.  Called by every rank."""
         if self.size == 1:
             return number
-        found = np.empty(self.size, np.int64)
-        self._comm.Allgather(np.array([number], np.int64), found)
-        return int(found.max())
+        numbers = np.empty(self.size, np.int64)
+        self._comm.Allgather(np.array([number], np.int64), numbers)
+        return int(numbers.max())
 
     def gather(self, value: Any) -> list[Any]:
         """Every rank's ``value``, in their order.  Called by every rank."""

@@ -104,7 +104,7 @@ def test_options_of_train_reach_what_they_name(text: Path, tmp_path: Path, monke
         seen.update(options, optimizer=optimizer, lm=lm, learn=len(learn))
         return train(lm, learn, optimizer, **options)
 
-    monkeypatch.setattr("minirnn.cli.training.train", spy)
+    monkeypatch.setattr("minirnn.cli.options.train", spy)
     options = "--task fill --cell lstm --hidden-size 5 --num-layers 2 --embedding-size 3 --dropout 0.3 --batch-size 4"
     options += " --num-steps 6 --sampling sequential --optimizer adamw --lr 0.25 --schedule constant --weight-decay 0.5"
     options += " --locked --weight-dropout 0.2 --zoneout 0.1,0.4"
@@ -137,7 +137,7 @@ def test_the_cosine_ends_where_training_ends(text: Path, tmp_path: Path, monkeyp
         seen["optimizer"] = optimizer
         return train(lm, learn, optimizer, **options)
 
-    monkeypatch.setattr("minirnn.cli.training.train", spy)
+    monkeypatch.setattr("minirnn.cli.options.train", spy)
     text.write_text(TEXT[:99], encoding="utf-8")
     sizes = ["--batch-size", 4, "--num-steps", 10, "--hidden-size", 4]
     result = invoke("train", text, *sizes, "--epochs", 30, "--out", tmp_path / "m.safetensors", "--json")

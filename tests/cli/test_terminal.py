@@ -17,7 +17,7 @@ from rich.console import Console
 import minirnn
 from minirnn.cli.app import main
 from minirnn.core import interrupts
-from minirnn.explain.scene import Scene
+from minirnn.explain.engine.scene import Scene
 from minirnn.explain.terminal import step_table, time_table
 from minirnn.language.model import LanguageModel
 from minirnn.language.text import UNKNOWN, Vocabulary

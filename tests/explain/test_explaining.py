@@ -17,7 +17,7 @@ from rich.table import Table
 import minirnn
 from minirnn.cli.app import main
 from minirnn.explain import equations_of
-from minirnn.explain.scene import CELLS, Scene
+from minirnn.explain.engine.scene import CELLS, Scene
 from minirnn.explain.terminal import MOST, numbers, step_table
 from minirnn.language.model import LanguageModel
 from minirnn.language.text import Vocabulary

@@ -11,9 +11,9 @@ import pytest
 from browser import Number, Tab, check_text, chromium
 from page_oracle import Oracle, check_moment, check_order
 
+from minirnn.explain.engine.scene import CELLS, Scene
 from minirnn.explain.page import page_of
-from minirnn.explain.scene import CELLS, Scene
-from minirnn.explain.story import tell
+from minirnn.explain.page.story import tell
 
 TEXT = "abcabd"
 T = len(TEXT) - 1

@@ -20,9 +20,9 @@ from browser import Tab, chromium
 from page_oracle import Oracle
 
 from minirnn import LanguageModel, Text
-from minirnn.explain.scene import Scene
-from minirnn.explain.serve import LONGEST, Server, scene_of, serve
-from minirnn.explain.story import tell
+from minirnn.explain.engine.scene import Scene
+from minirnn.explain.page.serve import LONGEST, Server, scene_of, serve
+from minirnn.explain.page.story import tell
 
 SCENE = Scene("abcabd", hidden_size=3, seed=5, scale=1.2, clip=0.1)
 CHANGES: list[dict[str, Any]] = [
@@ -268,7 +268,7 @@ def test_what_cannot_be_served_is_one_sentence() -> None:
 
 def test_ctrl_c_ends_it_quietly() -> None:
     code = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores it
-    code += "from minirnn.explain.scene import Scene\nfrom minirnn.explain.serve import serve\n"
+    code += "from minirnn.explain.engine.scene import Scene\nfrom minirnn.explain.page.serve import serve\n"
     code += "serve(Scene('abc'), ready=lambda address: print(address, flush=True))"
     server = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)

@@ -14,13 +14,14 @@ import pytest
 
 from minirnn import GRU, LSTM, Dropout, Embedding, LanguageModel, Linear, Sequential, Text, cross_entropy
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell
-from minirnn.explain.chart import chart_of
-from minirnn.explain.equations import equations_of
-from minirnn.explain.lines import Line, lines_of
+from minirnn.explain.engine.equations import equations_of
+from minirnn.explain.engine.lines import Line, lines_of
+from minirnn.explain.engine.scene import CELLS, Scene, Take
+from minirnn.explain.engine.spelling import visible
 from minirnn.explain.page import as_script_data, page_of, policy, write_page
-from minirnn.explain.scene import CELLS, Scene, Take
-from minirnn.explain.story import PHASES, tell
-from minirnn.explain.typeset import pieces, prose, visible
+from minirnn.explain.page.chart import chart_of
+from minirnn.explain.page.story import PHASES, tell
+from minirnn.explain.page.typeset import pieces, prose
 from minirnn.optim.optimisers import SGD
 
 TEXT = "so much depends"

@@ -78,21 +78,21 @@ every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS.keys()
 # ---------------------------------------------------------------------- one matrix
 
 
-@given(K=st.integers(1, 80), N=st.integers(1, 110), turned=st.booleans(), seed=st.integers(0, 99))
-def test_int8_is_off_by_half_a_scale_at_most(K: int, N: int, *, turned: bool, seed: int) -> None:
+@given(K=st.integers(1, 80), N=st.integers(1, 110), transposed=st.booleans(), seed=st.integers(0, 99))
+def test_int8_is_off_by_half_a_scale_at_most(K: int, N: int, *, transposed: bool, seed: int) -> None:
     W = matrix_of(K, N, seed)
-    found = BlockedMatrix.of(W, "int8", turned=turned)
-    largest = np.abs(W).max(axis=1 if turned else 0, keepdims=True)
+    found = BlockedMatrix.of(W, "int8", transposed=transposed)
+    largest = np.abs(W).max(axis=1 if transposed else 0, keepdims=True)
     assert found.shape == W.shape
     assert (np.abs(found.dense() - W) <= largest / 127 * (0.5 + 1e-5)).all()
     assert np.abs(found.values()).max() == 127  # the largest is exact: nothing is clipped
 
 
-@given(K=st.integers(1, 80), N=st.integers(1, 110), turned=st.booleans())
-def test_f16_is_the_nearest_float16_and_full_is_all_of_it(K: int, N: int, *, turned: bool) -> None:
+@given(K=st.integers(1, 80), N=st.integers(1, 110), transposed=st.booleans())
+def test_f16_is_the_nearest_float16_and_full_is_all_of_it(K: int, N: int, *, transposed: bool) -> None:
     W = matrix_of(K, N)
-    np.testing.assert_array_equal(BlockedMatrix.of(W, "f16", turned=turned).dense(), W.astype(np.float16))
-    np.testing.assert_array_equal(BlockedMatrix.of(W, "full", turned=turned).dense(), W)
+    np.testing.assert_array_equal(BlockedMatrix.of(W, "f16", transposed=transposed).dense(), W.astype(np.float16))
+    np.testing.assert_array_equal(BlockedMatrix.of(W, "full", transposed=transposed).dense(), W)
 
 
 def test_a_column_of_zeros_stays_one() -> None:
@@ -128,7 +128,7 @@ def test_it_stands_where_its_array_would(
     np.testing.assert_array_equal(M[index], D[index])
     np.testing.assert_array_equal(M[:, low:high].dense(), D[:, low:high])
     np.testing.assert_array_equal(M.T.dense(), D.T)
-    E = BlockedMatrix.of(W, kind, turned=True, product=product_of(get_backend(backend)))
+    E = BlockedMatrix.of(W, kind, transposed=True, product=product_of(get_backend(backend)))
     np.testing.assert_array_equal(E[index], E.dense()[index])
     b = rng.normal(size=(rows, N)).astype(np.float32)
     assert_product(b @ E.T, b, E.dense().T, exact=fine)

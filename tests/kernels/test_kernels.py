@@ -39,8 +39,9 @@ def kernels(name: str) -> Any:
     return import_module(f"minirnn.kernels.cpu.{name}")
 
 
-activations, compiling, leases, packing, runtime, tiles, updates, vectors = (
-    kernels(n) for n in ("activations", "compiling", "leases", "packing", "runtime", "tiles", "updates", "vectors")
+NAMES = "activations compiling dispatch leases memory packing runtime tiles updates vectors"
+activations, compiling, dispatch, leases, memory, packing, runtime, tiles, updates, vectors = map(
+    kernels, NAMES.split()
 )
 
 DTYPES = ("float32", "float64")
@@ -116,14 +117,14 @@ def fences() -> Iterator[None]:
 
 
 def _drive(like: Any, n: Any, x: Any, out: Any) -> None:
-    source, target = vectors.numbers(x, like), vectors.numbers(out, like)
-    width = vectors.lanes(source)
+    source, target = memory.numbers(x, like), memory.numbers(out, like)
+    width = memory.lanes(source)
     for j in range(0, n, width):
         count = min(width, n - j)
-        a = vectors.load(source, j, count)
-        vectors.store(activations.tanh(a), target, j, count)
-        vectors.store(activations.sigmoid(a), target, n + j, count)
-        vectors.store(activations.exp(a), target, 2 * n + j, count)
+        a = memory.load(source, j, count)
+        memory.store(activations.tanh(a), target, j, count)
+        memory.store(activations.sigmoid(a), target, n + j, count)
+        memory.store(activations.exp(a), target, 2 * n + j, count)
 
 
 _driver: Any = numba.njit(**compiling.OPTIONS)(_drive)
@@ -189,7 +190,7 @@ def test_activations_have_the_right_values_at_0_and_at_the_ends(dtype: str) -> N
 
 
 def _lay_out(like: Any, b: Any, ldb: Any, k: Any, n: Any, depth: Any, turned: Any, out: Any) -> None:
-    source, target = vectors.numbers(b, like), vectors.numbers(out, like)
+    source, target = memory.numbers(b, like), memory.numbers(out, like)
     for part in range(2):  # as two threads would
         if turned:
             packing.pack_transposed(source, ldb, k, n, target, depth, part, 2)
@@ -672,7 +673,8 @@ def test_layers_whose_rows_crowd_a_cache_set_agree_with_numpy_in_float64(
     layer: Recurrent, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kernels copy such rows apart; with as few rows as need no copy, and with more than are copied at once."""
-    monkeypatch.setattr(runtime, "TOGETHER", np.inf)  # all rows to one thread
+    for module in (dispatch, runtime):
+        monkeypatch.setattr(module, "TOGETHER", np.inf)  # all rows to one thread
     model, rng = layer.init(0, backend="numba", dtype=dtype), np.random.default_rng(0)
     D, H, width = model.input_size or 0, model.hidden_size, model.output_size or 0
     for T, B in ((2, 1), (3, 4), (2, 67)):

@@ -43,9 +43,9 @@ from minirnn import (
 from minirnn.core.backend import NUMBA, NUMPY, Array, get_backend, maker
 
 # modules of kernels/cpu, whose functions have no types
-compiling, leases, pool, runtime, team, threads, updates = (
+compiling, dispatch, leases, pool, runtime, team, threads, updates = (
     import_module(f"minirnn.kernels.cpu.{name}")
-    for name in ("compiling", "leases", "pool", "runtime", "team", "threads", "updates")
+    for name in ("compiling", "dispatch", "leases", "pool", "runtime", "team", "threads", "updates")
 )
 
 
@@ -60,21 +60,23 @@ def _as_many_threads_as_before() -> Iterator[None]:
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads are worth their while for any work, and are waited for."""
     for name, value in {"TOGETHER": -1, "WAKING": -1, "MEETING": -1, "PATIENCE": 1_000_000}.items():
-        monkeypatch.setattr(runtime, name, value)
+        monkeypatch.setattr(dispatch, name, value)
+    monkeypatch.setattr(runtime, "TOGETHER", -1)  # which short calls read
 
 
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """How many threads kernels have had."""
     seen: set[int] = set()
-    plain = runtime.take
+    plain = dispatch.take
 
     def take(work: float, most: int) -> tuple[int, int, int]:
-        found: tuple[int, int, int] = plain(work, most)
-        seen.add(found[1])
-        return found
+        taken: tuple[int, int, int] = plain(work, most)
+        seen.add(taken[1])
+        return taken
 
-    monkeypatch.setattr(runtime, "take", take)
+    for module in (dispatch, runtime):
+        monkeypatch.setattr(module, "take", take)
     return seen
 
 
@@ -234,7 +236,7 @@ def test_the_number_of_threads_may_change_at_any_moment(eager: None, monkeypatch
     """Another thread sets it just when a pass has asked for its memory: the pass must not use more than it has."""
     model, (x, dy) = gru(), drawn()
     wanted = one_pass(model, x, dy)
-    monkeypatch.setattr(runtime, "PATIENCE", 0)
+    monkeypatch.setattr(dispatch, "PATIENCE", 0)
     room, made = 1 << 18, []
 
     def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -262,17 +264,17 @@ def test_the_number_of_threads_may_change_at_any_moment(eager: None, monkeypatch
 
 
 def descent(n: int = 1000) -> tuple[Array, Any, Any]:
-    """Ones, the address of a kernel that makes them 0, and what it is told: its address, and what must live on."""
+    """Ones, the address of a kernel that makes them 0, and its arguments: their address, and what must live on."""
     w, g = np.ones(n, "float32"), np.ones(n, "float32")
-    told = np.array(updates.Step(n, w.ctypes.data, g.ctypes.data, runtime.bits(1.0)))
-    return w, updates.descend[w.dtype], (told, g)
+    arguments = np.array(updates.Step(n, w.ctypes.data, g.ctypes.data, runtime.bits(1.0)))
+    return w, updates.descend[w.dtype], (arguments, g)
 
 
 def test_threads_are_called_that_are_there_and_others_are_not_waited_for() -> None:
     set_num_threads(4)
     empty = pool.Pool()
-    w, function, told = descent()
-    assert team.lead(empty._place, function, told[0].ctypes.data, 4, 1000) == 1  # nobody has ever been woken
+    w, function, arguments = descent()
+    assert team.lead(empty._place, function, arguments[0].ctypes.data, 4, 1000) == 1  # nobody has ever been woken
     assert not w.any()
 
 
@@ -282,10 +284,10 @@ def test_a_worker_sleeps_when_there_is_nothing_to_do_and_is_woken_again() -> Non
     for _ in range(3):
         came = 0
         for _ in range(100):  # if the machine is busy, a worker may be asleep again before it is asked to work
-            w, function, told = descent()
+            w, function, arguments = descent()
             box, most = own.take(3)
             assert (box != 0, most) == (True, 3)
-            came = team.lead(box, function, told[0].ctypes.data, most, 1_000_000)
+            came = team.lead(box, function, arguments[0].ctypes.data, most, 1_000_000)
             own.leave(box)
             assert not w.any()
             if came == 3:
@@ -313,8 +315,9 @@ def test_a_system_without_more_threads_gives_the_same_bits(
             raise RuntimeError("can't start new thread")
         start(thread)
 
-    monkeypatch.setattr(runtime, "POOL", own)
-    monkeypatch.setattr(runtime, "leave", own.leave)
+    monkeypatch.setattr(dispatch, "POOL", own)
+    for module in (dispatch, runtime):
+        monkeypatch.setattr(module, "leave", own.leave)
     monkeypatch.setattr(threading.Thread, "start", refuse)
     counts.clear()
     assert_same_bits(one_pass(model, x, dy), wanted)
@@ -349,7 +352,7 @@ def test_an_interrupt_waits_until_all_threads_have_ended(eager: None, counts: se
         w[:] = 1
         assert (found == 1).all()
     assert raised == 10
-    assert not runtime.POOL._busy.locked()
+    assert not dispatch.POOL._busy.locked()
     assert_same_bits(one_pass(model, x, dy), wanted)
     assert counts == {2}
 
@@ -358,10 +361,10 @@ def test_a_call_while_the_pool_is_busy_runs_alone(eager: None, counts: set[int])
     set_num_threads(3)
     model, (x, dy) = gru(), drawn()
     wanted = one_pass(model, x, dy)
-    box, _, _ = runtime.take(1e9, 3)
+    box, _, _ = dispatch.take(1e9, 3)
     counts.clear()
     assert_same_bits(one_pass(model, x, dy), wanted)
-    runtime.leave(box)
+    dispatch.leave(box)
     assert counts == {1}
     assert_same_bits(one_pass(model, x, dy), wanted)
     assert counts == {1, 3}
@@ -670,7 +673,7 @@ def test_a_forked_child_works_with_threads_of_its_own(eager: None, counts: set[i
     def child() -> None:
         counts.clear()
         found = one_pass(model, x, dy)
-        sender.send((found, sorted(counts), len(runtime.POOL._alarms)))
+        sender.send((found, sorted(counts), len(dispatch.POOL._alarms)))
 
     process = context.Process(target=child)
     with warnings.catch_warnings():

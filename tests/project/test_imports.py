@@ -21,6 +21,7 @@ FLOORS = [
     {"", "_moved"},  # what ``import minirnn`` offers
     {"training"},
     {"testing"},
+    {"explain.engine"},
     {"explain"},
     {"cli"},
     {"__main__"},

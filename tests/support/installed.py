@@ -7,9 +7,9 @@ from pathlib import Path
 
 import minirnn
 import minirnn.kernels
+from minirnn.explain.engine.scene import Scene
 from minirnn.explain.page import page_of
-from minirnn.explain.scene import Scene
-from minirnn.explain.story import tell
+from minirnn.explain.page.story import tell
 
 here = Path(__file__).resolve().parent
 package = Path(minirnn.__file__).parent

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from browser import Number, check_text
 
-from minirnn.explain.lines import lines_of
-from minirnn.explain.scene import Take
+from minirnn.explain.engine.lines import lines_of
+from minirnn.explain.engine.scene import Take
 
 
 class Oracle:

@@ -220,8 +220,8 @@ def test_the_first_rank_keeps_the_run(tmp_path: Path) -> None:
     assert {"best.safetensors", "metrics.jsonl"} < {path.name for path in tmp_path.iterdir()}
     assert not list((tmp_path / "1").iterdir())
     assert not list((tmp_path / "2").iterdir())
-    assert len({(keeper.kept, keeper.best, keeper.best_step) for keeper in keepers}) == 1
-    assert (keepers[0].kept, len(read_lines(tmp_path / "metrics.jsonl"))) == (6, 9)
+    assert len({(keeper.saved, keeper.best, keeper.best_step) for keeper in keepers}) == 1
+    assert (keepers[0].saved, len(read_lines(tmp_path / "metrics.jsonl"))) == (6, 9)
 
 
 def test_ranks_agree_on_what_was_not_kept_and_when_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +241,7 @@ def test_ranks_agree_on_what_was_not_kept_and_when_to_stop(tmp_path: Path, monke
 
 def test_checkpoints_by_the_clock_are_by_one_clock(tmp_path: Path) -> None:
     keepers = together(3, lambda ranks: keep_up(ranks, tmp_path, steps=None, seconds=1e9 if ranks.rank else 1e-9))
-    assert [keeper.kept for keeper in keepers] == [6, 6, 6]
+    assert [keeper.saved for keeper in keepers] == [6, 6, 6]
 
 
 def test_a_signal_to_one_rank_ends_all_in_one_step(monkeypatch: pytest.MonkeyPatch) -> None:

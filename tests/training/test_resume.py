@@ -23,7 +23,7 @@ from safetensors.numpy import load_file
 import minirnn
 from minirnn import SGD, Adam, AdamW, ModelFileError, NonFiniteGradientError, RMSProp, Sequential
 from minirnn.cli.app import main
-from minirnn.cli.training import interval
+from minirnn.cli.options import interval
 from minirnn.core.tree import arrays_in, filled_in, outline
 from minirnn.language.evaluation import Evaluation
 from minirnn.language.model import LanguageModel
@@ -321,7 +321,7 @@ def test_the_last_checkpoints_stay_and_the_best_model(tmp_path: Path) -> None:
     keeper, said = kept(tmp_path)
     assert not said
     assert keeper.folder.steps() == [10, 8, 6]
-    assert keeper.kept == 10
+    assert keeper.saved == 10
     assert not list(keeper.folder.path.glob(".*.part"))
     lines = read_lines(keeper.folder.path / "metrics.jsonl")
     found = {line["step"]: line["validation_perplexity"] for line in lines if "validation_perplexity" in line}

@@ -275,8 +275,8 @@ def test_a_directory_that_vanished_is_said_to_have_and_made_again(size: int, ste
     assert more["best_step"] > step or step == 12
     for (one, _, weights), (other, _, others) in zip(calm, rough, strict=True):
         assert np.array_equal(weights, others)
-        assert one.kept == other.kept == 12
-    assert len({(k.best, k.best_step, k.kept) for k, _, _ in rough}) == 1
+        assert one.saved == other.saved == 12
+    assert len({(k.best, k.best_step, k.saved) for k, _, _ in rough}) == 1
 
 
 def test_a_directory_that_cannot_be_made_again_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,7 +286,7 @@ def test_a_directory_that_cannot_be_made_again_stops_nothing(tmp_path: Path, mon
     monkeypatch.setattr(Folder, "remake", refuses)
     keeper, reports, _ = kept(Ranks(), tmp_path / "run", {5})
     assert keeper.training.done == 12
-    assert keeper.kept == 0
+    assert keeper.saved == 0
     assert all("is gone" in each or "not here; there is no checkpoint yet" in each for each in reports)
 
 

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from minirnn import SGD, ModelFileError, NonFiniteGradientError
+from minirnn.cli.options import DEFAULT_STEPS, TrainOptions
 from minirnn.cli.resuming import as_begun
-from minirnn.cli.terminal import Run
-from minirnn.cli.training import make_optimizer, planned_steps, train_command
+from minirnn.cli.terminal import Outcome
+from minirnn.cli.training import train_command
 from minirnn.language.evaluation import Evaluation
 from minirnn.language.model import LanguageModel
 from minirnn.language.text import Text
@@ -204,7 +205,7 @@ def test_what_goes_on_knows_its_last_checkpoint(tmp_path: Path) -> None:
     again = Keeper(begun(), keeper.folder, keeper.record, CORPUS, print)
     again.training.restore(state)
     again.go_on(more)
-    assert again.kept == 4
+    assert again.saved == 4
     assert again.up_to_date()
 
 
@@ -220,37 +221,37 @@ def test_the_record_has_the_speed_since_its_last_line(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- what the command line makes of it
 
 
-def options_of(*words: str) -> tuple[click.Context, dict[str, Any]]:
+def options_of(*words: str) -> tuple[click.Context, TrainOptions]:
     ctx = train_command.make_context("train", list(words))
-    options = dict(ctx.params)
-    options.pop("files")
-    return ctx, options
+    return ctx, TrainOptions.parsed(**{name: value for name, value in ctx.params.items() if name != "files"})
 
 
 def test_a_limit_on_the_command_line_takes_the_place_of_all_that_the_run_began_with() -> None:
     _, first = options_of("--checkpoint", "run", "--steps", "7", "--epochs", "3")
-    written = json.loads(json.dumps({k: str(v) if isinstance(v, Path) else v for k, v in first.items()}))
-    written |= {"files": [], "every": [None, 60.0]}
+    written = json.loads(json.dumps(first.recorded(())))
     ctx, now = options_of("--checkpoint", "run", "--resume", "--time", "9")
     _, merged = as_begun(ctx, (), now, written)
-    assert [merged[name] for name in ("epochs", "steps", "seconds")] == [None, None, 9.0]
+    assert [merged.epochs, merged.steps, merged.seconds] == [None, None, 9.0]
     ctx, now = options_of("--checkpoint", "run", "--resume")
     _, merged = as_begun(ctx, (), now, written)
-    assert [merged[name] for name in ("epochs", "steps", "seconds")] == [3, 7, None]
+    assert [merged.epochs, merged.steps, merged.seconds] == [3, 7, None]
 
 
 def test_the_first_of_two_limits_is_what_is_planned() -> None:
-    _, options = options_of("--batch-size", "3", "--num-steps", "5")
-    epoch = count_steps(CORPUS, 3, 5, 1)
-    assert planned_steps({"steps": 2, "epochs": 1, "seconds": None}, CORPUS, options) == 2
-    assert planned_steps({"steps": 999, "epochs": 1, "seconds": None}, CORPUS, options) == epoch
-    assert planned_steps({"steps": None, "epochs": None, "seconds": 5.0}, CORPUS, options) is None
+    def planned(*words: str) -> int | None:
+        _, options = options_of("--batch-size", "3", "--num-steps", "5", *words)
+        return options.planned_steps(CORPUS)
+
+    assert planned("--steps", "2", "--epochs", "1") == 2
+    assert planned("--steps", "999", "--epochs", "1") == count_steps(CORPUS, 3, 5, 1)
+    assert planned("--time", "5") is None
+    assert planned() == DEFAULT_STEPS
 
 
 @pytest.mark.parametrize(("planned", "warmup"), [(5, 0), (100, 10), (1000, 50)])
 def test_a_planned_run_warms_up_over_a_tenth_of_it_and_at_most_50_steps(planned: int, warmup: int) -> None:
     _, options = options_of("--lr", "0.5")
-    optimizer = make_optimizer(begun().lm, options, planned)
+    optimizer = options.make_optimizer(begun().lm, planned)
     rates = []
     for optimizer.steps in range(planned):
         rates.append(optimizer.lr)
@@ -260,17 +261,17 @@ def test_a_planned_run_warms_up_over_a_tenth_of_it_and_at_most_50_steps(planned:
 
 
 def test_what_is_shown_of_a_run_is_of_this_process_and_of_steps_that_were_taken() -> None:
-    run = Run(before=10.0)
+    run = Outcome(before=10.0)
     run.add(Step(101, 0, 4.0, 1.0, 0.1, 30, 11.0))
     run.add(Step(102, 0, float("nan"), float("nan"), 0.1, 30, 12.0, "not finite"))
     run.add(Step(103, 0, 2.0, 1.0, 0.1, 30, 14.0))
     assert run.rate == 60 / 4  # 60 characters in the 4 seconds since the run went on
     assert run.loss == pytest.approx(0.98 * 4 + 0.02 * 2)
-    fresh = Run()
+    fresh = Outcome()
     for k, loss in enumerate([4.0, 2.0, 0.0], start=1):
         fresh.add(Step(k, 0, loss, 1.0, 0.1, 30, float(k)))
     assert fresh.loss == pytest.approx(2.0)  # the mean, until there are 50
-    assert Run(loss=1e9).perplexity == math.inf  # without a warning
+    assert Outcome(loss=1e9).perplexity == math.inf  # without a warning
 
 
 def test_a_time_limit_ends_a_run_when_it_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:

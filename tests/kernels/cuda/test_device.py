@@ -46,7 +46,7 @@ from minirnn.core.backend import BACKENDS
 from minirnn.language.model import LanguageModel
 from minirnn.language.text import Text
 from minirnn.layers import activations
-from minirnn.optim.optimisers import NonFiniteGradientError, clip_grad_norm, clip_grad_value, grad_norm
+from minirnn.optim import NonFiniteGradientError, clip_grad_norm, clip_grad_value, grad_norm
 from minirnn.testing.strategies import Case, cases
 from minirnn.training.loop import train
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from minirnn.core.backend import Array
 from minirnn.core.protocol import recurrent_bias_of, stages_of
-from minirnn.explain.scene import Take
-from minirnn.explain.typeset import pieces, visible
+from minirnn.explain.engine.scene import Take
+from minirnn.explain.engine.spelling import visible
+from minirnn.explain.page.typeset import pieces
 
 MOST_ROWS = 64  # of a matrix that is drawn
 
@@ -30,10 +31,10 @@ class Sum:
     frames: Array | None
     single: tuple[int, ...] | None = None
 
-    def told(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """As JSON has it: a frame is all its rows, or ``{"row": k, "values": [...]}`` where only that one changed."""
         gate = self.blocks[0][0] if len(self.blocks) == 1 else ""
-        found: dict[str, Any] = {
+        record: dict[str, Any] = {
             "name": self.name,
             "math": pieces(f"db_{gate}" if gate else f"d{self.name}"),
             "shape": self.shape,
@@ -42,13 +43,13 @@ class Sum:
             "blocks": self.blocks,
         }
         if self.frames is None:
-            return found | {"frames": None, "peak": 0.0}
+            return record | {"frames": None, "peak": 0.0}
         frames: list[Any] = self.frames.tolist()
         if self.single is not None:
             frames[:-1] = [
                 {"row": row, "values": frame[row]} for row, frame in zip(self.single, frames[:-1], strict=True)
             ]
-        return found | {"frames": frames, "peak": float(np.abs(self.frames).max(initial=0))}
+        return record | {"frames": frames, "peak": float(np.abs(self.frames).max(initial=0))}
 
 
 def sums_of(take: Take) -> list[Sum]:

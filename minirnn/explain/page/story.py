@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from minirnn.core.backend import Array
-from minirnn.explain.chart import chart_of
-from minirnn.explain.lines import Line, Row, lines_of
-from minirnn.explain.scene import Scene, Take
-from minirnn.explain.sums import sums_of
-from minirnn.explain.typeset import pieces, prose, visible
+from minirnn.explain.engine.lines import Line, Row, lines_of
+from minirnn.explain.engine.scene import Scene, Take
+from minirnn.explain.engine.spelling import visible
+from minirnn.explain.page.chart import chart_of
+from minirnn.explain.page.sums import sums_of
+from minirnn.explain.page.typeset import pieces, prose
 from minirnn.recurrent.direction import Direction
 
 MOST_STEPS, MOST_UNITS = 64, 32
@@ -54,7 +55,7 @@ def tell(scene: Scene) -> dict[str, Any]:
         "peaks": book.peaks,
         "places": _places(lines),
         "strips": [book.key("h1", take.walk["h1"][:, 0]), book.key("dh1", take.walk["dh1"][:, 0])],
-        "sums": [one.told() for one in sums],
+        "sums": [one.record() for one in sums],
         "moments": _moments(lines, [one.name for one in sums], list(take.walk.order)),
         "chart": chart_of(take.walk.norms[:, 0]),
         "loss": take.loss,
@@ -93,14 +94,14 @@ def _line(line: Line, book: _Book) -> dict[str, Any]:
 
 def _row(row: Row, book: _Book) -> dict[str, Any]:
     math = [("t", row.text)] if row.plain else pieces(row.text)
-    found = {"name": row.name, "math": math, "key": book.key(row.name, row.values), "plain": row.plain}
+    shown = {"name": row.name, "math": math, "key": book.key(row.name, row.values), "plain": row.plain}
     if row.labels:
-        found["labels"] = list(row.labels)
+        shown["labels"] = list(row.labels)
     if row.at is not None:
-        found["at"] = row.at
+        shown["at"] = row.at
     if row.note:
-        found["note"] = row.note
-    return found
+        shown["note"] = row.note
+    return shown
 
 
 def _places(lines: list[Line]) -> dict[str, int]:
@@ -118,7 +119,7 @@ def _places(lines: list[Line]) -> dict[str, int]:
 
 def _moments(lines: list[Line], weights: list[str], order: list[int]) -> list[list[int]]:
     """``[line, step, how far each sum has come ...]`` for every moment."""
-    found: list[list[int]] = []
+    entries: list[list[int]] = []
     done = dict.fromkeys(weights, 0)
     for phase, steps in zip(PHASES, (order[::-1], [-1], order, [-1]), strict=True):
         for t in steps:
@@ -129,8 +130,8 @@ def _moments(lines: list[Line], weights: list[str], order: list[int]) -> list[li
                     done[line.adds] += 1
                 if phase == "clip":
                     done = {name: count + 1 for name, count in done.items()}
-                found.append([k, t, *done.values()])
-    return found
+                entries.append([k, t, *done.values()])
+    return entries
 
 
 def _steps(take: Take) -> list[dict[str, Any]]:
@@ -153,35 +154,35 @@ def _steps(take: Take) -> list[dict[str, Any]]:
 def described(scene: Scene) -> list[tuple[str, str]]:
     """What the scene is made of, in words."""
     text = scene.text[: scene.T + 1]
-    found = [("text", "".join(visible(c) if c.isspace() and c != " " else c for c in text)), ("cell", scene.cell)]
-    found.append(("hidden size", str(scene.hidden_size)))
+    entries = [("text", "".join(visible(c) if c.isspace() and c != " " else c for c in text)), ("cell", scene.cell)]
+    entries.append(("hidden size", str(scene.hidden_size)))
     if scene.lm is None:
-        found.append(("seed", str(scene.seed)))
-    found += [("scale of U", f"{scene.scale:g}"), ("clip", "none" if scene.clip is None else f"{scene.clip:g}")]
-    return [*found, ("steps", str(scene.T))]
+        entries.append(("seed", str(scene.seed)))
+    entries += [("scale of U", f"{scene.scale:g}"), ("clip", "none" if scene.clip is None else f"{scene.clip:g}")]
+    return [*entries, ("steps", str(scene.T))]
 
 
 def besides(take: Take) -> list[tuple[str, str]]:
     """What else a reader should know of a trained model."""
     lm = take.scene.lm
-    found = [] if lm is None else [("weights", "of a trained model")]
+    entries = [] if lm is None else [("weights", "of a trained model")]
     if len(take.trace) > 1:
-        found.append(("layer", f"{take.walk.name} of {', '.join(take.trace)}"))
+        entries.append(("layer", f"{take.walk.name} of {', '.join(take.trace)}"))
     for layer in () if lm is None else lm.network.walk():
         if isinstance(layer, Direction) and layer.prefix == f"{take.walk.name}.":
-            found += [("zoneout", "units that are kept pass the equations by")] * any(layer.zoneout)
-            found += [("weight dropout", "U has zeros in places")] * bool(layer.weight_dropout)
-    return found
+            entries += [("zoneout", "units that are kept pass the equations by")] * any(layer.zoneout)
+            entries += [("weight dropout", "U has zeros in places")] * bool(layer.weight_dropout)
+    return entries
 
 
 def controls(scene: Scene) -> dict[str, str]:
     """What a form has for a scene, each as it is written there; of a trained model what may still be chosen."""
-    found = {
+    entries = {
         "text": scene.text,
         "num_steps": "" if scene.num_steps is None else str(scene.num_steps),
         "scale": f"{scene.scale:g}",
         "clip": "" if scene.clip is None else f"{scene.clip:g}",
     }
     if scene.lm is None:
-        found |= {"cell": scene.cell, "hidden_size": str(scene.hidden_size), "seed": str(scene.seed)}
-    return found
+        entries |= {"cell": scene.cell, "hidden_size": str(scene.hidden_size), "seed": str(scene.seed)}
+    return entries

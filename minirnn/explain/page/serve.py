@@ -19,9 +19,9 @@ from threading import Lock
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from minirnn.explain.page import page_of, policy
-from minirnn.explain.scene import Scene
-from minirnn.explain.story import controls, tell
+from minirnn.explain.engine.scene import Scene
+from minirnn.explain.page.document import page_of, policy
+from minirnn.explain.page.story import controls, tell
 
 HOST = "127.0.0.1"
 LONGEST = 4096  # characters of an address: 64 characters of text take at most 768
@@ -114,12 +114,12 @@ class Handler(BaseHTTPRequestHandler):
         hosts = [f"{name}:{self.server.server_port}" for name in (HOST, "localhost")]
         if len(self.path) > LONGEST:
             return HTTPStatus.REQUEST_URI_TOO_LONG, f"an address here has at most {LONGEST} characters"
-        given = self.headers.get_all("Host", [])
-        if len(given) != 1 or given[0] not in hosts or not self.path.startswith("/"):
+        asked = self.headers.get_all("Host", [])
+        if len(asked) != 1 or asked[0] not in hosts or not self.path.startswith("/"):
             return HTTPStatus.MISDIRECTED_REQUEST, f"this server answers to {' and '.join(hosts)} alone"
         origins = self.headers.get_all("Origin", [])
         sites = self.headers.get_all("Sec-Fetch-Site", [])
-        if any(o != f"http://{given[0]}" for o in origins) or any(s not in ("none", "same-origin") for s in sites):
+        if any(o != f"http://{asked[0]}" for o in origins) or any(s not in ("none", "same-origin") for s in sites):
             return HTTPStatus.FORBIDDEN, "this server answers its own page alone"
         return None
 
@@ -134,12 +134,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def _story(self, query: str) -> None:
         """A mistake in the controls is an answer like any other: the page says what it is."""
-        found: dict[str, Any]
+        answer: dict[str, Any]
         try:
-            found = self.server.story(scene_of(query, self.server.scene))
+            answer = self.server.story(scene_of(query, self.server.scene))
         except (ValueError, ArithmeticError) as error:
-            found = {"problem": str(error)}
-        self._answer("application/json", json.dumps(found, allow_nan=False).encode())
+            answer = {"problem": str(error)}
+        self._answer("application/json", json.dumps(answer, allow_nan=False).encode())
 
     def _answer(self, kind: str, body: bytes, status: HTTPStatus = HTTPStatus.OK) -> None:
         self.send_response(status)

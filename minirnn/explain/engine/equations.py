@@ -53,7 +53,7 @@ def numbers_in(text: str) -> tuple[int, ...]:
 
 def _parsed(cell: Any) -> list[Equation]:
     documented = cell if isinstance(cell, type) else type(cell)
-    found: list[Equation] = []
+    equations: list[Equation] = []
     backward = False
     for line in (inspect.getdoc(documented) or "").splitlines():
         stripped = line.strip()
@@ -64,8 +64,8 @@ def _parsed(cell: Any) -> list[Equation]:
             continue
         numbers, remark = numbers_in(match["numbers"]), match["remark"] or ""
         parts = re.split(r",\s{2,}", match["text"])
-        found += [Equation(text, numbers, _names(text), backward, remark) for text in parts]
-    return found
+        equations += [Equation(text, numbers, _names(text), backward, remark) for text in parts]
+    return equations
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A pass by the plain equations that keeps everything: what a cell is given, computes line by line, and returns."""
+"""A pass by the plain equations that keeps everything: what a cell receives, computes line by line, and returns."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -9,7 +9,7 @@ import numpy as np
 from minirnn.core.backend import Array
 from minirnn.core.layer import Reader, Run
 from minirnn.core.protocol import Arrays, Stage, block_of, matrix_of, units_of
-from minirnn.explain.watching import Note, Statement, watching
+from minirnn.explain.engine.watching import Note, Statement, watching
 from minirnn.recurrent.direction import Direction, PlainPass
 from minirnn.scan import turned
 
@@ -86,10 +86,10 @@ def entry(kind: str, stage: int, *places: Any) -> Find:
     """An argument or result of a stage's ``step`` or ``unstep``, or what is at some place in it."""
 
     def find(moment: Moment) -> Array | None:
-        found = getattr(moment, kind)[stage]
+        value = getattr(moment, kind)[stage]
         for place in places:
-            found = found[place]
-        return None if found is None else np.asarray(found)
+            value = value[place]
+        return None if value is None else np.asarray(value)
 
     return find
 
@@ -120,9 +120,9 @@ class TracedPass(PlainPass):
 
     def backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
         self.dy = None if dy is None else self.layer.turn(dy, self.run)
-        found = super().backward(dy, dstate)
+        returned = super().backward(dy, dstate)
         self._add_up(dstate)
-        return found
+        return returned
 
     def _add_up(self, dstate: Arrays) -> None:
         """The whole gradient of each state after every step, ``totals``, and before it, ``earlier``."""
@@ -146,25 +146,25 @@ class TracedPass(PlainPass):
 
     def named(self) -> dict[str, Reader]:
         there = {n: f for n, f in self._finders().items() if any(f(m) is not None for m in self.moments)}
-        found: dict[str, Reader] = {name: self._stacked(find) for name, find in there.items()}
-        found["x"] = lambda: self.x
+        readers: dict[str, Reader] = {name: self._stacked(find) for name, find in there.items()}
+        readers["x"] = lambda: self.x
         if self.dy is not None:
-            found["dy"] = self._given
+            readers["dy"] = self._received
         before, after = [m.before[0] for m in self.moments], [*(m.before[0] for m in self.moments[1:]), self.final]
         for i, name in enumerate(self.cell.state):
             for called, states in ((name, before), (f"{name}1", after)):
-                found[called] = self._of(states, i)
-            found[f"d{name}"] = self._of(self.earlier, i)
-            if i == 0 or f"d{name}1" not in found:  # h' may add to what came back to another state: dc' in an LSTM
-                found[f"d{name}1"] = self._of(self.totals, i)
-        found["jacobian"] = self.jacobians
-        return {name: turned(read, self.run) for name, read in found.items()} if self.layer.reverse else found
+                readers[called] = self._of(states, i)
+            readers[f"d{name}"] = self._of(self.earlier, i)
+            if i == 0 or f"d{name}1" not in readers:  # h' may add to what came back to another state: dc' in an LSTM
+                readers[f"d{name}1"] = self._of(self.totals, i)
+        readers["jacobian"] = self.jacobians
+        return {name: turned(read, self.run) for name, read in readers.items()} if self.layer.reverse else readers
 
     def _of(self, states: list[Arrays], i: int) -> Reader:
         """One of the states at every step."""
         return lambda: self.xp.stack([state[i] for state in states])
 
-    def _given(self) -> Array:
+    def _received(self) -> Array:
         """What the layers above sent back, step by step."""
         return np.asarray(self.dy)
 
@@ -174,26 +174,26 @@ class TracedPass(PlainPass):
 
     def _finders(self) -> dict[str, Find]:
         """Where a moment has each quantity; of several under one name the last counts."""
-        found: dict[str, Find] = {}
+        finders: dict[str, Find] = {}
         for i, event in enumerate(self.events()):
-            found[f"line.{i}"] = found[event.name] = assigned(event)
+            finders[f"line.{i}"] = finders[event.name] = assigned(event)
         wide = [k for k, stage in enumerate(self.stages) if stage.gates]
         for kind in ("p", "q", "dp", "dq"):
-            found[kind] = self._joined([entry(kind, k) for k in wide])
+            finders[kind] = self._joined([entry(kind, k) for k in wide])
         for k, stage in enumerate(self.stages):
-            found[f"input.{k}"], found[f"output.{k}"] = entry("before", k, 0), entry("dq", k)
+            finders[f"input.{k}"], finders[f"output.{k}"] = entry("before", k, 0), entry("dq", k)
             if k:
-                found[f"back.{k}"] = entry("dafter", k - 1, 0)  # what came to the stage before through the product
+                finders[f"back.{k}"] = entry("dafter", k - 1, 0)  # what came to the stage before through the product
             for kind in ("p", "q", "dp", "dq"):
                 for gate in stage.gates:
-                    found[f"{kind}_{gate}"] = entry(kind, k, (slice(None), block_of(stage, gate, self.H)))
+                    finders[f"{kind}_{gate}"] = entry(kind, k, (slice(None), block_of(stage, gate, self.H)))
             if matrix_of(stage):
-                found |= {f"{kind}_{matrix_of(stage)}": entry(kind, k) for kind in ("q", "dq")}
+                finders |= {f"{kind}_{matrix_of(stage)}": entry(kind, k) for kind in ("q", "dq")}
             for i, unit in enumerate(units_of(stage)):
-                found[f"d{unit}"] = entry("dunits", k, i)
+                finders[f"d{unit}"] = entry("dunits", k, i)
         for i, name in enumerate(self.cell.state):
-            found[f"direct.{name}"] = entry("direct", 0, i)
-        return found
+            finders[f"direct.{name}"] = entry("direct", 0, i)
+        return finders
 
     def _joined(self, finds: list[Find]) -> Find:
         def find(moment: Moment) -> Array | None:
@@ -217,9 +217,9 @@ class TracedPass(PlainPass):
         """∂(state after)/∂(state before) of every step and row, (T, B, n, n) with all states side by side."""
         xp, widths = self.xp, self.layer.widths
         n, (T, B) = sum(widths), self.x.shape[:2]
-        found: Array = xp.empty((T, B, n, n), self.run.parameters.dtype)
+        jacobians: Array = xp.empty((T, B, n, n), self.run.parameters.dtype)
         ends = np.cumsum((0, *widths))
-        eye = xp.eye(n, dtype=found.dtype)
+        eye = xp.eye(n, dtype=jacobians.dtype)
         ones = tuple(eye[:, a:b] for a, b in pairwise(ends))
         for t, moment in enumerate(self.moments):
             for b in range(B):
@@ -231,5 +231,5 @@ class TracedPass(PlainPass):
                     flow = self.scan.sent_back(k, dq, direct)
                 if keep is not None:
                     flow = tuple(f + xp.where(k, d, 0 * d) for k, d, f in zip(keep, ones, flow, strict=True))
-                found[t, b] = xp.concatenate(flow, axis=1)
-        return found
+                jacobians[t, b] = xp.concatenate(flow, axis=1)
+        return jacobians

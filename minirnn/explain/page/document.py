@@ -15,8 +15,8 @@ from string import Template
 from typing import Any
 
 from minirnn.core.files import atomic_write
-from minirnn.explain.scene import CELLS, Scene
-from minirnn.explain.story import tell
+from minirnn.explain.engine.scene import CELLS, Scene
+from minirnn.explain.page.story import tell
 
 SCRIPTS = ("numbers.js", "drawing.js", "controls.js", "page.js")
 POLICY = "default-src 'none'; style-src {style}; script-src {script}; base-uri 'none'; form-action 'none'"
@@ -46,8 +46,8 @@ def page_of(story: dict[str, Any], *, served: bool = False) -> str:
 def policy(*, served: bool) -> str:
     """What a browser may do with the page: this style, this script, and when it is served ask where it came from."""
     _, style, script = _assets()
-    found = POLICY.format(style=_hash(style), script=_hash(script))
-    return f"{found}; connect-src 'self'" if served else found
+    rules = POLICY.format(style=_hash(style), script=_hash(script))
+    return f"{rules}; connect-src 'self'" if served else rules
 
 
 def as_script_data(value: Any) -> str:
@@ -60,7 +60,7 @@ def as_script_data(value: Any) -> str:
 
 @cache
 def _assets() -> tuple[Template, str, str]:
-    folder = files("minirnn.explain") / "assets"
+    folder = files("minirnn.explain.page") / "assets"
     page, style, *scripts = (
         (folder / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", *SCRIPTS)
     )

@@ -9,8 +9,8 @@ import numpy as np
 from minirnn.core.backend import Array
 from minirnn.core.layer import Layer, Reader, State
 from minirnn.core.protocol import matrix_of, recurrent_bias_of, units_of
-from minirnn.explain.equations import Equation, equations_of
-from minirnn.explain.recording import Event, TracedPass
+from minirnn.explain.engine.equations import Equation, equations_of
+from minirnn.explain.engine.recording import Event, TracedPass
 from minirnn.recurrent.direction import Direction
 
 
@@ -89,7 +89,7 @@ class Trace:
 class Walk:
     """One layer in one direction, through all steps.  ``walk[name]`` is a quantity at every step of x: (T, B, ...).
 
-    Forward, in the names of ``cells.py``: ``x`` what the layer was given; ``p`` and ``q`` the products, also gate by
+    Forward, in the names of ``cells.py``: ``x`` the layer's input; ``p`` and ``q`` the products, also gate by
     gate (``p_z``, ``q_z``); ``h`` (and ``c``) the state before the step and ``h1`` (``c1``) after it; and whatever
     the cell's ``step`` assigns: ``r``, ``z``, ``n``, ``m`` ...
 
@@ -98,7 +98,7 @@ class Walk:
     what of ``dh1`` came from the layers above); ``dp``, ``dq``, ``dp_z`` ...; and whatever ``unstep`` assigns:
     ``dn``, ``dz``, ``da_n`` ...  Of a name that is assigned twice it is the last value; ``line`` has each.
 
-    A quantity is computed when it is first read, and kept.  Past a row's length all are 0.
+    A quantity is computed when it is first read, and cached.  Past a row's length all are 0.
     """
 
     def __init__(self, direction: Direction, passed: TracedPass, readers: dict[str, Reader]) -> None:
@@ -127,8 +127,8 @@ class Walk:
 
     def at(self, t: int, row: int = 0) -> dict[str, Array]:
         """All quantities of one step and row that are as wide as a state or a gate."""
-        found = {name: self[name] for name in self.names if name != "jacobian"}
-        return {name: a[t, row] for name, a in found.items() if a.shape[:2] == (self.T, self.B)}
+        quantities = {name: self[name] for name in self.names if name != "jacobian"}
+        return {name: a[t, row] for name, a in quantities.items() if a.shape[:2] == (self.T, self.B)}
 
     # ------------------------------------------------------------------ equations
 
@@ -137,7 +137,7 @@ class Walk:
 
         Empty where the code has no such name on a line with that number.
         """
-        found: dict[str, Array] = {}
+        values: dict[str, Array] = {}
         here = [
             (i, event)
             for i, event in enumerate(self.events)
@@ -148,12 +148,12 @@ class Walk:
             assigned = [i for i, event in here if event.name == name]
             if assigned:  # by as many lines as there are equations of this number for it, in their order
                 nth = [e for e in alike if name in e.names].index(equation)
-                found[name] = self[f"line.{assigned[min(nth, len(assigned) - 1)]}"]
+                values[name] = self[f"line.{assigned[min(nth, len(assigned) - 1)]}"]
             elif name in self._readers:
-                found[name] = self[name]
+                values[name] = self[name]
             elif len(here) == 1 and here[0][1].numbers == equation.numbers:  # under another name in the code
-                found[name] = self[f"line.{here[0][0]}"]
-        return found
+                values[name] = self[f"line.{here[0][0]}"]
+        return values
 
     def _from_source(self) -> tuple[Equation, ...]:
         """The lines of a cell whose docstring numbers none: those of its code."""
@@ -227,5 +227,5 @@ class Walk:
 
 def products(a: Array, d: Array) -> Array:
     """aᵀ d of every step, summed over rows: (T, B, m) and (T, B, n) make (T, m, n)."""
-    found: Array = a.transpose(0, 2, 1) @ d
-    return found
+    product: Array = a.transpose(0, 2, 1) @ d
+    return product

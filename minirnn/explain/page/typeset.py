@@ -5,7 +5,6 @@ A piece is a kind and its text: ``i`` italic, for a quantity; ``d`` the upright 
 """
 
 import re
-import unicodedata
 
 Piece = tuple[str, str]
 
@@ -21,35 +20,34 @@ TOKEN = re.compile(
 )
 INDEXED = re.compile(r"\b([A-Za-z]+_\w+)")
 POWERS = {"²": "2", "ᵀ": "T"}
-VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"}
 
 
 def pieces(text: str) -> list[Piece]:
     """The pieces of a formula: of ``da_n = dn (1 - n²)`` d, a, its index n, =, and so on."""
-    found: list[Piece] = []
+    cut: list[Piece] = []
     for match in TOKEN.finditer(text):
         if match["name"]:
-            found += _named(match["name"])
+            cut += _named(match["name"])
             if match["sub"]:
-                found.append(("sub", match["sub"]))
+                cut.append(("sub", match["sub"]))
             if match["prime"]:
-                found.append(("t", "′"))
+                cut.append(("t", "′"))
         elif match["index"] is not None:
-            found.append(("sub", match["index"]))
+            cut.append(("sub", match["index"]))
         elif match["power"]:
-            found.append(("sup", POWERS[match["power"]]))
+            cut.append(("sup", POWERS[match["power"]]))
         else:
-            found.append(("t", match["rest"].replace("-", "−")))
-    return found
+            cut.append(("t", match["rest"].replace("-", "−")))
+    return cut
 
 
 def prose(text: str) -> list[Piece]:
     """Words in which quantities with an index are set, and nothing else: a_n, but not a."""
-    found: list[Piece] = []
+    cut: list[Piece] = []
     for k, part in enumerate(INDEXED.split(text)):
         if part:
-            found += pieces(part) if k % 2 else [("t", part.replace("'", "′"))]
-    return found
+            cut += pieces(part) if k % 2 else [("t", part.replace("'", "′"))]
+    return cut
 
 
 def _named(name: str) -> list[Piece]:
@@ -59,17 +57,3 @@ def _named(name: str) -> list[Piece]:
     if name[0] == "d" and len(name) > 1:
         return [("d", "d"), ("t" if name[1:] in WORDS else "i", name[1:])]
     return [("i", name)]
-
-
-def spelled(name: str) -> str:
-    """A quantity's name in code as a derivation has it: h' for ``h1``."""
-    return f"{name[:-1]}'" if name.endswith("1") else name
-
-
-def visible(character: str) -> str:
-    """A character as something that can be seen."""
-    if character in VISIBLE:
-        return VISIBLE[character]
-    if unicodedata.category(character)[0] in "CZM":
-        return f"U+{ord(character):04X}"
-    return character

@@ -20,10 +20,10 @@ import numpy as np
 
 from minirnn.core.backend import Array
 from minirnn.core.protocol import Stage, matrix_of, recurrent_bias_of, stages_of
-from minirnn.explain.equations import LINE, Equation
-from minirnn.explain.scene import Take
-from minirnn.explain.trace import Walk
-from minirnn.explain.typeset import spelled, visible
+from minirnn.explain.engine.equations import LINE, Equation
+from minirnn.explain.engine.scene import Take
+from minirnn.explain.engine.spelling import spelled, visible
+from minirnn.explain.engine.trace import Walk
 from minirnn.layers.compose import Sequential
 from minirnn.layers.feedforward import Linear
 from minirnn.layers.losses import cross_entropy
@@ -98,9 +98,9 @@ def _gates(walk: Walk, stage: Stage, kind: str) -> tuple[Row, ...]:
 
 def _input_of(walk: Walk, k: int) -> str:
     """The name of what stage ``k`` multiplies."""
-    given = walk[f"input.{k}"]
+    values = walk[f"input.{k}"]
     for event in walk.events:
-        if not event.backward and event.stage < k and np.array_equal(walk[event.name], given):
+        if not event.backward and event.stage < k and np.array_equal(walk[event.name], values):
             return event.name
     return "a"
 
@@ -128,8 +128,8 @@ def _forward(take: Take) -> Iterator[Line]:
             continue
         while k < _stage_of(walk, equation, k):
             k += 1
-            given, matrix, made, _ = _inner(walk, k)
-            yield Line("forward", "(b)", f"{made} = {given} {matrix}", _gates(walk, stages[k], "q"))
+            factor, matrix, made, _ = _inner(walk, k)
+            yield Line("forward", "(b)", f"{made} = {factor} {matrix}", _gates(walk, stages[k], "q"))
         yield _own(walk, equation)
     output = _output_of(take)
     if output:
@@ -216,9 +216,9 @@ def _backward(take: Take) -> Iterator[Line]:
         if not equation.backward:
             continue
         while k > _stage_of(walk, equation, k):
-            given, _, made, transposed = _inner(walk, k)
-            row = _row(walk, f"d{given}", key=f"back.{k}")
-            yield Line("backward", "(b)", f"d{given} = d{made} {transposed}", (row,))
+            factor, _, made, transposed = _inner(walk, k)
+            row = _row(walk, f"d{factor}", key=f"back.{k}")
+            yield Line("backward", "(b)", f"d{factor} = d{made} {transposed}", (row,))
             k -= 1
         yield _own(walk, equation)
     direct = f"direct.{first}" in walk

@@ -11,7 +11,7 @@ import numpy as np
 
 from minirnn.core.backend import Array
 from minirnn.core.layer import Layer
-from minirnn.explain.trace import Trace, Walk, trace
+from minirnn.explain.engine.trace import Trace, Walk, trace
 from minirnn.language.model import LanguageModel
 from minirnn.language.sampling import log_softmax
 from minirnn.language.text import TextError, Vocabulary, check_string
@@ -135,20 +135,20 @@ class Scene:
             model = self.model()
             logits, _, backward = model.forward(x)
             loss, dlogits = cross_entropy(logits, targets)
-            found = trace(self.model(), x, dlogits)
+            traced = trace(self.model(), x, dlogits)
             backward(dlogits)
-        if not all(np.isfinite(a).all() for a in (loss, logits, *found.grads.values())):
+        if not all(np.isfinite(a).all() for a in (loss, logits, *traced.grads.values())):
             raise ArithmeticError(
                 f"the network's numbers grow beyond what float64 holds in {self.T} steps at scale {self.scale:g}; "
                 f"take fewer steps or a smaller scale"
             )
-        if self.layer and self.layer not in found.walks:
-            raise ValueError(f"layer must be one of {', '.join(found)}; got {self.layer!r:.60}")
+        if self.layer and self.layer not in traced.walks:
+            raise ValueError(f"layer must be one of {', '.join(traced)}; got {self.layer!r:.60}")
         norm = grad_norm(model)
         if self.clip is not None:
             clip_grad_norm(model, self.clip)
         return Take(
-            self, found, x[:, 0], targets[:, 0], logits[:, 0], float(loss), dlogits[:, 0], norm, grad_norm(model),
+            self, traced, x[:, 0], targets[:, 0], logits[:, 0], float(loss), dlogits[:, 0], norm, grad_norm(model),
             dict(model.named_grads()),
         )  # fmt: skip
 

@@ -15,7 +15,7 @@ from functools import cache
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
-from minirnn.explain.equations import numbers_in
+from minirnn.explain.engine.equations import numbers_in
 
 
 class Statement(NamedTuple):
@@ -33,7 +33,7 @@ Note = Callable[[str, Statement, Any], None]
 
 @contextmanager
 def watching(function: Any, note: Note) -> Iterator[None]:
-    """While this lasts, ``note`` is told of every name that ``function`` assigns, when the statement is done.
+    """While this lasts, ``note`` is called for every name that ``function`` assigns, when the statement is done.
 
     A function of the same name that it calls is followed too: a step may be made of another cell's.
     """
@@ -54,7 +54,7 @@ def watching(function: Any, note: Note) -> Iterator[None]:
 
 
 class _Watch:
-    """One call: a statement is told of when the next one begins, or the call returns."""
+    """One call: a statement is noted when the next one begins, or the call returns."""
 
     def __init__(self, code: CodeType, note: Note) -> None:
         self.statements, self.note = statements(code), note
@@ -78,7 +78,7 @@ class _Watch:
 def statements(code: CodeType) -> dict[int, Statement]:
     """The assignments of a function by their first line; none where its source is not to be had.
 
-    Taking apart what a function was given (``dh1, dc1 = dstate``) is not one of them.
+    Taking an argument apart (``dh1, dc1 = dstate``) is not one of them.
     """
     try:
         source = textwrap.dedent(inspect.getsource(code))
@@ -90,7 +90,7 @@ def statements(code: CodeType) -> dict[int, Statement]:
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
         if token.type == tokenize.COMMENT
     }
-    found, shift = {}, code.co_firstlineno - 1
+    by_line, shift = {}, code.co_firstlineno - 1
     for node in ast.walk(tree):
         if not isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign)) or node.value is None:
             continue
@@ -100,7 +100,7 @@ def statements(code: CodeType) -> dict[int, Statement]:
             continue
         last = node.end_lineno or node.lineno
         comment = " ".join(comments.get(line, "") for line in range(node.lineno, last + 1))
-        found[node.lineno + shift] = Statement(
+        by_line[node.lineno + shift] = Statement(
             node.lineno + shift, last + shift, names, numbers_in(comment), ast.get_source_segment(source, node) or ""
         )
-    return found
+    return by_line
