@@ -44,4 +44,4 @@ def _numbers(layer: Weighted, name: str) -> Array:
 def _scales(layer: Weighted, name: str) -> Array:
     found: BlockedMatrix = layer.weight(name)
     assert found.scale is not None
-    return found.scale[:, None] if found.turned else found.scale[None]
+    return found.scale[:, None] if found.transposed else found.scale[None]
