@@ -1,17 +1,24 @@
 """Hypothesis profiles: ``dev`` draws anew each time, ``ci`` draws the same examples, more of them, on every machine;
 ``mutants`` is for planted faults.
+
+Tiers: without ``-m``, tests that carry a marker of ``TIERS`` are left out, unless they are named one by one, and the
+last lines say how many of each there are and which command runs them.
 """
 
 import os
 import shutil
+import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
-from places import ROOT
+from places import ROOT, TESTS
 
 for folder in ("docs", "docs/_ext", "examples/experiments"):  # tested, and no packages
     sys.path.append(str(ROOT / folder))
@@ -23,6 +30,67 @@ settings.register_profile(  # the first failing example will do
     "mutants", max_examples=15, deadline=None, suppress_health_check=QUIET, derandomize=True, phases=[Phase.generate]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+TIERS = {".ci/run": ("slow", "process", "fuzz", "extras", "browser"), "tests/full": ("mutants", "long")}
+LEFT_OUT = pytest.StashKey[Counter[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[LEFT_OUT] = Counter()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Before all tests run in several processes, kernels are compiled, each once."""
+    config = session.config
+    count = getattr(config.option, "numprocesses", None)
+    whole = any(Path(config.rootpath, argument) == TESTS for argument in config.args)
+    if not count or not whole or hasattr(config, "workerinput") or not find_spec("numba"):
+        return
+    command = [sys.executable, str(TESTS / "support/warming.py")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    warming = [subprocess.Popen([*command, str(k), str(count)], env=environment) for k in range(count)]
+    for process in warming:
+        process.wait()
+
+
+def marker_of(item: pytest.Item) -> str | None:
+    """The marker that an item is left out for; of several, the last tier's."""
+    markers = [name for names in TIERS.values() for name in names if item.get_closest_marker(name)]
+    return markers[-1] if markers else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+    if config.option.markexpr or any("::" in argument for argument in config.args):
+        return
+    left_out = [item for item in items if marker_of(item)]
+    config.stash[LEFT_OUT].update(str(marker_of(item)) for item in left_out)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not marker_of(item)]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:  # this is one of several processes
+        left_out: Counter[str] = session.config.stash[LEFT_OUT]
+        output["left out"] = dict(left_out)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Each process leaves out the same."""
+    left_out: Counter[str] = node.config.stash[LEFT_OUT]
+    left_out |= Counter(node.workeroutput.get("left out", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    left_out = config.stash[LEFT_OUT]
+    for command, names in TIERS.items():
+        counts = ", ".join(f"{left_out[name]} {name}" for name in names if left_out[name])
+        if counts:
+            terminalreporter.write_line(f"left out: {counts}; {command} runs them")
 
 
 def real_cupy() -> ModuleType:

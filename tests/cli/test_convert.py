@@ -47,12 +47,18 @@ def native(tmp_path: Path) -> Path:
     return path
 
 
+def marks_of(form: str) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.extras] if form in NEEDS else []
+
+
 def needed(form: str) -> None:
     if form in NEEDS:
         pytest.importorskip(NEEDS[form], reason=f"{NEEDS[form]} is not installed: pip install 'minirnn[{form}]'")
 
 
-@pytest.mark.parametrize(("suffix", "form"), SUFFIXES.items())
+@pytest.mark.parametrize(
+    ("suffix", "form"), [pytest.param(suffix, form, marks=marks_of(form)) for suffix, form in SUFFIXES.items()]
+)
 def test_the_suffix_says_the_format_and_the_numbers_stay(native: Path, suffix: str, form: str) -> None:
     needed(form)
     there, back = native.with_name(f"there{suffix}"), native.with_name("back.safetensors")
@@ -112,6 +118,7 @@ def test_what_a_file_does_not_say(tmp_path: Path) -> None:
     assert "--lengths is for files of onnx; " in refused("convert", path, out, "--lengths")
 
 
+@pytest.mark.extras
 def test_a_graph_with_states(native: Path) -> None:
     onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'minirnn[onnx]'")
     out = native.with_name("model.onnx")
@@ -176,9 +183,9 @@ def saved_as(form: str) -> Callable[[Path], None]:
         ("native", ".safetensors", small_file),
         ("torch", ".safetensors", torch_file),
         ("torch", ".pt", torch_file),
-        ("keras", ".keras", saved_as("keras")),
-        ("keras", ".h5", saved_as("keras")),
-        ("onnx", ".onnx", saved_as("onnx")),
+        pytest.param("keras", ".keras", saved_as("keras"), marks=pytest.mark.extras),
+        pytest.param("keras", ".h5", saved_as("keras"), marks=pytest.mark.extras),
+        pytest.param("onnx", ".onnx", saved_as("onnx"), marks=pytest.mark.extras),
     ],
 )
 def test_inspect_of_every_format(form: str, suffix: str, write: Callable[[Path], None], tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ ml_dtypes: Any = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not insta
 onnx: Any = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'minirnn[onnx]'")
 pytest.importorskip("h5py", reason="h5py is not installed: pip install 'minirnn[keras]'")
 
+pytestmark = pytest.mark.extras
+
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(6, 2, 3)).astype("f4")
 KINDS = [np.float16, np.float64, np.longdouble, ml_dtypes.bfloat16]

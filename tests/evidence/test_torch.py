@@ -22,6 +22,8 @@ from minirnn.recurrent.networks import Recurrent
 torch: Any = pytest.importorskip(
     "torch", reason="the extra 'oracles' (torch) is not installed: the comparisons with torch are left out"
 )
+
+pytestmark = pytest.mark.extras
 torch.set_num_threads(1)
 
 Array: TypeAlias = NDArray[Any]

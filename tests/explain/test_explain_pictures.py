@@ -55,6 +55,7 @@ def drawn(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.extras
 def test_cells_side_by_side_with_and_without_the_clip(drawn: Path) -> None:
     result = CliRunner().invoke(main, ["explain", str(TEXT), "--flow", str(drawn / "flow.svg"), "--clip", "0.1"])
     assert result.exit_code == 0, result.stderr
@@ -64,6 +65,7 @@ def test_cells_side_by_side_with_and_without_the_clip(drawn: Path) -> None:
     assert words.count("<!-- clipped at 0.1: × ") == 3
 
 
+@pytest.mark.extras
 def test_what_is_drawn_of_a_flow(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = watched(monkeypatch)
     network = Sequential(LSTM(TEXT.vocab_size, 4), Linear(4, TEXT.vocab_size)).init(2)
@@ -76,6 +78,7 @@ def test_what_is_drawn_of_a_flow(drawn: Path, monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_allclose(clipped[lower], np.maximum(flow.norms[lower] / 4, FAINTEST * flow.norms.max()))
 
 
+@pytest.mark.extras
 def test_every_gate_and_state_is_drawn(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = watched(monkeypatch)
     x = np.random.default_rng(0).normal(size=(6, 2, 3))
@@ -85,6 +88,7 @@ def test_every_gate_and_state_is_drawn(drawn: Path, monkeypatch: pytest.MonkeyPa
         np.testing.assert_array_equal(value, walk[name][:, 1].T)
 
 
+@pytest.mark.extras
 def test_a_text_is_coloured_by_a_unit(drawn: Path) -> None:
     draw_text(np.array([1.0, -0.5, 0.0]), "a b", drawn / "text.svg", title="unit 0")
     words = (drawn / "text.svg").read_text(encoding="utf-8")

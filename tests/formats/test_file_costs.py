@@ -25,6 +25,8 @@ from minirnn.layers.feedforward import Reverse
 
 h5py: Any = pytest.importorskip("h5py", reason="h5py is not installed, which writes the files")
 
+pytestmark = pytest.mark.extras
+
 
 def refusal(data: bytes, path: Path) -> str:
     path.write_bytes(data)

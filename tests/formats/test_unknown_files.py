@@ -121,7 +121,9 @@ MAKERS: dict[str, Callable[[Path], Any]] = {
 }
 
 
-@pytest.mark.parametrize("form", MAKERS)
+@pytest.mark.parametrize(
+    "form", [pytest.param(form, marks=[pytest.mark.extras] if form == ".onnx" else []) for form in MAKERS]
+)
 def test_a_download_that_was_cut_off_is_told(form: str, tmp_path: Path) -> None:
     if form == ".onnx":
         pytest.importorskip("onnx", reason="onnx is not installed: pip install 'minirnn[onnx]'")
@@ -175,6 +177,7 @@ def test_arrays_of_numpy_opened_as_advised(tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.weights, LSTM(3, 4).init(0).weights)
 
 
+@pytest.mark.extras
 @pytest.mark.filterwarnings("ignore")  # says torch of its own formats
 @pytest.mark.parametrize("name", ["before 1.6", "TorchScript", "torch.export", "a whole model"])
 def test_where_torch_is_its_advice_leads_to_a_file_that_is_read(name: str, tmp_path: Path) -> None:

@@ -499,6 +499,7 @@ def test_names_depend_on_kernel_types_and_processor(folder: Path) -> None:
     assert {name.parent for name in names} == {folder}
 
 
+@pytest.mark.process
 def test_kernels_of_several_processes_do_not_meet_under_one_name(tmp_path: Path) -> None:
     """Each cell is compiled in a process of its own, inference first; then one process loads them all."""
     code = """

@@ -942,6 +942,7 @@ def test_vectors_are_as_wide_as_this_processor_has_them() -> None:
 
 
 @pytest.mark.parametrize(("width", "registers", "environment"), WIDTHS, ids=[f"{w[0]} bytes" for w in WIDTHS])
+@pytest.mark.slow  # every width is compiled anew
 def test_narrower_vectors_give_the_same_results(width: int, registers: int, environment: dict[str, str]) -> None:
     found = python(CONFORMANCE, **environment)
     assert found[:2] == [width, registers]
@@ -971,6 +972,7 @@ print(json.dumps([vectors.VECTOR_BYTES, errors]))
 
 
 @pytest.mark.parametrize(("width", "registers", "environment"), WIDTHS, ids=[f"{w[0]} bytes" for w in WIDTHS])
+@pytest.mark.slow
 def test_narrower_vectors_give_the_same_streams(width: int, registers: int, environment: dict[str, str]) -> None:
     found, errors = python(STREAMS, **environment)
     assert found == width

@@ -134,6 +134,7 @@ def test_every_figure_is_small_and_names_nothing_outside() -> None:
         }
 
 
+@pytest.mark.extras
 def test_the_script_draws_every_figure(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="figures are drawn by matplotlib: pip install 'minirnn[plot]'")
     import figures

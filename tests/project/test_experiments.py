@@ -272,6 +272,7 @@ def test_a_picture_without_matplotlib_says_so_before_the_work(monkeypatch: pytes
         picture.check(Path("out.svg"))
 
 
+@pytest.mark.extras
 def test_the_picture_has_every_network_and_the_baseline(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'minirnn[plot]'")
     out = tmp_path / "out.svg"

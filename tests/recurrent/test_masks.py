@@ -275,6 +275,7 @@ def in_keras(name: str) -> tuple[Layer, Callable[[Any], list[Any]], bool]:
     )
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("name", ["lstm", "two", "backwards", "ends", "concat", "sum", "mul", "ave"])
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # between Keras, torch and NumPy
 def test_masks_are_those_of_keras(name: str) -> None:

@@ -263,6 +263,7 @@ def in_onnxruntime(layer: Recurrent, x: Any, state: Any, valid: Any) -> list[Any
     return found
 
 
+@pytest.mark.extras
 @given(variants(sorted(ONNX)), st.booleans(), st.integers(0, 2**32 - 1))
 def test_every_variant_agrees_with_onnxruntime(cell: Any, bidirectional: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)

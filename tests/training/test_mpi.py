@@ -21,6 +21,8 @@ import minirnn
 from benchmarks.scale import run as timed
 from minirnn.training.metrics import read_lines
 
+pytestmark = pytest.mark.process
+
 TEXT = "the quick brown fox jumps over the lazy dog, and nobody knows why it was the fox.\n" * 40
 SMALL = "--hidden-size 12 --embedding-size 6 --batch-size 5 --num-steps 10 --num-layers 2 --dropout 0.2 --cell lstm"
 TRAIN = """

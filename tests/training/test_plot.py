@@ -13,6 +13,8 @@ from minirnn.training.plots import PANELS, plot_runs
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'minirnn[plot]'")
 
+pytestmark = pytest.mark.extras
+
 
 def invoke(*arguments: Any) -> Result:
     return CliRunner().invoke(main, [str(a) for a in arguments])

@@ -428,9 +428,13 @@ def test_a_run_is_kept_in_a_directory(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- the command line
 
 
-def test_a_run_killed_at_random_instants_ends_in_the_same_bits(tmp_path: Path) -> None:
-    outcome = killed(5, 0, tmp_path)
-    assert outcome.kills == 5
+@pytest.mark.parametrize(
+    ("times", "seed"),
+    [(1, 2), pytest.param(5, 0, marks=pytest.mark.process), pytest.param(50, 1, marks=pytest.mark.long)],
+)
+def test_a_run_killed_at_random_instants_ends_in_the_same_bits(times: int, seed: int, tmp_path: Path) -> None:
+    outcome = killed(times, seed, tmp_path)
+    assert outcome.kills == times
     assert max(outcome.resumed) > 0
     assert outcome.same
 

@@ -19,6 +19,8 @@ from minirnn.formats.hdf5 import Dataset, File, Group
 
 h5py: Any = pytest.importorskip("h5py", reason="h5py is not installed, which the reader is held against")
 
+pytestmark = pytest.mark.extras
+
 VERSIONS = ["earliest", "v108", "v110", "latest"]
 
 

@@ -26,7 +26,9 @@ from keras_models import FORMATS, Models, check  # noqa: E402 - once it is known
 
 h5py: Any = pytest.importorskip("h5py")
 models, L = Models(keras, 3), keras.layers
-pytestmark = [  # Keras' own
+pytestmark = [
+    pytest.mark.extras,
+    # Keras' own
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning:keras"),
 ]

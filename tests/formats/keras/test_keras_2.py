@@ -26,7 +26,10 @@ from keras_models import FORMATS, Models, check, computed  # noqa: E402 - once i
 from keras_networks import input_for, networks, ready  # noqa: E402
 
 models = Models(keras, 2)
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # its own
+pytestmark = [
+    pytest.mark.extras,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning"),
+]  # its own
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,9 @@ from keras_networks import input_for, networks, ready  # noqa: E402
 
 models = Models(keras, 3)
 TOLERANCE = 2e-6  # of max(1, max |y|)
-pytestmark = [  # Keras' own
+pytestmark = [
+    pytest.mark.extras,
+    # Keras' own
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning:keras"),
 ]

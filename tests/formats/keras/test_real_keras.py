@@ -16,6 +16,8 @@ from minirnn import ModelFileError, load
 from minirnn.formats.hdf5 import Dataset, File
 from minirnn.formats.keras import save
 
+pytestmark = pytest.mark.extras
+
 Array: TypeAlias = NDArray[Any]
 
 LETTERS = 59  # that its models know, in one-hot vectors

@@ -13,6 +13,8 @@ import minirnn
 from minirnn import Bidirectional, Layer, ModelFileError, Recurrent, Sequential
 from minirnn.formats.onnx import Graph, layers_of, load, read
 
+pytestmark = pytest.mark.extras
+
 Array = NDArray[Any]
 SEEDS = range(120)
 

@@ -308,6 +308,7 @@ def test_a_large_file_is_read_only_where_a_tensor_is(worker: hostile.Worker, tmp
     assert not hostile.verdict(*worker.load(str(tmp_path / "m.onnx")), size=len(data))
 
 
+@pytest.mark.extras
 def test_what_torch_writes_by_default_is_what_onnxruntime_reads(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     runtime = pytest.importorskip("onnxruntime")

@@ -18,6 +18,8 @@ from minirnn.formats.onnx import read
 
 onnx: Any = pytest.importorskip("onnx")
 
+pytestmark = pytest.mark.extras
+
 Array = NDArray[Any]
 COUNT = 200  # of each operator
 CASES = {f"{op}-{seed}": draw(op, seed) for op in OPERATORS for seed in range(COUNT)}

@@ -41,6 +41,8 @@ onnxruntime: Any = pytest.importorskip("onnxruntime", reason="onnxruntime is not
 
 from minirnn.formats.onnx.writing import save, to_onnx  # noqa: E402 - needs onnx
 
+pytestmark = pytest.mark.extras
+
 Array: TypeAlias = NDArray[Any]
 TOLERANCE = {"float32": 2e-6, "float64": 1e-13}  # of max(1, max |y|)
 onnxruntime.set_default_logger_severity(4)  # what fails is raised; nothing is to be printed

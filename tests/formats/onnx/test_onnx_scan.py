@@ -12,6 +12,8 @@ from minirnn.formats.onnx import read
 
 onnx: Any = pytest.importorskip("onnx", reason="onnx is not installed, which these graphs are written by")
 onnxruntime: Any = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed, which they are run by")
+
+pytestmark = pytest.mark.extras
 helper: Any = onnx.helper
 
 Array: TypeAlias = NDArray[Any]

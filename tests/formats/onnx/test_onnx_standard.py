@@ -11,6 +11,8 @@ from minirnn.formats.onnx.running.operators import OPERATORS
 
 onnx: Any = pytest.importorskip("onnx")
 
+pytestmark = pytest.mark.extras
+
 KINDS = ("simple_rnn", "gru", "lstm")
 CHECKED = ("defaults", "with_initial_bias", "batchwise", "reverse", "bidirectional")
 RECURRENT = {f"test_{kind}_{what}" for kind in KINDS for what in CHECKED}

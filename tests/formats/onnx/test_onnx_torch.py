@@ -12,6 +12,8 @@ import minirnn
 from minirnn import Layer
 from minirnn.formats.onnx import Graph, read
 
+pytestmark = pytest.mark.extras
+
 Array = NDArray[Any]
 every_export = pytest.mark.parametrize("case", EXPORTS.values(), ids=EXPORTS.keys())
 

@@ -15,6 +15,8 @@ from minirnn.formats.onnx import read
 onnx: Any = pytest.importorskip("onnx")
 runtime: Any = pytest.importorskip("onnxruntime")
 
+pytestmark = pytest.mark.extras
+
 Array = NDArray[Any]
 FILES = ("silero_vad.onnx", "silero_vad_16k_op15.onnx", "silero_vad_half.onnx")
 

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from minirnn import Sequential
 from minirnn.formats.torch import from_state_dict
 
+pytestmark = pytest.mark.extras
+
 Array: TypeAlias = NDArray[Any]
 
 START, END = 2, 3  # of a word in phonemes

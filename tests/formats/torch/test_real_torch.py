@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from minirnn import LSTM, Embedding, Linear, ModelFileError, Sequential, load
 from minirnn.formats.torch import read, save, to_torch
 
+pytestmark = pytest.mark.extras
+
 Array: TypeAlias = NDArray[Any]
 
 MODULES = ("embedding", "lstm", "classifier")

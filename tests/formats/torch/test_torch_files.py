@@ -45,7 +45,10 @@ torch: Any = pytest.importorskip(
 from safetensors.torch import load_file, save_file  # noqa: E402 - needs torch
 
 torch.set_num_threads(1)
-pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")  # says torch
+pytestmark = [
+    pytest.mark.extras,
+    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),
+]  # says torch
 
 Array: TypeAlias = NDArray[Any]
 T, B = 4, 2

@@ -18,6 +18,8 @@ import strict_cupy
 
 from minirnn.kernels.cuda import launch
 
+pytestmark = pytest.mark.extras
+
 REASON = "CuPy is not installed: pip install 'minirnn[cuda13]'"
 compiler: Any = pytest.importorskip("cupy.cuda.compiler", reason=REASON)
 driver: Any = pytest.importorskip("cupy_backends.cuda.api.driver", reason=REASON)

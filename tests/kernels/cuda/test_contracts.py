@@ -30,6 +30,8 @@ from minirnn.language.sampling import take_rows
 
 cupy: Any = pytest.importorskip("cupy", reason="CuPy is not installed: pip install 'minirnn[cuda13]'")
 
+pytestmark = pytest.mark.extras
+
 PACKAGE = Path(minirnn.__file__).parent
 SOURCES = sorted({*PACKAGE.glob("*.py"), *(PACKAGE / "formats").glob("*.py"), *launch.FOLDER.glob("*.py")})
 

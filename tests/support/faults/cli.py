@@ -1,0 +1,98 @@
+"""Planted in the command line."""
+
+from faults.fault import Fault
+
+# fmt: off
+FAULTS = {
+    "cli: a run without checkpoint begins another": Fault(
+        "cli/resuming.py",
+        (('        return Saved(about["options"], about["text"])\n', "        return None\n"),),
+        "cli/test_cli.py",
+    ),
+    "cli: goes on with another network": Fault(
+        "cli/resuming.py",
+        (("if value != begun.get(name):", "if False:"),),
+        "cli/test_cli.py",
+    ),
+    "cli: goes on with another text": Fault(
+        "cli/training.py",
+        (('if saved.text != more["text"]:', "if False:"),),
+        "cli/test_cli.py",
+    ),
+    "ranks: a signal ends one of them": Fault(
+        "cli/terminal.py",
+        (("run.signal = ranks.largest(signals.caught)\n                if", "run.signal = signals.caught\n                if"),),
+        "training/test_ranks.py",
+    ),
+    "ranks: interrupted, one goes on to save": Fault(
+        "cli/terminal.py",
+        (("if ranks.size > 1:", "if False:"),),
+        "training/test_ranks.py",
+    ),
+    "together: an error is not said": Fault(
+        "cli/together.py",
+        (("console.quiet = False", "pass"),),
+        "training/test_ranks.py",
+    ),
+    "together: all say everything": Fault(
+        "cli/together.py",
+        (("        keep_quiet()", "        pass"),),
+        "training/test_ranks.py",
+    ),
+    "together: no rank is ended": Fault(
+        "cli/together.py",
+        (("ranks.abort(2)", "pass"),),
+        "training/test_ranks.py",
+    ),
+    "together: last words of long ago": Fault(
+        "cli/together.py",
+        (("if words != last:", "if not last:"),),
+        "training/test_ranks.py",
+    ),
+    "together: last words of the living": Fault(
+        "cli/together.py",
+        (('tell("")', "pass"),),
+        "training/test_ranks.py",
+    ),
+    "cli: a run is begun again": Fault(
+        "cli/resuming.py",
+        (("elif folder and folder.steps():", "elif False:"),),
+        "cli/test_cli.py",
+    ),
+    "cli: errors exit with 1": Fault(
+        "cli/shared.py",
+        (("            sys.exit(2)", "            sys.exit(1)"),),
+        "cli/test_cli.py",
+    ),
+    "cli: clip ignored": Fault(
+        "cli/options.py",
+        (("OPTIMIZERS[self.optimizer], self.clip or None", "OPTIMIZERS[self.optimizer], None"),),
+        "cli/test_cli.py",
+    ),
+    "cli: sampling ignored": Fault(
+        "cli/options.py",
+        (("sampling=self.sampling or", 'sampling="random" or'),),
+        "cli/test_cli.py",
+    ),
+    "cli: interrupted model not saved": Fault(
+        "cli/training.py",
+        (("        save(lm, out)\n", "        run.signal or save(lm, out)\n"),),
+        "cli/test_cli.py",
+    ),
+    "cli: check never fails": Fault(
+        "cli/machine.py",
+        (("    if failed:\n        sys.exit(1)", "    if failed:\n        sys.exit(0)"),),
+        "cli/test_cli.py",
+    ),
+    "convert: written in the file's own format": Fault(
+        "cli/models.py",
+        (("import_module(SAVERS[to]).save(model", "import_module(SAVERS[format_of(source)]).save(model"),),
+        "cli/test_convert.py::test_the_suffix_says_the_format_and_the_numbers_stay[.pt-torch]",
+    ),
+    "inspect: a quantised weight's dtype": Fault(
+        "cli/models.py",
+        (('{"int8": "int8", "f16": "float16"}.get(kind) or', ""),),
+        "cli/test_convert.py::test_inspect_of_every_format[native-.safetensors-small_file]",
+    ),
+}
+# fmt: on

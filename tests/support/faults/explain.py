@@ -1,0 +1,88 @@
+"""Planted in explain: the trace, the story, the page."""
+
+from faults.fault import Fault
+
+# fmt: off
+FAULTS = {
+    "explain: running sums in the order of x": Fault(
+        "explain/engine/trace.py",
+        (("        if self.reverse:\n            return np.asarray(np.cumsum", "        if not self.reverse:\n            return np.asarray(np.cumsum"),),
+        "explain/test_explain.py",
+    ),
+    "explain: a gradient without what its own step's loss sends": Fault(
+        "explain/engine/recording.py",
+        (("flow = (flow[0] + self.dy[t], *flow[1:])", "pass"),),
+        "explain/test_explain.py",
+    ),
+    "explain: a line shows what another computed": Fault(
+        "explain/engine/trace.py",
+        (("and set(event.numbers) & set(equation.numbers)", ""),),
+        "explain/test_explain.py",
+    ),
+    "explain: a second assignment shown for the first": Fault(
+        "explain/engine/watching.py",
+        (("self.note(name, self.pending, frame.f_locals[name])", "self.note(name, self.statements[max(self.statements)], frame.f_locals[name])"),),
+        "explain/test_explain.py",
+    ),
+    "page: a gradient's row is that of its own step": Fault(
+        "explain/engine/lines.py",
+        (("values[order[1:]] = gradient[order[:-1]]", "values[order] = gradient[order]"),),
+        "explain/test_story.py",
+    ),
+    "page: sums clipped too early": Fault(
+        "explain/page/story.py",
+        (('if phase == "clip":', 'if phase in ("clip", "backward"):'),),
+        "explain/test_story.py",
+    ),
+    "page: sums in x's order": Fault(
+        "explain/page/sums.py",
+        (("walk.sums(name)[list(walk.order)]", "walk.sums(name)"),),
+        "explain/test_story.py",
+    ),
+    "page: rows of a matrix under others' names": Fault(
+        "explain/page/sums.py",
+        (("frames[:, here]", "frames[:, : len(here)]"),),
+        "explain/test_story.py",
+    ),
+    "page: one quantity's numbers for another's": Fault(
+        "explain/page/story.py",
+        (("while name in self._arrays and not np.array_equal(self._arrays[name], values):", "while False:"),),
+        "explain/test_story.py",
+    ),
+    "page: scale on every weight": Fault(
+        "explain/engine/scene.py",
+        (('U = layer.weight("U")\n', 'U = layer.weight("W")\n'),),
+        "explain/test_story.py",
+    ),
+    "page: a text that ends the script": Fault(
+        "explain/page/document.py",
+        (('for character in "<>&\\u2028\\u2029":', 'for character in "&":'),),
+        "explain/test_story.py",
+    ),
+    "page: an index left in line": Fault(
+        "explain/page/typeset.py",
+        (('cut.append(("sub", match["sub"]))', 'cut.append(("t", match["sub"]))'),),
+        "explain/test_story.py",
+    ),
+    "serve: for any host": Fault(
+        "explain/page/serve.py",
+        (("asked[0] not in hosts or ", ""),),
+        "explain/test_serve.py",
+    ),
+    "serve: for any page": Fault(
+        "explain/page/serve.py",
+        (('any(o != f"http://{asked[0]}" for o in origins) or ', ""),),
+        "explain/test_serve.py",
+    ),
+    "serve: on every interface": Fault(
+        "explain/page/serve.py",
+        (("super().__init__((HOST, port), Handler)", 'super().__init__(("", port), Handler)'),),
+        "explain/test_serve.py",
+    ),
+    "serve: a mistake ends the answer": Fault(
+        "explain/page/serve.py",
+        (('            answer = {"problem": str(error)}', "            raise"),),
+        "explain/test_serve.py",
+    ),
+}
+# fmt: on

@@ -1,0 +1,123 @@
+"""Planted in model files: minirnn's own, and torch's."""
+
+from faults.fault import Fault
+
+# fmt: off
+FAULTS = {
+    "zoneout: exported": Fault(
+        "formats/torch_write.py",
+        (("and not layer.trainable_state and not layer.zoneout", "and not layer.trainable_state"),),
+        "recurrent/test_noise.py",
+    ),
+    "load: shapes not compared": Fault(
+        "formats/native.py",
+        (("if name not in expected or expected[name][0] != shapes.get(name):", "if (name in expected) != (name in shapes):"),),
+        "formats/test_file_costs.py",
+    ),
+    "opening: a list of entries of any length is read": Fault(
+        "formats/archive.py",
+        (("if count > MOST_ENTRIES or size > LARGEST_DIRECTORY:", "if False:"),),
+        "formats/torch/test_hostile_torch.py",
+    ),
+    "torch: a storage read for every tensor in it": Fault(
+        "formats/torch_read.py",
+        (("if left[entry] <= 0:", "if True:"),),
+        "formats/torch/test_hostile_torch.py",
+    ),
+    "torch: what a pickle makes is not counted": Fault(
+        "formats/pickles.py",
+        (("if self.held > MOST_HELD + len(self.data):", "if False:"),),
+        "formats/torch/test_foreign_objects.py",
+    ),
+    "torch: any integer is a key": Fault(
+        "formats/pickles.py",
+        (("(type(key) is int and abs(key) < LARGEST_KEY)", "type(key) is int"),),
+        "formats/torch/test_foreign_objects.py",
+    ),
+    "opening: a header of any size is parsed": Fault(
+        "formats/limits.py",
+        (("        if size > LARGEST_HEADER:\n", "        if False:\n"),),
+        "formats/test_file_costs.py",
+    ),
+    "save: deeper than can be loaded": Fault(
+        "formats/native.py",
+        (('    if depth > DEEPEST:\n        raise ValueError(f"a model file may', '    if False:\n        raise ValueError(f"a model file may'),),
+        "formats/test_file_costs.py",
+    ),
+    "load: true for a number": Fault(
+        "formats/native.py",
+        (("if isinstance(value, bool) is not (name in FLAGS):", "if False:"),),
+        "formats/test_file_costs.py",
+    ),
+    "torch: what is made of a foreign object is called": Fault(
+        "formats/pickles.py",
+        (("        if first is None:\n", "        if type(function) is Function:\n"),),
+        "formats/torch/test_foreign_objects.py",
+    ),
+    "torch: a weight that is no tensor is left out": Fault(
+        "formats/torch_chain.py",
+        (("            if is_weight(last):\n", "            if False:\n"),),
+        "formats/torch/test_foreign_objects.py",
+    ),
+    "torch: what is assumed is not said": Fault(
+        "formats/torch_chain.py",
+        (("found = [] if modules is not None else assumptions(chain, order)", "found = []"),),
+        "formats/torch/test_foreign_objects.py",
+    ),
+    "torch: a number that is missing is nothing": Fault(
+        "formats/torch_assumed.py",
+        (("            if high - low > 1:\n", "            if False:\n"),),
+        "formats/torch/test_torch_assumed.py",
+    ),
+    "torch: two networks are one": Fault(
+        "formats/torch_assumed.py",
+        (("    if not several:\n        return []\n", "    if True:\n        return []\n"),),
+        "formats/torch/test_torch_assumed.py",
+    ),
+    "torch: final states of one direction": Fault(
+        "formats/torch_modules.py",
+        (("Last(bidirectional=len(weighted[-1].directions) > 1)", "Last()"),),
+        "formats/torch/test_torch_assumed.py",
+    ),
+    "opening: a text may be ONNX": Fault(
+        "formats/opening.py",
+        (("head[0] in ONNX_FIELDS and not text:", "head[0] in ONNX_FIELDS:"),),
+        "formats/test_unknown_files.py",
+    ),
+    "torch: shown whole": Fault(
+        "formats/pickles.py",
+        (("if type(value) in _SCALARS else type(value).__name__", "if True else ''"),),
+        "formats/torch/test_foreign_objects.py",
+    ),
+    "torch: no numbers in too many places": Fault(
+        "formats/torch_read.py",
+        (("return prod(n or 1 for n in shape) > LARGEST_SIZE", "return False"),),
+        "formats/torch/test_hostile_torch.py",
+    ),
+    "torch: steps of a name taken off one by one": Fault(
+        "formats/torch_chain.py",
+        (("    paths = [path[alike:] for path in paths]\n", "    for _ in range(alike):\n        paths = [path[1:] for path in paths]\n"),),
+        "formats/torch/test_foreign_objects.py",
+    ),
+    "torch: entries may overlap": Fault(
+        "formats/archive.py",
+        (("if not free <= entry.start <= limit - 30:", "if not entry.start <= limit - 30:"),),
+        "formats/torch/test_hostile_torch.py",
+    ),
+    "save: frozen forgotten": Fault(
+        "formats/native.py",
+        (('"frozen": sorted(parameters.frozen)', '"frozen": []'),),
+        "formats/test_file_costs.py",
+    ),
+    "save: a cell's options forgotten": Fault(
+        "formats/native.py",
+        (('return {"kind": kind, **cell.config()}', 'return {"kind": kind}'),),
+        "formats/test_file_costs.py",
+    ),
+    "load: any class for a cell": Fault(
+        "formats/native.py",
+        (("    if kind not in VARIANTS:\n", "    if False:\n"),),
+        "formats/test_file_costs.py",
+    ),
+}
+# fmt: on

@@ -1,0 +1,48 @@
+"""Planted in streams and quantised models."""
+
+from faults.fault import Fault
+
+# fmt: off
+FAULTS = {
+    "stream: the model itself for a snapshot": Fault(
+        "inference/streams.py",
+        (("None if self.program.whole else model.to()", "None if self.program.whole else model"),),
+        "inference/test_stream.py",
+    ),
+    "stream: many streams' states not given back": Fault(
+        "inference/streams.py",
+        (("places[k][i][...] = place[start:stop]", "_ = place[start:stop]"),),
+        "inference/test_stream.py",
+    ),
+    "stream: a GRU's second bias forgotten": Fault(
+        "inference/program.py",
+        (('v[-H:] = weights["bn"]', "v[-H:] = 0"),),
+        "inference/test_stream.py::test_any_sizes",
+    ),
+    "quantize: a row's scale for an embedding's column": Fault(
+        "inference/quantize.py",
+        (('transposed=spec.role == "embedding",\n                product=product_of(old.backend)', "transposed=False,\n                product=product_of(old.backend)"),),
+        "inference/test_quantize.py::test_a_quantised_model_computes_with_its_rounded_weights[f16-numpy-tied]",
+    ),
+    "quantize: not finite is finite": Fault(
+        "inference/quantize.py",
+        (("if not np.isfinite(values).all():", "if False:"),),
+        "inference/test_quantize.py::test_what_cannot_be_quantised_is_said",
+    ),
+    "quantize: rounded down": Fault(
+        "inference/blocks.py",
+        (("np.round(np.divide", "np.floor(np.divide"),),
+        "inference/test_quantize.py::test_int8_is_off_by_half_a_scale_at_most",
+    ),
+    "quantize: one line for its neighbour": Fault(
+        "inference/blocks.py",
+        (("self.blocks[:, index // 2, :, index % 2]", "self.blocks[:, index // 2, :, 1 - index % 2]"),),
+        "inference/test_quantize.py::test_it_stands_where_its_array_would",
+    ),
+    "quantize: transposed without its scales": Fault(
+        "inference/blocks.py",
+        (("(scale[:, None] if self.transposed else scale)", "(1 if self.transposed else scale)"),),
+        "inference/test_quantize.py::test_int8_is_off_by_half_a_scale_at_most",
+    ),
+}
+# fmt: on

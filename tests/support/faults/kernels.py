@@ -1,0 +1,343 @@
+"""Planted in the kernels of a processor."""
+
+from faults.fault import Fault
+
+# fmt: off
+FAULTS = {
+    "kernel tanh: derivative 1 - h": Fault(
+        "kernels/cpu/steps.py",
+        (("da = dh1 * (1 - h1 * h1)", "da = dh1 * (1 - h1)"),),
+        "evidence/test_conformance.py::test_the_kernels_of_each_cell_by_themselves[tanh]",
+    ),
+    "kernel relu: derivative 1 everywhere": Fault(
+        "kernels/cpu/steps.py",
+        (("da = where_positive(a, dh1)", "da = dh1"),),
+        "evidence/test_conformance.py::test_the_kernels_of_each_cell_by_themselves[relu]",
+    ),
+    "kernel gru: sign of dz": Fault(
+        "kernels/cpu/steps.py",
+        (("dz = dh1 * (load(h, j, n) - g)", "dz = dh1 * (g - load(h, j, n))"),),
+        "evidence/test_conformance.py::test_the_kernels_of_each_cell_by_themselves[gru]",
+    ),
+    "kernel gru: recurrent bias forgotten": Fault(
+        "kernels/cpu/scans.py",
+        (("numbers(a.b, like), numbers(a.v, like), numbers(a.y, like)", "numbers(a.b, like), numbers(a.b, like), numbers(a.y, like)"),),
+        "evidence/test_conformance.py::test_the_kernels_of_each_cell_by_themselves[gru]",
+    ),
+    "kernel lstm: dc' lost": Fault(
+        "kernels/cpu/steps.py",
+        (("dc1 = load(dc, j, n) + dm * (1 - m * m)", "dc1 = dm * (1 - m * m)"),),
+        "evidence/test_conformance.py::test_the_kernels_of_each_cell_by_themselves[lstm]",
+    ),
+    "kernel sigmoid: too steep": Fault(
+        "kernels/cpu/activations.py",
+        (("return 0.5 * tanh_of_half(a) + 0.5", "return 0.5 * tanh(a) + 0.5"),),
+        "evidence/test_conformance.py::test_the_kernels_of_each_cell_by_themselves[gru]",
+    ),
+    "kernel: dU from the state after the step": Fault(
+        "kernels/cpu/scans.py",
+        (("else start * B + edge - B) * Y)", "else start * B + edge) * Y)"),),
+        "evidence/test_conformance.py::test_the_kernels_of_each_cell_by_themselves[tanh]",
+    ),
+    "kernel: the first chunk's gradients lost": Fault(
+        "kernels/cpu/scans.py",
+        (("in range((T - 1) // d.chunk * d.chunk, -1, -d.chunk)", "in range((T - 1) // d.chunk * d.chunk, 0 if T > d.chunk else -1, -d.chunk)"),),
+        "evidence/test_conformance.py::test_the_kernels_of_each_cell_by_themselves[tanh]",
+    ),
+    "kernel known: the first step's product with h of a row before": Fault(
+        "kernels/cpu/scans.py",
+        (("begins = t0 == 0 and bool(after) == (a.reverse != 0)", "begins = t0 == 0 and not after"),),
+        "recurrent/test_segments.py::test_what_is_computed_again_is_the_same[whole-float64-numba-weights dropped]",
+    ),
+    "kernel: rows go on past their lengths": Fault(
+        "kernels/cpu/scans.py",
+        (("if not ended(a.lengths, first + r, t):", "if True:"),),
+        "evidence/test_conformance.py::test_the_kernels_of_each_cell_by_themselves[tanh]",
+    ),
+    "kernel: a given state taken for zeros": Fault(
+        "kernels/cpu/scans.py",
+        (("terms = H if t or not a.rest else 0", "terms = H if t else 0"),),
+        "evidence/test_conformance.py::test_the_kernels_of_each_cell_by_themselves[tanh]",
+    ),
+    "kernel: the last of k dropped": Fault(
+        "kernels/cpu/tiles.py",
+        (("sums = loop(whole, k_end, 1, sums)", "sums = loop(whole, whole, 1, sums)"),),
+        "evidence/test_conformance.py::test_the_kernels_of_each_cell_by_themselves[tanh]",
+    ),
+    "kernel: weights packed one row late": Fault(
+        "kernels/cpu/packing.py",
+        (("store(load(source, i * ldb, left), target", "store(load(source, (i + 1) % k * ldb, left), target"),),
+        "evidence/test_conformance.py::test_the_kernels_of_each_cell_by_themselves[tanh]",
+    ),
+    "kernel: the last of a transposed block not turned": Fault(
+        "kernels/cpu/packing.py",
+        (("while s < width:", "while 2 * s < width:"),),
+        "evidence/test_conformance.py::test_the_kernels_of_each_cell_by_themselves[tanh]",
+    ),
+    "kernel single: a GRU's step with the wrong bias": Fault(
+        "kernels/cpu/scans.py",
+        (("H, n, at(v, j - joint), 0, at(u, j - joint)", "H, n, at(b, j), 0, at(u, j - joint)"),),
+        "kernels/test_threads_and_memory.py::test_step_by_step_has_the_bits_of_all_steps_at_once[GRU(33, 96)-float32-1]",
+    ),
+    "kernel: one-hot gradients: = for +=": Fault(
+        "kernels/cpu/rows.py",
+        (("sum_rows(target, source, target, n)", "copy_row(source, target, n)"),),
+        "evidence/test_conformance.py::test_the_kernels_of_each_cell_by_themselves[tanh]",
+    ),
+    "kernel cross entropy: gradient of the sum": Fault(
+        "kernels/cpu/losses.py",
+        (("by = scale / sum_of_row", "by = (scale / scale) / sum_of_row"),),
+        "evidence/test_conformance.py::test_a_training_step_around_the_scan[False-SGD]",
+    ),
+    "kernel linear: bias forgotten": Fault(
+        "kernels/cpu/products.py",
+        (("if a.b == 0:", "if True:"),),
+        "evidence/test_conformance.py::test_a_training_step_around_the_scan[False-SGD]",
+    ),
+    "kernel adam: not scaled": Fault(
+        "kernels/cpu/updates.py",
+        (("gradient = load(g, j, None) * scale +", "gradient = load(g, j, None) +"),),
+        "evidence/test_conformance.py::test_a_training_step_around_the_scan[False-Adam]",
+    ),
+    "kernel sgd: uphill": Fault(
+        "kernels/cpu/updates.py",
+        (("rate = rate * (clip / norm)", "rate = -rate * (clip / norm)"),),
+        "evidence/test_conformance.py::test_a_training_step_around_the_scan[False-SGD]",
+    ),
+    "kernel logits: the last full vector left out of the maximum": Fault(
+        "kernels/cpu/losses.py",
+        (("for j in range(width, V - width + 1, width):", "for j in range(width, V - width, width):"),),
+        "kernels/test_kernel_tails.py::test_cross_entropy_sees_every_logit",
+    ),
+    "kernel logits: the first vector left out of the maximum": Fault(
+        "kernels/cpu/losses.py",
+        (("best = load(row, 0, None)\n        for j in range(width,", "best = load(row, V - width, None)\n        for j in range(width,"),),
+        "kernels/test_kernel_tails.py::test_cross_entropy_sees_every_logit",
+    ),
+    "kernel logits: the first number after the vectors left out of the maximum": Fault(
+        "kernels/cpu/losses.py",
+        (("highest(best), V // width * width", "highest(best), V // width * width + 1"),),
+        "kernels/test_kernel_tails.py::test_cross_entropy_sees_every_logit",
+    ),
+    "kernel logits: the last number left out of the maximum": Fault(
+        "kernels/cpu/losses.py",
+        (("for j in range(first, V):", "for j in range(first, V - 1):"),),
+        "kernels/test_kernel_tails.py::test_cross_entropy_sees_every_logit",
+    ),
+    "kernel logits: a maximum of at least 0": Fault(
+        "kernels/cpu/losses.py",
+        (("    for j in range(first, V):\n", "    largest = largest if largest > 0 else largest - largest\n    for j in range(first, V):\n"),),
+        "kernels/test_kernel_tails.py::test_cross_entropy_sees_every_logit",
+    ),
+    "kernel logits: the last full vector left out of the sum": Fault(
+        "kernels/cpu/losses.py",
+        (("            summed = summed + e\n", "            summed = summed + e if j < whole - width else summed\n"),),
+        "kernels/test_kernel_tails.py::test_cross_entropy_shares_evenly_between_equal_logits",
+    ),
+    "kernel logits: the last number left out of the sum": Fault(
+        "kernels/cpu/losses.py",
+        (("summed + load(out, whole, V - whole)", "summed + load(out, whole, V - whole - 1)"),),
+        "kernels/test_kernel_tails.py::test_cross_entropy_shares_evenly_between_equal_logits",
+    ),
+    "kernel logits: the last full vector left out of the gradient": Fault(
+        "kernels/cpu/losses.py",
+        (("        for j in range(0, whole, width):\n            store(load(out, j, None) * by", "        for j in range(0, whole - width, width):\n            store(load(out, j, None) * by"),),
+        "kernels/test_kernel_tails.py::test_cross_entropy_shares_evenly_between_equal_logits",
+    ),
+    "kernel logits: the last number left out of the gradient": Fault(
+        "kernels/cpu/losses.py",
+        (("        for j in range(whole, V):\n            put(get(out, j) * by", "        for j in range(whole, V - 1):\n            put(get(out, j) * by"),),
+        "kernels/test_kernel_tails.py::test_cross_entropy_shares_evenly_between_equal_logits",
+    ),
+    "kernel logits: half the lanes left out of the maximum": Fault(
+        "kernels/cpu/vectors.py",
+        (("value = instruction(builder, *parts)", 'value = parts[0] if name == "highest" else instruction(builder, *parts)'),),
+        "kernels/test_kernel_tails.py::test_cross_entropy_sees_every_logit",
+    ),
+    "kernel norm: half the lanes left out": Fault(
+        "kernels/cpu/vectors.py",
+        (("value = instruction(builder, *parts)", 'value = parts[0] if name == "total" else instruction(builder, *parts)'),),
+        "kernels/test_kernel_tails.py::test_every_entry_counts_in_the_norm",
+    ),
+    "kernel norm: the last full vector left out": Fault(
+        "kernels/cpu/updates.py",
+        (("for j in range(0, whole, lanes(block)):", "for j in range(0, whole - lanes(block), lanes(block)):"),),
+        "kernels/test_kernel_tails.py::test_every_entry_counts_in_the_norm",
+    ),
+    "kernel norm: the first vector left out": Fault(
+        "kernels/cpu/updates.py",
+        (("for j in range(0, whole, lanes(block)):", "for j in range(lanes(block), whole, lanes(block)):"),),
+        "kernels/test_kernel_tails.py::test_every_entry_counts_in_the_norm",
+    ),
+    "kernel norm: the last number left out": Fault(
+        "kernels/cpu/updates.py",
+        (("x = load(block, whole, size - whole)", "x = load(block, whole, size - whole - 1)"),),
+        "kernels/test_kernel_tails.py::test_every_entry_counts_in_the_norm",
+    ),
+    "kernel norm: the last block left out": Fault(
+        "kernels/cpu/updates.py",
+        (("    for k in range(blocks):\n        squared", "    for k in range(blocks - 1 if blocks > 1 else 1):\n        squared"),),
+        "kernels/test_kernel_tails.py::test_every_entry_counts_in_the_norm",
+    ),
+    "kernel update: a clipped step without its last full vector": Fault(
+        "kernels/cpu/updates.py",
+        (("        for j in range(low, high, width):\n            store(load(w, j, None) - rate", "        for j in range(low, high - width, width):\n            store(load(w, j, None) - rate"),),
+        "kernels/test_kernel_tails.py::test_every_entry_counts_in_the_norm",
+    ),
+    "kernel update: a clipped step without its last number": Fault(
+        "kernels/cpu/updates.py",
+        (("store(load(w, j, left) - rate * load(g, j, left), w, j, left)", "store(load(w, j, left) - rate * load(g, j, left - 1), w, j, left)"),),
+        "kernels/test_kernel_tails.py::test_every_entry_counts_in_the_norm",
+    ),
+    "kernel update: a step without its last full vector": Fault(
+        "kernels/cpu/updates.py",
+        (("    for j in range(low, high, width):\n        store(load(w, j, None) - rate", "    for j in range(low, high - width, width):\n        store(load(w, j, None) - rate"),),
+        "kernels/test_kernel_tails.py::test_every_entry_is_updated_once",
+    ),
+    "kernel update: a step without its last number": Fault(
+        "kernels/cpu/updates.py",
+        (("    for j in range(n // width * width, n if part == parts - 1 else 0):\n        put(get(w, j) - rate", "    for j in range(n // width * width, n - 1 if part == parts - 1 else 0):\n        put(get(w, j) - rate"),),
+        "kernels/test_kernel_tails.py::test_every_entry_is_updated_once",
+    ),
+    "kernel update: Adam without its last full vector": Fault(
+        "kernels/cpu/updates.py",
+        (("    for j in range(low, high, width):\n        gradient", "    for j in range(low, high - width, width):\n        gradient"),),
+        "kernels/test_kernel_tails.py::test_every_entry_is_updated_once",
+    ),
+    "kernel update: Adam without its last number": Fault(
+        "kernels/cpu/updates.py",
+        (("    for j in range(n // width * width, n if part == parts - 1 else 0):\n        gradient", "    for j in range(n // width * width, n - 1 if part == parts - 1 else 0):\n        gradient"),),
+        "kernels/test_kernel_tails.py::test_every_entry_is_updated_once",
+    ),
+    "kernel row: added without its last full vector": Fault(
+        "kernels/cpu/rows.py",
+        (("    for j in range(0, whole, width):\n        store(load(one", "    for j in range(0, whole - width, width):\n        store(load(one"),),
+        "kernels/test_kernel_tails.py::test_every_entry_of_a_row_is_added_once",
+    ),
+    "kernel row: added without its last number": Fault(
+        "kernels/cpu/rows.py",
+        (("    for j in range(whole, n):\n        put(get(one", "    for j in range(whole, n - 1):\n        put(get(one"),),
+        "kernels/test_kernel_tails.py::test_every_entry_of_a_row_is_added_once",
+    ),
+    "kernel product: the last full block of rows not packed": Fault(
+        "kernels/cpu/tiles.py",
+        (("for j in range(m // HIGH * HIGH, m):", "for j in range(m // HIGH * HIGH, m - 1):"),),
+        "kernels/test_kernel_tails.py::test_every_entry_of_a_linear_product_counts",
+    ),
+    "kernel product: no more than whole panels": Fault(
+        "kernels/cpu/packing.py",
+        (("    for p in range(first, (n + width - 1) // width, step):\n        for side", "    for p in range(first, max(1, n // width), step):\n        for side"),),
+        "kernels/test_kernel_tails.py::test_every_entry_of_a_linear_product_counts",
+    ),
+    "kernel product: the bias' last columns left out": Fault(
+        "kernels/cpu/products.py",
+        (("add_row(at(dy, r * N + low), at(db, low), high - low)", "add_row(at(dy, r * N + low), at(db, low), high - low - 1)"),),
+        "kernels/test_kernel_tails.py::test_every_entry_of_a_linear_product_counts",
+    ),
+    "kernel units: the last full vector's step left out": Fault(
+        "kernels/cpu/scans.py",
+        (("        for j in range(left, whole, width):\n            step(", "        for j in range(left, whole - width, width):\n            step("),),
+        "kernels/test_kernel_tails.py::test_every_unit_is_computed_and_sends_back[TanhCell-float32]",
+    ),
+    "kernel units: the last unit's step left out": Fault(
+        "kernels/cpu/scans.py",
+        (("step(G, u, h, c, h1, c1, m, H, whole, right - whole)", "step(G, u, h, c, h1, c1, m, H, whole, right - whole - 1)"),),
+        "kernels/test_kernel_tails.py::test_every_unit_is_computed_and_sends_back[TanhCell-float32]",
+    ),
+    "kernel units: the last full vector sends nothing back": Fault(
+        "kernels/cpu/scans.py",
+        (("        for j in range(left, whole, width):\n            unstep(", "        for j in range(left, whole - width, width):\n            unstep("),),
+        "kernels/test_kernel_tails.py::test_every_unit_is_computed_and_sends_back[TanhCell-float32]",
+    ),
+    "kernel units: the last unit sends nothing back": Fault(
+        "kernels/cpu/scans.py",
+        (("unstep(G, u, h, h1, c, m, dy, dh, dc, dP, H, whole, right - whole)", "unstep(G, u, h, h1, c, m, dy, dh, dc, dP, H, whole, right - whole - 1)"),),
+        "kernels/test_kernel_tails.py::test_every_unit_is_computed_and_sends_back[TanhCell-float32]",
+    ),
+    "kernel narrow: the last vector left out of the maximum": Fault(
+        "kernels/cpu/blocks.py",
+        (("        best = larger(best, larger(v, 0.0 - v))", "        best = larger(best, larger(v, 0.0 - v)) if j + width < n or n <= width else best"),),
+        "kernels/test_kernel_tails.py::test_every_entry_of_a_row_counts_in_a_product_with_a_blocked_matrix[int8]",
+    ),
+    "kernel narrow: the last full vector not rounded": Fault(
+        "kernels/cpu/blocks.py",
+        (("    for j in range(0, whole, width):\n        store_rounded", "    for j in range(0, whole - width, width):\n        store_rounded"),),
+        "kernels/test_kernel_tails.py::test_every_entry_of_a_row_counts_in_a_product_with_a_blocked_matrix[int8]",
+    ),
+    "kernel narrow: the last number not rounded": Fault(
+        "kernels/cpu/blocks.py",
+        (("store_rounded(load(a, whole, n - whole) * up", "store_rounded(load(a, whole, n - whole - 1) * up"),),
+        "kernels/test_kernel_tails.py::test_every_entry_of_a_row_counts_in_a_product_with_a_blocked_matrix[int8]",
+    ),
+    "kernel narrow: the last vector not looked at": Fault(
+        "kernels/cpu/blocks.py",
+        (("        check = check + 0.0 * v\n", "        check = check + 0.0 * v if j + width < n else check\n"),),
+        "kernels/test_kernel_tails.py::test_no_entry_that_is_not_finite_is_hidden_by_int16",
+    ),
+    "kernel narrow: an odd last number not multiplied": Fault(
+        "kernels/cpu/blocks.py",
+        (("(k + 1) // 2, first, last", "k // 2, first, last"),),
+        "kernels/test_kernel_tails.py::test_every_entry_of_a_row_counts_in_a_product_with_a_blocked_matrix[int8]",
+    ),
+    "kernel cache: a file of another key is taken": Fault(
+        "kernels/cpu/cache.py",
+        (('rest[:start] != len(key).to_bytes(LENGTH, "little") + key or ', ""),),
+        "kernels/test_kernel_cache.py::test_a_file_is_used_for_its_own_key_alone",
+    ),
+    "kernel cache: nothing for a digest where there are no sources": Fault(
+        "kernels/cpu/cache.py",
+        (("        code = loader.get_code(name)\n", "        return b''\n"),),
+        "kernels/test_kernel_cache.py::test_the_digest_depends_on_all_code_in_whatever_form_it_is",
+    ),
+    "kernel cache: constants not looked at": Fault(
+        "kernels/cpu/cache.py",
+        (("            described(code.co_consts),\n", ""),),
+        "kernels/test_kernel_cache.py::test_the_digest_depends_on_all_code_in_whatever_form_it_is",
+    ),
+    "kernel cache: any pickle is a kernel": Fault(
+        "kernels/cpu/cache.py",
+        (("        except Exception:", "        except OSError:"),),
+        "kernels/test_kernel_cache.py::test_a_right_checksum_over_nonsense_is_compiled_anew",
+    ),
+    "kernel threads: nobody waits at a barrier": Fault(
+        "kernels/cpu/team.py",
+        (("while look(arrivals) < target:", "while look(arrivals) < 0:"),),
+        "kernels/test_threads_and_memory.py::test_layers_give_the_same_bits_on_any_number_of_threads",
+    ),
+    "kernel stream: one state for all rows": Fault(
+        "kernels/cpu/streams.py",
+        (("run(g, at(q, joint), at(h, r * H), cr,", "run(g, at(q, joint), at(h, 0), cr,"),),
+        "inference/test_stream.py::test_a_stream_says_what_the_whole_sequence_says[None-float32-numba-gru]",
+    ),
+    "kernel stream: the gates' part of U forgotten": Fault(
+        "kernels/cpu/streams.py",
+        (("add_row(at(q, k + left), at(g, k + left), right - left)", "add_row(at(q, k + left), at(g, k + left), 0)"),),
+        "inference/test_stream.py::test_a_stream_says_what_the_whole_sequence_says[None-float32-numba-gru]",
+    ),
+    "kernel stream: states do not change places": Fault(
+        "kernels/cpu/streams.py",
+        (("links[k, H0], links[k, H1] = links[k, H1], links[k, H0]", "links[k, H0], links[k, H1] = links[k, H0], links[k, H1]"),),
+        "inference/test_stream.py::test_a_stream_says_what_the_whole_sequence_says[None-float32-numba-gru]",
+    ),
+    "kernel blocks: a row's factor forgotten": Fault(
+        "kernels/cpu/blocks.py",
+        (("builder.fmul(each, factor)", "builder.fmul(each, splat(builder, ir.Constant(vec.element, 1.0), vec))"),),
+        "inference/test_stream.py::test_a_stream_says_what_the_whole_sequence_says[int8-float32-numba-lstm]",
+    ),
+    "kernel blocks: only the first block's columns": Fault(
+        "kernels/cpu/blocks.py",
+        (("place, n = b + p * apart, p * COLUMNS", "place, n = b + first * apart, p * COLUMNS"),),
+        "inference/test_stream.py::test_a_stream_says_what_the_whole_sequence_says[None-float32-numba-lstm]",
+    ),
+    "kernel blocks: infinity taken for a number": Fault(
+        "kernels/cpu/blocks.py",
+        (("return most / limit + total(check)", "return most / limit"),),
+        "inference/test_stream.py::test_what_is_not_finite_is_not_hidden",
+    ),
+    "leases: lent twice": Fault(
+        "kernels/cpu/leases.py",
+        (("self._lent += size", "self._lent += size\n        self._returned.append(block)"),),
+        "kernels/test_threads_and_memory.py::test_no_two_living_arrays_overlap_and_idle_memory_is_bounded",
+    ),
+}
+# fmt: on

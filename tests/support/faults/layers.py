@@ -1,0 +1,113 @@
+"""Planted in layers and losses."""
+
+from faults.fault import Fault
+
+# fmt: off
+FAULTS = {
+    "linear: db: = for +=": Fault(
+        "layers/feedforward.py",
+        (("db += drows.sum(0)", "db[...] = drows.sum(0)"),),
+        "core/test_unchanged.py",
+    ),
+    "linear: tied gradient lost": Fault(
+        "layers/feedforward.py",
+        (('dW = self.tie.grad("W").T if self.tie', 'dW = self.tie.grad("W").T.copy() if self.tie'),),
+        "core/test_unchanged.py",
+    ),
+    "last: one step early": Fault(
+        "layers/feedforward.py",
+        (("xp.where(skipped, 0, t).max(0)", "xp.where(skipped, 0, t - 1).max(0)"),),
+        "core/test_unchanged.py",
+    ),
+    "sequential: layers back in the order forward": Fault(
+        "layers/compose.py",
+        (("zip(reversed(pulls), reversed(dstate), strict=True)", "zip(pulls, reversed(dstate), strict=True)"),),
+        "evidence/test_oracle.py",
+    ),
+    "bidirectional: halves swapped": Fault(
+        "layers/compose.py",
+        (("xp.concatenate([a, b]", "xp.concatenate([b, a]"),),
+        "evidence/test_oracle.py",
+    ),
+    "bidirectional: a product's gradients swapped": Fault(
+        "layers/compose.py",
+        (("return dy * b, dy * a", "return dy * a, dy * b"),),
+        "evidence/test_oracle.py",
+    ),
+    "bidirectional: not 0 at a skipped step": Fault(
+        "layers/compose.py",
+        (("y if skip is None else blank(y, skip)", "y"),),
+        "evidence/test_oracle.py",
+    ),
+    "mask: x kept": Fault(
+        "layers/feedforward.py",
+        (("return Result(blank(x, skip), None", "return Result(x, None"),),
+        "recurrent/test_masks.py",
+    ),
+    "mask: lengths forgotten": Fault(
+        "layers/feedforward.py",
+        (("skip | run.skipped", "skip"),),
+        "recurrent/test_masks.py",
+    ),
+    "sequential: a mask not handed on": Fault(
+        "layers/compose.py",
+        (("run = told or run", "run = run"),),
+        "evidence/test_oracle.py",
+    ),
+    "gelu: the other half": Fault(
+        "layers/activations.py",
+        (("return _below(a, 0, upper, 1 - upper)", "return _below(a, 0, 1 - upper, upper)"),),
+        "layers/test_activations.py",
+    ),
+    "elu: slope without alpha": Fault(
+        "layers/activations.py",
+        (("dy * (y + alpha), dy)", "dy * (y + 1), dy)"),),
+        "layers/test_activations.py",
+    ),
+    "softmax: slope of each entry alone": Fault(
+        "layers/activations.py",
+        (("y * (dy - (dy * y).sum(axis=-1, keepdims=True))", "y * (dy - dy * y)"),),
+        "layers/test_activations.py",
+    ),
+    "mish: large numbers": Fault(
+        "layers/activations.py",
+        (("a * np.tanh(_softplus(a))", "a * np.tanh(np.log(1 + np.exp(a)))"),),
+        "layers/test_activations.py",
+    ),
+    "cross entropy: gradient of the sum": Fault(
+        "layers/losses.py",
+        (("dlogits /= N", "dlogits /= 1"),),
+        "layers/test_losses.py",
+    ),
+    "cross entropy: mask not in the mean": Fault(
+        "layers/losses.py",
+        (("targets.size if counts is None else counts.sum()", "targets.size"),),
+        "layers/test_losses.py",
+    ),
+    "cross entropy: no shift": Fault(
+        "layers/losses.py",
+        (("flat - flat.real.max(axis=1, keepdims=True)", "flat - 0"),),
+        "layers/test_losses.py",
+    ),
+    "mse: half the gradient": Fault(
+        "layers/losses.py",
+        (("difference * (2 / N)", "difference * (1 / N)"),),
+        "layers/test_losses.py",
+    ),
+    "loss: an overflow warns": Fault(
+        "layers/losses.py",
+        (('    with np.errstate(over="ignore"):  # further', "    with np.errstate():  # further"),),
+        "layers/test_losses.py",
+    ),
+    "layers: a softmax's y can be written": Fault(
+        "layers/feedforward.py",
+        (("if run.training and self.function.slope_reads_value:", "if False:"),),
+        "core/test_unchanged.py::test_a_y_that_backward_needs_cannot_be_written",
+    ),
+    "joining: vectors shared with the model that was": Fault(
+        "layers/compose.py",
+        (("        _separate(model, like)\n", "        model.bind(like)\n"),),
+        "recurrent/test_masks.py::test_a_row_under_a_mask_is_that_row_without_the_skipped_steps[numpy]",
+    ),
+}
+# fmt: on

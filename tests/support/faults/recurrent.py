@@ -1,0 +1,238 @@
+"""Planted in recurrent layers: direction, depth, what is masked and computed again."""
+
+from faults.fault import Fault
+
+# fmt: off
+FAULTS = {
+    "a matrix's gradient: = for +=": Fault(
+        "recurrent/direction.py",
+        (("layer.add(matrix_of(stage), A.T @ rows)", "layer.grad(matrix_of(stage))[...] = A.T @ rows"),),
+        "evidence/test_properties.py::test_in_chunks_as_in_one",
+    ),
+    "a projection's state as wide as the cell": Fault(
+        "recurrent/direction.py",
+        (("p.backend.xp.zeros((B, n), p.dtype)", "p.backend.xp.zeros((B, self.hidden_size), p.dtype)"),),
+        "evidence/test_gradients.py::test_every_recurrent_layer_by_complex_step",
+    ),
+    "weights' gradients: = for +=": Fault(
+        "recurrent/direction.py",
+        (("total += gradient", "total[...] = gradient"),),
+        "evidence/test_gradients.py::test_every_composition[many to one-whole]",
+    ),
+    "dU: = for +=": Fault(
+        "recurrent/direction.py",
+        (("dU[:, scan.columns[k]] += A.T @ rows", "dU[:, scan.columns[k]] = A.T @ rows"),),
+        "evidence/test_gradients.py::test_every_composition[many to one-whole]",
+    ),
+    "bias dropped for one-hot input": Fault(
+        "recurrent/direction.py",
+        (('layer.weight("W")[x] + layer.weight("b")', 'layer.weight("W")[x]'),),
+        "evidence/test_oracle.py::test_every_layer_agrees_with_the_oracle",
+    ),
+    "initial states of layers reversed": Fault(
+        "recurrent/networks.py",
+        (("[d for _, d in back] + dinitials", "dinitials + [d for _, d in back]"),),
+        "evidence/test_gradients.py::test_every_recurrent_layer_by_complex_step",
+    ),
+    "final state's gradient to the first layer": Fault(
+        "recurrent/networks.py",
+        (("dfinals[layer * n + k]", "dfinals[k]"),),
+        "evidence/test_gradients.py::test_every_recurrent_layer_by_complex_step",
+    ),
+    "lost initial-state gradient": Fault(
+        "recurrent/direction.py",
+        (("        return layer.turn(dx, self.run), dstate\n", "        return layer.turn(dx, self.run), tuple(d * 0 for d in dstate)\n"),),
+        "evidence/test_gradients.py::test_every_recurrent_layer_by_complex_step",
+    ),
+    "trainable state learns from the first row only": Fault(
+        "recurrent/direction.py",
+        (('self.add(f"{name}0", d.sum(0))', 'self.add(f"{name}0", d[0])'),),
+        "evidence/test_gradients.py::test_every_recurrent_layer_by_complex_step",
+    ),
+    "dx of only one direction": Fault(
+        "recurrent/networks.py",
+        (("                    dy += part\n", "                    dy += 0 * part\n"),),
+        "evidence/test_gradients.py::test_every_recurrent_layer_by_complex_step",
+    ),
+    "dropout: not locked between layers": Fault(
+        "recurrent/networks.py",
+        (("run, locked=self.locked)", "run, locked=False)"),),
+        "recurrent/test_noise.py::test_layers_of_one_recurrent_layer_are_locked_by_masks_of_their_own",
+    ),
+    "weight dropout: gradient not masked": Fault(
+        "recurrent/weight_dropout.py",
+        (('self.layer.add("U", self._masked(self.dV))', 'self.layer.add("U", self.dV)'),),
+        "recurrent/test_noise.py::test_weight_dropout_is_the_same_layer_with_fewer_weights[RNN-numpy]",
+    ),
+    "weight dropout: not rescaled": Fault(
+        "recurrent/weight_dropout.py",
+        (("self.scale = 1 / (1 - p)", "self.scale = 1.0"),),
+        "recurrent/test_noise.py::test_a_pass_with_its_masks_given_agrees_with_the_oracle",
+    ),
+    "weight dropout: the gradient of a pass before counted again": Fault(
+        "recurrent/weight_dropout.py",
+        (("        self.dV[...] = 0\n", ""),),
+        "recurrent/test_noise.py::test_weight_dropout_is_the_same_layer_with_fewer_weights[RNN-numpy]",
+    ),
+    "weight dropout: one mask for all layers": Fault(
+        "recurrent/weight_dropout.py",
+        (('f"{layer.prefix}U"', '"U"'),),
+        "recurrent/test_noise.py::test_every_u_has_a_mask_of_its_own_in_every_pass",
+    ),
+    "weight dropout: in inference too": Fault(
+        "recurrent/direction.py",
+        (("if run.training and self.weight_dropout else", "if self.weight_dropout else"),),
+        "recurrent/test_noise.py::test_weight_dropout_is_the_same_layer_with_fewer_weights[RNN-numpy]",
+    ),
+    "weight dropout: kernels read the model's U": Fault(
+        "recurrent/fused.py",
+        (('= self.rest, layer.place("U")[0]', '= self.rest, layer.bound.addresses(layer.prefix + "U")[0]'),),
+        "recurrent/test_noise.py::test_weight_dropout_is_the_same_layer_with_fewer_weights[RNN-numba]",
+    ),
+    "weight dropout: kernels add to the model's gradient": Fault(
+        "recurrent/fused.py",
+        (('self.layer.place("U")[1]', 'self.layer.bound.addresses(self.layer.prefix + "U")[1]'),),
+        "recurrent/test_noise.py::test_weight_dropout_is_the_same_layer_with_fewer_weights[RNN-numba]",
+    ),
+    "zoneout: nothing of it in inference": Fault(
+        "recurrent/direction.py",
+        (("share = layer.zoneout if any(layer.zoneout) and not run.training else None", "share = None"),),
+        "recurrent/test_noise.py::test_zoneout_in_inference_is_what_the_oracle_says",
+    ),
+    "zoneout: drawn by what keeps": Fault(
+        "recurrent/zoneout.py",
+        (("        ~kept(xp", "        kept(xp"),),
+        "recurrent/test_noise.py",
+    ),
+    "zoneout: one mask for both states": Fault(
+        "recurrent/zoneout.py",
+        (('zoneout.{name}"', 'zoneout"'),),
+        "recurrent/test_noise.py",
+    ),
+    "zoneout: one mask for both directions": Fault(
+        "recurrent/zoneout.py",
+        (('f"{layer.prefix}zoneout', 'f"zoneout'),),
+        "recurrent/test_noise.py",
+    ),
+    "zoneout: lengths forgotten": Fault(
+        "recurrent/zoneout.py",
+        (("ended if zone is None else zone | ended", "ended if zone is None else zone"),),
+        "recurrent/test_noise.py",
+    ),
+    "zoneout: one mask for all steps": Fault(
+        "recurrent/zoneout.py",
+        (("run.call, (T, B, n), p", "run.call, (1, B, n), p"),),
+        "recurrent/test_noise.py",
+    ),
+    "zoneout: h's probability for c": Fault(
+        "recurrent/zoneout.py",
+        (("layer.widths, layer.zoneout, strict", "layer.widths, layer.zoneout[:1] * len(layer.zoneout), strict"),),
+        "recurrent/test_noise.py",
+    ),
+    "zoneout: kernels that know nothing of it": Fault(
+        "recurrent/direction.py",
+        (("return None if any(self.zoneout) else", "return"),),
+        "recurrent/test_noise.py",
+    ),
+    "segments: each with the masks of the first": Fault(
+        "recurrent/checkpointing.py",
+        (("first_step=k * self.run.every", "first_step=0"),),
+        "recurrent/test_segments.py",
+    ),
+    "segments: without noise at first": Fault(
+        "recurrent/checkpointing.py",
+        (("first_step=k * self.run.every, again=again", "first_step=k * self.run.every, training=not again"),),
+        "recurrent/test_segments.py",
+    ),
+    "mask: gaps filled from behind": Fault(
+        "recurrent/masks.py",
+        (("argsort(t + T * self.skip", "argsort(-t + T * self.skip"),),
+        "recurrent/test_masks.py",
+    ),
+    "mask: the step after for the one before": Fault(
+        "recurrent/masks.py",
+        (("self.xp.maximum(count - 1, 0)", "self.xp.maximum(count - 1, 0) * 0"),),
+        "recurrent/test_masks.py",
+    ),
+    "mask: not 0 before the first step": Fault(
+        "recurrent/masks.py",
+        (("self.skip if zero else self.before)", "self.skip if zero else self.before & False)"),),
+        "recurrent/test_masks.py",
+    ),
+    "mask: what skipped steps send back lost": Fault(
+        "recurrent/masks.py",
+        (("dy[t - 1] += self.xp.where", "dy[t - 1] += 0 * self.xp.where"),),
+        "recurrent/test_masks.py",
+    ),
+    "mask: sent back twice": Fault(
+        "recurrent/masks.py",
+        (("            dy = blank(dy, gaps.past)\n", ""),),
+        "recurrent/test_masks.py",
+    ),
+    "variant: peepholes swapped": Fault(
+        "recurrent/variants.py",
+        (('("p_i", "p_f", "p_o")', '("p_f", "p_i", "p_o")'),),
+        "recurrent/test_variants.py",
+    ),
+    "variant: the output gate sees the old cell": Fault(
+        "recurrent/variants.py",
+        (('w["p_o"] * c1', 'w["p_o"] * c'),),
+        "recurrent/test_variants.py",
+    ),
+    "variant: not coupled": Fault(
+        "recurrent/variants.py",
+        (("f = 1 - i if", "f = i if"),),
+        "recurrent/test_variants.py",
+    ),
+    "variant: clipped on one side": Fault(
+        "recurrent/variants.py",
+        (("np.clip(a, -clip, clip)", "np.clip(a, None, clip)"),),
+        "recurrent/test_variants.py",
+    ),
+    "variant: reset after the product, whatever is asked": Fault(
+        "recurrent/variants.py",
+        (('if self.reset == "after" else', "if True else"),),
+        "recurrent/test_variants.py",
+    ),
+    "segments: all from the first state": Fault(
+        "recurrent/checkpointing.py",
+        (("one.forward(self.x[stretch], self.states[k], y, known", "one.forward(self.x[stretch], self.states[0], y, known"),),
+        "recurrent/test_segments.py",
+    ),
+    "segments: states' gradients stop": Fault(
+        "recurrent/checkpointing.py",
+        (("            part, dstate = one.backward", "            part, _ = one.backward"),),
+        "recurrent/test_segments.py",
+    ),
+    "segments: a reverse direction's in x's order": Fault(
+        "recurrent/checkpointing.py",
+        (("        if self.layer.reverse:\n            return", "        if False:\n            return"),),
+        "recurrent/test_segments.py",
+    ),
+    "segments: lengths forgotten": Fault(
+        "recurrent/checkpointing.py",
+        (("past = None if self.run.past is None else self.run.past[stretch]", "past = None"),),
+        "recurrent/test_segments.py",
+    ),
+    "segments: states not copied": Fault(
+        "recurrent/checkpointing.py",
+        (("tuple(backend.xp.array(s) for s in state)", "state"),),
+        "recurrent/test_segments.py",
+    ),
+    "segments: the last one computed again": Fault(
+        "recurrent/checkpointing.py",
+        (("one, self.last = self.last or self._again", "one, self.last = self._again"),),
+        "recurrent/test_segments.py",
+    ),
+    "segments: all is kept": Fault(
+        "recurrent/direction.py",
+        (("segmented = run.training and 0 < run.every < len(x)", "segmented = False"),),
+        "recurrent/test_segments.py",
+    ),
+    "load: a cell's functions not looked up": Fault(
+        "recurrent/variants.py",
+        (("Function(**value) if name in functions else value", "value"),),
+        "recurrent/test_variants.py",
+    ),
+}
+# fmt: on

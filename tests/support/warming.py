@@ -1,0 +1,33 @@
+"""``python tests/support/warming.py K N``: compiles every N-th kernel from the K-th on, in float32 and float64.
+
+What several processes of tests would compile once each is compiled once.
+"""
+
+import sys
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+import numpy as np
+
+
+def kernels() -> dict[str, Any]:
+    """Every kernel of the CPU by its name."""
+    package, places = import_module("minirnn.kernels.cpu"), list[Any]()
+    kind = import_module("minirnn.kernels.cpu.compiling").Kernel
+    for module in iter_modules(package.__path__):
+        places += vars(import_module(f"minirnn.kernels.cpu.{module.name}")).values()
+    for place in list(places):
+        places += place.values() if isinstance(place, dict) else ()
+    return {one.name: one for one in places if isinstance(one, kind)}
+
+
+def main(first: int, step: int) -> None:
+    named = kernels()
+    for name in sorted(named)[first::step]:
+        for dtype in ("float32", "float64"):
+            named[name][np.dtype(dtype)]
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
