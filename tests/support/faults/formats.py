@@ -52,12 +52,12 @@ FAULTS = {
     "torch: what is made of a foreign object is called": Fault(
         "formats/pickles.py",
         (("        if first is None:\n", "        if type(function) is Function:\n"),),
-        "formats/torch/test_foreign_objects.py",
+        "formats/torch/test_foreign_objects.py::test_what_cannot_be_skipped_is_named[complex numbers]",
     ),
     "torch: a weight that is no tensor is left out": Fault(
         "formats/torch_chain.py",
         (("            if is_weight(last):\n", "            if False:\n"),),
-        "formats/torch/test_foreign_objects.py",
+        "formats/torch/test_foreign_objects.py::test_what_cannot_be_skipped_is_named[a bias of another kind]",
     ),
     "torch: what is assumed is not said": Fault(
         "formats/torch_chain.py",
@@ -67,12 +67,12 @@ FAULTS = {
     "torch: a number that is missing is nothing": Fault(
         "formats/torch_assumed.py",
         (("            if high - low > 1:\n", "            if False:\n"),),
-        "formats/torch/test_torch_assumed.py",
+        "formats/torch/test_torch_assumed.py::test_unless_it_is_said_it_is_assumed_aloud_or_refused[the last step]",
     ),
     "torch: two networks are one": Fault(
         "formats/torch_assumed.py",
         (("    if not several:\n        return []\n", "    if True:\n        return []\n"),),
-        "formats/torch/test_torch_assumed.py",
+        "formats/torch/test_torch_assumed.py::test_what_is_assumed_is_said[two networks]",
     ),
     "torch: final states of one direction": Fault(
         "formats/torch_modules.py",
@@ -82,12 +82,12 @@ FAULTS = {
     "opening: a text may be ONNX": Fault(
         "formats/opening.py",
         (("head[0] in ONNX_FIELDS and not text:", "head[0] in ONNX_FIELDS:"),),
-        "formats/test_unknown_files.py",
+        "formats/test_unknown_files.py::test_a_file_is_called_what_it_is[text that begins as ONNX may]",
     ),
     "torch: shown whole": Fault(
         "formats/pickles.py",
         (("if type(value) in _SCALARS else type(value).__name__", "if True else ''"),),
-        "formats/torch/test_foreign_objects.py",
+        "formats/torch/test_hostile_torch.py::test_a_trick_ends_in_a_refusal[a storage named by a tree-load]",
     ),
     "torch: no numbers in too many places": Fault(
         "formats/torch_read.py",
@@ -97,27 +97,27 @@ FAULTS = {
     "torch: steps of a name taken off one by one": Fault(
         "formats/torch_chain.py",
         (("    paths = [path[alike:] for path in paths]\n", "    for _ in range(alike):\n        paths = [path[1:] for path in paths]\n"),),
-        "formats/torch/test_foreign_objects.py",
+        "formats/torch/test_hostile_torch.py::test_a_trick_ends_in_a_refusal[names of a million steps-load]",
     ),
     "torch: entries may overlap": Fault(
         "formats/archive.py",
         (("if not free <= entry.start <= limit - 30:", "if not entry.start <= limit - 30:"),),
-        "formats/torch/test_hostile_torch.py",
+        "formats/torch/test_hostile_torch.py::test_a_trick_ends_in_a_refusal[entries that share their bytes-load]",
     ),
     "save: frozen forgotten": Fault(
         "formats/native.py",
         (('"frozen": sorted(parameters.frozen)', '"frozen": []'),),
-        "formats/test_file_costs.py",
+        "formats/test_files.py::test_a_model_comes_back_bit_for_bit[float32-sequential]",
     ),
     "save: a cell's options forgotten": Fault(
         "formats/native.py",
         (('return {"kind": kind, **cell.config()}', 'return {"kind": kind}'),),
-        "formats/test_file_costs.py",
+        "formats/test_files.py::test_a_model_comes_back_bit_for_bit[float32-another function]",
     ),
     "load: any class for a cell": Fault(
         "formats/native.py",
         (("    if kind not in VARIANTS:\n", "    if False:\n"),),
-        "formats/test_file_costs.py",
+        "formats/test_files.py::test_a_cell_that_describes_none_is_refused[of an unknown kind]",
     ),
 }
 # fmt: on
