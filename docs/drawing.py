@@ -8,6 +8,8 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from minirnn.training.plots import SVG
+
 PAPER, INK, SOFT = "#ffffff", "#1f2329", "#868e98"
 BLUE, ORANGE, GREEN = "#0a67c4", "#c2560a", "#19804a"
 COLOURS = {  # the variable that stands for each, and what it is on a dark page
@@ -18,9 +20,7 @@ COLOURS = {  # the variable that stands for each, and what it is on a dark page
     ORANGE: ("orange", "#ff9a52"),
     GREEN: ("green", "#58cf8e"),
 }
-STYLE: Any = {
-    "svg.fonttype": "none",  # text, in the reader's own font
-    "svg.hashsalt": "minirnn",  # names inside the file are the same every time
+STYLE: Any = SVG | {
     "font.family": "sans-serif",
     "font.size": 9,
     "axes.titlesize": 9,

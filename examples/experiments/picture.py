@@ -6,14 +6,12 @@ from typing import Any
 from learning import Run
 
 from minirnn.cli.shared import check_writable
-from minirnn.training.plots import figure_class
+from minirnn.training.plots import SVG, figure_class
 
 KINDS = (".svg", ".png", ".pdf")
 COLOURS = {"rnn": "#c2560a", "gru": "#0a67c4", "lstm": "#19804a"}
 NAMES = {"rnn": "vanilla RNN", "gru": "GRU", "lstm": "LSTM"}
-STYLE: Any = {
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "minirnn",  # and the file the same every time
+STYLE: Any = SVG | {
     "font.family": "sans-serif",
     "font.size": 8,
     "legend.frameon": False,

@@ -7,18 +7,22 @@ What is compiled is stored on disk (``cache.py``).
 """
 
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from numba import njit, types
 
 from minirnn.kernels.cpu.cache import KernelCache
 from minirnn.kernels.cpu.cache import sources as sources
+from minirnn.kernels.cpu.passes import Dtype
 
+Function: TypeAlias = Callable[..., Any]
+Dispatcher: TypeAlias = Any  # a function that Numba compiles
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
 INNER = OPTIONS | {"no_cpython_wrapper": True}  # never called from Python
 
 
-def named(function: Any, name: str) -> Any:
+def named(function: Function, name: str) -> Function:
     """Give a function a name that no other function here has.
 
     Numba's symbol for a compiled function is its name and the number of functions that this process compiled before it.
@@ -29,17 +33,17 @@ def named(function: Any, name: str) -> Any:
     return function
 
 
-def inline(function: Any) -> Any:
+def inline(function: Function) -> Dispatcher:
     """Compile into the caller."""
     return njit(forceinline=True, **INNER)(function)
 
 
-def inline_as(name: str) -> Any:
+def inline_as(name: str) -> Function:
     """``inline`` for one of several functions that are made alike."""
     return lambda function: inline(named(function, name))
 
 
-def long(function: Any) -> Any:
+def long(function: Function) -> Dispatcher:
     """Compile once, to be called by kernels: for what is long and called from several places.
 
     It says that it is not ``forceinline``, or it would be what its first caller is.
@@ -47,10 +51,10 @@ def long(function: Any) -> Any:
     return njit(forceinline=False, **INNER)(function)
 
 
-def entry(name: str) -> Any:
+def entry(name: str) -> Function:
     """Compile for Python to call, and keep the result on disk under ``name``."""
 
-    def decorate(function: Any) -> Any:
+    def decorate(function: Function) -> Dispatcher:
         dispatcher = njit(**OPTIONS)(named(function, name))
         dispatcher._cache = KernelCache(name)  # noqa: SLF001 - Numba has no public way to keep code elsewhere
         return dispatcher
@@ -66,13 +70,13 @@ class Kernel:
     four, which a thread can call without Python.
     """
 
-    def __init__(self, name: str, function: Any) -> None:
+    def __init__(self, name: str, function: Function) -> None:
         self.name, self.inner = name, long(named(function, name))
-        self.addresses: dict[Any, int] = {}
-        self.compiled: dict[Any, Any] = {}
+        self.addresses: dict[Dtype, int] = {}
+        self.compiled: dict[Dtype, Dispatcher] = {}
         self.compiling = threading.Lock()
 
-    def __getitem__(self, dtype: Any) -> int:
+    def __getitem__(self, dtype: Dtype) -> int:
         """The address of the compiled function for a NumPy dtype."""
         if dtype not in self.addresses:
             with self.compiling:  # of two threads one compiles: a second function would replace the first, and free it
@@ -84,7 +88,7 @@ class Kernel:
                     )
         return self.addresses[dtype]
 
-    def compile(self, dtype: Any) -> Any:
+    def compile(self, dtype: Dtype) -> Dispatcher:
         """Numba's dispatcher for one dtype, compiled or read from disk."""
         inner, like = self.inner, dtype.type(0)
 
@@ -96,6 +100,6 @@ class Kernel:
         return dispatcher
 
 
-def kernel(name: str) -> Any:
+def kernel(name: str) -> Callable[[Function], Kernel]:
     """Make a function a ``Kernel``."""
     return lambda function: Kernel(name, function)

@@ -5,9 +5,9 @@ Threads are waited for, and woken, only where a kernel has work enough to be wor
 
 from array import array
 from collections.abc import Sequence
-from typing import Any
 
 from minirnn.kernels.cpu.compiling import Kernel
+from minirnn.kernels.cpu.passes import Dtype
 from minirnn.kernels.cpu.pool import POOL
 from minirnn.kernels.cpu.team import lead
 from minirnn.kernels.cpu.threads import get_num_threads
@@ -46,7 +46,7 @@ def take(work: float, most: int) -> tuple[int, int, int]:
 leave = POOL.leave
 
 
-def run(kernel: Kernel, dtype: Any, arguments: Sequence[int], work: float, most: int | None = None) -> None:
+def run(kernel: Kernel, dtype: Dtype, arguments: Sequence[int], work: float, most: int | None = None) -> None:
     """Run a kernel with these arguments, which does so many operations, on up to ``most`` threads.
 
     An interrupt is raised before the kernel begins or after all its threads have ended.

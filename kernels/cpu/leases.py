@@ -10,9 +10,11 @@ import os
 import threading
 from collections import deque
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+
+from minirnn.kernels.cpu.passes import Array, Dtype
 
 SMALL = 1 << 16  # bytes; below it malloc is as fast
 GRAIN = 8  # sizes of blocks between a power of two and the next: a block is at most 1 / GRAIN larger than asked for
@@ -25,7 +27,7 @@ class Block(NamedTuple):
 
     size: int
     start: int
-    memory: Any
+    memory: Array
 
 
 class Lease:
@@ -37,7 +39,7 @@ class Lease:
     def __init__(self, block: Block, returned: deque[Block]) -> None:
         self._block, self._returned, self.start = block, returned, block.start
 
-    def array(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def array(self, shape: tuple[int, ...], dtype: Dtype) -> Array:
         """An array in this memory, from its start on."""
         self.__array_interface__ = {"data": (self.start, False), "shape": shape, "typestr": dtype.str, "version": 3}
         return np.asarray(self)
@@ -61,14 +63,14 @@ class Leases:
         """A forked child must not wait for a thread that it does not have."""
         self._lock = threading.Lock()
 
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def empty(self, shape: tuple[int, ...], dtype: Dtype) -> Array:
         """An uninitialised array; one that is not small starts on a cache line."""
         size = prod(shape)
         if size * dtype.itemsize < SMALL:
             return np.empty(shape, dtype)
         return self.room(size, dtype).array(shape, dtype)
 
-    def room(self, size: int, dtype: Any) -> Lease:
+    def room(self, size: int, dtype: Dtype) -> Lease:
         """Memory for so many entries, which starts on a cache line."""
         size = max(size * dtype.itemsize, ALIGNMENT)
         step = (1 << size.bit_length() - 1) // GRAIN

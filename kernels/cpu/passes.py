@@ -3,12 +3,18 @@
 One compiled kernel then serves arrays of every layout, read-only ones too, and a call costs little.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+Dtype: TypeAlias = np.dtype[Any]
 
 CELLS = ("TanhCell", "ReluCell", "GRUCell", "LSTMCell")  # of minirnn.cells, by name: those that have kernels
 
 
-def address(a: Any) -> int:
+def address(a: Array) -> int:
     """Where a NumPy array's first entry lies in memory."""
     place: int = a.__array_interface__["data"][0]
     return place

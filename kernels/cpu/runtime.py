@@ -2,10 +2,9 @@
 
 import struct
 from array import array
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from minirnn.kernels.cpu import losses, products, updates
 from minirnn.kernels.cpu.cache import cache_folder
@@ -15,15 +14,13 @@ from minirnn.kernels.cpu.dispatch import run, threads
 from minirnn.kernels.cpu.dispatch import take as take
 from minirnn.kernels.cpu.dispatch import threads_over_time as threads_over_time
 from minirnn.kernels.cpu.leases import LEASES
-from minirnn.kernels.cpu.passes import address
+from minirnn.kernels.cpu.passes import Array, Dtype, address
 from minirnn.kernels.cpu.scans import BACKWARD, COPIED, FORWARD, PAGE
 from minirnn.kernels.cpu.scans import short as short
 from minirnn.kernels.cpu.threads import get_num_threads
 from minirnn.kernels.cpu.tiles import BLOCK, HIGH
 from minirnn.kernels.cpu.vectors import REGISTERS, VECTOR_BYTES
 
-Array: TypeAlias = NDArray[Any]
-Dtype: TypeAlias = np.dtype[Any]
 _INTEGER, _REAL = struct.Struct("q"), struct.Struct("d")
 
 
@@ -184,12 +181,11 @@ def norm(g: Array) -> float | None:
     """√Σ g² of a contiguous vector, or None where the squares leave the range of its dtype."""
     sums = np.empty(-(-g.size // updates.BLOCK) + 1)
     run(updates.squares, g.dtype, updates.Squares(g.size, address(g), address(sums)), 10 * g.size)
-    return _root(sums[-1])
+    return _root(float(sums[-1]))
 
 
-def _root(squares: Any) -> float | None:
-    total = float(squares)
-    return total**0.5 if updates.LEAST < total < updates.MOST else None
+def _root(squares: float) -> float | None:
+    return squares**0.5 if updates.LEAST < squares < updates.MOST else None
 
 
 def clipped_descend(w: Array, g: Array, rate: float, clip: float) -> float | None:
@@ -197,7 +193,7 @@ def clipped_descend(w: Array, g: Array, rate: float, clip: float) -> float | Non
     sums = np.empty(-(-g.size // updates.BLOCK) + 1)
     arguments = updates.Clipped(g.size, address(w), address(g), address(sums), bits(rate), bits(clip))
     run(updates.clipped_descend, g.dtype, arguments, 20 * g.size)
-    return _root(sums[-1])
+    return _root(float(sums[-1]))
 
 
 def descend(w: Array, g: Array, rate: float, scale: float = 1.0) -> None:

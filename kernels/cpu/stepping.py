@@ -1,17 +1,14 @@
 """What calls the kernels of streams: how many threads a step gets."""
 
-from typing import Any
-
-import numpy as np
-
 from minirnn.kernels.cpu.blocks import narrow_bytes
 from minirnn.kernels.cpu.dispatch import leave, take, threads
+from minirnn.kernels.cpu.passes import Array
 from minirnn.kernels.cpu.streams import EMBEDDING, LINEAR, RECURRENT, stream
 
 __all__ = ["EMBEDDING", "LINEAR", "RECURRENT", "narrow_bytes", "step", "threads"]
 
 
-def step(x: Any, integer: bool, out: Any, links: "np.ndarray[Any, Any]", operations: float) -> None:  # noqa: FBT001 - called once per step
+def step(x: Array, integer: bool, out: Array, links: Array, operations: float) -> None:  # noqa: FBT001 - called once per step
     """One step of all links, of so many operations: see ``streams.stream``."""
     most = threads(operations)
     if most == 1:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,7 +18,8 @@ HEADERS = sha256(b"".join(path.read_bytes() for path in sorted(FOLDER.glob("*.cu
 # CuPy finds what it has compiled by the source's text and these: it does not look into what is included
 OPTIONS = ("--std=c++17", f"-I{FOLDER}", f"-DHEADERS=0x{HEADERS}")
 TYPES = {"float16": ("__half", "float"), "float32": ("float", "float"), "float64": ("double", "double")}  # S, F
-SCALARS: dict[str, Any] = {"i64": np.int64, "double": np.float64, "float": np.float32}
+Array: TypeAlias = Any  # of CuPy's
+SCALARS: dict[str, type[np.generic]] = {"i64": np.int64, "double": np.float64, "float": np.float32}
 POINTED = {"i64": "int64", "double": "float64", "float": "float32", "__half": "float16"}
 _KERNEL = re.compile(r"(?:template <(?P<template>[^>]*)>\s*)?__global__ void (?P<name>\w+)\((?P<parameters>[^)]*)\)")
 
@@ -77,7 +78,9 @@ def compiled(cupy: Any, kernel: str, name: str) -> Any:
     return module.get_function(name)
 
 
-def launch(cupy: Any, kernel: str, types: Mapping[str, str], blocks: int, threads: int, **arguments: Any) -> None:
+def launch(
+    cupy: Any, kernel: str, types: Mapping[str, str], blocks: int, threads: int, **arguments: Array | float | None
+) -> None:
     """Run a kernel on the current stream.
 
     For a pointer, pass a C-contiguous array of its type, an address (an int), or None.
@@ -99,7 +102,7 @@ def launch(cupy: Any, kernel: str, types: Mapping[str, str], blocks: int, thread
         raise RuntimeError(f"the CUDA kernel {kernel} could not be run: {error}") from error
 
 
-def _address(kernel: str, name: str, kind: str, value: Any) -> Any:
+def _address(kernel: str, name: str, kind: str, value: Array | None) -> np.uint64:
     """A pointer, 8 bytes wide."""
     if value is None or isinstance(value, int):
         return np.uint64(value or 0)

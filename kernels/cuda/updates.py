@@ -1,11 +1,10 @@
 """What optimisers do to the flat vectors, decided on the device: see ``updates.cu``."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import cupy
 
-from minirnn.kernels.cuda.launch import launch, types_of
+from minirnn.kernels.cuda.launch import Array, launch, types_of
 
 THREADS = 256  # of a block, as in updates.cu
 MOST = 256  # blocks that add up squares
@@ -16,7 +15,7 @@ def blocks(n: int) -> int:
     return -(-n // THREADS)
 
 
-def decide(parts: Sequence[Any], clip: float, step: int, first: Any) -> tuple[Any, Any]:
+def decide(parts: Sequence[Array], clip: float, step: int, first: Array) -> tuple[Array, Array]:
     """(norm, scale) of gradients: see ``minirnn.optim.on_device.decide``."""
     parts = [g for g in parts if g.size]
     counts = [min(MOST, blocks(g.size)) for g in parts]
@@ -30,12 +29,12 @@ def decide(parts: Sequence[Any], clip: float, step: int, first: Any) -> tuple[An
     return norm, scale
 
 
-def descend(w: Any, g: Any, rate: float, scale: Any) -> None:
+def descend(w: Array, g: Array, rate: float, scale: Array) -> None:
     """w -= rate · scale · g, if ``scale`` is not below 0;  g = 0."""
     launch(cupy, "descend", types_of(w.dtype), blocks(w.size), THREADS, w=w, g=g, n=w.size, rate=rate, scale=scale)
 
 
-def adam(w: Any, g: Any, m: Any, v: Any, *, scale: Any, **numbers: float) -> None:
+def adam(w: Array, g: Array, m: Array, v: Array, *, scale: Array, **numbers: float) -> None:
     """Adam's step, if ``scale`` is not below 0, and g = 0; the numbers are those of ``updates.cu``."""
     arrays = {"w": w, "g": g, "m": m, "v": v, "scale": scale}
     launch(cupy, "adam", types_of(w.dtype), blocks(w.size), THREADS, n=w.size, **arrays, **numbers)

@@ -10,7 +10,7 @@ import numpy as np
 
 from minirnn.cli.shared import backend_option, model_option, one_sentence
 from minirnn.cli.terminal import evaluated, in_words, output, say
-from minirnn.core.files import ModelFileError
+from minirnn.core.files import Json, ModelFileError
 from minirnn.formats.opening import load
 from minirnn.inference.quantize import STORED
 from minirnn.language.evaluation import SAMPLE
@@ -146,7 +146,7 @@ def evaluate(
         "quantized": lm.network.bound.quantized,
         "seconds": round(time.perf_counter() - begun, 3),
     }
-    smaller: dict[str, dict[str, Any]] = {}
+    smaller: dict[str, Json] = {}
     for kind in kinds:
         small = lm.quantize(kind)
         its = evaluated(small, text, whole=whole).perplexity

@@ -8,7 +8,6 @@ import time
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Any
 
 import click
 import numpy as np
@@ -18,6 +17,7 @@ from rich.table import Column, Table
 from minirnn.cli.shared import backend_option, one_sentence
 from minirnn.cli.terminal import console, output
 from minirnn.core.backend import BACKENDS, devices, get_backend
+from minirnn.core.files import Json
 from minirnn.core.version import VERSION
 from minirnn.recurrent.networks import GRU, LSTM, RNN
 
@@ -144,7 +144,7 @@ def info(as_json: bool) -> None:  # noqa: FBT001 - click passes options by name
         click.echo(f"{name:12} {_words(value) or 'as the libraries choose'}")
 
 
-def _devices() -> dict[str, Any]:
+def _devices() -> Json:
     """CuPy's version and the devices it can use, or why it can use none."""
     if not find_spec("cupy"):
         return {"cupy": "not installed"}
@@ -158,7 +158,7 @@ def _devices() -> dict[str, Any]:
     return {"cupy": cupy.__version__, "devices": names or f"no CUDA device: {usable}"}
 
 
-def _kernels() -> dict[str, Any]:
+def _kernels() -> Json:
     """What the kernels are compiled for, where they are kept, and the seconds until each cell's were ready."""
     from minirnn.kernels.cpu.runtime import describe
 
@@ -181,7 +181,7 @@ def _kernels() -> dict[str, Any]:
     }
 
 
-def _words(value: Any) -> str:
+def _words(value: object) -> str:
     """A value of ``info`` for a person: ``numpy (float32, float64, complex128)``, ``OMP_NUM_THREADS=2``."""
     if isinstance(value, list):
         return ", ".join(value)

@@ -12,7 +12,7 @@ import click
 
 from minirnn.cli.shared import check_writable, one_sentence
 from minirnn.cli.terminal import say
-from minirnn.core.files import ModelFileError, ModelFileWarning
+from minirnn.core.files import Json, ModelFileError, ModelFileWarning
 from minirnn.core.layer import Layer
 from minirnn.core.module import brief
 from minirnn.formats.onnx import Graph
@@ -149,7 +149,7 @@ def inspect(file: Path, as_json: bool, **options: Any) -> None:  # noqa: FBT001 
     click.echo(f"{record['parameters']:,} parameters, {record['dtype']}")
 
 
-def about(file: Path, hints: Hints) -> dict[str, Any]:
+def about(file: Path, hints: Hints) -> Json:
     """What ``inspect`` says of a file, for JSON."""
     assumed: list[str] = []
     unsaid: list[str] = []
@@ -163,7 +163,7 @@ def about(file: Path, hints: Hints) -> dict[str, Any]:
         if not hasattr(room, "contents"):
             raise
         weights = room.contents(file)
-        record: dict[str, Any] = {"holds": "arrays", "why": f"no network: {error}"}
+        record: Json = {"holds": "arrays", "why": f"no network: {error}"}
     else:
         for warning in warned:
             if isinstance(warning.message, ModelFileWarning):

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from minirnn.core.files import Json
 from minirnn.language.model import LanguageModel
 from minirnn.language.text import Text, Vocabulary
 from minirnn.optim.optimisers import SGD, Adam, AdamW, Optimizer, RMSProp
@@ -76,13 +77,13 @@ class TrainOptions:
             if number is not None and not np.isfinite(number):
                 raise ValueError(f"--{spelt(name)} must be a finite number")
 
-    def recorded(self, files: tuple[Path, ...]) -> dict[str, Any]:
+    def recorded(self, files: tuple[Path, ...]) -> Json:
         """What the record of a run says of how it began; it may go on from another working directory."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         places = {"out": str(self.out.absolute()), "files": [str(path.resolve()) for path in files]}
         return {name: value for name, value in values.items() if name not in ("checkpoint", "resume")} | places
 
-    def with_recorded(self, values: dict[str, Any]) -> Self:
+    def with_recorded(self, values: Json) -> Self:
         """These options with some of those that ``recorded`` returned."""
         changed = {name: value for name, value in values.items() if name in {one.name for one in fields(self)}}
         if "out" in changed:

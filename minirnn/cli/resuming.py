@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from minirnn.cli.options import LIMITS, TrainOptions, spelt
 from minirnn.cli.terminal import say
+from minirnn.core.files import Json
 from minirnn.training.checkpoints import Folder
 from minirnn.training.loop import State
 from minirnn.training.metrics import METRICS, RUN, damaged, read_run
@@ -24,10 +24,10 @@ class Saved:
     Without ``state`` it was ended before its first checkpoint, and goes on from step 0.
     """
 
-    options: dict[str, Any]
+    options: Json
     text: str
     state: State | None = None
-    more: dict[str, Any] = field(default_factory=dict)
+    more: Json = field(default_factory=dict)
 
 
 def check_something_to_resume(ctx: click.Context, files: tuple[Path, ...], folder: Folder) -> None:
@@ -89,7 +89,7 @@ def _traces(folder: Folder) -> bool:
 
 
 def as_begun(
-    ctx: click.Context, files: tuple[Path, ...], options: TrainOptions, begun: dict[str, Any]
+    ctx: click.Context, files: tuple[Path, ...], options: TrainOptions, begun: Json
 ) -> tuple[tuple[Path, ...], TrainOptions]:
     """The options of a run that goes on: those that it began with, but for what the command line changes."""
     _check_options(ctx, begun, Path(options.checkpoint or "") / RUN)
@@ -111,7 +111,7 @@ def _on_command_line(ctx: click.Context) -> set[str]:
     return names - {"files", "checkpoint", "resume"}
 
 
-def _check_options(ctx: click.Context, begun: dict[str, Any], path: Path) -> None:
+def _check_options(ctx: click.Context, begun: Json, path: Path) -> None:
     """Raise ValueError unless every option that a run began with is what the command line would take."""
     if not isinstance(begun.get("files"), list) or not all(isinstance(file, str) for file in begun["files"]):
         raise damaged(path, "files must be a list of paths")

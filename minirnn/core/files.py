@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from minirnn.core.module import Weighted
 from minirnn.core.parameters import Parameters, cast
 
 Model = TypeVar("Model", bound=Weighted)
+Json: TypeAlias = dict[str, Any]  # an object of JSON
 
 CUT_OFF = "a download that was cut off looks like this"
 LARGEST_FILE = 2**34  # bytes that a file may hold or, compressed, declare: more is refused before memory is taken

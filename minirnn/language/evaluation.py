@@ -66,7 +66,7 @@ def evaluate(
     *,
     most: int | None = None,
     batch_size: int = 32,
-    progress: Callable[[float], Any] = lambda _: None,
+    progress: Callable[[float], object] = lambda _: None,
 ) -> Evaluation:
     """Read ``text``, or a sample of about ``most`` characters where it is longer than that.
 

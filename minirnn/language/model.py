@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from minirnn.core.backend import Array, maker
-from minirnn.core.layer import Layer
+from minirnn.core.layer import Layer, State
 from minirnn.core.parameters import Scheme
 from minirnn.language.evaluation import MASK_RATE, Evaluation, evaluate
 from minirnn.language.sampling import check_sampling, distribution, log_softmax, take_rows
@@ -128,7 +128,7 @@ class LanguageModel:
         self,
         x: Array,
         y: Array,
-        state: Any = None,
+        state: State = None,
         *,
         rng: "np.random.Generator | None" = None,
         stride: int | None = None,
@@ -195,7 +195,7 @@ class LanguageModel:
         *,
         most: int | None = None,
         batch_size: int = 32,
-        progress: Callable[[float], Any] = lambda _: None,
+        progress: Callable[[float], object] = lambda _: None,
     ) -> Evaluation:
         """The perplexity of a text, or an estimate of it from a fixed sample of about ``most`` characters.
 
@@ -227,7 +227,7 @@ class LanguageModel:
     def _generate(
         self,
         logits: Array,
-        state: Any,
+        state: State,
         length: int,
         temperature: float,
         top_k: int | None,
@@ -260,7 +260,7 @@ class LanguageModel:
                 log_p = log_softmax(self._known(y[-1]))
         return [(self.vocab.decode(text), float(score)) for text, score in zip(texts, scores, strict=True)]
 
-    def _read_prefix(self, prefix: str, length: int) -> tuple[Array, Any]:
+    def _read_prefix(self, prefix: str, length: int) -> tuple[Array, State]:
         """Logits (V,) of the character after ``prefix``, and the state there."""
         if self.task != "next":
             raise ValueError(f"generation takes a model of task next; this one has task {self.task}: use fill")
@@ -302,7 +302,7 @@ class LanguageModel:
         return "".join(c if c != blank else r for c, r in zip(text, restored, strict=True))
 
 
-def check_vocab(vocab: Any) -> None:
+def check_vocab(vocab: object) -> None:
     """Raise TypeError unless ``vocab`` is a Vocabulary: a Text has a length too."""
     if not isinstance(vocab, Vocabulary):
         raise TypeError(f"vocab must be a Vocabulary (text.vocab); got {type(vocab).__name__}")

@@ -1,11 +1,11 @@
 """Choosing the next symbol from its logits: greedy, temperature, top-k, top-p."""
 
 from numbers import Integral
-from typing import Any
 
 import numpy as np
 
 from minirnn.core.backend import Array, namespace
+from minirnn.core.layer import State
 from minirnn.core.tree import rebuilt
 
 
@@ -58,6 +58,6 @@ def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -
         raise ValueError(f"top_p must be above 0 and at most 1; got {top_p}")
 
 
-def take_rows(state: Any, rows: Array) -> Any:
+def take_rows(state: State, rows: Array) -> State:
     """A state with batch rows chosen by index, whatever its structure; the batch is the second axis of each array."""
     return rebuilt(state, lambda a: a[:, namespace(a).asarray(rows)])

@@ -237,7 +237,7 @@ def check_stride(stride: int | None, num_steps: int) -> int:
     return int(stride)
 
 
-def check_string(what: str, text: Any) -> None:
+def check_string(what: str, text: object) -> None:
     """Raise TypeError unless ``text`` is a string."""
     if not isinstance(text, str):
         raise TypeError(f"{what} must be a string; got {type(text).__name__}")

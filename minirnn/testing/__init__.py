@@ -1,7 +1,7 @@
 """What proves a gradient: minirnn's own evidence, for layers and cells of anybody's.
 
-``check_gradients`` and ``check_adjoint`` hold a pass backward against derivatives that do not depend on it;
-``hessian_vector_product`` differentiates the pass backward itself.  ``minirnn.testing.strategies`` draws layers,
+``check_gradients`` and ``check_adjoint`` hold a backward pass against derivatives that do not depend on it;
+``hessian_vector_product`` differentiates the backward pass itself.  ``minirnn.testing.strategies`` draws layers,
 shapes, lengths and states for Hypothesis (extra ``test``).
 """
 

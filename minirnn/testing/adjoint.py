@@ -37,10 +37,10 @@ def check_adjoint(
     seed: int = 0,
     tolerance: float = 1e-10,
 ) -> float:
-    """⟨u, J v⟩ = ⟨Jᵀ u, v⟩ for random u and v: the whole pass backward in one number, at any size.
+    """⟨u, J v⟩ = ⟨Jᵀ u, v⟩ for random u and v: the whole backward pass in one number, at any size.
 
     J is the derivative of (y, final state) with respect to (weights, x, initial state); J v is one complex step along
-    v, Jᵀ u the pass backward.  ``state`` None draws one, as in ``check_gradients``, and goes without one too where
+    v, Jᵀ u the backward pass.  ``state`` None draws one, as in ``check_gradients``, and goes without one too where
     initial states are trainable.  Returns the difference relative to |J v| |u|; raises GradientError if it exceeds
     ``tolerance``.
     """

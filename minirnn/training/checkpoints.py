@@ -17,12 +17,12 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
 from minirnn.core.backend import Array
-from minirnn.core.files import LARGEST_FILE, ModelFileError, atomic_write
+from minirnn.core.files import LARGEST_FILE, Json, ModelFileError, atomic_write
 from minirnn.training.loop import State
 
 NAME = re.compile(r"step-(\d{8,18})\.checkpoint")
@@ -99,7 +99,7 @@ class Folder:
             old, self._lock = self._lock, self._take_lock()
             old.close()
 
-    def write(self, state: State, more: dict[str, Any]) -> Path:
+    def write(self, state: State, more: Json) -> Path:
         """Write a checkpoint of ``state`` and of what else is to be found again, then remove the oldest.
 
         Raises OSError where the disk will not have it; what was there before stays.
@@ -116,7 +116,7 @@ class Folder:
             self.at(step).unlink(missing_ok=True)
         return path
 
-    def newest(self, report: Callable[[str], None]) -> tuple[State, dict[str, Any]] | None:
+    def newest(self, report: Callable[[str], None]) -> tuple[State, Json] | None:
         """The newest sound checkpoint, None where there is none; ``report`` is told of each that is not sound."""
         steps = self.steps()
         for step in steps:
@@ -127,7 +127,7 @@ class Folder:
         return None
 
 
-def to_bytes(state: State, more: dict[str, Any]) -> bytes:
+def to_bytes(state: State, more: Json) -> bytes:
     """A checkpoint as a file."""
     from safetensors.numpy import save
 
@@ -135,7 +135,7 @@ def to_bytes(state: State, more: dict[str, Any]) -> bytes:
     return save(state.arrays, metadata={"minirnn-checkpoint": about, "digest": digest(state.arrays, about)})
 
 
-def read(path: Path) -> tuple[State, dict[str, Any]]:
+def read(path: Path) -> tuple[State, Json]:
     """What ``Folder.write`` was given; ModelFileError where the file is damaged, or is something else."""
     from safetensors import SafetensorError, safe_open
 

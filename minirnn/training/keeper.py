@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any
 
+from minirnn.core.files import Json
 from minirnn.formats.native import save
 from minirnn.language.evaluation import Evaluation
 from minirnn.language.model import LanguageModel
@@ -38,7 +38,7 @@ class Keeper:
     steps: int | None = None
     seconds: float | None = None
     patience: int | None = None
-    more: dict[str, Any] = field(default_factory=dict)
+    more: Json = field(default_factory=dict)
     examine: Callable[[LanguageModel, Text], Evaluation] = LanguageModel.evaluate
     best: float = float("inf")
     best_step: int = 0
@@ -49,7 +49,7 @@ class Keeper:
         self._looked = time.perf_counter()
         self._lost = False  # the directory vanished, which only the first rank can know
 
-    def go_on(self, more: dict[str, Any]) -> None:
+    def go_on(self, more: Json) -> None:
         """Go on from what a checkpoint had."""
         self.best = float("inf") if more["best"] is None else more["best"]
         self.best_step, self.worse = more["best_step"], more["worse"]
@@ -117,7 +117,7 @@ class Keeper:
         self.folder.remake()
         self.record.describe()
 
-    def _try(self, write: Callable[[], Any]) -> bool:
+    def _try(self, write: Callable[[], object]) -> bool:
         """Whether something could be written, by the first rank; if not, say so."""
         if self.training.ranks.rank:
             return True

@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from minirnn.core.backend import Array, on_host
+from minirnn.core.files import Json
 from minirnn.core.tree import arrays_in, filled_in, outline, rebuilt
 from minirnn.language.model import LanguageModel
 from minirnn.language.text import Text, check_stride
@@ -50,7 +51,7 @@ class State:
     """What a later step depends on: ``arrays`` by name, and the rest, ``about``, as JSON."""
 
     arrays: dict[str, Array]
-    about: dict[str, Any]
+    about: Json
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -211,7 +212,7 @@ class Training(Iterator[Step]):
     # ------------------------------------------------------------------ stopping and going on
 
     @cached_property
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self) -> Json:
         """What decides which batch comes next: a state goes on only where all of it is the same."""
         names = ("batch_size", "num_steps", "stride", "sampling", "seed")
         return {"text": self.text.digest()} | {name: getattr(self, name) for name in names}

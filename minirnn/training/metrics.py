@@ -18,9 +18,8 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
-from minirnn.core.files import atomic_write
+from minirnn.core.files import Json, atomic_write
 from minirnn.core.version import VERSION
 from minirnn.training.loop import Step
 
@@ -33,9 +32,9 @@ class Record:
     def __init__(self, folder: Path, every: int = 10) -> None:
         self.path, self.every = folder / METRICS, every
         self._tokens, self._since = 0, 0.0
-        self._about: dict[str, Any] = {}
+        self._about: Json = {}
 
-    def begin(self, about: dict[str, Any], step: int, seconds: float = 0.0) -> None:
+    def begin(self, about: Json, step: int, seconds: float = 0.0) -> None:
         """Write ``run.json``, and go on after ``step``: lines of later steps, which come again, are removed."""
         self._about = about
         self.describe()
@@ -68,23 +67,23 @@ class Record:
         self._tokens, self._since = 0, step.seconds
         self.add(line | ({"skipped": step.skipped} if step.skipped else {}))
 
-    def add(self, line: dict[str, Any]) -> None:
+    def add(self, line: Json) -> None:
         """Write one line."""
         with self.path.open("ab") as file:
             file.write(f"{as_json_line(line)}\n".encode())
 
 
-def as_json_line(record: dict[str, Any]) -> str:
+def as_json_line(record: Json) -> str:
     """One line of JSON, in which numbers that are not finite are null."""
     return json.dumps(finite(record))
 
 
-def finite(record: dict[str, Any]) -> dict[str, Any]:
+def finite(record: Json) -> Json:
     """A record in which numbers that are not finite, which JSON does not have, have become None."""
     return {k: None if isinstance(v, float) and not isfinite(v) else v for k, v in record.items()}
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path) -> list[Json]:
     """The lines of a ``metrics.jsonl``; one that was cut off as its process was killed is left out."""
     lines = []
     for text in path.read_text(encoding="utf-8").splitlines():
@@ -97,7 +96,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def read_run(folder: Path) -> dict[str, Any] | None:
+def read_run(folder: Path) -> Json | None:
     """What ``run.json`` in a folder says, with ``options`` and the ``text``'s digest; None where there is none.
 
     ValueError where it is not what a run has written.
@@ -123,7 +122,7 @@ def damaged(path: Path, why: str) -> ValueError:
     )
 
 
-def circumstances() -> dict[str, Any]:
+def circumstances() -> Json:
     """Where and with what a run takes place."""
     packages = {name: _version(name) for name in ("numpy", "numba", "cupy", "mpi4py", "safetensors")}
     return {

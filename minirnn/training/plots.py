@@ -11,6 +11,8 @@ from minirnn.core.files import atomic_write
 from minirnn.training.metrics import METRICS, RUN, read_lines
 
 KINDS = (".png", ".svg", ".pdf")
+# of an SVG file: text stays text, in the reader's own font, and the same figure makes the same file
+SVG: Any = {"svg.fonttype": "none", "svg.hashsalt": "minirnn"}
 PANELS = {  # what is drawn of each run, and the axis' name
     "loss": "loss, nats a character",
     "perplexity": "perplexity",
@@ -111,5 +113,7 @@ def figure_class() -> Any:
 
 def save_picture(figure: Any, out: Path) -> None:
     """Write the figure whole or not at all; the same figure makes the same bytes."""
-    with atomic_write(out) as file:
+    from matplotlib import rc_context
+
+    with atomic_write(out) as file, rc_context(SVG):
         figure.savefig(file, format=out.suffix[1:], dpi=120, metadata={"Date": None} if out.suffix == ".svg" else {})

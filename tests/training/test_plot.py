@@ -40,9 +40,9 @@ def test_several_runs_in_one_picture(by: str, runs: list[Path], tmp_path: Path) 
     assert result.exit_code == 0, result.stderr
     drawn = out.read_text(encoding="utf-8")
     for name, folder in (("rnn", runs[0]), ("gru", runs[1])):
-        assert f"<!-- {folder} ({name} 8) -->" in drawn
+        assert f">{folder} ({name} 8)</text>" in drawn
     for words in [*PANELS.values(), "seconds of training" if by == "seconds" else "step"]:
-        assert f"<!-- {words} -->" in drawn, words
+        assert f">{words}</text>" in drawn, words
     lines = [path for path in re.findall(r'd="(M[^"]+)"', drawn) if path.count("L") >= 10]
     assert len(lines) >= 2 * 6  # of each run: loss, perplexity, two norms, rate, speed
 

@@ -1,7 +1,7 @@
 """The numbered equations of a cell, as they stand in its docstring: the one place where they are stated.
 
 A line of a derivation is ``dc' = dc' + dm (1 - m²)    (6)  and words``: what is computed, its formula, and the numbers
-of the equations that it is, or whose transpose it is.  What comes before the word "Transposed" is the pass forward.
+of the equations that it is, or whose transpose it is.  What comes before the word "Transposed" is the forward pass.
 """
 
 import inspect

@@ -64,7 +64,7 @@ class RecordedStage:
         """The stage's own."""
         k = self._k
         for event in [e for e in moment.events if e.backward and e.stage == k]:
-            del moment.events[event]  # of a pass backward before this one
+            del moment.events[event]  # of a backward pass before this one
         with watching(self._stage.unstep, self._note(moment, backward=True)):
             dp, dq, direct, *dunits = self._stage.unstep(dafter, moment.saved[k], *units)
         moment.dafter[k], moment.dp[k], moment.dq[k], moment.direct[k] = dafter, dp, dq, direct
@@ -82,7 +82,7 @@ class RecordedStage:
         return note
 
 
-def entry(kind: str, stage: int, *places: Any) -> Find:
+def entry(kind: str, stage: int, *places: object) -> Find:
     """An argument or result of a stage's ``step`` or ``unstep``, or what is at some place in it."""
 
     def find(moment: Moment) -> Array | None:
@@ -102,7 +102,7 @@ def assigned(event: Event) -> Find:
 class TracedPass(PlainPass):
     """A ``PlainPass`` that records; ``moments`` are in the order of the scan.
 
-    What ``named`` reads is in the order of x's steps; what belongs to the pass backward is there when that has run.
+    What ``named`` reads is in the order of x's steps; what belongs to the backward pass is there when that has run.
     """
 
     def __init__(self, layer: Direction, run: Run, log: "list[TracedPass]") -> None:

@@ -212,5 +212,5 @@ def _word_for(layer: Recurrent) -> str:
     return getattr(layer.cell, "__name__", type(layer.cell).__name__)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and isfinite(float(value))

@@ -1,10 +1,11 @@
-"""``trace``: one pass forward and backward of a model, every quantity of it by name and time."""
+"""``trace``: a forward and a backward pass of a model, every quantity by name and time."""
 
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from minirnn.core.backend import Array
 from minirnn.core.layer import Layer, Reader, State
@@ -16,17 +17,17 @@ from minirnn.recurrent.direction import Direction
 
 def trace(
     model: Layer,
-    x: Any,
-    dy: Any = None,
+    x: ArrayLike,
+    dy: ArrayLike | None = None,
     state: State = None,
     dstate: State = None,
     *,
-    lengths: Any = None,
-    dtype: Any = "float64",
+    lengths: ArrayLike | None = None,
+    dtype: DTypeLike = "float64",
 ) -> "Trace":
     """Run ``model`` forward on ``x`` and backward from ``dy`` and ``dstate``, and keep every quantity of both.
 
-    Arguments are those of ``model.forward`` and of the pass backward that it returns; ``dy`` None is 0, as ``dstate``
+    Arguments are those of ``model.forward`` and of the backward pass that it returns; ``dy`` None is 0, as ``dstate``
     is.  It runs on a copy on the numpy backend, in ``dtype``: the model and its gradients are left alone.  As in any
     training forward noise is on: masks of dropout are those that the model's next forward will have.
 
@@ -59,7 +60,7 @@ def _cast(value: Any, dtype: np.dtype[Any]) -> Any:
 
 
 class Trace:
-    """What one pass forward and backward computed.
+    """What a forward and a backward pass computed.
 
     ``y``, ``state``, ``dx`` and ``dstate`` are what the two passes returned, ``grads`` the gradients of all weights by
     name, and ``walks`` has the walk through time of each recurrent layer in each direction, by its name in the model:
@@ -163,7 +164,7 @@ class Walk:
 
     @property
     def order(self) -> range:
-        """The steps of x in the order in which the pass backward comes to them."""
+        """The steps of x in the order in which the backward pass comes to them."""
         return range(self.T) if self.reverse else range(self.T - 1, -1, -1)
 
     @property
@@ -215,7 +216,7 @@ class Walk:
         return dU
 
     def sums(self, weight: str) -> Array:
-        """The running sum of ``parts`` as the pass backward comes to each step of x: (T, ...).
+        """The running sum of ``parts`` as the backward pass comes to each step of x: (T, ...).
 
         At the last step that it comes to, x's first or in reverse x's last, it is the whole gradient.
         """

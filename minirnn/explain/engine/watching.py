@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from minirnn.explain.engine.equations import numbers_in
 
@@ -28,11 +28,11 @@ class Statement(NamedTuple):
     source: str
 
 
-Note = Callable[[str, Statement, Any], None]
+Note = Callable[[str, Statement, object], None]
 
 
 @contextmanager
-def watching(function: Any, note: Note) -> Iterator[None]:
+def watching(function: Callable[..., object], note: Note) -> Iterator[None]:
     """While this lasts, ``note`` is called for every name that ``function`` assigns, when the statement is done.
 
     A function of the same name that it calls is followed too: a step may be made of another cell's.
@@ -42,7 +42,7 @@ def watching(function: Any, note: Note) -> Iterator[None]:
         yield
         return
 
-    def called(frame: FrameType, _event: str, _argument: Any) -> Any:
+    def called(frame: FrameType, _event: str, _argument: object) -> "_Watch | None":
         return _Watch(frame.f_code, note) if frame.f_code.co_name == code.co_name else None
 
     before = sys.gettrace()
@@ -60,7 +60,7 @@ class _Watch:
         self.statements, self.note = statements(code), note
         self.pending: Statement | None = None
 
-    def __call__(self, frame: FrameType, event: str, _argument: Any) -> "_Watch | None":
+    def __call__(self, frame: FrameType, event: str, _argument: object) -> "_Watch | None":
         line = frame.f_lineno
         if event == "line" and self.pending is not None and self.pending.first < line <= self.pending.last:
             return self  # a statement of several lines

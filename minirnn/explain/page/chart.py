@@ -1,14 +1,14 @@
 """Where the points and lines of the gradient-flow chart stand, from 0 at its foot to 1 at its top, on a log scale."""
 
 from math import ceil, floor, log10
-from typing import Any
 
 from minirnn.core.backend import Array
+from minirnn.core.files import Json
 
 STEPS = ((1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0))  # within a power of ten, the finer where few fit
 
 
-def chart_of(norms: Array) -> dict[str, Any]:
+def chart_of(norms: Array) -> Json:
     """Heights of ``norms`` (T,), None for one that is 0, which a log scale does not have; and lines to read them by."""
     positive = [float(v) for v in norms if v > 0]
     if not positive:

@@ -12,9 +12,8 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 from string import Template
-from typing import Any
 
-from minirnn.core.files import atomic_write
+from minirnn.core.files import Json, atomic_write
 from minirnn.explain.engine.scene import CELLS, Scene
 from minirnn.explain.page.story import tell
 
@@ -29,7 +28,7 @@ def write_page(path: str | os.PathLike[str], scene: Scene) -> None:
         file.write(page.encode())
 
 
-def page_of(story: dict[str, Any], *, served: bool = False) -> str:
+def page_of(story: Json, *, served: bool = False) -> str:
     """The page of a story; ``served``, with controls that ask the server it came from."""
     template, style, script = _assets()
     text = dict(story.get("scene", ())).get("text", "")
@@ -50,7 +49,7 @@ def policy(*, served: bool) -> str:
     return f"{rules}; connect-src 'self'" if served else rules
 
 
-def as_script_data(value: Any) -> str:
+def as_script_data(value: object) -> str:
     """JSON that stands between script tags and cannot end them, whatever text is in it."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":

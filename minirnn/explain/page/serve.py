@@ -19,6 +19,7 @@ from threading import Lock
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from minirnn.core.files import Json
 from minirnn.explain.engine.scene import Scene
 from minirnn.explain.page.document import page_of, policy
 from minirnn.explain.page.story import controls, tell
@@ -77,7 +78,7 @@ class Server(ThreadingHTTPServer):
         if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
             super().handle_error(request, client_address)
 
-    def story(self, scene: Scene) -> dict[str, Any]:
+    def story(self, scene: Scene) -> Json:
         """Computed one at a time."""
         with self.computing:
             return tell(scene)
@@ -134,7 +135,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _story(self, query: str) -> None:
         """A mistake in the controls is an answer like any other: the page says what it is."""
-        answer: dict[str, Any]
+        answer: Json
         try:
             answer = self.server.story(scene_of(query, self.server.scene))
         except (ValueError, ArithmeticError) as error:
@@ -156,7 +157,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Security-Policy", f"{policy(served=True)}; frame-ancestors 'none'")
         super().end_headers()
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
         """Nothing: the terminal is the reader's."""
 
 
@@ -174,7 +175,7 @@ def scene_of(query: str, base: Scene) -> Scene:
             raise ValueError(f"there is no control {name!r:.60} here; there are {', '.join(known)}")
     if len(said) < len(pairs):
         raise ValueError("each control is given once")
-    words: dict[str, Any] = {name: READERS[name](name, value) for name, value in said.items()}
+    words: Json = {name: READERS[name](name, value) for name, value in said.items()}
     return replace(base, **words)
 
 
@@ -196,7 +197,7 @@ def _number(name: str, value: str) -> float:
         raise ValueError(f"{name} must be a number; got {value!r:.60}") from None
 
 
-READERS: dict[str, Callable[[str, str], Any]] = {
+READERS: dict[str, Callable[[str, str], object]] = {
     "text": _text,
     "num_steps": lambda name, value: _whole(name, value) if value else None,
     "scale": _number,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minirnn.core.backend import Array
+from minirnn.core.files import Json
 from minirnn.explain.engine.lines import Line, Row, lines_of
 from minirnn.explain.engine.scene import Scene, Take
 from minirnn.explain.engine.spelling import visible
@@ -33,7 +34,7 @@ def check_drawable(scene: Scene) -> None:
         raise ValueError(f"a page draws at most {MOST_UNITS} units; this network has {scene.hidden_size}")
 
 
-def tell(scene: Scene) -> dict[str, Any]:
+def tell(scene: Scene) -> Json:
     """The story of a scene, as JSON has it.
 
     ``lines`` are those of the derivation; ``values`` has the numbers of their rows, (T, n) or (1, n); ``sums`` are the
@@ -80,7 +81,7 @@ class _Book:
         return name
 
 
-def _line(line: Line, book: _Book) -> dict[str, Any]:
+def _line(line: Line, book: _Book) -> Json:
     return {
         "phase": line.phase,
         "label": line.label,
@@ -92,7 +93,7 @@ def _line(line: Line, book: _Book) -> dict[str, Any]:
     }
 
 
-def _row(row: Row, book: _Book) -> dict[str, Any]:
+def _row(row: Row, book: _Book) -> Json:
     math = [("t", row.text)] if row.plain else pieces(row.text)
     shown = {"name": row.name, "math": math, "key": book.key(row.name, row.values), "plain": row.plain}
     if row.labels:
@@ -134,7 +135,7 @@ def _moments(lines: list[Line], weights: list[str], order: list[int]) -> list[li
     return entries
 
 
-def _steps(take: Take) -> list[dict[str, Any]]:
+def _steps(take: Take) -> list[Json]:
     y, widest = take.probabilities, take.walk.singular_values[:, 0, 0]
     return [
         {

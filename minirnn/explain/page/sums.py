@@ -1,4 +1,4 @@
-"""The gradients of a layer's weights as the pass backward adds to them, for a page."""
+"""The gradients of a layer's weights as the backward pass adds to them, for a page."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from minirnn.core.backend import Array
+from minirnn.core.files import Json
 from minirnn.core.protocol import recurrent_bias_of, stages_of
 from minirnn.explain.engine.scene import Take
 from minirnn.explain.engine.spelling import visible
@@ -16,7 +17,7 @@ MOST_ROWS = 64  # of a matrix that is drawn
 
 @dataclass(frozen=True, eq=False)
 class Sum:
-    """One weight's gradient after each step of the pass backward.
+    """One weight's gradient after each step of the backward pass.
 
     ``frames`` (T + 1, rows, columns) has the running sums in the order of the pass and, last, the whole gradient
     clipped.  ``rows`` are labels of those that are shown, ``places`` where in the weight they stand.  With ``single``
@@ -31,10 +32,10 @@ class Sum:
     frames: Array | None
     single: tuple[int, ...] | None = None
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Json:
         """As JSON has it: a frame is all its rows, or ``{"row": k, "values": [...]}`` where only that one changed."""
         gate = self.blocks[0][0] if len(self.blocks) == 1 else ""
-        record: dict[str, Any] = {
+        record: Json = {
             "name": self.name,
             "math": pieces(f"db_{gate}" if gate else f"d{self.name}"),
             "shape": self.shape,
