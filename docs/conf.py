@@ -13,7 +13,8 @@ exclude_patterns = ["_ext"]
 nitpicky = True
 INSIDE = (
     "core.module.Weighted core.parameters.Parameters core.parameters.Views core.stream.Snapshot core.unchanged.Inputs "
-    "explain.engine.recording.TracedPass language.evaluation.Predictor recurrent.direction.Direction"
+    "explain.engine.recording.TracedPass language.evaluation.Predictor optim.optimisers.Options "
+    "recurrent.direction.Direction"
 )
 nitpick_ignore_regex = [
     ("py:.*", r"(numpy|hypothesis|collections|os|pathlib)\..*|Array"),  # others' types, whose pages are not here
