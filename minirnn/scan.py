@@ -25,11 +25,18 @@ step: that is all that lengths and zoneout amount to here.
 A reverse direction is the same scan over rows flipped within their length.
 """
 
-from typing import Any
+from types import ModuleType
+from typing import Any, Protocol
 
 from minirnn.core.backend import Array
 from minirnn.core.layer import Reader, Run
-from minirnn.core.protocol import Arrays, block_of, matrix_of, recurrent_bias_of, stages_of, units_of
+from minirnn.core.protocol import Arrays, Cell, block_of, matrix_of, recurrent_bias_of, stages_of, units_of
+
+
+class ByName(Protocol):
+    """The weights of one direction: a dictionary, or ``minirnn.recurrent.weights.Weights``."""
+
+    def __getitem__(self, name: str, /) -> Array: ...
 
 
 class Scan:
@@ -40,7 +47,7 @@ class Scan:
     state, or None where all is new.
     """
 
-    def __init__(self, cell: Any, hidden_size: int, weights: dict[str, Array], xp: Any) -> None:
+    def __init__(self, cell: Cell, hidden_size: int, weights: ByName, xp: ModuleType) -> None:
         self.stages, self.xp, self.width = stages_of(cell), xp, 0
         self.U, self.columns, self.units = [], [], []
         self.bias: list[list[tuple[slice, Array]]] = []
@@ -149,26 +156,6 @@ class Scan:
             return lambda: self.xp.stack([step[i] for step in saved])
 
         return {name: reader(k, i) for k, stage in enumerate(self.stages) for i, name in enumerate(stage.saves)}
-
-
-def preceding(xp: Any, after: Array, initial: Array, *, reverse: bool) -> Array:
-    """The state before each step, of those after it, (T, B, ...) in the order of x's steps, and the initial one."""
-    parts = (after[1:], initial[None]) if reverse else (initial[None], after[:-1])
-    joined: Array = xp.concatenate(parts)
-    return joined
-
-
-def turned(read: Reader, run: Run) -> Reader:
-    """What a reverse direction saved, in the order of x's steps."""
-    return lambda: flip(read(), run)
-
-
-def placed(a: Array, out: Array | None) -> Array:
-    """``a``, in ``out`` if that is given."""
-    if out is None:
-        return a
-    out[...] = a
-    return out
 
 
 def reversed_run(run: Run) -> Run:

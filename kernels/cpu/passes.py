@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[Any]
 Dtype: TypeAlias = np.dtype[Any]
 
-CELLS = ("TanhCell", "ReluCell", "GRUCell", "LSTMCell")  # of minirnn.cells, by name: those that have kernels
-
 
 def address(a: Array) -> int:
     """Where a NumPy array's first entry lies in memory."""

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minirnn.kernels.cpu.passes import CELLS, address
+from minirnn.kernels.cpu.passes import address
 
 Array: TypeAlias = NDArray[Any]
 
@@ -70,8 +71,8 @@ class Backend:
         """The compiled twin of a function of the layers, losses or optimisers, or None: the plain lines are to run."""
         return None
 
-    def scans(self, cell: Any) -> Any:
-        """What runs this cell faster than the plain scan, or None."""
+    def scans(self) -> ModuleType | None:
+        """What runs cells that have kernels (``minirnn.kernels.facts``) faster than the plain scan, or None."""
         return None
 
     def add_rows(self, out: Array, index: Array, rows: Array) -> None:
@@ -92,16 +93,11 @@ class Backend:
         out[ordered[starts]] += self.xp.add.reduceat(rows[order], starts, axis=0)
 
 
-def has_kernels(cell: Any) -> bool:
-    """Whether a cell is one of those in ``cells.py`` that have kernels, and not another of that name."""
-    return getattr(cell, "__name__", "") in CELLS and cell.__module__ == "minirnn.cells"
-
-
 class NumbaBackend(Backend):
     """NumPy arrays, and compiled kernels (``minirnn.kernels.cpu``) for the cells that have some."""
 
     @cached_property
-    def _runtime(self) -> Any:
+    def _runtime(self) -> ModuleType:
         try:
             from minirnn.kernels.cpu import runtime
         except ImportError as error:
@@ -115,8 +111,8 @@ class NumbaBackend(Backend):
     def fused(self, name: str) -> Any:
         return getattr(self._runtime, name)
 
-    def scans(self, cell: Any) -> Any:
-        return self._runtime if has_kernels(cell) else None
+    def scans(self) -> ModuleType | None:
+        return self._runtime
 
 
 class CupyBackend(Backend):
@@ -158,15 +154,15 @@ class CudaBackend(CupyBackend):
     """
 
     @cached_property
-    def kernels(self) -> Any:
+    def kernels(self) -> ModuleType:
         """The module that launches them."""
         return import_module("minirnn.kernels.cuda.launch")
 
     def fused(self, name: str) -> Any:
         return getattr(import_module("minirnn.kernels.cuda.updates"), name, None)
 
-    def scans(self, cell: Any) -> Any:
-        return self.kernels if has_kernels(cell) else None
+    def scans(self) -> ModuleType | None:
+        return self.kernels
 
 
 NUMPY = Backend("numpy", "numpy", ("float32", "float64", "complex128"))

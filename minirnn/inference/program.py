@@ -87,11 +87,13 @@ def _(layer: Sequential, program: StepProgram) -> None:
 
 @add_step.register
 def _(layer: Recurrent, program: StepProgram) -> None:
-    if layer.directions[0].kernels(layer.bound.backend) is None:
+    one = layer.directions[0]
+    facts = one.recurrence.facts
+    if facts is None or one.kernels(layer.bound.backend) is None:
         program.stop()
-    if program.whole:
+    elif program.whole:
         weights = [{name: one.weight(name) for name in one.specs()} for one in layer.directions]
-        program.stack([(layer.cell.__name__, len(layer.cell.state), named) for named in weights])
+        program.stack([(facts.name, facts.states, named) for named in weights])
 
 
 @add_step.register

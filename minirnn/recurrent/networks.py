@@ -1,7 +1,8 @@
 """The recurrent layers: any cell in any depth and direction; RNN, GRU and LSTM."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from inspect import Parameter, signature
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell, split
 from minirnn.core.backend import Array
@@ -12,6 +13,19 @@ from minirnn.recurrent.direction import Direction
 from minirnn.recurrent.fast_call import ShortCall, prepare
 from minirnn.recurrent.masks import skipping
 from minirnn.recurrent.zoneout import check_zoneout
+
+Init = TypeVar("Init", bound=Callable[..., None])
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments of every recurrent layer; ``Recurrent`` says what they mean and has their defaults."""
+
+    bidirectional: bool
+    dropout: float
+    locked: bool
+    weight_dropout: float
+    zoneout: float | Sequence[float]
+    trainable_state: bool
 
 
 class Recurrent(Layer):
@@ -85,18 +99,8 @@ class Recurrent(Layer):
         return dict(zip(self.names, self.directions, strict=True))
 
     def config(self) -> dict[str, Any]:
-        return {
-            "cell": self.cell,
-            "input_size": self.input_size,
-            "hidden_size": self.hidden_size,
-            "num_layers": self.num_layers,
-            "bidirectional": self.bidirectional,
-            "dropout": self.dropout,
-            "locked": self.locked,
-            "weight_dropout": self.weight_dropout,
-            "zoneout": self.zoneout,
-            "trainable_state": self.trainable_state,
-        }
+        names = ("cell", "input_size", "hidden_size", "num_layers", *Options.__annotations__)
+        return {name: getattr(self, name) for name in names}
 
     def remarks(self) -> list[str]:
         return [f"{name_of(self.cell)} is for inference only: {self.inference_only}"] if self.inference_only else []
@@ -134,7 +138,7 @@ class Recurrent(Layer):
     ) -> tuple[Array, State]:
         if lengths is None and not batch_first:
             if self.parameters is not self._prepared_for:
-                self._short, self._prepared_for = prepare(self), self.bound
+                self._short, self._prepared_for = prepare(self.directions, self.num_directions), self.bound
             found = self._short(x, state) if self._short else None
             if found:
                 return found
@@ -206,9 +210,22 @@ def _name(state: Any) -> str:
     return f"{type(state).__name__} of shape {getattr(state, 'shape', '?')}"
 
 
+def with_options(init: Init) -> Init:
+    """A constructor whose ``**options`` are shown one by one, with their defaults, as those of ``Recurrent``.
+
+    ``help``, the documentation and ``repr`` read signatures; type checkers read ``Unpack[Options]``.
+    """
+    options = [p for p in signature(Recurrent.__init__).parameters.values() if p.name in Options.__annotations__]
+    own = signature(init)
+    named = [p for p in own.parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+    init.__dict__["__signature__"] = own.replace(parameters=[*named, *options])
+    return init
+
+
 class RNN(Recurrent):
     """The vanilla network, h' = tanh(x W + h U + b), or relu with ``nonlinearity="relu"``; else as ``Recurrent``."""
 
+    @with_options
     def __init__(
         self,
         input_size: int,
@@ -216,27 +233,11 @@ class RNN(Recurrent):
         num_layers: int = 1,
         *,
         nonlinearity: str = "tanh",
-        bidirectional: bool = False,
-        dropout: float = 0.0,
-        locked: bool = False,
-        weight_dropout: float = 0.0,
-        zoneout: float | Sequence[float] = 0.0,
-        trainable_state: bool = False,
+        **options: Unpack[Options],
     ) -> None:
         cell = _choose("nonlinearity", nonlinearity, {"tanh": TanhCell, "relu": ReluCell})
         self.nonlinearity = nonlinearity
-        super().__init__(
-            cell,
-            input_size,
-            hidden_size,
-            num_layers,
-            bidirectional=bidirectional,
-            dropout=dropout,
-            locked=locked,
-            weight_dropout=weight_dropout,
-            zoneout=zoneout,
-            trainable_state=trainable_state,
-        )
+        super().__init__(cell, input_size, hidden_size, num_layers, **options)
 
     def config(self) -> dict[str, Any]:
         return _without_cell(super().config()) | {"nonlinearity": self.nonlinearity}
@@ -250,6 +251,7 @@ class GRU(Recurrent):
     paper, and of the chapter's implementation from scratch.
     """
 
+    @with_options
     def __init__(
         self,
         input_size: int,
@@ -257,27 +259,11 @@ class GRU(Recurrent):
         num_layers: int = 1,
         *,
         reset: str = "after",
-        bidirectional: bool = False,
-        dropout: float = 0.0,
-        locked: bool = False,
-        weight_dropout: float = 0.0,
-        zoneout: float | Sequence[float] = 0.0,
-        trainable_state: bool = False,
+        **options: Unpack[Options],
     ) -> None:
         cell = _choose("reset", reset, {"after": GRUCell, "before": GRUBeforeCell})
         self.reset = reset
-        super().__init__(
-            cell,
-            input_size,
-            hidden_size,
-            num_layers,
-            bidirectional=bidirectional,
-            dropout=dropout,
-            locked=locked,
-            weight_dropout=weight_dropout,
-            zoneout=zoneout,
-            trainable_state=trainable_state,
-        )
+        super().__init__(cell, input_size, hidden_size, num_layers, **options)
 
     def config(self) -> dict[str, Any]:
         return _without_cell(super().config()) | {"reset": self.reset}
@@ -291,35 +277,21 @@ class LSTM(Recurrent):
     (.., B, hidden_size).  ``minirnn.cells.ProjectedLSTMCell`` derives it.
     """
 
+    @with_options
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
         *,
-        bidirectional: bool = False,
-        dropout: float = 0.0,
-        locked: bool = False,
-        weight_dropout: float = 0.0,
-        zoneout: float | Sequence[float] = 0.0,
-        trainable_state: bool = False,
         proj_size: int = 0,
+        **options: Unpack[Options],
     ) -> None:
         self.proj_size = check_size("proj_size", proj_size, least=0)
         if self.proj_size >= check_size("hidden_size", hidden_size):
             raise ValueError(f"proj_size must be less than hidden_size, {hidden_size}, or 0; got {proj_size}")
-        super().__init__(
-            ProjectedLSTMCell(self.proj_size) if self.proj_size else LSTMCell,
-            input_size,
-            hidden_size,
-            num_layers,
-            bidirectional=bidirectional,
-            dropout=dropout,
-            locked=locked,
-            weight_dropout=weight_dropout,
-            zoneout=zoneout,
-            trainable_state=trainable_state,
-        )
+        cell = ProjectedLSTMCell(self.proj_size) if self.proj_size else LSTMCell
+        super().__init__(cell, input_size, hidden_size, num_layers, **options)
 
     def config(self) -> dict[str, Any]:
         return _without_cell(super().config()) | {"proj_size": self.proj_size}

@@ -1,21 +1,20 @@
-"""Weight dropout: a pass with another U than the model's, of which some entries are 0.
+"""Weight dropout: run a pass with a randomly masked copy of U.
 
-The kernels are told where U and its gradient lie, the plain scan asks its layer for both; so a pass over a copy of the
-layer that has a U of its own is all there is to it, and whatever computes a pass computes this one.
+Every pass takes its weights, their gradients and their addresses from a ``Weights``; so this one makes another pass,
+of any kind, with a U that is its own.
 """
 
-import copy
 from collections.abc import Callable
-from typing import Any
 
 from minirnn.core.backend import Array
 from minirnn.core.layer import Reader, Run
 from minirnn.core.noise import kept
 from minirnn.core.protocol import Arrays
-from minirnn.recurrent.checkpointing import Pass
+from minirnn.recurrent.passes import Pass, Recurrence
+from minirnn.recurrent.weights import ReplacedWeights, Weights
 
 
-class ThinnedPass:
+class WeightDropoutPass(Pass):
     """A pass in which entries of U are dropped (Merity et al. 2018, arXiv 1708.02182, section 2; DropConnect).
 
         V = M U / (1 - p)                     (1)  entry by entry; M is 1 with probability 1 - p, else 0
@@ -25,35 +24,32 @@ class ThinnedPass:
 
         dU = M dV / (1 - p)                   (1)
 
-    On average V is U, which inference uses.  ``make`` makes the pass of a layer.
+    On average V is U, which inference uses.  ``make`` makes the pass that uses V; it reverses what is to be reversed.
     """
 
-    def __init__(self, layer: Any, run: Run, make: Callable[[Any], Pass]) -> None:
-        self.layer, self.xp, backend = layer, run.parameters.backend.xp, run.parameters.backend
-        U, p = layer.weight("U"), layer.weight_dropout
-        self.scale = 1 / (1 - p)
-        self.M = kept(self.xp, run.parameters.seed, f"{layer.prefix}U", run.call, (1, *U.shape), p)[0]
+    def __init__(
+        self, recurrence: Recurrence, weights: Weights, run: Run, p: float, make: Callable[[Weights], Pass]
+    ) -> None:
+        super().__init__(recurrence, weights, run, reverse=False)
+        backend, U = run.parameters.backend, weights["U"]
+        self.xp, self.scale = backend.xp, 1 / (1 - p)
+        self.M = kept(self.xp, run.parameters.seed, f"{weights.prefix}U", run.call, (1, *U.shape), p)[0]
         V, self.dV = (backend.zeros(U.size, U.dtype).reshape(U.shape) for _ in range(2))
         V[...] = self._masked(U)  # (1)
-        thinned = copy.copy(layer)
-        thinned.instead = {"U": (V, self.dV)}
-        self.inner = make(thinned)
+        self.inner = make(ReplacedWeights(weights, {"U": (V, self.dV)}))
 
-    def forward(self, x: Array, state: Arrays, out: Array | None) -> tuple[Array, Arrays]:
-        """y, in ``out`` if that is given, and the final state."""
-        return self.inner.forward(x, state, out)
+    def _forward(self, x: Array, state: Arrays, out: Array | None, *, known: bool) -> tuple[Array, Arrays]:
+        return self.inner.forward(x, state, out, known=known)
 
-    def backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
-        """The gradients of x, None for integers, and of the initial state; adds those of the weights."""
+    def _backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
         self.dV[...] = 0
-        found = self.inner.backward(dy, dstate)
-        self.layer.add("U", self._masked(self.dV))  # (1)
-        return found
+        gradients = self.inner.backward(dy, dstate)
+        self.weights.add("U", self._masked(self.dV))  # (1)
+        return gradients
 
-    def named(self) -> dict[str, Reader]:
-        """Readers of what was saved, in the order of x's steps, and of M."""
+    def _named(self) -> dict[str, Reader]:
         return {**self.inner.named(), "weight_dropout.mask": lambda: self.M}
 
     def _masked(self, a: Array) -> Array:
-        found: Array = self.xp.where(self.M, a * self.scale, a.dtype.type(0))
-        return found
+        masked: Array = self.xp.where(self.M, a * self.scale, a.dtype.type(0))
+        return masked

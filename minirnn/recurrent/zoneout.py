@@ -1,19 +1,22 @@
 """Zoneout: units that stay as they were for a step, chosen anew for every step, row and unit.
 
-It is no part of a cell's equations: the scan carries states over where it is told to, past a row's length as here.
+It is no part of a cell's equations: the scan carries states over where ``keep`` is True, past a row's length as here.
 """
 
+from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 from minirnn.core.backend import Array
 from minirnn.core.layer import Run
 from minirnn.core.noise import check_probability, kept
-from minirnn.core.protocol import Arrays
+from minirnn.core.protocol import Arrays, Cell
+from minirnn.recurrent.passes import Recurrence
 
 GOES_ON = "its zoneout goes on in inference"  # why other formats have no words for a layer
 
 
-def zones(layer: Any, run: Run, T: int, B: int) -> tuple[Array | None, ...]:
+def zones(recurrence: Recurrence, prefix: str, run: Run, T: int, B: int) -> tuple[Array | None, ...]:
     """Where each state of a direction stays as it was, (T, B, H) each, and None for one that never does.
 
     Zoneout (Krueger et al. 2017, arXiv 1606.01305, section 3): with s each of the states, ŝ what the cell makes
@@ -30,16 +33,14 @@ def zones(layer: Any, run: Run, T: int, B: int) -> tuple[Array | None, ...]:
     """
     xp, seed = run.parameters.backend.xp, run.parameters.seed
     if not run.training:
-        return (None,) * len(layer.zoneout)
+        return (None,) * len(recurrence.zoneout)
     return tuple(
-        ~kept(xp, seed, f"{layer.prefix}zoneout.{name}", run.call, (T, B, n), p, run.first_row, run.first_step)
-        if p
-        else None
-        for name, n, p in zip(layer.cell.state, layer.widths, layer.zoneout, strict=True)
+        ~kept(xp, seed, f"{prefix}zoneout.{name}", run.call, (T, B, n), p, run.first_row, run.first_step) if p else None
+        for name, n, p in zip(recurrence.cell.state, recurrence.widths, recurrence.zoneout, strict=True)
     )
 
 
-def carried(zones: tuple[Array | None, ...], past: Array | None, T: int, xp: Any) -> Arrays | None:
+def carried(zones: tuple[Array | None, ...], past: Array | None, T: int, xp: ModuleType) -> Arrays | None:
     """Where the scan carries each state over, (T, B, 1) or (T, B, H): in its zones, and past a row's length."""
     if past is None and all(zone is None for zone in zones):
         return None
@@ -47,12 +48,12 @@ def carried(zones: tuple[Array | None, ...], past: Array | None, T: int, xp: Any
     return tuple(ended if zone is None else zone | ended for zone in zones)
 
 
-def check_zoneout(cell: Any, zoneout: Any) -> tuple[float, ...]:
+def check_zoneout(cell: Cell, zoneout: float | Sequence[float]) -> tuple[float, ...]:
     """A probability for each state of ``cell``, from one for all of them or one for each."""
     names = tuple(cell.state)
-    given = tuple(zoneout) if isinstance(zoneout, (tuple, list)) else (zoneout,) * len(names)
-    if len(given) != len(names):
+    each: tuple[Any, ...] = tuple(zoneout) if isinstance(zoneout, (tuple, list)) else (zoneout,) * len(names)
+    if len(each) != len(names):
         raise ValueError(
-            f"zoneout must be a probability, or one for each state ({', '.join(names)}); got {len(given)} of them"
+            f"zoneout must be a probability, or one for each state ({', '.join(names)}); got {len(each)} of them"
         )
-    return tuple(check_probability("zoneout", p) for p in given)
+    return tuple(check_probability("zoneout", p) for p in each)

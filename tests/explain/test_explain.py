@@ -19,7 +19,11 @@ from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, R
 from minirnn.core.protocol import block_of, stages_of
 from minirnn.core.tree import rebuilt
 from minirnn.explain import Walk, equations_of, trace
-from minirnn.recurrent.direction import Direction, PlainPass
+from minirnn.recurrent.direction import Direction
+from minirnn.recurrent.passes import Recurrence
+from minirnn.recurrent.plain import PlainPass
+from minirnn.recurrent.weights import Weights
+from minirnn.scan import flip
 from minirnn.testing.own import cell_from
 
 Array: TypeAlias = NDArray[Any]
@@ -102,9 +106,11 @@ def _arrays(*states: Any) -> list[Array]:
 class NudgedPass(PlainPass):
     """A pass in which one quantity of a stage is moved a little at every step, along ``nudge`` (T, B, ...)."""
 
-    def __init__(self, layer: Direction, run: Any, *, stage: int, name: str, nudge: Array) -> None:
-        super().__init__(layer, run)
-        stages, moved = list(self.scan.stages), layer.turn(nudge, run)
+    def __init__(
+        self, one: Recurrence, weights: Weights, run: Any, *, reverse: bool, stage: int, name: str, nudge: Array
+    ) -> None:
+        super().__init__(one, weights, run, reverse=reverse)
+        stages, moved = list(self.scan.stages), flip(nudge, run) if reverse else nudge
         self.count = -1
         own: Any = stages[stage]
         inner = own.step if name in ("p", "q", "before") else nudged(own.step, name, lambda: moved[self.count])
@@ -158,7 +164,7 @@ def derivative(drawn_: Any, lengths: Any, where: str, **nudge: Any) -> float:
     model, x, dy, state, dstate = drawn_
     copied = model.to(dtype="complex128")
     (direction,) = (one for one in copied.walk() if isinstance(one, Direction) and one.prefix == f"{where}.")
-    direction.plain = partial(NudgedPass, **nudge)
+    direction.plain_pass = partial(NudgedPass, direction.recurrence, **nudge)  # type: ignore[method-assign]
     given = x if x.dtype.kind == "i" else x.astype(complex)
     y, final, _ = copied.forward(given, rebuilt(state, lambda a: a.astype(complex)), lengths=lengths)
     loss = (y * dy).sum() + sum((a * d).sum() for a, d in zip(_arrays(final), _arrays(dstate), strict=True))
@@ -225,7 +231,8 @@ def test_jacobians_are_derivatives_of_the_step(name: str) -> None:
         moved[j] += STEP * 1j
         parts = np.split(moved[None], np.cumsum([len(s) for s in states])[:-1], axis=1)
         alone = SimpleNamespace(parameters=one.bound, training=False, past=None, flipped=None, saves=False, every=0)
-        _, after = PlainPass(one, alone).forward(x[t : t + 1, row : row + 1].astype(complex), tuple(parts), None)  # type: ignore[arg-type]
+        passed = PlainPass(one.recurrence, Weights(one.bound, one.prefix), alone, reverse=False)  # type: ignore[arg-type]
+        _, after = passed.forward(x[t : t + 1, row : row + 1].astype(complex), tuple(parts), None)
         np.testing.assert_allclose(J[t, row, :, j], np.concatenate(after, axis=1)[0].imag / STEP, rtol=0, atol=1e-13)
     np.testing.assert_allclose(walk.singular_values[t, row], np.linalg.svd(J[t, row])[1])
     np.testing.assert_allclose(walk.norms, np.linalg.norm(walk["dh1"], axis=-1))

@@ -10,8 +10,10 @@ from minirnn.core.backend import Array
 from minirnn.core.layer import Reader, Run
 from minirnn.core.protocol import Arrays, Stage, block_of, matrix_of, units_of
 from minirnn.explain.engine.watching import Note, Statement, watching
-from minirnn.recurrent.direction import Direction, PlainPass
-from minirnn.scan import turned
+from minirnn.recurrent.direction import Direction
+from minirnn.recurrent.passes import Pass, Recurrence
+from minirnn.recurrent.plain import PlainPass
+from minirnn.recurrent.weights import Weights
 
 Find = Callable[["Moment"], Array | None]  # a quantity of one step; None where it has none
 
@@ -105,24 +107,23 @@ class TracedPass(PlainPass):
     What ``named`` reads is in the order of x's steps; what belongs to the backward pass is there when that has run.
     """
 
-    def __init__(self, layer: Direction, run: Run, log: "list[TracedPass]") -> None:
-        super().__init__(layer, run)
-        log.append(self)
+    def __init__(self, recurrence: Recurrence, weights: Weights, run: Run, *, reverse: bool) -> None:
+        super().__init__(recurrence, weights, run, reverse=reverse)
         self.dy: Array | None = None
         self.moments: list[Moment] = []
-        self.cell, self.H, self.stages = layer.cell, layer.hidden_size, self.scan.stages
+        self.cell, self.H, self.stages = recurrence.cell, recurrence.hidden_size, self.scan.stages
         recorded: Any = tuple(RecordedStage(s, k, len(self.stages), self.moments) for k, s in enumerate(self.stages))
         self.scan.stages = recorded
 
-    def forward(self, x: Array, state: Arrays, out: Array | None, *, known: bool = False) -> tuple[Array, Arrays]:
-        y, self.final = super().forward(x, state, out, known=known)
+    def _forward(self, x: Array, state: Arrays, out: Array | None, *, known: bool) -> tuple[Array, Arrays]:
+        y, self.final = super()._forward(x, state, out, known=known)
         return y, self.final
 
-    def backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
-        self.dy = None if dy is None else self.layer.turn(dy, self.run)
-        returned = super().backward(dy, dstate)
+    def _backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
+        self.dy = dy
+        gradients = super()._backward(dy, dstate)
         self._add_up(dstate)
-        return returned
+        return gradients
 
     def _add_up(self, dstate: Arrays) -> None:
         """The whole gradient of each state after every step, ``totals``, and before it, ``earlier``."""
@@ -144,7 +145,7 @@ class TracedPass(PlainPass):
 
     # ------------------------------------------------------------------ reading
 
-    def named(self) -> dict[str, Reader]:
+    def _named(self) -> dict[str, Reader]:
         there = {n: f for n, f in self._finders().items() if any(f(m) is not None for m in self.moments)}
         readers: dict[str, Reader] = {name: self._stacked(find) for name, find in there.items()}
         readers["x"] = lambda: self.x
@@ -158,7 +159,7 @@ class TracedPass(PlainPass):
             if i == 0 or f"d{name}1" not in readers:  # h' may add to what came back to another state: dc' in an LSTM
                 readers[f"d{name}1"] = self._of(self.totals, i)
         readers["jacobian"] = self.jacobians
-        return {name: turned(read, self.run) for name, read in readers.items()} if self.layer.reverse else readers
+        return readers
 
     def _of(self, states: list[Arrays], i: int) -> Reader:
         """One of the states at every step."""
@@ -215,7 +216,7 @@ class TracedPass(PlainPass):
 
     def jacobians(self) -> Array:
         """∂(state after)/∂(state before) of every step and row, (T, B, n, n) with all states side by side."""
-        xp, widths = self.xp, self.layer.widths
+        xp, widths = self.xp, self.recurrence.widths
         n, (T, B) = sum(widths), self.x.shape[:2]
         jacobians: Array = xp.empty((T, B, n, n), self.run.parameters.dtype)
         ends = np.cumsum((0, *widths))
@@ -233,3 +234,24 @@ class TracedPass(PlainPass):
                     flow = tuple(f + xp.where(k, d, 0 * d) for k, d, f in zip(keep, ones, flow, strict=True))
                 jacobians[t, b] = xp.concatenate(flow, axis=1)
         return jacobians
+
+
+class TracedDirection(Direction):
+    """``direction`` again, with the same weights; it records its ``passes``."""
+
+    def __init__(self, direction: Direction) -> None:
+        super().__init__(
+            direction.cell,
+            direction.input_size or 0,
+            direction.hidden_size,
+            reverse=direction.reverse,
+            trainable_state=direction.trainable_state,
+            weight_dropout=direction.weight_dropout,
+            zoneout=direction.zoneout,
+        )
+        self.bind(direction.bound, direction.prefix)
+        self.passes: list[TracedPass] = []
+
+    def plain_pass(self, weights: Weights, run: Run, *, reverse: bool) -> Pass:
+        self.passes.append(TracedPass(self.recurrence, weights, run, reverse=reverse))
+        return self.passes[-1]

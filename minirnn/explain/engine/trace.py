@@ -1,7 +1,6 @@
 """``trace``: a forward and a backward pass of a model, every quantity by name and time."""
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,9 @@ from minirnn.core.backend import Array
 from minirnn.core.layer import Layer, Reader, State
 from minirnn.core.protocol import matrix_of, recurrent_bias_of, units_of
 from minirnn.explain.engine.equations import Equation, equations_of
-from minirnn.explain.engine.recording import Event, TracedPass
+from minirnn.explain.engine.recording import Event, TracedDirection, TracedPass
 from minirnn.recurrent.direction import Direction
+from minirnn.recurrent.networks import Recurrent
 
 
 def trace(
@@ -34,20 +34,21 @@ def trace(
     ValueError where the model has no recurrent layer, or an argument does not fit.
     """
     copied = model.to(backend="numpy", dtype=dtype)
-    directions = [layer for layer in copied.walk() if isinstance(layer, Direction)]
+    kind, directions = copied.bound.dtype, list[TracedDirection]()
+    for layer in copied.walk():
+        if isinstance(layer, Recurrent):
+            traced = [TracedDirection(one) for one in layer.directions]
+            layer.directions[:] = traced
+            directions += traced
     if not directions:
         raise ValueError(f"there is no recurrent layer to trace in {model.describe()}")
-    kind = copied.bound.dtype
-    logs: dict[str, list[TracedPass]] = {direction.prefix: [] for direction in directions}
-    for direction in directions:
-        direction.plain = partial(TracedPass, log=logs[direction.prefix])
     y, final, backward = copied.forward(_cast(x, kind), _cast(state, kind), lengths=lengths, batch_first=False)
     dy = np.zeros(y.shape, kind) if dy is None else _cast(dy, kind)  # with None for both no layer would be gone through
     dx, dinitial = backward(dy, _cast(dstate, kind), keep=True)
     walks = {
-        direction.prefix.rstrip("."): Walk(direction, logs[direction.prefix][-1], dict(backward.readers))
+        direction.prefix.rstrip("."): Walk(direction, direction.passes[-1], dict(backward.readers))
         for direction in directions
-        if logs[direction.prefix]
+        if direction.passes
     }
     return Trace(y, final, dx, dinitial, dict(copied.named_grads()), walks)
 

@@ -5,8 +5,8 @@ from faults.fault import Fault
 # fmt: off
 FAULTS = {
     "a matrix's gradient: = for +=": Fault(
-        "recurrent/direction.py",
-        (("layer.add(matrix_of(stage), A.T @ rows)", "layer.grad(matrix_of(stage))[...] = A.T @ rows"),),
+        "recurrent/plain.py",
+        (("weights.add(matrix_of(stage), A.T @ rows)", "weights.grad(matrix_of(stage))[...] = A.T @ rows"),),
         "evidence/test_properties.py::test_in_chunks_as_in_one",
     ),
     "a projection's state as wide as the cell": Fault(
@@ -15,18 +15,18 @@ FAULTS = {
         "evidence/test_gradients.py::test_every_recurrent_layer_by_complex_step",
     ),
     "weights' gradients: = for +=": Fault(
-        "recurrent/direction.py",
+        "recurrent/weights.py",
         (("total += gradient", "total[...] = gradient"),),
         "evidence/test_gradients.py::test_every_composition[many to one-whole]",
     ),
     "dU: = for +=": Fault(
-        "recurrent/direction.py",
+        "recurrent/plain.py",
         (("dU[:, scan.columns[k]] += A.T @ rows", "dU[:, scan.columns[k]] = A.T @ rows"),),
         "evidence/test_gradients.py::test_every_composition[many to one-whole]",
     ),
     "bias dropped for one-hot input": Fault(
-        "recurrent/direction.py",
-        (('layer.weight("W")[x] + layer.weight("b")', 'layer.weight("W")[x]'),),
+        "recurrent/plain.py",
+        (('weights["W"][x] + weights["b"]', 'weights["W"][x]'),),
         "evidence/test_oracle.py::test_every_layer_agrees_with_the_oracle",
     ),
     "initial states of layers reversed": Fault(
@@ -40,13 +40,13 @@ FAULTS = {
         "evidence/test_gradients.py::test_every_recurrent_layer_by_complex_step",
     ),
     "lost initial-state gradient": Fault(
-        "recurrent/direction.py",
-        (("        return layer.turn(dx, self.run), dstate\n", "        return layer.turn(dx, self.run), tuple(d * 0 for d in dstate)\n"),),
+        "recurrent/plain.py",
+        (("        return dx, dstate\n", "        return dx, tuple(d * 0 for d in dstate)\n"),),
         "evidence/test_gradients.py::test_every_recurrent_layer_by_complex_step",
     ),
     "trainable state learns from the first row only": Fault(
         "recurrent/direction.py",
-        (('self.add(f"{name}0", d.sum(0))', 'self.add(f"{name}0", d[0])'),),
+        (('add(f"{name}0", d.sum(0))', 'add(f"{name}0", d[0])'),),
         "evidence/test_gradients.py::test_every_recurrent_layer_by_complex_step",
     ),
     "dx of only one direction": Fault(
@@ -61,12 +61,12 @@ FAULTS = {
     ),
     "weight dropout: gradient not masked": Fault(
         "recurrent/weight_dropout.py",
-        (('self.layer.add("U", self._masked(self.dV))', 'self.layer.add("U", self.dV)'),),
+        (('self.weights.add("U", self._masked(self.dV))', 'self.weights.add("U", self.dV)'),),
         "recurrent/test_noise.py::test_weight_dropout_is_the_same_layer_with_fewer_weights[RNN-numpy]",
     ),
     "weight dropout: not rescaled": Fault(
         "recurrent/weight_dropout.py",
-        (("self.scale = 1 / (1 - p)", "self.scale = 1.0"),),
+        (("self.scale = backend.xp, 1 / (1 - p)", "self.scale = backend.xp, 1.0"),),
         "recurrent/test_noise.py::test_a_pass_with_its_masks_given_agrees_with_the_oracle",
     ),
     "weight dropout: the gradient of a pass before counted again": Fault(
@@ -76,27 +76,27 @@ FAULTS = {
     ),
     "weight dropout: one mask for all layers": Fault(
         "recurrent/weight_dropout.py",
-        (('f"{layer.prefix}U"', '"U"'),),
+        (('f"{weights.prefix}U"', '"U"'),),
         "recurrent/test_noise.py::test_every_u_has_a_mask_of_its_own_in_every_pass",
     ),
     "weight dropout: in inference too": Fault(
         "recurrent/direction.py",
-        (("if run.training and self.weight_dropout else", "if self.weight_dropout else"),),
+        (("if run.training and p:", "if p:"),),
         "recurrent/test_noise.py::test_weight_dropout_is_the_same_layer_with_fewer_weights[RNN-numpy]",
     ),
     "weight dropout: kernels read the model's U": Fault(
         "recurrent/fused.py",
-        (('= self.rest, layer.place("U")[0]', '= self.rest, layer.bound.addresses(layer.prefix + "U")[0]'),),
+        (('= self.rest, weights.addresses("U")[0]', '= self.rest, weights.parameters.addresses(weights.prefix + "U")[0]'),),
         "recurrent/test_noise.py::test_weight_dropout_is_the_same_layer_with_fewer_weights[RNN-numba]",
     ),
     "weight dropout: kernels add to the model's gradient": Fault(
         "recurrent/fused.py",
-        (('self.layer.place("U")[1]', 'self.layer.bound.addresses(self.layer.prefix + "U")[1]'),),
+        (('self.weights.addresses("U")[1]', 'self.weights.parameters.addresses(self.weights.prefix + "U")[1]'),),
         "recurrent/test_noise.py::test_weight_dropout_is_the_same_layer_with_fewer_weights[RNN-numba]",
     ),
     "zoneout: nothing of it in inference": Fault(
-        "recurrent/direction.py",
-        (("share = layer.zoneout if any(layer.zoneout) and not run.training else None", "share = None"),),
+        "recurrent/plain.py",
+        (("share = zoneout if any(zoneout) and not run.training else None", "share = None"),),
         "recurrent/test_noise.py::test_zoneout_in_inference_is_what_the_oracle_says",
     ),
     "zoneout: drawn by what keeps": Fault(
@@ -111,7 +111,7 @@ FAULTS = {
     ),
     "zoneout: one mask for both directions": Fault(
         "recurrent/zoneout.py",
-        (('f"{layer.prefix}zoneout', 'f"zoneout'),),
+        (('f"{prefix}zoneout', 'f"zoneout'),),
         "recurrent/test_noise.py",
     ),
     "zoneout: lengths forgotten": Fault(
@@ -126,12 +126,12 @@ FAULTS = {
     ),
     "zoneout: h's probability for c": Fault(
         "recurrent/zoneout.py",
-        (("layer.widths, layer.zoneout, strict", "layer.widths, layer.zoneout[:1] * len(layer.zoneout), strict"),),
+        (("recurrence.zoneout, strict", "recurrence.zoneout[:1] * len(recurrence.zoneout), strict"),),
         "recurrent/test_noise.py",
     ),
     "zoneout: kernels that know nothing of it": Fault(
         "recurrent/direction.py",
-        (("return None if any(self.zoneout) else", "return"),),
+        ((" and not any(self.zoneout) else None", " else None"),),
         "recurrent/test_noise.py",
     ),
     "segments: each with the masks of the first": Fault(
@@ -206,7 +206,7 @@ FAULTS = {
     ),
     "segments: a reverse direction's in x's order": Fault(
         "recurrent/checkpointing.py",
-        (("        if self.layer.reverse:\n            return", "        if False:\n            return"),),
+        (("        if self.reverse:\n            return", "        if False:\n            return"),),
         "recurrent/test_segments.py",
     ),
     "segments: lengths forgotten": Fault(
@@ -226,7 +226,7 @@ FAULTS = {
     ),
     "segments: all is kept": Fault(
         "recurrent/direction.py",
-        (("segmented = run.training and 0 < run.every < len(x)", "segmented = False"),),
+        (("if run.training and 0 < run.every < T:", "if False:"),),
         "recurrent/test_segments.py",
     ),
     "load: a cell's functions not looked up": Fault(

@@ -1,0 +1,128 @@
+"""The base of all passes: what each is handed, and the order in which it takes the steps.
+
+A pass is one forward pass of a direction, with what its backward pass needs:
+
+    plain.py           the plain equations, of any cell on any backend
+    fused.py           compiled kernels
+    cuda.py            kernels on a GPU
+    checkpointing.py   one of these for each segment of steps, computed again for the backward pass
+    weight_dropout.py  one of these with a randomly masked copy of U
+"""
+
+from types import ModuleType
+from typing import NamedTuple
+
+from minirnn.core.backend import Array
+from minirnn.core.layer import Reader, Run
+from minirnn.core.protocol import Arrays, Cell
+from minirnn.kernels.facts import CellFacts
+from minirnn.recurrent.weights import Weights
+from minirnn.scan import flip
+
+
+class Recurrence(NamedTuple):
+    """What a direction computes, whatever its weights and whichever way it reads: the cell and its sizes."""
+
+    cell: Cell
+    input_size: int
+    hidden_size: int
+    gates: tuple[str, ...]  # of all stages
+    widths: tuple[int, ...]  # of the states
+    zoneout: tuple[float, ...]  # a probability for each state
+    facts: CellFacts | None  # None for a cell without kernels
+
+
+class Pass:
+    """One forward pass, and what its backward pass needs; a subclass computes it in ``_forward`` and ``_backward``.
+
+    A reverse direction with lengths starts at each row's own end: rows are reversed within their lengths on the way in
+    and out, here, and the subclass computes a forward direction.  Without lengths a subclass that ``reads_backwards``
+    gets x as it is and takes the steps from the last to the first where ``reverse`` is True.
+    """
+
+    reads_backwards = True
+
+    def __init__(self, recurrence: Recurrence, weights: Weights, run: Run, *, reverse: bool) -> None:
+        self.recurrence, self.weights, self.run = recurrence, weights, run
+        self.flipped = reverse and (run.past is not None or not self.reads_backwards)
+        self.reverse = reverse and not self.flipped
+
+    def forward(self, x: Array, state: Arrays, out: Array | None, *, known: bool = False) -> tuple[Array, Arrays]:
+        """Return y, in ``out`` if that is an array, and the final state.
+
+        ``known`` says that ``out`` holds y already: only what the backward pass needs is to be computed.
+        """
+        if not self.flipped:
+            return self._forward(x, state, out, known=known)
+        run, inner = self.run, None
+        if known and out is not None:
+            inner = flip(out, run)
+        y, final = self._forward(flip(x, run), state, inner, known=known)
+        return placed(flip(y, run), None if known else out), final
+
+    def backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
+        """Return the gradients of x, None for integers, and of the initial state; add those of the weights."""
+        if not self.flipped:
+            return self._backward(dy, dstate)
+        dx, dinitial = self._backward(None if dy is None else flip(dy, self.run), dstate)
+        return None if dx is None else flip(dx, self.run), dinitial
+
+    def named(self) -> dict[str, Reader]:
+        """Readers of what was saved, by the names of ``cells.py``, each (T, B, ...) in the order of x's steps."""
+        if not self.flipped:
+            return self._named()
+        return {name: self._flipped(read) for name, read in self._named().items()}
+
+    def _flipped(self, read: Reader) -> Reader:
+        return lambda: flip(read(), self.run)
+
+    def _forward(self, x: Array, state: Arrays, out: Array | None, *, known: bool) -> tuple[Array, Arrays]:
+        raise NotImplementedError
+
+    def _backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
+        raise NotImplementedError
+
+    def _named(self) -> dict[str, Reader]:
+        raise NotImplementedError
+
+
+class KernelPass(Pass):
+    """A pass by kernels, which ``facts`` describe: where they save what."""
+
+    initial: Arrays  # the state that the forward pass began from
+
+    def __init__(
+        self, recurrence: Recurrence, weights: Weights, run: Run, kernels: ModuleType, *, reverse: bool
+    ) -> None:
+        super().__init__(recurrence, weights, run, reverse=reverse)
+        assert recurrence.facts is not None
+        self.kernels, self.facts, self.dtype = kernels, recurrence.facts, run.parameters.dtype
+        self.lengths = None if run.past is None else (len(run.past) - run.past.sum(0)).astype("int64")
+
+    def _named(self) -> dict[str, Reader]:
+        return {name: self._reader(name) for name in self.facts.saved}
+
+    def _reader(self, name: str) -> Reader:
+        array, gate, before = self.facts.saved[name]
+        if not before:
+            return lambda: self._saved(array, gate)
+        initial = self.initial[self.recurrence.cell.state.index(name)]
+        return lambda: self._before(self._saved(array, gate), initial)
+
+    def _before(self, after: Array, initial: Array) -> Array:
+        """The state before each step, (T, B, ...) in the order of x's steps, of those after it and the initial one."""
+        parts = (after[1:], initial[None]) if self.reverse else (initial[None], after[:-1])
+        joined: Array = self.run.parameters.backend.xp.concatenate(parts)
+        return joined
+
+    def _saved(self, array: str, gate: int) -> Array:
+        """One of the arrays that ``facts`` name, or a gate."""
+        raise NotImplementedError
+
+
+def placed(a: Array, out: Array | None) -> Array:
+    """``a``, in ``out`` if that is an array."""
+    if out is None:
+        return a
+    out[...] = a
+    return out
