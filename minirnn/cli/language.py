@@ -11,7 +11,7 @@ import numpy as np
 from minirnn.cli.shared import backend_option, model_option, one_sentence
 from minirnn.cli.terminal import evaluated, in_words, output, say
 from minirnn.core.files import Json, ModelFileError
-from minirnn.formats.opening import load
+from minirnn.formats.load import load
 from minirnn.inference.quantize import STORED
 from minirnn.language.evaluation import SAMPLE
 from minirnn.language.model import LanguageModel

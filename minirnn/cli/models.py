@@ -15,9 +15,9 @@ from minirnn.cli.terminal import say
 from minirnn.core.files import Json, ModelFileError, ModelFileWarning
 from minirnn.core.layer import Layer
 from minirnn.core.module import brief
+from minirnn.formats.load import load
 from minirnn.formats.onnx import Graph
-from minirnn.formats.opening import FORMATS, format_of, load
-from minirnn.formats.unknown import check_is_file
+from minirnn.formats.opening import FORMATS, check_is_file, format_of
 from minirnn.inference.quantize import STORED
 from minirnn.language.model import LanguageModel
 from minirnn.training.metrics import as_json_line

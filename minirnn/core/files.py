@@ -1,25 +1,13 @@
-"""What all formats share: the error for a bad file, writing whole or not at all, and weights put into a network.
-
-A file is untrusted until everything in it has been held against everything else: what it describes builds layers (no
-code is read from it, and nothing is allocated), the layers say which weights they need, the file says which it has, and
-only where they agree are values read.
-"""
+"""What all model files share: the error for a bad one, the warning, and writing whole or not at all."""
 
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeAlias, TypeVar
+from typing import IO, Any, TypeAlias
 
-import numpy as np
-
-from minirnn.core.backend import Array, get_backend, get_dtype
-from minirnn.core.module import Weighted
-from minirnn.core.parameters import Parameters, cast
-
-Model = TypeVar("Model", bound=Weighted)
 Json: TypeAlias = dict[str, Any]  # an object of JSON
 
 CUT_OFF = "a download that was cut off looks like this"
@@ -47,35 +35,6 @@ def warn(message: str, details: Sequence[str], advice: str = "") -> None:
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
         frame, level = frame.f_back, level + 1
     warnings.warn(ModelFileWarning(message, details, advice), stacklevel=level)
-
-
-def filled(
-    network: Model,
-    values: Callable[[str], Array],
-    path: str | os.PathLike[str],
-    *,
-    backend: str = "auto",
-    dtype: Any,
-) -> Model:
-    """``network``, which has no weights yet, with those that ``values`` gives by name.
-
-    Raises ModelFileError, which names ``path`` and the weight, where a value is of another shape, is not finite or does
-    not fit ``dtype``.
-    """
-    chosen = get_backend(backend, dtype)
-    parameters = Parameters(network.all_specs(), chosen, get_dtype(chosen, dtype))
-    network.bind(parameters)
-    for name, view in network.named_weights().items():
-        array = values(name)
-        if array.shape != view.shape:
-            raise ModelFileError(f"{path}: weight {name} must have shape {view.shape}; it has {array.shape}")
-        if not np.isfinite(array).all():
-            raise ModelFileError(f"{path}: weight {name} must be finite; it holds NaN or infinity")
-        try:
-            view[...] = chosen.xp.asarray(cast(array, parameters.dtype))
-        except ValueError as error:
-            raise ModelFileError(f"{path}, {name}: {error}") from None
-    return network
 
 
 @contextmanager

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from minirnn.core.backend import Array, get_backend, get_dtype
-from minirnn.core.files import CUT_OFF, ModelFileError, atomic_write, filled
+from minirnn.core.files import ModelFileError, atomic_write
 from minirnn.core.layer import Layer
 from minirnn.core.module import brief
-from minirnn.formats.limits import LARGEST_HEADER, MOST_TENSORS, check_header, parsed
+from minirnn.formats.filling import filled
+from minirnn.formats.models import check_finite, network_of
+from minirnn.formats.opening import LARGEST_HEADER, MOST_TENSORS, parsed, safetensors_in
 from minirnn.inference.quantize import STORED, restored, stored, stored_as
 from minirnn.language.model import LanguageModel
 from minirnn.language.text import Vocabulary
@@ -42,9 +44,7 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
     """
     from safetensors.numpy import save as to_bytes  # 10 ms that most programs do not need
 
-    network = model.network if isinstance(model, LanguageModel) else model
-    if not isinstance(network, Layer):
-        raise TypeError(f"save takes a model made of layers or a LanguageModel; got {type(network).__name__}")
+    network = network_of(model, "save takes")
     parameters = network.bound
     network.check_whole("save")
     if parameters.dtype.name not in DTYPES.values():
@@ -65,9 +65,7 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
         about |= {"task": model.task, "vocabulary": "".join(model.vocab.symbols)}
     weights = stored(parameters, network.all_specs())
     tensors = {name: np.ascontiguousarray(parameters.backend.host(w)) for name, w in weights.items()}
-    for name, w in tensors.items():
-        if not np.isfinite(w).all():
-            raise ValueError(f"weight {name} is not finite: a diverged model is not saved")
+    check_finite((f"weight {name}", w) for name, w in tensors.items())
     layers = sum(1 for _ in network.walk())
     if layers > MOST_LAYERS:
         raise ValueError(f"a model file may describe {MOST_LAYERS:,} layers; this model has {layers:,}")
@@ -89,30 +87,22 @@ def load(path: Path, *, backend: str = "auto", dtype: Any = None) -> Layer | Lan
 
     ``dtype`` None keeps the file's.  Raises ModelFileError for anything that is not a sound model file.
     """
-    from safetensors import SafetensorError, safe_open
-
-    check_header(path)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            about = _metadata(path, file.metadata())
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
-            shapes = {name: tuple(s.get_shape()) for name, s in slices.items()}
-            kinds = {name: s.get_dtype() for name, s in slices.items()}
-            network, vocab = _build(path, about, len(shapes))
-            _check(path, network, shapes, kinds, about)
-            if "quantized" in about:
-                _quantized(path, network, file.get_tensor, about["quantized"], backend, dtype)
-            else:
-                dtype = about["dtype"] if dtype is None else dtype
-                filled(network, file.get_tensor, path, backend=backend, dtype=dtype)
-            parameters = network.bound
-            parameters.seed, parameters.calls = about["seed"], about["calls"]
-            parameters.frozen = set(about["frozen"])
-            return network if vocab is None else LanguageModel(network, vocab, about["task"])
-    except SafetensorError as error:
-        raise ModelFileError(f"{path} is not a whole safetensors file: {error!s:.300}; {CUT_OFF}") from None
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read: {error}") from None
+    with safetensors_in(path) as (file, _):
+        about = _metadata(path, file.metadata())
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+        shapes = {name: tuple(s.get_shape()) for name, s in slices.items()}
+        kinds = {name: s.get_dtype() for name, s in slices.items()}
+        network, vocab = _build(path, about, len(shapes))
+        _check(path, network, shapes, kinds, about)
+        if "quantized" in about:
+            _quantized(path, network, file.get_tensor, about["quantized"], backend, dtype)
+        else:
+            dtype = about["dtype"] if dtype is None else dtype
+            filled(network, file.get_tensor, path, backend=backend, dtype=dtype)
+        parameters = network.bound
+        parameters.seed, parameters.calls = about["seed"], about["calls"]
+        parameters.frozen = set(about["frozen"])
+        return network if vocab is None else LanguageModel(network, vocab, about["task"])
 
 
 def describe(layer: Layer, depth: int = 0) -> dict[str, Any]:
@@ -153,9 +143,9 @@ def _metadata(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
         about = parsed(metadata["minirnn"], DESCRIPTION)
     except ValueError as error:
         raise ModelFileError(f"{path}: {error}") from None
-    found = about.get("version") if isinstance(about, dict) else about
-    if not isinstance(about, dict) or type(found) is not int or found != VERSION:
-        raise ModelFileError(f"{path} must be of format version {VERSION}; it is of {found!r:.40}")
+    actual = about.get("version") if isinstance(about, dict) else about
+    if not isinstance(about, dict) or type(actual) is not int or actual != VERSION:
+        raise ModelFileError(f"{path} must be of format version {VERSION}; it is of {actual!r:.40}")
     return about
 
 
@@ -274,7 +264,7 @@ def _check(
     for name in sorted(expected.keys() | shapes.keys()):
         if name not in expected or expected[name][0] != shapes.get(name):
             wanted = f"have shape {expected[name][0]}" if name in expected else "not be there"
-            found = f"it has {shapes[name]!s:.100}" if name in shapes else "it is missing"
-            raise ModelFileError(f"{path}: weight {name:.100} must {wanted}; {found}")
+            actual = f"it has {shapes[name]!s:.100}" if name in shapes else "it is missing"
+            raise ModelFileError(f"{path}: weight {name:.100} must {wanted}; {actual}")
         if ALL_DTYPES.get(kinds[name]) != expected[name][1]:
             raise ModelFileError(f"{path}: weight {name:.100} must be {expected[name][1]}; got {kinds[name]}")

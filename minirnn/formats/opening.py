@@ -1,16 +1,26 @@
-"""``minirnn.load``: the one way to open a model file, of whatever format; the content decides, never the name."""
+"""Model files opened, limited and refused, in one place: what may be read, which format it is, and what else it is.
 
+A file is untrusted: everything in it is checked before it is used.  Bounds are checked before a parser
+takes memory: a parser of JSON makes up to 60 bytes of each byte it reads, an object for every value.  Every value but
+the first follows a bracket, a comma or a colon, so counting those bounds the number of values without parsing anything.
+
+The content decides what a file is, never its name.  A wrong file is mostly a right one that did not arrive: an error
+page, a pointer of git-lfs, an archive around the model, a description without the weights.  The refusal says which, and
+what can be done.
+"""
+
+import json
 import os
-from importlib import import_module
+import re
+import struct
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from minirnn.core.backend import get_backend
-from minirnn.core.files import LARGEST_FILE, ModelFileError
-from minirnn.core.layer import Layer
-from minirnn.formats import unknown
-from minirnn.formats.archive import Archive
-from minirnn.formats.limits import check_header
+from minirnn.core.files import CUT_OFF, LARGEST_FILE, ModelFileError
 
 FORMATS = {  # the room that reads each
     "native": "minirnn.formats.native",
@@ -18,79 +28,280 @@ FORMATS = {  # the room that reads each
     "keras": "minirnn.formats.keras",
     "onnx": "minirnn.formats.onnx",
 }
+ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # with one of which a zip begins, the latter if it is empty
 ONNX_FIELDS = b"\x08\x12\x3a\x42"  # with one of which a ModelProto begins: there is no other sign
 
+LARGEST_HEADER = 2**22  # bytes of a safetensors header
+MOST_TENSORS = 2**15  # in a safetensors header; each has an object of its own
+LARGEST_JSON = 2**21  # bytes of JSON that describe a model
+MOST_VALUES = 2**18  # in them
 
-def load(
-    path: str | os.PathLike[str],
-    *,
-    backend: str = "auto",
-    dtype: Any = None,
-    batch_first: bool = False,
-    **about: Any,
-) -> Any:
-    """Open a model that minirnn, torch or Keras saved, or that is in ONNX: whichever ``path`` holds.
+EXPECTED = "must be a model file of minirnn, torch, Keras or ONNX; it"
+LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # how files of torch before 1.6 begin
+LONGEST_HEAD = 4096  # bytes that are looked at
+MODELS = (".safetensors", ".pt", ".pth", ".bin", ".keras", ".h5", ".hdf5", ".onnx")  # how models' names end
+MOST_SHOWN = 3
+MOST_LISTED = 1000  # files of a directory that are looked at
 
-    minirnn's own file gives what was saved, a LanguageModel where there is a vocabulary, else the layer.  A state dict
-    of torch's (``.pt``, ``.safetensors``) and Keras' files give layers, an ONNX graph gives layers where it is a plain
-    chain of them, else a ``minirnn.formats.onnx.Graph``, which can be run and no more.  In layers time comes first,
-    x (T, B, features), whatever it was where the model was trained.
+PACKED = {  # beginnings of what holds other files
+    b"\x1f\x8b": "compressed by gzip",
+    b"BZh": "compressed by bzip2",
+    b"\xfd7zXZ\0": "compressed by xz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"7z\xbc\xaf\x27\x1c": "an archive of 7-Zip",
+    b"Rar!": "an archive of RAR",
+}
+OTHERS = {  # of programs that minirnn does not read
+    b"GGUF": "a GGUF file, of llama.cpp",
+    b"%PDF": "a PDF document",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"\x7fELF": "a program",
+    b"MZ": "a program",
+    b"SQLite format 3": "a database of SQLite",
+}
+ARRAY = "one array of NumPy (.npy), without the names of a model's weights"
+TORCHSCRIPT = (
+    "is a TorchScript program, which minirnn does not read. Where torch is, its weights can be written alone: "
+    "torch.save(torch.jit.load(path).state_dict(), other)"
+)
 
-    With ``batch_first`` the layers take and return (B, T, features) unless a call says ``batch_first=False``: as in
-    Keras, and in torch where the module had ``batch_first=True``, which a state dict does not tell.  It is about calls,
-    and is not saved with the model; states, streams and what ``to_onnx`` writes are as without.
+# ---------------------------------------------------------------------- opening
 
-    ``dtype`` None keeps the file's.  What a file does not say, ``about`` can: ``nonlinearity="relu"`` of an nn.RNN,
-    ``prefix="encoder"`` for a part of a state dict, ``modules=["lstm", "head.0", "relu", "head.2"]`` for what computes
-    after what, ``config=`` the architecture where Keras saved weights alone; see ``load`` in each format's room.
-    Where a state dict leaves open what its model computes, a ModelFileWarning tells what was assumed.
 
-    Raises ModelFileError for anything that is not a sound model file, FileNotFoundError where there is none,
-    ImportError where the format needs a package that is not installed.  Nothing in a file is executed.
+class Opened(NamedTuple):
+    """A file open for reading, at its first byte; ``head`` is how it begins, ``length`` how many bytes it has."""
+
+    file: BufferedReader
+    head: bytes
+    length: int
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Opened]:
+    """Open what may be a model file.
+
+    Raises ModelFileError for one that is too large or cannot be read, even later, while it is open.
     """
-    path = Path(path)
-    get_backend(backend)  # refused before the file is read
-    unknown.check_is_file(path)
-    if path.stat().st_size > LARGEST_FILE:
-        raise ModelFileError(f"{path} must hold at most {LARGEST_FILE:,} bytes; it holds {path.stat().st_size:,}")
-    model = import_module(FORMATS[format_of(path)]).load(path, backend=backend, dtype=dtype, **about)
-    if batch_first:
-        if not isinstance(model, Layer):
-            raise ValueError(
-                f"batch_first=True is for layers; {path} holds a {type(model).__name__}, which has an order of its own"
-            )
-        model.batch_first = True
-    return model
+    try:
+        with path.open("rb") as file:
+            length = file.seek(0, os.SEEK_END)
+            if length > LARGEST_FILE:
+                raise ModelFileError(f"{path} must hold at most {LARGEST_FILE:,} bytes; it holds {length:,}")
+            file.seek(0)
+            head = file.read(LONGEST_HEAD)
+            file.seek(0)
+            yield Opened(file, head, length)
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error}") from None
+
+
+def check_is_file(path: Path) -> None:
+    """Raise FileNotFoundError unless there is a file; of a directory it says what it is."""
+    if path.is_dir():
+        names = (one.name for one in islice(path.iterdir(), MOST_LISTED))
+        raise FileNotFoundError(f"no model file at {path}: it is a directory{what_folder(names)}")
+    if not path.is_file():
+        raise FileNotFoundError(f"no model file at {path}")
 
 
 def format_of(path: Path) -> str:
     """The format of a file, by its content: a key of ``FORMATS``, or ModelFileError."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(unknown.LONGEST_HEAD)
-            if Archive.begins(head):
-                return "keras" if "config.json" in Archive(file, path).entries else "torch"
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read: {error}") from None
+    with opened(path) as (file, head, length):
+        if head.startswith(ZIP):
+            from minirnn.formats.containers.zip import Archive  # 5 ms that most programs do not need
+
+            return "keras" if "config.json" in Archive(file, path).entries else "torch"
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return "keras"
-    text = unknown.as_text(head) is not None
+    text = as_text(head) is not None
     if head[8:9] == b"{" and not text:  # after its own length in 8 bytes: the header of a safetensors file
         return "native" if _is_native(path) else "torch"
     if head.startswith(b"\x80"):
         return "torch"  # a pickle, which it explains
     if head[:1] and head[0] in ONNX_FIELDS and not text:
         return "onnx"
-    raise ModelFileError(f"{path} {unknown.what(head, path.stat().st_size)}")
+    raise ModelFileError(f"{path} {what(head, length)}")
 
 
 def _is_native(path: Path) -> bool:
     """Whether a safetensors file describes a network; one that cannot be read is left to the native room to explain."""
+    try:
+        with safetensors_in(path) as (file, _):
+            return "minirnn" in (file.metadata() or {})
+    except ModelFileError:
+        return True
+
+
+@contextmanager
+def safetensors_in(path: Path) -> Iterator[tuple[Any, int]]:
+    """Open a safetensors file; the number of bytes in its header comes with it.  ModelFileError for a damaged one."""
     from safetensors import SafetensorError, safe_open
 
-    check_header(path)
     try:
-        with safe_open(path, framework="numpy") as file:
-            return "minirnn" in (file.metadata() or {})
-    except (SafetensorError, OSError):
-        return True
+        size = check_header(path)
+        with safe_open(path, framework="numpy") as file:  # checks the header: every byte belongs to one tensor
+            yield file, size
+    except SafetensorError as error:
+        raise ModelFileError(f"{path} is not a whole safetensors file: {error!s:.300}; {CUT_OFF}") from None
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error}") from None
+
+
+# ---------------------------------------------------------------------- limits
+
+
+def parsed(text: bytes | str, what: str) -> Any:
+    """The value that a description in JSON stands for; ValueError, which names ``what``, if it is none or too large."""
+    data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    if len(data) > LARGEST_JSON:
+        raise ValueError(f"{what} must have at most {LARGEST_JSON:,} bytes; it has {len(data):,}")
+    values = sum(data.count(sign) for sign in (b"[", b"{", b",", b":"))
+    if values > MOST_VALUES:
+        raise ValueError(f"{what} must have at most {MOST_VALUES:,} values; it has about {values:,}")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{what} must be JSON; {error!s:.100}") from None
+
+
+def check_header(path: str | os.PathLike[str]) -> int:
+    """The number of bytes in the header of the safetensors file at ``path``, behind the 8 bytes of that number itself.
+
+    Raises ModelFileError where they are not there, or are more, or of more tensors, than a model has.
+    """
+    with open(path, "rb") as file:  # noqa: PTH123 - path may be a string
+        length = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        start = file.read(8)
+        size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if size > length - 8:
+            raise ModelFileError(f"{path} is not a whole safetensors file: its header has {size:,} bytes; {CUT_OFF}")
+        if size > LARGEST_HEADER:
+            raise ModelFileError(
+                f"{path}: the header of a safetensors file may have {LARGEST_HEADER:,} bytes; it has {size:,}"
+            )
+        header = file.read(size)
+    tensors = header.count(b"{") - header.count(b'{\\"')  # the latter are within the metadata
+    if tensors > MOST_TENSORS:
+        raise ModelFileError(f"{path}: a safetensors file may have {MOST_TENSORS:,} tensors; it has about {tensors:,}")
+    return int(size)
+
+
+# ---------------------------------------------------------------------- what a file is that is no model
+
+
+def what(head: bytes, length: int) -> str:
+    """What a file of ``length`` bytes is that begins with ``head``: the rest of a sentence that its name begins."""
+    if not length:
+        return f"{EXPECTED} is empty, 0 bytes: it was not written or not downloaded"
+    if head.startswith(LEGACY):
+        return (
+            "is of torch's format before 1.6, which minirnn does not read. Where torch is, it can be written anew: "
+            "torch.save(torch.load(path, weights_only=True), other)"
+        )
+    if head[257:262] == b"ustar":
+        return f"{EXPECTED} is a tar archive: extract it (tar xf) and load the model that it holds"
+    for begins, words in PACKED.items():
+        if head.startswith(begins):
+            return f"{EXPECTED} is {words}: unpack it and load the model that it holds"
+    for begins, words in OTHERS.items():
+        if head.startswith(begins):
+            return f"{EXPECTED} is {words}"
+    if head.startswith(b"\x93NUMPY"):
+        return f"{EXPECTED} is {ARRAY}"
+    if head[4:8] == b"TFL3":
+        return f"{EXPECTED} is of TensorFlow Lite: convert the model that it was made of"
+    if head[:1] == b"\x80":
+        return (
+            "is a pickle that torch.save did not write. Opening it would run what it names, so minirnn does not. Where "
+            "you trust it, write its arrays with NumPy alone: safetensors.numpy.save_file({name: array, ...}, path)"
+        )
+    text = as_text(head)
+    return _written(text, length) if text is not None else f"{EXPECTED} begins with {head[:8]!r}"
+
+
+def as_text(head: bytes) -> str | None:
+    """The beginning of a text, or None for other bytes."""
+    if re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]", head):
+        return None
+    for cut in range(4):  # a letter of several bytes may be cut off at the end
+        try:
+            return head[: len(head) - cut].decode("utf-8-sig")
+        except UnicodeDecodeError:
+            continue
+    return None
+
+
+def _written(text: str, length: int) -> str:
+    """What a text is."""
+    stripped = text.lstrip()
+    if stripped.startswith("version https://git-lfs"):
+        size = re.search(r"^size (\d{1,20})$", text, re.MULTILINE)
+        whole = f", {int(size[1]):,} bytes," if size else ""
+        return (
+            f"{EXPECTED} is a pointer of git-lfs, {length:,} bytes, to the file itself{whole} which is not here: "
+            "git lfs pull in its repository, or download it from there"
+        )
+    if re.match(r"<!doctype html|<html|<head", stripped, re.IGNORECASE):
+        title = re.search(r"<title[^>]*>([^<]*)", stripped, re.IGNORECASE)
+        named = f" with the title {title[1].strip()!r:.60}" if title and title[1].strip() else ""
+        return f"{EXPECTED} is a web page{named}: what was downloaded is an answer about the model, not the model"
+    if stripped.startswith("<?xml"):
+        return f"{EXPECTED} is XML"
+    if stripped[:1] in ("{", "["):
+        if '"weight_map"' in text:
+            return f"{EXPECTED} is the index (JSON) of a model in several files: load one of those that it names"
+        if '"class_name"' in text:
+            return f"{EXPECTED} is Keras' JSON of a model, without weights: load the weights, with config= this file"
+        return f"{EXPECTED} is JSON, a description without weights"
+    if re.match(r"[(\]}c].{0,80}\n", text) and ("p0\n" in text or "p1\n" in text):
+        return f"{EXPECTED} is a pickle as Python 2 wrote them, which torch.save never did"
+    return f"{EXPECTED} is text, which begins with {text[:20]!r}"
+
+
+def what_zip(names: Collection[str]) -> str:
+    """What a zip of these entries is that torch.save did not write: the rest of a sentence that its name begins."""
+    ends = {name.rpartition("/")[2] for name in names}
+    if "constants.pkl" in ends or "bytecode.pkl" in ends:
+        return TORCHSCRIPT
+    if "archive_format" in ends or "serialized_exported_program.json" in ends:
+        return (
+            "is a program of torch.export (.pt2), which minirnn does not read. Where torch is, its weights can be "
+            "written alone: torch.save(torch.export.load(path).state_dict, other)"
+        )
+    if names and all(name.endswith(".npy") for name in names):
+        arrays = _some(name.removesuffix(".npy") for name in names)
+        return (
+            f"holds arrays of NumPy (.npz): {arrays}. Where these are torch's names: "
+            "minirnn.formats.torch.from_state_dict(dict(numpy.load(path)))"
+        )
+    models = [name for name in names if name.endswith(MODELS)]
+    if models:
+        return f"is a zip archive around a model: unpack it and load {_some(models)}"
+    if "saved_model.pb" in ends:
+        return (
+            "is a TensorFlow SavedModel in a zip archive, which minirnn does not read. Where Keras is: "
+            "keras.models.load_model(...).save('model.keras')"
+        )
+    if "[Content_Types].xml" in ends:
+        return f"{EXPECTED} is an office document"
+    return f"{EXPECTED} is a zip archive of other files: {_some(names) or 'none'}"
+
+
+def what_folder(names: Iterable[str]) -> str:
+    """What a directory of these files is, and which of them to load; "" where nothing is known."""
+    ends = sorted(names)
+    if "saved_model.pb" in ends:
+        return ", a TensorFlow SavedModel. Where Keras is: keras.models.load_model(...).save('model.keras')"
+    if "data.pkl" in ends:
+        return (
+            ", an unpacked file of torch.save: pack it again, with its name in the zip (zip -0 -r model.pt DIRECTORY)"
+        )
+    models = [name for name in ends if name.endswith(MODELS)]
+    return f"; load a file in it: {_some(models)}" if models else ""
+
+
+def _some(names: Iterable[str]) -> str:
+    shown = [f"{name!r:.60}" for name in names]
+    return ", ".join(shown[:MOST_SHOWN]) + (" ..." if len(shown) > MOST_SHOWN else "")

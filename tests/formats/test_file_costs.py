@@ -15,9 +15,10 @@ from corpora import ready, written
 from mutations import unzipped, zipped
 
 from minirnn import Dropout, Last, Layer, Linear, ModelFileError, Sequential, load, save
-from minirnn.formats import limits, native, pickles
+from minirnn.formats import native, opening
 from minirnn.formats import torch as torch_files
-from minirnn.formats.pickles import Function
+from minirnn.formats.containers import pickle as pickles
+from minirnn.formats.containers.pickle import KnownFunction
 from minirnn.layers.feedforward import Reverse
 
 
@@ -127,9 +128,9 @@ def test_a_long_name_is_not_shown_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("about", [b"", b'"__metadata__":{"minirnn":"{}"},'])
 def test_a_safetensors_header_is_measured_before_it_is_parsed(about: bytes, tmp_path: Path) -> None:
     entry = b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
-    many = b",".join(entry % k for k in range(limits.MOST_TENSORS + 1))
+    many = b",".join(entry % k for k in range(opening.MOST_TENSORS + 1))
     assert "may have 32,768 tensors" in refusal(structures.headed(b"{" + about + many + b"}"), tmp_path / "m")
-    long = structures.headed(b"{" + about + b" " * limits.LARGEST_HEADER + b"}")
+    long = structures.headed(b"{" + about + b" " * opening.LARGEST_HEADER + b"}")
     assert "may have 4,194,304 bytes" in refusal(long, tmp_path / "m")
     assert "is not a whole" in refusal(struct.pack("<Q", 2**40) + b"{}", tmp_path / "m")
 
@@ -137,18 +138,18 @@ def test_a_safetensors_header_is_measured_before_it_is_parsed(about: bytes, tmp_
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_values_in_json_are_counted_before_they_are_made(encoding: str) -> None:
     with pytest.raises(ValueError, match="it must have at most 262,144 values; it has about 400,00"):
-        limits.parsed(f"[{'[],' * 200_000}[]]".encode(encoding), "it")
+        opening.parsed(f"[{'[],' * 200_000}[]]".encode(encoding), "it")
     with pytest.raises(ValueError, match="it must have at most 2,097,152 bytes"):
-        limits.parsed(f'"{"a" * 2**21}"', "it")
-    assert limits.parsed('{"a": [1, "[,"]}'.encode(encoding), "it") == {"a": [1, "[,"]}
+        opening.parsed(f'"{"a" * 2**21}"', "it")
+    assert opening.parsed('{"a": [1, "[,"]}'.encode(encoding), "it") == {"a": [1, "[,"]}
 
 
 # ---------------------------------------------------------------------- pickles
 
 
 def unpickled(program: bytes) -> Any:
-    encode = Function(lambda arguments: arguments[0].encode())
-    table = {"_codecs.encode": encode, "builtins.set": Function(lambda _: set())}
+    encode = KnownFunction(lambda arguments: arguments[0].encode())
+    table = {"_codecs.encode": encode, "builtins.set": KnownFunction(lambda _: set())}
     return pickles.read(b"\x80\x02" + program + b".", "it", table, lambda key: key)
 
 

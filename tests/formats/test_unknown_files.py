@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from minirnn import LSTM, Linear, ModelFileError, Sequential, load, save, to_onnx
 from minirnn.cli.app import main
 from minirnn.formats import torch as torch_files
-from minirnn.formats.unknown import LEGACY
+from minirnn.formats.opening import LEGACY
 
 
 def zipped(**entries: str) -> bytes:

@@ -6,7 +6,7 @@ from mutations import zipped
 
 from minirnn import GRU
 from minirnn.formats import torch as torch_files
-from minirnn.formats import torch_write
+from minirnn.formats.torch import writing as torch_write
 
 
 def text(words: str) -> bytes:

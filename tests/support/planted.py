@@ -13,9 +13,10 @@ from unittest import mock
 import numpy as np
 
 from minirnn import Linear, ModelFileError, load
-from minirnn.formats import limits, native, pickles
-from minirnn.formats.hdf5 import chunks
-from minirnn.formats.hdf5.source import Source
+from minirnn.formats import native, opening
+from minirnn.formats.containers import pickle as pickles
+from minirnn.formats.containers.hdf5 import chunks
+from minirnn.formats.containers.hdf5.source import Source
 from minirnn.formats.onnx.running import meter as onnx_meter
 from minirnn.formats.onnx.running import operands as onnx_operands
 
@@ -194,14 +195,14 @@ def makes_up_any_array(path: Path) -> Any:
 
 
 def parses_any_header(path: Path) -> Any:
-    with mock.patch.multiple(limits, LARGEST_HEADER=ENDLESS, MOST_TENSORS=ENDLESS):
+    with mock.patch.multiple(opening, LARGEST_HEADER=ENDLESS, MOST_TENSORS=ENDLESS):
         return load(path)
 
 
 def builds_any_number_of_layers(path: Path) -> Any:
     with (
-        mock.patch.multiple(limits, LARGEST_HEADER=ENDLESS, MOST_TENSORS=ENDLESS, LARGEST_JSON=ENDLESS),
-        mock.patch.object(limits, "MOST_VALUES", ENDLESS),
+        mock.patch.multiple(opening, LARGEST_HEADER=ENDLESS, MOST_TENSORS=ENDLESS, LARGEST_JSON=ENDLESS),
+        mock.patch.object(opening, "MOST_VALUES", ENDLESS),
         mock.patch.object(native, "MOST_LAYERS", ENDLESS),
     ):
         return load(path)
@@ -214,8 +215,8 @@ def builds_layers_of_any_depth(path: Path) -> Any:
 
 def parses_any_description(path: Path) -> Any:
     with (
-        mock.patch.multiple(limits, LARGEST_HEADER=ENDLESS, MOST_TENSORS=ENDLESS, LARGEST_JSON=ENDLESS),
-        mock.patch.object(limits, "MOST_VALUES", ENDLESS),
+        mock.patch.multiple(opening, LARGEST_HEADER=ENDLESS, MOST_TENSORS=ENDLESS, LARGEST_JSON=ENDLESS),
+        mock.patch.object(opening, "MOST_VALUES", ENDLESS),
     ):
         return load(path)
 

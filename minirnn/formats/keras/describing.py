@@ -1,36 +1,28 @@
 """minirnn's layers as Keras': the configuration of each, and the arrays that belong to it."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
-from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell
 from minirnn.core.backend import Array
 from minirnn.core.layer import Layer
 from minirnn.core.module import brief
 from minirnn.formats.keras.functions import spelled
 from minirnn.formats.keras.graph import MOST, numbered
 from minirnn.formats.keras.layers import MOST_CELLS, below
-from minirnn.formats.keras.weights import kept
+from minirnn.formats.keras.weights import keras_arrays
+from minirnn.formats.models import as_variant, has_bias, is_recurrent
 from minirnn.layers.activations import Function
 from minirnn.layers.compose import Bidirectional, Sequential
 from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
 from minirnn.recurrent.direction import Direction
-from minirnn.recurrent.networks import GRU, LSTM, RNN, Recurrent
+from minirnn.recurrent.networks import Recurrent
 from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
 from minirnn.recurrent.zoneout import GOES_ON
-
-STANDARD = (
-    (TanhCell, RNNVariant()),
-    (ReluCell, RNNVariant(Function("relu"))),
-    (GRUCell, GRUVariant()),
-    (GRUBeforeCell, GRUVariant(reset="before")),
-    (LSTMCell, LSTMVariant()),
-)
 
 Config = dict[str, Any]
 
 
-class Part(NamedTuple):
+class ArrayGroup(NamedTuple):
     """Arrays that stand together, by Keras' names and in its order, at ``place`` below their layer."""
 
     place: str
@@ -43,10 +35,10 @@ class Described(NamedTuple):
     kind: str
     name: str
     config: Config
-    parts: list[Part]
+    parts: list[ArrayGroup]
 
 
-class Cell(NamedTuple):
+class DescribedCell(NamedTuple):
     """One cell of Keras: its kind, the configuration and the arrays."""
 
     kind: str
@@ -62,7 +54,7 @@ def fault(layer: Layer, words: str) -> ValueError:
 def described(network: Layer, version: int = 3) -> list[Described]:
     """The layers of Keras 2 or 3 that compute what ``network`` does; the first is where x comes in."""
     layers = _settled(_flat(network))
-    writer = Writer(network, version)
+    writer = KerasWriter(network, version)
     for before, layer, after in zip([None, *layers], layers, [*layers[1:], None], strict=False):
         writer.write(layer, before, after)
     if len(writer.made) >= MOST:
@@ -90,13 +82,13 @@ def _flat(layer: Layer) -> Iterator[Layer]:
 
 def _settled(layers: Iterable[Layer]) -> list[Layer]:
     """The layers with every Last before the dropout that it follows: the last step is dropped as all of them are."""
-    found: list[Layer] = []
+    ordered: list[Layer] = []
     for layer in layers:
-        k = len(found)
-        while type(layer) is Last and k and type(found[k - 1]) is Dropout:
+        k = len(ordered)
+        while type(layer) is Last and k and type(ordered[k - 1]) is Dropout:
             k -= 1
-        found.insert(k, layer)
-    return found
+        ordered.insert(k, layer)
+    return ordered
 
 
 def _entry(first: Layer, network: Layer, version: int) -> Config:
@@ -106,24 +98,19 @@ def _entry(first: Layer, network: Layer, version: int) -> Config:
     return {"batch_shape" if version == 3 else "batch_input_shape": shape, "dtype": dtype}
 
 
-def is_recurrent(layer: Layer | None) -> TypeGuard[Recurrent]:
-    """Whether a layer is one of minirnn's own recurrent kinds, over whatever cell."""
-    return type(layer) in (Recurrent, RNN, GRU, LSTM)
-
-
-class Writer:
+class KerasWriter:
     """Collects Keras' layers in ``made``: class, configuration without a name, weights.
 
-    ``masked`` and ``turned`` are what they are in the reader: whether steps may be skipped by now, and whether the mask
-    no longer stands with its steps; ``timed``, whether there are steps still.
+    ``masked`` and ``mask_reversed`` are what they are in the reader: whether steps may be skipped by now, and whether
+    the mask no longer stands with its steps; ``timed``, whether there are steps still.
     """
 
     def __init__(self, network: Layer, version: int) -> None:
         self.version = version
-        self.made: list[tuple[str, Config, list[Part]]] = []
+        self.made: list[tuple[str, Config, list[ArrayGroup]]] = []
         self.parameters = network.bound
         self.host = self.parameters.backend.host
-        self.masked = self.turned = False
+        self.masked = self.mask_reversed = False
         self.timed = not network.timeless
 
     def write(self, layer: Layer, before: Layer | None, after: Layer | None) -> None:
@@ -153,7 +140,7 @@ class Writer:
         else:
             raise fault(layer, "its kind is not one of minirnn's own")
 
-    def add(self, kind: str, config: Config, parts: Sequence[Part] = (), owned: Sequence[str] = ()) -> None:
+    def add(self, kind: str, config: Config, parts: Sequence[ArrayGroup] = (), owned: Sequence[str] = ()) -> None:
         """A layer, which does not train where all weights that it is made of, ``owned``, are frozen."""
         trains = not owned or not self.parameters.frozen.issuperset(owned)
         self.made.append((kind, {"trainable": trains, "dtype": self.parameters.dtype.name, **config}, list(parts)))
@@ -165,7 +152,7 @@ class Writer:
         W = layer.tie.weight("W").T if layer.tie else layer.weight("W")
         arrays = {"kernel": self.host(W)} | ({"bias": self.host(layer.weight("b"))} if layer.bias else {})
         owned = names_of(layer) + (names_of(layer.tie) if layer.tie else [])
-        self.add("Dense", {"units": layer.out_features, "use_bias": layer.bias}, [Part("", arrays)], owned)
+        self.add("Dense", {"units": layer.out_features, "use_bias": layer.bias}, [ArrayGroup("", arrays)], owned)
 
     def embedding(self, layer: Embedding) -> None:
         if layer.mask not in (None, 0):
@@ -177,15 +164,15 @@ class Writer:
             "output_dim": layer.embedding_dim,
             "mask_zero": layer.masks,
         }
-        part = Part("", {"embeddings": self.host(layer.weight("W"))})
+        part = ArrayGroup("", {"embeddings": self.host(layer.weight("W"))})
         self.add("Embedding", config, [part], names_of(layer))
 
     def activation(self, layer: Activation) -> None:
-        found = self.spelled(layer, layer.function)
-        if isinstance(found, str):
-            self.add("Activation", {"activation": found})
+        spelling = self.spelled(layer, layer.function)
+        if isinstance(spelling, str):
+            self.add("Activation", {"activation": spelling})
         else:
-            self.add(*found)
+            self.add(*spelling)
 
     def dropout(self, rate: float, *, locked: bool) -> None:
         """What drops whole channels in Keras has one mask for all steps, and no ``trainable``."""
@@ -230,61 +217,61 @@ class Writer:
         """What one direction of ``layer`` runs, one above the other."""
         inner = list(_flat(way))
         inner = inner[: len(inner) - (type(inner[-1]) is Last)]
-        found: list[Direction] = []
+        stacked: list[Direction] = []
         for one in inner:
             if not is_recurrent(one) or one.bidirectional:
                 raise fault(layer, "each part must be recurrent layers of one direction")
             if one.dropout and one.num_layers > 1:
                 raise fault(layer, "there is no dropout between the cells of one direction")
-            found += one.directions
-        if len(found) > MOST_CELLS:
+            stacked += one.directions
+        if len(stacked) > MOST_CELLS:
             raise fault(layer, f"a direction may have {MOST_CELLS} cells, one above the other")
-        return found
+        return stacked
 
     def over_time(self, layer: Layer, *, whole: bool, backwards: bool) -> None:
         """Keep account of the mask, where a layer returns the ``whole`` of its steps or the last."""
-        if self.turned:
+        if self.mask_reversed:
             raise fault(layer, "after a layer that goes backwards under a mask, which Keras leaves as it was")
-        self.turned = self.masked and backwards and whole
+        self.mask_reversed = self.masked and backwards and whole
         self.masked &= whole
         self.timed &= whole
 
     def both(self, layer: Layer, ways: list[list[Direction]], merge: str, *, whole: bool) -> None:
         """A Bidirectional of Keras, of plain layers, or of an RNN where one direction has a stack of cells."""
         config: Config = {"merge_mode": merge}
-        parts: list[Part] = []
+        parts: list[ArrayGroup] = []
         for word, way in zip(("forward", "backward"), ways, strict=True):
             name, key = f"{word}_layer", "layer" if word == "forward" else "backward_layer"
             kind, inner, own = self.unrolled(layer, way, whole=whole, backwards=word == "backward")
             config[key] = serialized(kind, {"name": f"{word}_{numbered([kind])[0]}", **inner})
-            parts += [Part(below(name, part.place), part.arrays) for part in own]
+            parts += [ArrayGroup(below(name, part.place), part.arrays) for part in own]
         self.add("Bidirectional", config, parts, [name for way in ways for one in way for name in names_of(one)])
 
     def unrolled(
         self, layer: Layer, way: list[Direction], *, whole: bool, backwards: bool
-    ) -> tuple[str, Config, list[Part]]:
+    ) -> tuple[str, Config, list[ArrayGroup]]:
         """Cells over time: one as SimpleRNN, GRU or LSTM, several as the RNN of a stack."""
-        found = [self.cell(layer, direction) for direction in way]
+        cells = [self.cell(layer, direction) for direction in way]
         time: Config = {"dtype": self.parameters.dtype.name, "return_sequences": whole, "go_backwards": backwards}
-        if len(found) == 1:
-            (cell,) = found
-            return cell.kind, time | cell.config, [Part("cell", cell.arrays)]
-        classes = [f"{cell.kind}Cell" for cell in found]
+        if len(cells) == 1:
+            (cell,) = cells
+            return cell.kind, time | cell.config, [ArrayGroup("cell", cell.arrays)]
+        classes = [f"{cell.kind}Cell" for cell in cells]
         listed = [
-            serialized(kind, {"dtype": time["dtype"], **cell.config}) for kind, cell in zip(classes, found, strict=True)
+            serialized(kind, {"dtype": time["dtype"], **cell.config}) for kind, cell in zip(classes, cells, strict=True)
         ]
         places = [f"cell/cells/{place}" for place in numbered(classes)]
-        parts = [Part(place, cell.arrays) for place, cell in zip(places, found, strict=True)]
+        parts = [ArrayGroup(place, cell.arrays) for place, cell in zip(places, cells, strict=True)]
         stacked = serialized("StackedRNNCells", {"dtype": time["dtype"], "cells": listed})
         return "RNN", time | {"cell": stacked}, parts
 
-    def cell(self, layer: Layer, direction: Direction) -> Cell:
+    def cell(self, layer: Layer, direction: Direction) -> DescribedCell:
         """A cell that computes what a direction of ``layer`` does at one step."""
         if direction.trainable_state:
             raise fault(layer, "it has no trainable initial states, and starts from 0")
         if any(direction.zoneout):
             raise fault(layer, GOES_ON)
-        cell = next((variant for known, variant in STANDARD if known is direction.cell), direction.cell)
+        cell = as_variant(direction.cell)
         words = {"units": direction.hidden_size}
         if type(cell) is RNNVariant:
             kind, functions = "SimpleRNN", {"activation": cell.activation}
@@ -297,20 +284,13 @@ class Writer:
             raise fault(layer, "its cell is none of SimpleRNN, GRU and LSTM")
         if cell.clip is not None:
             raise fault(layer, "no cell of its clips the arguments of functions")
-        bias = self.has_bias(direction)
+        bias = has_bias(direction)
         config: Config = {**words, "use_bias": bias}
         for word, function in functions.items():
-            found = self.spelled(layer, function)
-            config[word] = found if isinstance(found, str) else serialized(*found)
+            spelling = self.spelled(layer, function)
+            config[word] = spelling if isinstance(spelling, str) else serialized(*spelling)
         weights = {name: self.host(direction.weight(name)) for name in direction.specs()}
-        return Cell(kind, config, kept(kind, weights, bias=bias, after=bool(words.get("reset_after"))))
-
-    def has_bias(self, direction: Direction) -> bool:
-        """Whether Keras' cell has biases: those that are 0 and frozen stand for ``use_bias=False``."""
-        biases = [name for name in direction.specs() if name in ("b", "bn")]
-        return not all(
-            direction.prefix + name in self.parameters.frozen and not direction.weight(name).any() for name in biases
-        )
+        return DescribedCell(kind, config, keras_arrays(kind, weights, bias=bias, after=bool(words.get("reset_after"))))
 
     def spelled(self, layer: Layer, function: Function) -> str | tuple[str, Config]:
         """The function in Keras' words; ValueError, which names the layer, where it has none."""

@@ -12,7 +12,7 @@ MOST = 1000  # layers
 DEEPEST = 8  # models within models
 
 
-class Node(NamedTuple):
+class LayerNode(NamedTuple):
     """One layer.
 
     ``path`` is where Keras 3 keeps its weights; ``owner`` is the layer of the outermost model that it is or is part of,
@@ -34,14 +34,14 @@ class Call(NamedTuple):
     mask: str | None
 
 
-def chain(model: Any) -> list[Node]:
+def chain(model: Any) -> list[LayerNode]:
     """The layers of a model of ``to_json``'s form, those of models within it in their place.
 
     ValueError for anything that is not a chain.
     """
     if not isinstance(model, Mapping) or model.get("class_name") not in MODELS:
-        found = model.get("class_name") if isinstance(model, Mapping) else model
-        raise ValueError(f"a model's configuration must be that of a {' or '.join(MODELS[:2])}; got {found!r:.60}")
+        actual = model.get("class_name") if isinstance(model, Mapping) else model
+        raise ValueError(f"a model's configuration must be that of a {' or '.join(MODELS[:2])}; got {actual!r:.60}")
     nodes = _model(model["class_name"], model.get("config"), "layers", None, trainable=True, depth=0)
     return [node for node in nodes if node.kind != "InputLayer"]
 
@@ -62,7 +62,7 @@ def numbered(kinds: Sequence[str]) -> list[str]:
     return places
 
 
-def _model(kind: str, config: Any, path: str, owner: str | None, *, trainable: bool, depth: int) -> list[Node]:
+def _model(kind: str, config: Any, path: str, owner: str | None, *, trainable: bool, depth: int) -> list[LayerNode]:
     if depth > DEEPEST:
         raise ValueError(f"models must be nested at most {DEEPEST} deep")
     values: Any = config if isinstance(config, Mapping) else {"layers": config}  # a list, in Keras before 2.2.3
@@ -79,11 +79,11 @@ def _model(kind: str, config: Any, path: str, owner: str | None, *, trainable: b
         name = name if isinstance(name, str) else place
         settings = Settings(inner, name, {"layers": own} if isinstance(own, list) and inner in MODELS else own)
         trains = trainable and settings.flag("trainable", default=True)
-        nodes.append(Node(inner, name, settings, f"{path}/{place}", owner or name, trains))
+        nodes.append(LayerNode(inner, name, settings, f"{path}/{place}", owner or name, trains))
     if len({node.name for node in nodes}) < len(nodes):
         raise ValueError(f"a {kind} must have layers of different names; one is there twice")
     ordered = nodes if kind == "Sequential" else _functional(values, items, nodes)
-    whole: list[Node] = []
+    whole: list[LayerNode] = []
     for node in ordered:
         if node.kind in MODELS:
             whole += _model(
@@ -104,12 +104,12 @@ def _model(kind: str, config: Any, path: str, owner: str | None, *, trainable: b
 # ---------------------------------------------------------------------- Functional models
 
 
-def _functional(config: Mapping[str, Any], items: list[Any], nodes: list[Node]) -> list[Node]:
+def _functional(config: Mapping[str, Any], items: list[Any], nodes: list[LayerNode]) -> list[LayerNode]:
     """The layers from the one input to the one output, by what each is called on."""
     by_name = {node.name: node for node in nodes}
     inbound = {node.name: item.get("inbound_nodes") for node, item in zip(nodes, items, strict=True)}
     first, name = _end(config, "input_layers"), _end(config, "output_layers")
-    path: list[Node] = []
+    path: list[LayerNode] = []
     calls: dict[str, Call] = {}
     while True:
         if name not in by_name or name in calls:
@@ -142,7 +142,7 @@ def _end(config: Mapping[str, Any], which: str) -> str:
     return name
 
 
-def _call(node: Node, calls: Any) -> Call:
+def _call(node: LayerNode, calls: Any) -> Call:
     """What the one call of a layer says, as Keras 3 or as Keras 2 writes it."""
     fault = node.settings.fault
     if not isinstance(calls, list) or len(calls) != 1:
@@ -183,7 +183,7 @@ def _history(value: Any) -> str | None:
 
 
 def _check_masks(
-    path: list[Node], calls: dict[str, Call], operations: dict[str, Node], inbound: dict[str, Any]
+    path: list[LayerNode], calls: dict[str, Call], operations: dict[str, LayerNode], inbound: dict[str, Any]
 ) -> None:
     """Raise unless every mask that is passed on is the one that the layer before makes of its own input."""
     made: set[str] = set()  # operations whose output is such a mask
@@ -198,7 +198,7 @@ def _check_masks(
             raise node.settings.fault("is called with a mask of its own, which is not supported")
 
 
-def _compares(name: str, operations: dict[str, Node], inbound: dict[str, Any], source: str, value: float) -> bool:
+def _compares(name: str, operations: dict[str, LayerNode], inbound: dict[str, Any], source: str, value: float) -> bool:
     """Whether an operation is ``source != value``, or any(source != value) over the features."""
     calls = inbound[name]
     arguments = calls[0].get("args") if isinstance(calls, list) and calls and isinstance(calls[0], Mapping) else None

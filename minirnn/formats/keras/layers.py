@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from minirnn.core.layer import Layer
-from minirnn.formats.hdf5 import Dataset
+from minirnn.formats.containers.hdf5 import Dataset
 from minirnn.formats.keras.functions import LAYERS as FUNCTIONS
 from minirnn.formats.keras.functions import LINEAR, function, function_of_layer
-from minirnn.formats.keras.graph import Node, numbered
+from minirnn.formats.keras.graph import LayerNode, numbered
 from minirnn.formats.keras.settings import Settings
 from minirnn.formats.keras.stores import Need
 from minirnn.formats.keras.weights import Placed, expect, plain, recurrent
@@ -38,7 +38,7 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Cell:
+class StoredCell:
     """One cell of a recurrent layer: its kind, where its weights are below the layer, whether it is of cuDNN."""
 
     kind: str
@@ -52,7 +52,7 @@ class Cell:
         return 3 if self.settings.flag("use_bias", default=True) else 2
 
 
-def needs(node: Node) -> list[Need]:
+def needs(node: LayerNode) -> list[Need]:
     """The arrays that a layer needs, in the order in which older files have them."""
     return [Need(node, part, count) for part, count in _parts(node.kind, node.settings)]
 
@@ -84,11 +84,11 @@ def below(place: str, part: str) -> str:
     return f"{place}/{part}" if part else place
 
 
-def cells(kind: str, settings: Settings) -> list[Cell]:
+def cells(kind: str, settings: Settings) -> list[StoredCell]:
     """The cells that a recurrent layer runs, one above the other."""
     if kind != "RNN":
         cudnn = kind.startswith("CuDNN")  # which have their weights without a cell
-        return [Cell(kind.removeprefix("CuDNN"), settings, "" if cudnn else "cell", cudnn)]
+        return [StoredCell(kind.removeprefix("CuDNN"), settings, "" if cudnn else "cell", cudnn)]
     name, own = settings.layer("cell")
     if name != "StackedRNNCells":
         return [_cell(name, own, settings, "cell")]
@@ -100,10 +100,10 @@ def cells(kind: str, settings: Settings) -> list[Cell]:
     return [_cell(name, own, settings, f"cell/cells/{p}") for (name, own), p in zip(inner, places, strict=True)]
 
 
-def _cell(name: str, own: Settings, layer: Settings, part: str) -> Cell:
+def _cell(name: str, own: Settings, layer: Settings, part: str) -> StoredCell:
     if name not in CELLS:
         raise layer.fault(f"cell {name:.60} is not supported; {', '.join(CELLS)} are")
-    return Cell(CELLS[name], own, part)
+    return StoredCell(CELLS[name], own, part)
 
 
 def directions(settings: Settings) -> list[tuple[str, str, Settings]]:
@@ -119,11 +119,11 @@ def directions(settings: Settings) -> list[tuple[str, str, Settings]]:
 class Builder:
     """Makes minirnn's layers of one model after another; ``masked`` says whether steps may be skipped by now."""
 
-    def __init__(self, version: Version, find: Callable[[Node, str], list[Dataset]]) -> None:
+    def __init__(self, version: Version, find: Callable[[LayerNode, str], list[Dataset]]) -> None:
         self.version, self.find = version, find
-        self.masked = self.turned = False  # turned: a mask that no longer stands with its steps
+        self.masked = self.mask_reversed = False  # a mask that no longer stands with its steps
 
-    def build(self, node: Node) -> list[Placed]:
+    def build(self, node: LayerNode) -> list[Placed]:
         """The layers that one of Keras' becomes; there may be none."""
         placed = self._one(node.kind, node, node.settings, "")
         if not node.trainable:
@@ -131,7 +131,7 @@ class Builder:
                 one.frozen = set(one.layer.all_specs())
         return placed
 
-    def _one(self, kind: str, node: Node, settings: Settings, prefix: str) -> list[Placed]:
+    def _one(self, kind: str, node: LayerNode, settings: Settings, prefix: str) -> list[Placed]:
         settings.refuse("quantization_config")
         if kind == "Dense":
             return self._dense(node, settings, prefix)
@@ -157,7 +157,7 @@ class Builder:
 
     # ------------------------------------------------------------------ layers without recurrence
 
-    def _dense(self, node: Node, settings: Settings, prefix: str) -> list[Placed]:
+    def _dense(self, node: LayerNode, settings: Settings, prefix: str) -> list[Placed]:
         stored, units = self.find(node, prefix), settings.size("units")
         inside = stored[0].shape[0] if len(stored[0].shape) == 2 and stored[0].shape[0] else 1
         expect(settings, stored[0], (inside, units))
@@ -168,7 +168,7 @@ class Builder:
         activation = function(settings.values.get("activation"), settings, self.version.major)
         return [Placed(linear, sources), *_applied(activation)]
 
-    def _embedding(self, node: Node, settings: Settings) -> list[Placed]:
+    def _embedding(self, node: LayerNode, settings: Settings) -> list[Placed]:
         (stored,) = self.find(node, "")
         n, d = settings.size("input_dim"), settings.size("output_dim")
         expect(settings, stored, (n, d))
@@ -184,18 +184,18 @@ class Builder:
 
     # ------------------------------------------------------------------ recurrent layers
 
-    def _recurrent(self, node: Node) -> list[Placed]:
+    def _recurrent(self, node: LayerNode) -> list[Placed]:
         settings, masked = node.settings, self.masked
         whole, backwards = self._sequences(settings), settings.flag("go_backwards")
         if masked and settings.flag("zero_output_for_mask"):
             raise settings.fault("zero_output_for_mask is not supported")
-        self.turned = masked and backwards and whole
+        self.mask_reversed = masked and backwards and whole
         placed = [self._scan(node, cell, cell.part) for cell in cells(node.kind, settings)]
         if backwards:
             placed.insert(0, Placed(Reverse()))
         return placed if whole else [*placed, Placed(Last())]
 
-    def _bidirectional(self, node: Node) -> list[Placed]:
+    def _bidirectional(self, node: LayerNode) -> list[Placed]:
         settings = node.settings
         both_ways = directions(settings)
         ahead, back = (own for _, _, own in both_ways)
@@ -225,13 +225,13 @@ class Builder:
     def _sequences(self, settings: Settings) -> bool:
         """Whether a recurrent layer gives all steps, with the rest of what it says of time checked."""
         settings.refuse("time_major")
-        if self.turned:
+        if self.mask_reversed:
             raise settings.fault("after a layer that goes backwards under a mask, which Keras leaves as it was")
         whole = settings.flag("return_sequences")
         self.masked &= whole
         return whole
 
-    def _scan(self, node: Node, cell: Cell, part: str) -> Placed:
+    def _scan(self, node: LayerNode, cell: StoredCell, part: str) -> Placed:
         """One cell unrolled in one direction."""
         settings, H, stored = cell.settings, cell.settings.size("units"), self.find(node, part)
         after = cell.kind == "GRU" and self._after(cell, stored)
@@ -264,7 +264,7 @@ class Builder:
             raise settings.fault("must say its recurrent_activation: tf.keras 1 had two defaults")
         return self._function(settings, "recurrent_activation", Function("hard_sigmoid") if early else SIGMOID)
 
-    def _after(self, cell: Cell, stored: list[Dataset]) -> bool:
+    def _after(self, cell: StoredCell, stored: list[Dataset]) -> bool:
         """Whether a GRU resets after the product; its biases tell where nothing is said."""
         if cell.cudnn or cell.settings.has("reset_after"):
             return cell.cudnn or cell.settings.flag("reset_after", default=True)

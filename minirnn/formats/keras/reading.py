@@ -12,15 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minirnn.core.backend import Array, get_backend, get_dtype
-from minirnn.core.files import LARGEST_FILE, ModelFileError, filled
+from minirnn.core.files import LARGEST_FILE, ModelFileError
 from minirnn.core.layer import Layer
-from minirnn.formats.archive import Archive
-from minirnn.formats.hdf5 import SIGNATURE, Dataset, File, Group
+from minirnn.formats.containers.hdf5 import SIGNATURE, Dataset, File, Group
+from minirnn.formats.containers.zip import Archive
+from minirnn.formats.filling import filled
 from minirnn.formats.keras.graph import chain
 from minirnn.formats.keras.layers import Builder, Version, joined, needs
 from minirnn.formats.keras.stores import ByName, ByPlace, Store, arrays_in, is_bfloat16
 from minirnn.formats.keras.weights import Placed
-from minirnn.formats.limits import LARGEST_JSON, parsed
+from minirnn.formats.opening import LARGEST_JSON, ZIP, opened, parsed
 from minirnn.layers.feedforward import Activation
 
 WEIGHTS = "model.weights.h5"  # in a .keras file
@@ -56,15 +57,15 @@ def load(
     chosen = get_backend(backend, dtype)
     if dtype is not None:
         get_dtype(chosen, dtype)  # refused before the file is read
-    given = None if config is None else _given(config)
+    described = None if config is None else _described_by(config)
     try:
         with _opened(path) as contents:
-            if contents.config is None and given is None:
+            if contents.config is None and described is None:
                 raise ValueError(
                     "the file holds weights alone, which do not say what computes with them: pass config=, what "
                     "model.to_json() returns"
                 )
-            model = contents.config if given is None else given
+            model = contents.config if described is None else described
             return network(model, contents, path, backend, dtype)
     except ModelFileError:
         raise
@@ -76,10 +77,10 @@ def load(
 
 def contents(path: str | os.PathLike[str]) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape and dtype of every array in a file of Keras, by its path there, without reading it."""
-    with _opened(Path(path)) as found:
+    with _opened(Path(path)) as contents:
         return {
             array.name.lstrip("/"): (array.shape, "bfloat16" if is_bfloat16(array) else array.dtype.name)
-            for array in arrays_in(found.root)
+            for array in arrays_in(contents.root)
         }
 
 
@@ -88,15 +89,15 @@ def network(model: Any, contents: Contents, path: Path, backend: str, dtype: Any
     nodes = chain(model)
     version = _version(contents.version, model)
     wanted = [need for node in nodes for need in needs(node)]
-    found = contents.store.find(wanted)
-    _check_total(contents.root, [dataset for arrays in found for dataset in arrays])
-    stored = {(id(need.node), need.part): arrays for need, arrays in zip(wanted, found, strict=True)}
+    datasets = contents.store.find(wanted)
+    _check_total(contents.root, [dataset for arrays in datasets for dataset in arrays])
+    stored = {(id(need.node), need.part): arrays for need, arrays in zip(wanted, datasets, strict=True)}
     builder = Builder(version, lambda node, part: stored[id(node), part])
     placed = [one for node in nodes for one in builder.build(node)]
     whole = joined(placed or [Placed(Activation("linear"))])  # of noise alone, which does nothing in inference
     specs = whole.layer.all_specs()
     if dtype is None:
-        dtype = "float64" if any(d.dtype.itemsize == 8 for arrays in found for d in arrays) else "float32"
+        dtype = "float64" if any(d.dtype.itemsize == 8 for arrays in datasets for d in arrays) else "float32"
 
     def value(name: str) -> Array:
         source = whole.sources.get(name)
@@ -137,12 +138,11 @@ def _version(stored: str | None, model: Mapping[str, Any]) -> Version:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Contents]:
-    with path.open("rb") as file:
-        head = file.read(8)
+    with opened(path) as (file, head, _):
         if head.startswith(SIGNATURE):
             with File(file, path) as root:
                 yield _of_hdf5(root)
-        elif Archive.begins(head):
+        elif head.startswith(ZIP):
             archive = Archive(file, path)
             metadata = (
                 parsed(_entry(archive, "metadata.json", path), CONFIG) if "metadata.json" in archive.entries else {}
@@ -154,7 +154,7 @@ def _opened(path: Path) -> Iterator[Contents]:
             with File(io.BytesIO(archive.read(WEIGHTS)), f"{path}, {WEIGHTS}", archive.length) as root:
                 yield Contents(root, ByPlace(root), config, version if isinstance(version, str) else None)
         else:
-            raise ValueError(f"a file of Keras must be HDF5 or a zip; it begins with {head!r}")
+            raise ValueError(f"a file of Keras must be HDF5 or a zip; it begins with {head[:8]!r}")
 
 
 def _of_hdf5(root: File) -> Contents:
@@ -176,12 +176,12 @@ def _of_hdf5(root: File) -> Contents:
 def _entry(archive: Archive, name: str, path: Path) -> bytes:
     if name not in archive.entries:
         raise ValueError(f"a .keras file must have a {name}; it has none")
-    if archive.entries[name].size > LARGEST_JSON:
-        raise ValueError(f"{name} must have at most {LARGEST_JSON:,} bytes; it has {archive.entries[name].size:,}")
+    if archive.entries[name].file_size > LARGEST_JSON:
+        raise ValueError(f"{name} must have at most {LARGEST_JSON:,} bytes; it has {archive.entries[name].file_size:,}")
     return archive.read(name)
 
 
-def _given(config: Config) -> Any:
+def _described_by(config: Config) -> Any:
     """What the caller says that the model is, as plain JSON."""
     if isinstance(config, Mapping):
         try:

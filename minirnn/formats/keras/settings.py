@@ -1,4 +1,4 @@
-"""What a Keras configuration says of one layer, taken out by name and held against what it must be."""
+"""What a Keras configuration says of one layer, read by name and validated."""
 
 from collections.abc import Mapping
 from typing import Any

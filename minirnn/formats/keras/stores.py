@@ -6,8 +6,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from minirnn.core.backend import Array
-from minirnn.formats.hdf5 import Dataset, Group
-from minirnn.formats.keras.graph import Node
+from minirnn.formats.containers.hdf5 import Dataset, Group
+from minirnn.formats.filling import widened
+from minirnn.formats.keras.graph import LayerNode
 
 OLD_ROOT = "_layer_checkpoint_dependencies"  # what Keras 2.13 calls "layers"
 ROOTS = ("layers", OLD_ROOT)
@@ -16,7 +17,7 @@ ROOTS = ("layers", OLD_ROOT)
 class Need(NamedTuple):
     """A group of so many arrays that a layer keeps together, at ``part`` below the layer's own path."""
 
-    node: Node
+    node: LayerNode
     part: str
     arrays: int
 
@@ -45,13 +46,13 @@ class ByPlace:
         return any(name.replace("\\", "/").split("/")[0] in ROOTS for name in root)
 
     def find(self, needs: list[Need]) -> list[list[Dataset]]:
-        found = [self._one(need) for need in needs]
-        used = {dataset.name for arrays in found for dataset in arrays}
+        datasets = [self._one(need) for need in needs]
+        used = {dataset.name for arrays in datasets for dataset in arrays}
         for place in self.names:
             for array in arrays_in(self.root.get(self.names[place])) if place.split("/")[0] in ROOTS else ():
                 if array.name not in used and "/seed_generator/" not in array.name:
                     raise ValueError(f"every weight in the file must belong to a layer; {array.name:.120} does not")
-        return found
+        return datasets
 
     def _one(self, need: Need) -> list[Dataset]:
         place = "/".join(part for part in (need.node.path, need.part, "vars") if part)
@@ -93,20 +94,20 @@ class ByName:
             )
         if set(owners) == set(stored):
             stored = owners  # else, as Keras has it, by their order
-        found: dict[int, list[Dataset]] = {}
+        datasets: dict[int, list[Dataset]] = {}
         for owner, name in zip(owners, stored, strict=True):
             # in a model within a model, those of layers that were frozen are stored last
             own = [k for k, need in enumerate(needs) if need.node.owner == owner]
             own.sort(key=lambda k: not needs[k].node.trainable)
             weights = iter(self.weights[name])
             for k in own:
-                found[k] = [_dataset(self.root, self._next(weights, needs[k])) for _ in range(needs[k].arrays)]
+                datasets[k] = [_dataset(self.root, self._next(weights, needs[k])) for _ in range(needs[k].arrays)]
             if next(weights, None) is not None:
                 total = sum(needs[k].arrays for k in own)
                 raise needs[own[0]].node.settings.fault(
                     f"must have {total} weights; {len(self.weights[name])} are stored"
                 )
-        return [found[k] for k in range(len(needs))]
+        return [datasets[k] for k in range(len(needs))]
 
     def _next(self, weights: Iterator[str], need: Need) -> str:
         path = next(weights, None)
@@ -119,14 +120,14 @@ def texts(group: Group, name: str) -> list[str]:
     """A list of names kept as an attribute, or where that would be too long as several: name0, name1 ..."""
     if name in group.attrs:
         return _texts(group.attrs[name])
-    found: list[str] = []
+    names: list[str] = []
     k = 0
     while f"{name}{k}" in group.attrs:
-        found += _texts(group.attrs[f"{name}{k}"])
+        names += _texts(group.attrs[f"{name}{k}"])
         k += 1
     if not k:
         raise ValueError(f"{group.name or 'the file'} must have a list of {name}; it has none")
-    return found
+    return names
 
 
 def _texts(value: Any) -> list[str]:
@@ -139,19 +140,19 @@ def _texts(value: Any) -> list[str]:
 
 
 def _group(root: Group, name: str) -> Group:
-    found = root.get(name)
-    if not isinstance(found, Group):
+    stored = root.get(name)
+    if not isinstance(stored, Group):
         raise ValueError(f"{name!r:.60} must be a group of weights; it is not there")
-    return found
+    return stored
 
 
 def _dataset(root: Group, path: str) -> Dataset:
-    found = root.get(path)
-    if not isinstance(found, Dataset):
+    stored = root.get(path)
+    if not isinstance(stored, Dataset):
         raise ValueError(f"{path!r:.120} must be an array; it is not there")
-    if found.dtype.kind != "f" and not is_bfloat16(found):
-        raise ValueError(f"{path!r:.120} must hold floating point numbers; it holds {found.dtype}")
-    return found
+    if stored.dtype.kind != "f" and not is_bfloat16(stored):
+        raise ValueError(f"{path!r:.120} must hold floating point numbers; it holds {stored.dtype}")
+    return stored
 
 
 def is_bfloat16(dataset: Dataset) -> bool:
@@ -163,7 +164,7 @@ def values(dataset: Dataset) -> Array:
     """The numbers of a dataset, bfloat16 widened to float32."""
     array = dataset.read()
     array = array.astype(np.float32) if array.dtype.itemsize == 2 and array.dtype.kind == "f" else array
-    return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32) if is_bfloat16(dataset) else array
+    return widened(array.view(np.uint16)) if is_bfloat16(dataset) else array
 
 
 def _some(names: list[str]) -> str:

@@ -12,11 +12,11 @@ import numpy as np
 
 from minirnn.core.backend import Array
 from minirnn.core.layer import Layer
-from minirnn.formats.hdf5 import Dataset
+from minirnn.formats.containers.hdf5 import Dataset
 from minirnn.formats.keras.settings import Settings
 from minirnn.formats.keras.stores import values
 
-Source = Callable[[], Array]
+Getter = Callable[[], Array]
 GATES = {"SimpleRNN": 1, "GRU": 3, "LSTM": 4}
 
 
@@ -25,10 +25,10 @@ class Placed:
     """A layer without weights yet, and by name how to get each weight that is not zero."""
 
     layer: Layer
-    sources: dict[str, Source] = field(default_factory=dict)
+    sources: dict[str, Getter] = field(default_factory=dict)
     frozen: set[str] = field(default_factory=set)
 
-    def within(self, prefix: str) -> tuple[dict[str, Source], set[str]]:
+    def within(self, prefix: str) -> tuple[dict[str, Getter], set[str]]:
         """The sources and the frozen weights by their names in a layer that this one is part of."""
         return {f"{prefix}.{n}": s for n, s in self.sources.items()}, {f"{prefix}.{n}" for n in self.frozen}
 
@@ -42,14 +42,14 @@ def expect(settings: Settings, dataset: Dataset, *shapes: tuple[int, ...]) -> No
         )
 
 
-def plain(dataset: Dataset) -> Source:
+def plain(dataset: Dataset) -> Getter:
     """The array as it is."""
     return lambda: values(dataset)
 
 
 def recurrent(
     kind: str, settings: Settings, stored: list[Dataset], units: int, *, after: bool
-) -> tuple[int, dict[str, Source]]:
+) -> tuple[int, dict[str, Getter]]:
     """D, and how to get W, U, b and bn, for a cell of ``kind`` with ``stored`` arrays.
 
     Every shape is checked here, before anything is made or read.
@@ -67,7 +67,7 @@ def recurrent(
         expect(settings, stored[2], own, *([(2 * G * H,)] if twice else []))
         cudnn = stored[2].shape != own
 
-    def kernel(dataset: Dataset, turn: Callable[[Array], Array]) -> Source:
+    def kernel(dataset: Dataset, turn: Callable[[Array], Array]) -> Getter:
         def whole() -> Array:
             blocks = np.split(values(dataset), G, axis=1)
             return np.concatenate([turn(blocks[k]) if cudnn else blocks[k] for k in _order(kind)], axis=1)
@@ -85,7 +85,7 @@ def recurrent(
         total: Array = both.sum(axis=0).reshape(-1)
         return total
 
-    sources: dict[str, Source] = {
+    sources: dict[str, Getter] = {
         "W": kernel(stored[0], lambda k: k.T.reshape(k.shape, order="F")),
         "U": kernel(stored[1], lambda k: k.T),
     }
@@ -96,16 +96,16 @@ def recurrent(
     return D, sources
 
 
-def kept(kind: str, weights: dict[str, Array], *, bias: bool, after: bool) -> dict[str, Array]:
+def keras_arrays(kind: str, weights: dict[str, Array], *, bias: bool, after: bool) -> dict[str, Array]:
     """Keras' arrays of a cell of ``kind``, by their names there, from W, U, b and bn: what ``recurrent`` reads."""
     G, order = GATES[kind], _order(kind)
 
-    def turned(a: Array) -> Array:
+    def reordered(a: Array) -> Array:
         return np.concatenate([np.split(a, G, axis=-1)[k] for k in order], axis=-1)
 
-    arrays = {"kernel": turned(weights["W"]), "recurrent_kernel": turned(weights["U"])}
+    arrays = {"kernel": reordered(weights["W"]), "recurrent_kernel": reordered(weights["U"])}
     if bias:
-        arrays["bias"] = turned(weights["b"])
+        arrays["bias"] = reordered(weights["b"])
     if bias and kind == "GRU" and after:
         inner = np.zeros_like(arrays["bias"])
         inner[-len(weights["bn"]) :] = weights["bn"]

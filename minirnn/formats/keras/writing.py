@@ -14,6 +14,7 @@ from minirnn.core.layer import Layer
 from minirnn.formats.keras.describing import Described, described, serialized
 from minirnn.formats.keras.graph import numbered
 from minirnn.formats.keras.reading import WEIGHTS
+from minirnn.formats.models import check_finite, network_of
 from minirnn.language.model import LanguageModel
 
 ENDINGS = (".keras", ".weights.h5", ".h5", ".hdf5")
@@ -47,9 +48,7 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str], *, version:
     layers = _layers(model, version)
     for layer in layers:
         for part in layer.parts:
-            for word, array in part.arrays.items():
-                if not np.isfinite(array).all():
-                    raise ValueError(f"{word} of {layer.name} is not finite: a diverged model is not saved")
+            check_finite((f"{word} of {layer.name}", array) for word, array in part.arrays.items())
     about = _configuration(layers, version)
     whole = _hdf5(_h5py(), layers, None if name.endswith((".keras", ".weights.h5")) else about)
     with atomic_write(path) as file:
@@ -72,9 +71,7 @@ def configuration(model: Layer | LanguageModel, *, version: int = 3) -> dict[str
 def _layers(model: Layer | LanguageModel, version: int) -> list[Described]:
     if version not in VERSIONS:
         raise ValueError(f"version must be that of Keras, 2 or 3; got {version!r:.60}")
-    network = model.network if isinstance(model, LanguageModel) else model
-    if not isinstance(network, Layer):
-        raise TypeError(f"Keras' files hold a model made of layers or a LanguageModel; got {type(network).__name__}")
+    network = network_of(model, "Keras' files hold")
     parameters = network.bound
     network.check_whole("save")
     if parameters.quantized:

@@ -4,9 +4,10 @@ from typing import Any
 
 from minirnn.core.backend import Array
 from minirnn.core.files import ModelFileError
+from minirnn.formats.containers.protobuf import Reader
 from minirnn.formats.onnx.graph import Graph, read
+from minirnn.formats.onnx.reading.schema import TENSOR
 from minirnn.formats.onnx.reading.tensors import array_of
-from minirnn.formats.onnx.reading.wire import TENSOR, Reader
 
 try:
     from onnx.backend.base import Backend, BackendRep
@@ -15,7 +16,7 @@ except ImportError as error:
 
 
 class MinirnnRep(BackendRep):
-    """A model made ready."""
+    """A model that can be run."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph

@@ -8,12 +8,12 @@ from typing import Any
 from minirnn.core.backend import get_backend
 from minirnn.core.files import ModelFileError
 from minirnn.core.layer import Layer
-from minirnn.formats.onnx.reading.external import Folder
+from minirnn.formats.onnx.reading.external import ModelFolder
 from minirnn.formats.onnx.reading.model import ModelReader, file_bytes
-from minirnn.formats.onnx.reading.wire import parse
+from minirnn.formats.onnx.reading.schema import parse
 from minirnn.formats.onnx.recognising.chain import moved, recognised
 from minirnn.formats.onnx.recognising.forms import NoLayerError
-from minirnn.formats.onnx.running.operators import made_ready, placed
+from minirnn.formats.onnx.running.operators import placed, prepared
 from minirnn.formats.onnx.running.program import Program
 from minirnn.language.model import LanguageModel
 from minirnn.language.text import Vocabulary
@@ -50,19 +50,19 @@ def read(source: Any, *, backend: str = "auto") -> Graph:
     is no model.
     """
     get_backend(backend)  # refused before the file is read
-    folder = Folder(None)
+    folder = ModelFolder(None)
     if hasattr(source, "SerializeToString"):
         where, data = "the model", source.SerializeToString()
     elif isinstance(source, bytes):
         where, data = "the model", source
     else:
-        where, data, folder = str(source), file_bytes(source), Folder(Path(source).parent)
+        where, data, folder = str(source), file_bytes(source), ModelFolder(Path(source).parent)
     try:
         size, message = len(data), parse(data)
         del data, source  # what is not a view of it, all of a file in float16, is all that stays
         model = ModelReader(message, size, backend, folder).model()
         del message
-        steps, constants = made_ready(
+        steps, constants = prepared(
             model.nodes, model.constants, {port.name for port in model.outputs}, room=model.room
         )
         return Graph(model._replace(constants=constants), steps, where)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from minirnn import ModelFileError
-from minirnn.formats.hdf5 import Dataset, File, Group
+from minirnn.formats.containers.hdf5 import Dataset, File, Group
 
 h5py: Any = pytest.importorskip("h5py", reason="h5py is not installed, which the reader is held against")
 

@@ -13,7 +13,7 @@ import structures
 from mutations import zipped
 
 from minirnn import ModelFileError, load
-from minirnn.formats.hdf5 import Dataset, File, source
+from minirnn.formats.containers.hdf5 import Dataset, File, source
 
 h5py: Any = pytest.importorskip("h5py", reason="h5py is not installed, which writes the files")
 

@@ -11,7 +11,7 @@ import pytest
 from mutations import zipped
 
 from minirnn import ModelFileError, load
-from minirnn.formats.hdf5 import Dataset, File
+from minirnn.formats.containers.hdf5 import Dataset, File
 
 STORED = json.loads(Path(__file__).with_name("hdf5_files.json").read_text(encoding="utf-8"))
 

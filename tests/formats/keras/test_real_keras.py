@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from minirnn import ModelFileError, load
-from minirnn.formats.hdf5 import Dataset, File
+from minirnn.formats.containers.hdf5 import Dataset, File
 from minirnn.formats.keras import save
 
 pytestmark = pytest.mark.extras

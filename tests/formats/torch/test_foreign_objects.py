@@ -23,7 +23,7 @@ from pickled import text
 
 from minirnn import GRU, ModelFileError, load
 from minirnn.formats import torch as torch_files
-from minirnn.formats import torch_write
+from minirnn.formats.torch import writing as torch_write
 
 
 class Colour(enum.Enum):
@@ -234,7 +234,7 @@ REFUSED = {
         "bias of 'fc' must be a tensor; it is a list",
     ),
     "an object made of a dictionary": (b"}q\x00h\x00)\x81", "makes an object of a dict"),
-    "an object of a known class": (b"ccollections\nOrderedDict\n)\x81", "makes an object of a Function"),
+    "an object of a known class": (b"ccollections\nOrderedDict\n)\x81", "makes an object of a KnownFunction"),
     "a name that is no string": (b"K\x01K\x02\x93", "the name of a global must be a string"),
 }  # fmt: skip
 

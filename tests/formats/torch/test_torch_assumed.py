@@ -35,7 +35,7 @@ from minirnn import (
 )
 from minirnn.cli.app import main
 from minirnn.formats import torch as torch_files
-from minirnn.formats import torch_write
+from minirnn.formats.torch import writing as torch_write
 
 Array: TypeAlias = NDArray[Any]
 

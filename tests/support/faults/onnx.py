@@ -50,12 +50,12 @@ FAULTS = {
         "formats/onnx/test_onnx_files.py::test_a_graph_computes_what_it_did_elsewhere[auto-node, LSTM 19]",
     ),
     "onnx: negative integers": Fault(
-        "formats/onnx/reading/wire.py",
+        "formats/containers/protobuf.py",
         (("return value - (1 << 64) if value >> 63 else value", "return value"),),
         "formats/onnx/test_onnx_files.py::test_a_graph_computes_what_it_did_elsewhere[auto-torch, tagger]",
     ),
     "onnx: integers of more than one byte": Fault(
-        "formats/onnx/reading/wire.py",
+        "formats/containers/protobuf.py",
         (("(part & 0x7F).astype(np.uint64) << (7 * place)", "(part & 0x7F).astype(np.uint64) << (8 * place)"),),
         "formats/onnx/test_onnx_files.py::test_a_graph_computes_what_it_did_elsewhere[auto-types, numbers]",
     ),
@@ -134,7 +134,7 @@ FAULTS = {
         "formats/onnx/test_onnx_structures.py::test_a_small_file_takes_little[constants that were widened, and results]",
     ),
     "onnx: texts of any length": Fault(
-        "formats/onnx/reading/wire.py",
+        "formats/containers/protobuf.py",
         (("        if self.text_left < 0:\n", "        if False:\n"),),
         "formats/onnx/test_onnx_bombs.py::test_what_is_no_model_is_refused_in_one_sentence[texts of nine megabytes]",
     ),

@@ -10,13 +10,14 @@ import stat
 from pathlib import Path
 
 from minirnn.core.files import LARGEST_FILE, ModelFileError
-from minirnn.formats.onnx.reading.wire import Message
+from minirnn.formats.containers.protobuf import Message
+from minirnn.formats.onnx.structure import short
 
 LONGEST_NUMBER = 19  # digits
 DRIVE = re.compile(r"[A-Za-z]:")
 
 
-class Folder:
+class ModelFolder:
     """Where a model lies, None for one that is no file; ``taken`` is how many bytes were read from files beside it."""
 
     def __init__(self, path: Path | None) -> None:
@@ -92,8 +93,9 @@ def _name(what: str, location: str) -> str:
     name = location.removeprefix("./")
     elsewhere = "/" in name or "\\" in name or "\0" in name or DRIVE.match(name) or (os.name == "nt" and ":" in name)
     if elsewhere or name in ("", ".", ".."):
-        shown = repr(location) if len(location) <= 60 else f"{location[:57]!r}..."
-        raise ModelFileError(f"{what} must be in a file of the model's own folder, given by its name; got {shown}")
+        raise ModelFileError(
+            f"{what} must be in a file of the model's own folder, given by its name; got {short(location)}"
+        )
     return name
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from minirnn.core.backend import Array
-from minirnn.core.files import LARGEST_FILE, ModelFileError
-from minirnn.formats.onnx.reading.external import Folder
+from minirnn.core.files import ModelFileError
+from minirnn.formats.containers.protobuf import Message
+from minirnn.formats.onnx.reading.external import ModelFolder
 from minirnn.formats.onnx.reading.tensors import Room, array_of
-from minirnn.formats.onnx.reading.wire import Message
 from minirnn.formats.onnx.running.operators import MANY, OPERATORS
 from minirnn.formats.onnx.structure import FLOAT16, Body, Model, Node, Port, check_shape, dtype_of, short
-from minirnn.formats.unknown import check_is_file
+from minirnn.formats.opening import check_is_file, opened
 
 OLDEST, NEWEST = 7, 28  # operator sets: 7 brought broadcasting; until 28 all changes of what is read here are known
 MOST_NODES = 1 << 12  # of a model: a node becomes some 3 kB
@@ -27,12 +27,8 @@ def file_bytes(path: str | os.PathLike[str]) -> bytes:
     """All of a file that may be a model."""
     path = Path(path)
     check_is_file(path)
-    if path.stat().st_size > LARGEST_FILE:
-        raise ModelFileError(f"{path} must hold at most {LARGEST_FILE:,} bytes; it holds {path.stat().st_size:,}")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read: {error}") from None
+    with opened(path) as (file, _, _):
+        return file.read()
 
 
 class Names:
@@ -48,7 +44,7 @@ class Names:
 class ModelReader:
     """Reads one model, which takes ``size`` bytes of a file, and counts the memory that this takes."""
 
-    def __init__(self, model: Message, size: int, backend: str, folder: Folder) -> None:
+    def __init__(self, model: Message, size: int, backend: str, folder: ModelFolder) -> None:
         self.opset, self.backend = _opset(model), backend
         self.about, self.beside = model.get("graph"), {"producer": model.get("producer_name", "")}
         for entry in model.get("metadata_props", ()):

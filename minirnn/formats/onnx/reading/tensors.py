@@ -8,8 +8,9 @@ import numpy as np
 
 from minirnn.core.backend import Array
 from minirnn.core.files import ModelFileError
-from minirnn.formats.onnx.reading.external import Folder
-from minirnn.formats.onnx.reading.wire import Message, varint_count, varints
+from minirnn.formats.containers.protobuf import Message, varint_count, varints
+from minirnn.formats.filling import widened
+from minirnn.formats.onnx.reading.external import ModelFolder
 from minirnn.formats.onnx.structure import BFLOAT16, DTYPES, FLOAT16, check_shape, dtype_of, short
 
 EXTERNAL = 1  # a data_location
@@ -34,7 +35,7 @@ class Room:
             raise ModelFileError(f"{what} must be stored in raw_data, as many numbers are; they take too few bytes")
 
 
-def array_of(tensor: Message, room: Room | None = None, folder: Folder | None = None) -> Array:
+def array_of(tensor: Message, room: Room | None = None, folder: ModelFolder | None = None) -> Array:
     """The array that a TensorProto holds, which cannot be written; a view of the file where nothing is converted.
 
     Numbers in another file are read from the model's ``folder``.  Raises ModelFileError where the parts do not agree.
@@ -55,7 +56,7 @@ def array_of(tensor: Message, room: Room | None = None, folder: Folder | None = 
     if tensor.get("data_location", 0):
         if filled or tensor["data_location"] != EXTERNAL:
             raise ModelFileError(f"{name} must be in this file or in another one; its parts disagree")
-        folder = folder or Folder(None)
+        folder = folder or ModelFolder(None)
         before, needed = folder.taken, size * np.dtype(stored).itemsize
         tensor, filled = {"raw_data": folder.read(name, tensor, needed)}, ["raw_data"]
         if room:
@@ -98,6 +99,6 @@ def converted(values: Array, code: int) -> Array:
     """What is stored for an element type, in the dtype that stands for it."""
     if code == FLOAT16:
         return values.view("<f2").astype(np.float32)
-    if code == BFLOAT16:  # the upper half of a float32
-        return (values.astype(np.uint32) << 16).view(np.float32)
+    if code == BFLOAT16:
+        return widened(values)
     return values.astype(DTYPES[code], copy=False)

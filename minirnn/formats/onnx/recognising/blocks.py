@@ -10,6 +10,7 @@ import numpy as np
 from minirnn.core.backend import Array
 from minirnn.core.layer import Layer, State
 from minirnn.formats.onnx.recognising.forms import (
+    Affine,
     Applied,
     Dropped,
     Encoding,
@@ -18,7 +19,6 @@ from minirnn.formats.onnx.recognising.forms import (
     Lookup,
     NoLayerError,
     Part,
-    Product,
     Reversed,
     Spread,
     Unit,
@@ -31,7 +31,7 @@ DEEPEST = 1024  # one-hot vectors that become an embedding: its weight has the s
 Weights: TypeAlias = Callable[[str], Array]
 
 
-class Block(NamedTuple):
+class LayerBlock(NamedTuple):
     """One layer of a chain, and the nodes that it does the work of.
 
     ``weights`` has for each of the layer's parts what makes a weight in it, by name; ``dtypes`` is what they are in.
@@ -43,7 +43,7 @@ class Block(NamedTuple):
     units: tuple[Unit, ...] = ()
 
 
-def blocks_of(parts: tuple[Part, ...]) -> list[Block]:
+def blocks_of(parts: tuple[Part, ...]) -> list[LayerBlock]:
     """A layer for each part; recurrent nodes that are alike and follow one another are one layer of some depth."""
     groups: list[list[Part]] = []
     for part in parts:
@@ -52,7 +52,7 @@ def blocks_of(parts: tuple[Part, ...]) -> list[Block]:
             groups[-1].append(part)
         else:
             groups.append([part])
-    blocks: list[Block] = []
+    blocks: list[LayerBlock] = []
     for k, (first, *rest) in enumerate(groups):
         if isinstance(first, Encoding):
             follower = groups[k + 1][0] if k + 1 < len(groups) else None
@@ -64,11 +64,11 @@ def blocks_of(parts: tuple[Part, ...]) -> list[Block]:
                     raise NoLayerError(
                         f"one-hot vectors that are read in reverse may have {DEEPEST} entries; got {depth}"
                     )
-                blocks.append(Block(Embedding(depth, depth), {"": partial(one_hot, depth, dtype)}, {str(dtype)}))
+                blocks.append(LayerBlock(Embedding(depth, depth), {"": partial(one_hot, depth, dtype)}, {str(dtype)}))
         elif not isinstance(first, Unit):
             blocks.append(plain(first))
         elif first.about.directions == (True,):
-            blocks += [Block(Reverse(), {}, set()), recurrent((first,)), Block(Reverse(), {}, set())]
+            blocks += [LayerBlock(Reverse(), {}, set()), recurrent((first,)), LayerBlock(Reverse(), {}, set())]
         else:
             blocks.append(recurrent((first, *(unit for unit in rest if isinstance(unit, Unit)))))
     return blocks
@@ -84,23 +84,23 @@ def scaled(a: Array, by: float) -> Array:
     return a if by == 1 else a * a.dtype.type(by)
 
 
-def plain(part: Part) -> Block:
+def plain(part: Part) -> LayerBlock:
     """A layer without recurrence."""
     if isinstance(part, Lookup):
-        return Block(Embedding(*part.W.shape), {"": {"W": part.W}.__getitem__}, {str(part.W.dtype)})
-    if isinstance(part, Product):
+        return LayerBlock(Embedding(*part.W.shape), {"": {"W": part.W}.__getitem__}, {str(part.W.dtype)})
+    if isinstance(part, Affine):
         held = {"W": (part.W, part.alpha)} if part.b is None else {"W": (part.W, part.alpha), "b": (part.b, part.beta)}
         layer = Linear(*part.W.shape, bias=part.b is not None)
-        return Block(layer, {"": lambda name: scaled(*held[name])}, {str(a.dtype) for a, _ in held.values()})
+        return LayerBlock(layer, {"": lambda name: scaled(*held[name])}, {str(a.dtype) for a, _ in held.values()})
     if isinstance(part, Applied):
         f = part.function
-        return Block(Activation(f.name, f.alpha, f.beta), {}, set())
+        return LayerBlock(Activation(f.name, f.alpha, f.beta), {}, set())
     if isinstance(part, Dropped):
-        return Block(Dropout(part.p), {}, set())
+        return LayerBlock(Dropout(part.p), {}, set())
     if isinstance(part, Reversed):
-        return Block(Reverse(), {}, set())
+        return LayerBlock(Reverse(), {}, set())
     if isinstance(part, LastStep):
-        return Block(Last(bidirectional=part.both), {}, set())
+        return LayerBlock(Last(bidirectional=part.both), {}, set())
     raise NoLayerError(f"{type(part).__name__} must be followed by a recurrent node; it is not")
 
 
@@ -123,7 +123,7 @@ def trained(unit: Unit) -> bool:
     return any(isinstance(form, Spread) for form in unit.starts)
 
 
-def recurrent(units: tuple[Unit, ...]) -> Block:
+def recurrent(units: tuple[Unit, ...]) -> LayerBlock:
     """The layer that does the work of some nodes, one after the other."""
     first, about = units[0], units[0].about
     D, H, directions = first.W.shape[2], first.R.shape[2], len(about.directions)
@@ -139,7 +139,7 @@ def recurrent(units: tuple[Unit, ...]) -> Block:
         for k in range(directions):
             place = f"{('forward', 'reverse')[k]}.0" if paired else f"{j}{'.reverse' if k else ''}"
             makers[place] = partial(weight_of, unit, k)
-    return Block(layer, makers, {str(first.W.dtype)}, units)
+    return LayerBlock(layer, makers, {str(first.W.dtype)}, units)
 
 
 def weight_of(unit: Unit, k: int, name: str) -> Array:
@@ -165,7 +165,7 @@ def letters_of(unit: Unit, form: InitialState) -> tuple[str, str, str]:
     return d, B, H
 
 
-def starts_of(block: Block, feed: dict[str, Array], B: int, dtype: Any) -> State:
+def starts_of(block: LayerBlock, feed: dict[str, Array], B: int, dtype: Any) -> State:
     """The layer's initial state, where the graph has ``feed``; None where it starts from what is in the file."""
     if not any(isinstance(form, InitialState) for unit in block.units for form in unit.starts):
         return None
@@ -196,7 +196,7 @@ def part_of(unit: Unit, form: InitialState, feed: dict[str, Array]) -> Array:
     return np.expand_dims(array, letters.index("n")) if "n" in letters else array
 
 
-def ends_of(blocks: list[Block], finals: tuple[State, ...]) -> Iterator[tuple[Unit, list[Array]]]:
+def ends_of(blocks: list[LayerBlock], finals: tuple[State, ...]) -> Iterator[tuple[Unit, list[Array]]]:
     """Each node's final states, (d, B, H) each."""
     for block, final in zip(blocks, finals, strict=True):
         if not block.units:

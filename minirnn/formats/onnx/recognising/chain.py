@@ -1,8 +1,7 @@
 """An ONNX graph as a chain of minirnn's layers, where it is one: then it can be trained, saved, quantised, streamed.
 
-``tracing.py`` finds what the nodes look like, layer by layer; here the layers are made, given the graph's weights, and
-held against the graph: both are run on an input drawn at random, and unless all outputs and final states agree the
-graph is no chain.
+``tracing.py`` says which layers the nodes look like.  Here these layers are made with the graph's weights and compared
+with the graph: both are run on a random input, and unless all outputs and final states agree the graph is no chain.
 """
 
 import math
@@ -13,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minirnn.core.backend import Array, get_backend
-from minirnn.core.files import filled
 from minirnn.core.layer import Layer, State
-from minirnn.formats.onnx.recognising.blocks import Block, blocks_of, ends_of, letters_of, starts_of
+from minirnn.formats.filling import filled
+from minirnn.formats.onnx.recognising.blocks import LayerBlock, blocks_of, ends_of, letters_of, starts_of
 from minirnn.formats.onnx.recognising.forms import (
     MOST_ROWS,
     Encoding,
@@ -77,7 +76,7 @@ class Chain:
         self.followed = sum(isinstance(form, (Flow, FinalStates)) for form in self.forms.values())
 
     def layer(self, *, either_first: bool) -> Layer:
-        """The layer, on NumPy and in the graph's dtype, once it was held against the graph."""
+        """The layer, on NumPy and in the graph's dtype, once it was compared with the graph."""
         stream = self.stream(("TBF", "BTF", "BF") if either_first else ("TBF", "BF"))
         try:
             blocks = blocks_of(stream.parts)
@@ -117,7 +116,7 @@ class Chain:
 
     # ------------------------------------------------------------------ in numbers
 
-    def tried(self, network: Layer, blocks: list[Block], stream: Flow, dtype: np.dtype[Any]) -> Trial:
+    def tried(self, network: Layer, blocks: list[LayerBlock], stream: Flow, dtype: np.dtype[Any]) -> Trial:
         """What the graph gives for an input drawn at random."""
         rng, indices = np.random.default_rng(0), isinstance(stream.parts[0], (Lookup, Encoding))
         units = [unit for block in blocks for unit in block.units]
@@ -155,7 +154,7 @@ class Chain:
         except (IndexError, ValueError) as error:
             raise NoLayerError(f"the graph does not run as its layers would: {error!s:.300}") from None
 
-    def compare(self, layer: Layer, blocks: list[Block], trial: Trial) -> None:
+    def compare(self, layer: Layer, blocks: list[LayerBlock], trial: Trial) -> None:
         """Raise NoLayerError unless layer and graph give the same."""
         x, states, lengths, wanted = trial
         y, final = layer(x, states if len(blocks) > 1 else states[0], lengths=lengths)
@@ -200,7 +199,7 @@ class Chain:
         return {name: tuple(shape) for name, shape in shapes.items()}
 
 
-def weight_of(blocks: list[Block], name: str) -> Array:
+def weight_of(blocks: list[LayerBlock], name: str) -> Array:
     """A weight of the chain, made when it is asked for, so that no more than one of them is there twice."""
     where, _, local = name.rpartition(".")
     block, _, part = where.partition(".") if len(blocks) > 1 else ("0", "", where)

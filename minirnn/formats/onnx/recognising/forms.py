@@ -11,7 +11,7 @@ import numpy as np
 
 from minirnn.core.backend import Array
 from minirnn.core.files import ModelFileError
-from minirnn.formats.onnx.running.recurrences import Recurrence
+from minirnn.formats.onnx.running.recurrences import RecurrentNode
 from minirnn.formats.onnx.structure import Node
 from minirnn.layers.activations import Function
 
@@ -35,7 +35,7 @@ class Encoding(NamedTuple):
     depth: int
 
 
-class Product(NamedTuple):
+class Affine(NamedTuple):
     """x (alpha W) + beta b: scaled when a layer's weights are made, not for every node that is looked at."""
 
     W: Array
@@ -71,7 +71,7 @@ class Unit:
     """A recurrent node with its weights; ``starts`` has a form for each initial state, ``lens`` the lengths' input."""
 
     node: Node
-    about: Recurrence
+    about: RecurrentNode
     W: Array
     R: Array
     B: Array | None
@@ -80,7 +80,7 @@ class Unit:
     lens: str | None
 
 
-Part: TypeAlias = Lookup | Encoding | Product | Applied | Dropped | Reversed | LastStep | Unit
+Part: TypeAlias = Lookup | Encoding | Affine | Applied | Dropped | Reversed | LastStep | Unit
 
 # ---------------------------------------------------------------------- what a value is
 
@@ -92,7 +92,7 @@ class Flow(NamedTuple):
     axes: str
 
     def then(self, part: Part, axes: str = "") -> "Flow | Other":
-        """After one part more, with other axes where they are given."""
+        """After one part more, with other ``axes`` unless they stay."""
         if len(self.parts) == MOST_PARTS:
             return Other(f"a chain of layers has at most {MOST_PARTS} of them; the graph has more")
         return Flow((*self.parts, part), axes or self.axes)

@@ -1,10 +1,11 @@
-"""Nodes that do what a layer does, as ``tracing.py`` follows them: products, functions, recurrences."""
+"""Rules for nodes that do what a layer does: products, functions, recurrences."""
 
 from collections.abc import Callable
 
 import numpy as np
 
 from minirnn.formats.onnx.recognising.forms import (
+    Affine,
     Applied,
     Dropped,
     Encoding,
@@ -15,7 +16,6 @@ from minirnn.formats.onnx.recognising.forms import (
     InitialState,
     Lengths,
     Other,
-    Product,
     Spread,
     Unit,
     Zeros,
@@ -23,7 +23,7 @@ from minirnn.formats.onnx.recognising.forms import (
 )
 from minirnn.formats.onnx.running.computing import FUNCTIONS, function_of
 from minirnn.formats.onnx.running.operands import optional
-from minirnn.formats.onnx.running.recurrences import Recurrence
+from minirnn.formats.onnx.running.recurrences import RecurrentNode
 from minirnn.formats.onnx.structure import Node
 from minirnn.layers.activations import Function
 
@@ -52,14 +52,14 @@ def _one_hot(node: Node, inputs: list[Form]) -> Form:
 def _matmul(node: Node, inputs: list[Form]) -> Form:
     x, W = inputs
     if isinstance(x, Flow) and x.axes.endswith("F") and isinstance(W, np.ndarray) and W.ndim == 2:
-        return x.then(Product(W, None))
+        return x.then(Affine(W, None))
     return None
 
 
 def _add(node: Node, inputs: list[Form]) -> Form:
     x, b = inputs if isinstance(inputs[0], Flow) else inputs[::-1]
     last = x.parts[-1] if isinstance(x, Flow) and x.parts else None
-    if not isinstance(last, Product) or last.b is not None or not isinstance(b, np.ndarray):
+    if not isinstance(last, Affine) or last.b is not None or not isinstance(b, np.ndarray):
         return None
     if b.size != last.W.shape[1] or b.shape[-1:] != (b.size,) or b.ndim > len(x.axes):
         return None
@@ -78,7 +78,7 @@ def _gemm(node: Node, inputs: list[Form]) -> Form:
         if c.size not in (1, W.shape[1]) or (c.ndim == 2 and c.shape[0] != 1):
             return None
         b, beta = np.broadcast_to(c.reshape(-1), W.shape[1:]), about.get("beta", 1.0)
-    return x.then(Product(W, b, about.get("alpha", 1.0), beta))
+    return x.then(Affine(W, b, about.get("alpha", 1.0), beta))
 
 
 def _function(node: Node, inputs: list[Form]) -> Form:
@@ -117,7 +117,7 @@ def _applied(form: Form, function: Function) -> Form:
 
 
 def _recurrence(node: Node, inputs: list[Form]) -> Form:
-    about = Recurrence.of(node)
+    about = RecurrentNode.of(node)
     X, W, R, B, lens, h0, c0, P = (*inputs, *[None] * 8)[:8]
     weights = [W, R, B, P]
     if not isinstance(X, Flow) or X.axes != ("BTF" if about.batch_first else "TBF"):

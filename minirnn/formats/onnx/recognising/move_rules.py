@@ -1,4 +1,4 @@
-"""Nodes that move what they are given, as ``tracing.py`` follows them: what becomes of a value's axes and pieces."""
+"""Rules for nodes that move numbers: what becomes of a value's axes and pieces."""
 
 from collections.abc import Callable
 
@@ -222,7 +222,7 @@ def _where(node: Node, inputs: list[Form]) -> Form:
     return form if isinstance(condition, Empty) and isinstance(form, FinalStates) else None
 
 
-def _turned(node: Node, inputs: list[Form]) -> Form:
+def _reversed(node: Node, inputs: list[Form]) -> Form:
     form, lengths = inputs
     ways = {name: node.attributes.get(name, default) for name, default in (("time_axis", 0), ("batch_axis", 1))}
     if not isinstance(form, Flow) or not isinstance(lengths, Lengths):
@@ -255,7 +255,7 @@ MOVES: dict[str, Callable[[Node, list[Form]], Form]] = {
     "Concat": _concat,
     "Slice": _slice,
     "Split": _split,
-    "ReverseSequence": _turned,
+    "ReverseSequence": _reversed,
     "GreaterOrEqual": _past,
     "Equal": _empty,
     "Max": _at_least_one,

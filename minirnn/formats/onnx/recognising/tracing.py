@@ -1,8 +1,8 @@
-"""What each value of a graph is to a chain of layers, found by following the graph without running it.
+"""What each value of a graph is to a chain of layers: the graph is followed, not run.
 
 ``Transpose`` moves the letters of a value's axes, ``Squeeze`` takes a d away, ``Reshape`` makes an F of d and H; a
 layer is found where a node stands on letters that its layer has.  What is found may still be wrong, where a shape is
-computed in ways that are not followed: ``chain.py`` holds the layers against the graph, in numbers.
+computed in ways that are not followed: ``chain.py`` compares the layers with the graph, in numbers.
 """
 
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""What a node's inputs are held against."""
+"""Validation of operator inputs."""
 
 from collections.abc import Callable
 from typing import Any

@@ -15,7 +15,7 @@ Operation: TypeAlias = "Callable[[Meter, Operands], Sequence[Array]]"
 
 
 class PreparedNode(NamedTuple):
-    """A node made ready: the function, and the names whose last use this is."""
+    """A prepared node: the function, and the names whose last use this is."""
 
     node: Node
     run: Operation

@@ -54,7 +54,7 @@ BUILT = 1_000_000  # nanoseconds that it takes to make a layer
 
 
 @dataclass(frozen=True)
-class Recurrence:
+class RecurrentNode:
     """What a node's attributes say; ``functions`` has those of each direction."""
 
     op: str
@@ -67,7 +67,7 @@ class Recurrence:
     coupled: bool
 
     @classmethod
-    def of(cls, node: Node) -> "Recurrence":
+    def of(cls, node: Node) -> "RecurrentNode":
         """Read from a node; ModelFileError for what the standard does not have."""
         op, direction = node.op, node.attribute("direction", str, "forward")
         if direction not in DIRECTIONS:
@@ -189,8 +189,8 @@ def functions(node: Node, directions: int) -> tuple[tuple[Function, ...], ...]:
 
 
 def recurrence(node: Node) -> Operation:
-    """The node made ready: its layers are made when it is first run, and kept where the weights are in the file."""
-    about = Recurrence.of(node)
+    """Prepare the node.  Its layers are made on the first run, and reused if the weights are in the file."""
+    about = RecurrentNode.of(node)
     places = (1, 2, 3, 7) if node.op == "LSTM" else (1, 2, 3)
     known = [optional(node.constants, k) for k in places]
     named = [len(node.inputs) > k and bool(node.inputs[k]) for k in places]
@@ -217,7 +217,7 @@ def recurrence(node: Node) -> Operation:
 
 
 def unrolled(
-    about: Recurrence, layers: list[Layer], meter: Meter, X: Array, lens: Array | None, initial: list[Array | None]
+    about: RecurrentNode, layers: list[Layer], meter: Meter, X: Array, lens: Array | None, initial: list[Array | None]
 ) -> list[Array]:
     """Y, Y_h, and of an LSTM Y_c."""
     n, D, H = len(layers), layers[0].input_size or 0, layers[0].output_size or 0

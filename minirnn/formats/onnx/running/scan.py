@@ -16,12 +16,12 @@ from minirnn.formats.onnx.structure import Body, Node
 Preparation: TypeAlias = "Callable[[list[Node], dict[str, Array], set[str]], tuple[tuple[PreparedNode, ...], object]]"
 
 
-def scan(node: Node, made_ready: Preparation) -> Operation:
+def scan(node: Node, prepared: Preparation) -> Operation:
     """States, then sequences, into final states, then sequences (onnx.ai, Scan, opset 9 and later).
 
     The graph within takes the states and one step of each sequence, and gives the next states and a step of each
     sequence that comes out.  All sequences have one length, T; which axis that is, and whether they run from its end to
-    its beginning, are attributes.  ``made_ready`` prepares the nodes of the graph within.
+    its beginning, are attributes.  ``prepared`` is what prepares the nodes of the graph within.
     """
     body: Body = node.needed("body", Body)
     sequences = node.needed("num_scan_inputs", int)
@@ -48,7 +48,7 @@ def scan(node: Node, made_ready: Preparation) -> Operation:
     for inner in nodes:
         inner.backend, inner.unread = node.backend, set(inner.attributes)
     known = {name: outer[name] for name in body.captured if name in outer} | body.constants
-    steps, _ = made_ready(nodes, known, set(body.outputs))
+    steps, _ = prepared(nodes, known, set(body.outputs))
 
     def run(meter: Meter, operands: Operands) -> Sequence[Array]:
         flow = list(operands[:states])

@@ -21,7 +21,7 @@ class Emitter:
     """The nodes of one graph, in the order in which they are to run, and what is constant in it.
 
     A value is known by its name, a string, which is what every method takes and returns.  ``inner`` is the emitter of a
-    graph within this one, the body of a Scan: it sees the values and constants here, so no name is ever given twice.
+    graph within this one, the body of a Scan: it sees the values and constants here, so no name is used twice.
     """
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
@@ -52,12 +52,12 @@ class Emitter:
 
     def name(self, wanted: str) -> str:
         """``wanted``, or with a number behind it if that is taken, for a new value."""
-        found, count = wanted, 1
-        while found in self._taken:
+        free, count = wanted, 1
+        while free in self._taken:
             count += 1
-            found = f"{wanted}_{count}"
-        self._taken.add(found)
-        return found
+            free = f"{wanted}_{count}"
+        self._taken.add(free)
+        return free
 
     # ------------------------------------------------------------------ nodes
 
@@ -78,9 +78,9 @@ class Emitter:
 
     def index(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """A node whose output is indices, as its input was."""
-        found = self(kind, *inputs, **attributes)
-        self.indices.add(found)
-        return found
+        value = self(kind, *inputs, **attributes)
+        self.indices.add(value)
+        return value
 
     # ------------------------------------------------------------------ constants
 

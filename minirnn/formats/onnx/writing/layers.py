@@ -1,43 +1,38 @@
 """Each kind of layer in operators of ONNX."""
 
 from dataclasses import dataclass, field
-from typing import TypeGuard
 
 import numpy as np
 from onnx import TensorProto
 
 from minirnn.core.layer import Layer
 from minirnn.core.module import brief
+from minirnn.formats.models import is_recurrent
 from minirnn.formats.onnx.writing import functions, recurrences
 from minirnn.formats.onnx.writing.emitter import Emitter
 from minirnn.formats.onnx.writing.steps import Steps
 from minirnn.formats.onnx.writing.weights import weight
 from minirnn.layers.compose import Bidirectional, Sequential
 from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
-from minirnn.recurrent.networks import GRU, LSTM, RNN, Recurrent
-
-
-def is_recurrent(layer: Layer) -> TypeGuard[Recurrent]:
-    """Whether a layer is one of minirnn's own recurrent kinds, over whatever cell."""
-    return type(layer) in (Recurrent, RNN, GRU, LSTM)
+from minirnn.recurrent.networks import Recurrent
 
 
 @dataclass
-class Writer:
+class LayerWriter:
     """The layers of a model, written one after another.
 
-    ``given`` are the inputs that hold initial states, by the layer's prefix; ``finals`` collects the final states,
+    ``initial`` are the inputs that hold initial states, by the layer's prefix; ``finals`` collects the final states,
     likewise, in the order of the layers.
     """
 
     e: Emitter
-    given: dict[str, list[str]] = field(default_factory=dict)
+    initial: dict[str, list[str]] = field(default_factory=dict)
     finals: dict[str, list[str]] = field(default_factory=dict)
 
     def write(self, layer: Layer, x: str, steps: Steps) -> tuple[str, Steps]:
         """The layer over x, the name of a (T, B, features), (B, features) or of indices (T, B).
 
-        Returns the name of y, and what the layers that follow are told of the steps.
+        Returns the name of y, and the steps as the layers that follow see them.
         """
         e = self.e
         if type(layer) is Sequential:
@@ -65,22 +60,22 @@ class Writer:
                 return x, steps  # nothing happens in inference
         raise ValueError(f"{brief(layer)} cannot be written as ONNX: its kind is not one of minirnn's own")
 
-    def recurrent(self, layer: Recurrent, x: str, steps: Steps, *, turned: bool = False) -> str:
+    def recurrent(self, layer: Recurrent, x: str, steps: Steps, *, backwards: bool = False) -> str:
         """The layer on rows without the steps that are skipped, as ``minirnn.recurrent.masks`` does it.
 
-        ``turned``: a layer of one direction reads them last to first.
+        ``backwards``: a layer of one direction reads them last to first.
         """
-        given, gaps = self.given.get(layer.prefix), steps.gaps
+        initial, gaps = self.initial.get(layer.prefix), steps.gaps
         if gaps:
             x = gaps.gathered(x)
-        y, finals = recurrences.write(self.e, layer, x, gaps.steps if gaps else steps, given, turned=turned)
+        y, finals = recurrences.write(self.e, layer, x, gaps.steps if gaps else steps, initial, backwards=backwards)
         self.finals[layer.prefix] = finals
         if gaps:
             y = gaps.repeated(y)
         return steps.hidden(y) if layer.bidirectional else y
 
     def linear(self, layer: Linear, x: str) -> str:
-        """x W + b; a tied W is the embedding's, turned around where it is used and stored once."""
+        """x W + b; a tied W is the embedding's, transposed where it is used and stored once."""
         e = self.e
         if layer.tie:
             with e.within(layer.tie.prefix):
@@ -117,12 +112,12 @@ class Writer:
         return steps.shown(y)
 
     def bidirectional(self, layer: Bidirectional, x: str, steps: Steps) -> str:
-        """Both layers over x, for the second turned around, and its y turned back; a recurrent one runs backwards."""
+        """Both layers over x, the second over reversed steps, its y reversed again; a recurrent one runs backwards."""
         e = self.e
         ahead, _ = self.write(layer.ahead, x, steps)
         if is_recurrent(layer.back) and not layer.back.bidirectional:
             with e.within(layer.back.prefix):
-                back = self.recurrent(layer.back, x, steps, turned=True)
+                back = self.recurrent(layer.back, x, steps, backwards=True)
         else:
             back, _ = self.write(layer.back, steps.flip(x), steps.reversed())
             back = steps.flip(back) if layer.keeps_time else back

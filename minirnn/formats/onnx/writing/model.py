@@ -3,12 +3,11 @@
 import json
 import os
 
-import numpy as np
-
 from minirnn.core.files import atomic_write
 from minirnn.core.layer import Layer
 from minirnn.core.module import brief
 from minirnn.core.version import VERSION
+from minirnn.formats.models import check_finite, network_of
 from minirnn.language.model import LanguageModel
 from minirnn.recurrent.networks import Recurrent
 
@@ -19,7 +18,7 @@ except ImportError as error:
     raise ImportError("ONNX files need the onnx package: pip install 'minirnn[onnx]'") from error
 
 from minirnn.formats.onnx.writing.emitter import Emitter, element_type
-from minirnn.formats.onnx.writing.layers import Writer
+from minirnn.formats.onnx.writing.layers import LayerWriter
 from minirnn.formats.onnx.writing.steps import Steps
 
 OPSET = 13  # the first whose Softmax runs over one axis; nothing here needs a later one
@@ -55,9 +54,7 @@ def to_onnx(
 
     Raises ValueError for what ONNX has no words for, a cell or a layer of your own, and for other dtypes.
     """
-    network = model.network if isinstance(model, LanguageModel) else model
-    if not isinstance(network, Layer):
-        raise TypeError(f"to_onnx takes a model made of layers or a LanguageModel; got {type(network).__name__}")
+    network = network_of(model, "to_onnx takes")
     dtype = network.bound.dtype
     network.check_whole("to_onnx")
     if dtype.name not in ("float32", "float64"):
@@ -72,12 +69,12 @@ def to_onnx(
     if lengths:
         inputs.append(helper.make_tensor_value_info(e.name("lengths"), TensorProto.INT32, ["B"]))
     recurrent = [layer for layer in network.walk() if isinstance(layer, Recurrent)]
-    writer = Writer(e)
+    writer = LayerWriter(e)
     if states:
         for layer in recurrent:
             infos = _states(e, layer, kind, "0")
             inputs += infos
-            writer.given[layer.prefix] = [info.name for info in infos]
+            writer.initial[layer.prefix] = [info.name for info in infos]
     width = network.output_size or network.input_size or "features"
     shape = ["T", "B", width] if network.keeps_time else ["B", width]
     outputs = [helper.make_tensor_value_info(e.name("y"), kind, shape)]
@@ -110,9 +107,7 @@ def save(
 
 def write(made: onnx.ModelProto, path: str | os.PathLike[str]) -> None:
     """Write what ``to_onnx`` made to ``path``; ValueError where a weight is not finite."""
-    for tensor in made.graph.initializer:
-        if not np.isfinite(numpy_helper.to_array(tensor)).all():
-            raise ValueError(f"weight {tensor.name} is not finite: a diverged model is not saved")
+    check_finite((f"weight {tensor.name}", numpy_helper.to_array(tensor)) for tensor in made.graph.initializer)
     data = made.SerializeToString()
     with atomic_write(path) as file:
         file.write(data)

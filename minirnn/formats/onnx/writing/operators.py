@@ -35,7 +35,7 @@ ACTIVATIONS = {
 
 
 @dataclass(frozen=True)
-class Operator:
+class RecurrentOperator:
     """Which operator a cell is, where minirnn's gates stand in its order, and its functions and attributes."""
 
     kind: str
@@ -46,27 +46,27 @@ class Operator:
     units: tuple[str, ...] = ()  # the peepholes' names, in the operator's order
 
 
-def operator_of(cell: Any) -> Operator | None:
+def operator_of(cell: Any) -> RecurrentOperator | None:
     """The operator for a cell of ``minirnn.recurrent.variants``, or None where a function of it has no name in ONNX.
 
     None for an LSTM's ``clip`` too: onnxruntime does not clip what goes into the third function, as the standard says.
     """
     if isinstance(cell, LSTMVariant) and cell.clip is not None:
         return None
-    found = _operator(cell)
-    return found if all(function.name in ACTIVATIONS for function in found.functions) else None
+    operator = _operator(cell)
+    return operator if all(function.name in ACTIVATIONS for function in operator.functions) else None
 
 
-def _operator(cell: Any) -> Operator:
+def _operator(cell: Any) -> RecurrentOperator:
     clip = {} if cell.clip is None else {"clip": float(cell.clip)}
     if isinstance(cell, RNNVariant):
-        return Operator("RNN", "h", (cell.activation,), ("tanh",), clip)
+        return RecurrentOperator("RNN", "h", (cell.activation,), ("tanh",), clip)
     if isinstance(cell, GRUVariant):
         after = {"linear_before_reset": 1} if cell.reset == "after" else {}
-        return Operator("GRU", "zrn", (cell.gate, cell.candidate), ("sigmoid", "tanh"), after | clip)
+        return RecurrentOperator("GRU", "zrn", (cell.gate, cell.candidate), ("sigmoid", "tanh"), after | clip)
     assert isinstance(cell, LSTMVariant)
     coupled = {"input_forget": 1} if cell.coupled else {}
-    return Operator(
+    return RecurrentOperator(
         "LSTM",
         "iofg",
         (cell.gate, cell.candidate, cell.output),
@@ -78,17 +78,17 @@ def _operator(cell: Any) -> Operator:
 
 def run(
     e: Emitter,
-    operator: Operator,
+    operator: RecurrentOperator,
     directions: list[Direction],
     x: str,
     state: list[str] | None,
     lengths: str | None,
     *,
-    turned: bool,
+    backwards: bool,
 ) -> tuple[str, list[str]]:
     """A node over x (T, B, D), with initial states (directions, B, H) or zeros: Y (T, directions, B, H), final states.
 
-    Past a row's length Y is 0 and a final state the last valid one.  ``turned``: one direction, last step to first.
+    Past a row's length Y is 0 and a final state the last valid one.  ``backwards``: one direction, last step to first.
     """
     inputs = [
         x,
@@ -107,20 +107,20 @@ def run(
         inputs,
         2 + (operator.kind == "LSTM"),
         hidden_size=directions[0].hidden_size,
-        direction="bidirectional" if len(directions) > 1 else "reverse" if turned else "forward",
+        direction="bidirectional" if len(directions) > 1 else "reverse" if backwards else "forward",
         **_activations(operator, len(directions)),
         **operator.attributes,
     )
     return Y, finals
 
 
-def _ordered(columns: Array, direction: Direction, operator: Operator) -> Array:
+def _ordered(columns: Array, direction: Direction, operator: RecurrentOperator) -> Array:
     """(..., G·H) with the gates in the operator's order, 0 for one that the cell does not have."""
     gates = dict(zip(direction.gates, split(columns, len(direction.gates)), strict=True))
     return join(*(gates.get(gate, np.zeros_like(columns[..., : direction.hidden_size])) for gate in operator.gates))
 
 
-def _biases(direction: Direction, operator: Operator) -> Array:
+def _biases(direction: Direction, operator: RecurrentOperator) -> Array:
     host = direction.bound.backend.host
     b = _ordered(host(direction.weight("b")), direction, operator)
     recurrent = np.zeros_like(b)
@@ -129,13 +129,13 @@ def _biases(direction: Direction, operator: Operator) -> Array:
     return join(b, recurrent)
 
 
-def _peepholes(direction: Direction, operator: Operator) -> Array:
+def _peepholes(direction: Direction, operator: RecurrentOperator) -> Array:
     """(3·H), 0 for the forget gate that a coupled cell does not have."""
     host, none = direction.bound.backend.host, np.zeros(direction.hidden_size, direction.bound.dtype)
     return join(*(host(direction.weight(name)) if name in direction.specs() else none for name in operator.units))
 
 
-def _activations(operator: Operator, directions: int) -> dict[str, Any]:
+def _activations(operator: RecurrentOperator, directions: int) -> dict[str, Any]:
     """The attributes that name the functions, once a direction; none where they are the operator's own.
 
     Constants stand in one list each, in the order of the functions that have any.

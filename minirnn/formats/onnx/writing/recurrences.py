@@ -4,70 +4,58 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
+from minirnn.cells import LSTMCell, ProjectedLSTMCell
 from minirnn.core.module import brief
 from minirnn.core.protocol import name_of
+from minirnn.formats.models import as_variant
 from minirnn.formats.onnx.writing import operators, scans
 from minirnn.formats.onnx.writing.emitter import Emitter
-from minirnn.formats.onnx.writing.operators import Operator
+from minirnn.formats.onnx.writing.operators import RecurrentOperator
 from minirnn.formats.onnx.writing.steps import Steps
-from minirnn.layers.activations import Function
 from minirnn.recurrent.direction import Direction
 from minirnn.recurrent.networks import Recurrent
 from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
 
-STANDARD: dict[Any, RNNVariant | GRUVariant | LSTMVariant] = {
-    TanhCell: RNNVariant(),
-    ReluCell: RNNVariant(Function("relu")),
-    GRUCell: GRUVariant(),
-    GRUBeforeCell: GRUVariant(reset="before"),
-    LSTMCell: LSTMVariant(),
-}
-
 
 def options_of(layer: Recurrent) -> RNNVariant | GRUVariant | LSTMVariant:
     """The layer's cell as a variant, whatever it is; ValueError for a cell of one's own."""
-    cell = layer.cell
+    # of an LSTM with a projection the layer's weights tell
+    cell = as_variant(LSTMCell if isinstance(layer.cell, ProjectedLSTMCell) else layer.cell)
     if isinstance(cell, (RNNVariant, GRUVariant, LSTMVariant)):
         return cell
-    if isinstance(cell, ProjectedLSTMCell):  # whose second product the layer's weights tell of
-        return STANDARD[LSTMCell]
-    for known, variant in STANDARD.items():
-        if cell is known:
-            return variant
-    raise ValueError(f"{brief(layer)} cannot be written as ONNX, which has no words for the cell {name_of(cell)}")
+    raise ValueError(f"{brief(layer)} cannot be written as ONNX, which has no words for the cell {name_of(layer.cell)}")
 
 
 def write(
-    e: Emitter, layer: Recurrent, x: str, steps: Steps, given: list[str] | None, *, turned: bool = False
+    e: Emitter, layer: Recurrent, x: str, steps: Steps, initial: list[str] | None, *, backwards: bool = False
 ) -> tuple[str, list[str]]:
     """The layer over x (T, B, D) or indices (T, B); y (T, B, H · directions) and the final states.
 
-    ``given`` are the initial states, each (num_layers · directions, B, H); None: zeros, or those that the layer learnt.
-    With ``turned``, a layer of one direction runs from the last step to the first.
+    ``initial`` are the initial states, each (num_layers · directions, B, H); None: zeros, or those that it learnt.
+    With ``backwards``, a layer of one direction runs from the last step to the first.
     """
     cell, n = options_of(layer), layer.num_directions
     operator = None if e.double else operators.operator_of(cell)
-    states = _parts(e, given, layer.num_layers)
+    states = _parts(e, initial, layer.num_layers)
     finals: list[list[str]] = []
     for k in range(layer.num_layers):
         here = layer.directions[k * n : (k + 1) * n]
         with e.within(f"{layer.prefix}{k}."):
             state = [part[k] for part in states] if states else _learnt(e, here, steps)
             if operator and "P" not in here[0].specs() and not layer.zoneout:
-                x, final = _by_operator(e, operator, here, x, state, steps, turned=turned)
+                x, final = _by_operator(e, operator, here, x, state, steps, backwards=backwards)
             else:
-                x, final = _by_scan(e, cell, here, x, state, steps, turned=turned)
+                x, final = _by_scan(e, cell, here, x, state, steps, backwards=backwards)
         finals.append(final)
     with e.within(layer.prefix):
         return x, [parts[0] if len(parts) == 1 else e("Concat", *parts, axis=0) for parts in zip(*finals, strict=True)]
 
 
-def _parts(e: Emitter, given: list[str] | None, count: int) -> list[list[str]]:
+def _parts(e: Emitter, initial: list[str] | None, count: int) -> list[list[str]]:
     """For each state its part of every layer, (directions, B, H)."""
     if count == 1:
-        return [[name] for name in given or []]
-    return [e.many("Split", [name], count, axis=0) for name in given or []]
+        return [[name] for name in initial or []]
+    return [e.many("Split", [name], count, axis=0) for name in initial or []]
 
 
 def _learnt(e: Emitter, directions: list[Direction], steps: Steps) -> list[str] | None:
@@ -85,17 +73,17 @@ def _learnt(e: Emitter, directions: list[Direction], steps: Steps) -> list[str] 
 
 def _by_operator(
     e: Emitter,
-    operator: Operator,
+    operator: RecurrentOperator,
     directions: list[Direction],
     x: str,
     state: list[str] | None,
     steps: Steps,
     *,
-    turned: bool,
+    backwards: bool,
 ) -> tuple[str, list[str]]:
     if x in e.indices:
         x = e("OneHot", x, e.constant(directions[0].input_size, np.int64), e.constant([0, 1], e.dtype), axis=-1)
-    Y, finals = operators.run(e, operator, directions, x, state, steps.lengths, turned=turned)
+    Y, finals = operators.run(e, operator, directions, x, state, steps.lengths, backwards=backwards)
     if steps.lengths:  # of a row without steps onnxruntime says nothing, or what was in memory
         before = state or [e.number(0)] * len(finals)
         finals = [e("Where", steps.empty, old, new) for old, new in zip(before, finals, strict=True)]
@@ -106,7 +94,14 @@ def _by_operator(
 
 
 def _by_scan(
-    e: Emitter, cell: Any, directions: list[Direction], x: str, state: list[str] | None, steps: Steps, *, turned: bool
+    e: Emitter,
+    cell: Any,
+    directions: list[Direction],
+    x: str,
+    state: list[str] | None,
+    steps: Steps,
+    *,
+    backwards: bool,
 ) -> tuple[str, list[str]]:
     outputs, finals = [], []
     for k, direction in enumerate(directions):
@@ -114,7 +109,7 @@ def _by_scan(
             initial = [e("Gather", name, e.constant(k, np.int64), axis=0) for name in state]
         else:
             initial = [_zeros(e, width, steps) for width in direction.widths]
-        y, final = scans.run(e, cell, direction, x, initial, steps, reverse=direction.reverse or turned)
+        y, final = scans.run(e, cell, direction, x, initial, steps, reverse=direction.reverse or backwards)
         outputs.append(y)
         finals.append([e("Unsqueeze", name, e.integers(0)) for name in final])
     if len(directions) == 1:

@@ -24,7 +24,7 @@ def run(
     """A Scan over x (T, B, D), or integers (T, B), from ``state``, (B, H) each: y (T, B, H) and the final state.
 
     Past a row's length the state is carried over, so there y holds the last valid one.  In reverse the loop runs from
-    the last step to the first, and the state stays as it was before a row's own end: nothing has to be turned around.
+    the last step to the first, and the state stays as it was before a row's own end: nothing has to be reversed.
     """
     with e.within(f"{e.scope}reverse." if direction.reverse else e.scope):
         over = [_inputs(e, direction, x)]
@@ -56,8 +56,8 @@ def _body(outer: Emitter, cell: Any, direction: Direction, *, carried: bool) -> 
     state = [e.name(f"{e.scope}{name}") for name in cell.state]
     p = e.name(f"{e.scope}p")
     sizes = direction.widths
-    given = [helper.make_tensor_value_info(n, kind, ["B", width]) for n, width in zip(state, sizes, strict=True)]
-    given.append(helper.make_tensor_value_info(p, kind, ["B", len(direction.gates) * direction.hidden_size]))
+    inputs = [helper.make_tensor_value_info(n, kind, ["B", width]) for n, width in zip(state, sizes, strict=True)]
+    inputs.append(helper.make_tensor_value_info(p, kind, ["B", len(direction.gates) * direction.hidden_size]))
     after = _Equations(outer, e, cell, direction).step(p, state)
     for k, share in enumerate(direction.zoneout):  # of each state that stays as it was
         if share:
@@ -65,14 +65,14 @@ def _body(outer: Emitter, cell: Any, direction: Direction, *, carried: bool) -> 
             after[k] = e("Add", *parts)
     if carried:
         carry = e.name(f"{e.scope}carry")
-        given.append(helper.make_tensor_value_info(carry, TensorProto.BOOL, ["B", 1]))
+        inputs.append(helper.make_tensor_value_info(carry, TensorProto.BOOL, ["B", 1]))
         after = [e("Where", carry, old, new) for old, new in zip(state, after, strict=True)]
     after.append(e("Identity", after[0]))  # an output of its own, stacked over the steps
-    found = [
+    outputs = [
         helper.make_tensor_value_info(name, kind, ["B", width])
         for name, width in zip(after, [*sizes, sizes[0]], strict=True)
     ]
-    return helper.make_graph(e.nodes, e.name(f"{e.scope}step"), given, found)
+    return helper.make_graph(e.nodes, e.name(f"{e.scope}step"), inputs, outputs)
 
 
 # ---------------------------------------------------------------------- the equations

@@ -24,9 +24,9 @@ class Steps:
 
     def shortened(self, lengths: str) -> Self:
         """The same steps and rows, with other lengths and no mask."""
-        found = type(self)(self.e, self.x, lengths)
-        found.shape, found.count, found.rows, found.times = self.shape, self.count, self.rows, self.times
-        return found
+        other = type(self)(self.e, self.x, lengths)
+        other.shape, other.count, other.rows, other.times = self.shape, self.count, self.rows, self.times
+        return other
 
     # ------------------------------------------------------------------ what follows from x and lengths
 
@@ -116,10 +116,10 @@ class Steps:
         return self._with(self.flip(self.skip)) if self.skip else self
 
     def _with(self, skip: str) -> Self:
-        found = copy.copy(self)
-        found.skip = skip
-        found.__dict__.pop("gaps", None)
-        return found
+        other = copy.copy(self)
+        other.skip = skip
+        other.__dict__.pop("gaps", None)
+        return other
 
     @cached_property
     def gaps(self) -> "Gaps | None":

@@ -32,16 +32,16 @@ def laid_out(e: Emitter, name: str, layout: Callable[[Fetch], Array]) -> str:
     if values.dtype == np.int8:
         numbers, scales = e.weight(name, values), e.weight(f"{name}.scale", layout(_scales))
         return e("Mul", e("Cast", numbers, to=element_type(e.dtype)), scales)
-    found = e.weight(name, values)
-    return e("Cast", found, to=element_type(e.dtype)) if values.dtype != e.dtype else found
+    stored = e.weight(name, values)
+    return e("Cast", stored, to=element_type(e.dtype)) if values.dtype != e.dtype else stored
 
 
 def _numbers(layer: Weighted, name: str) -> Array:
-    found = layer.weight(name)
-    return found.values() if isinstance(found, BlockedMatrix) else layer.bound.backend.host(found)
+    matrix = layer.weight(name)
+    return matrix.values() if isinstance(matrix, BlockedMatrix) else layer.bound.backend.host(matrix)
 
 
 def _scales(layer: Weighted, name: str) -> Array:
-    found: BlockedMatrix = layer.weight(name)
-    assert found.scale is not None
-    return found.scale[:, None] if found.transposed else found.scale[None]
+    matrix: BlockedMatrix = layer.weight(name)
+    assert matrix.scale is not None
+    return matrix.scale[:, None] if matrix.transposed else matrix.scale[None]

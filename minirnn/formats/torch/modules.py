@@ -1,7 +1,7 @@
 """torch's modules, known by the names and shapes of their tensors, and the layers that they are.
 
 ``identified`` looks at the tensors under one path (``weight_ih_l0``, ``weight_hh_l0`` ...) and says which module they
-are: a ``Recurrence``, a ``Matrix`` (Embedding or Linear) or ``Unknown``.
+are: a ``RecurrentModule``, a ``MatrixModule`` (Embedding or Linear) or ``Unknown``.
 """
 
 import re
@@ -14,7 +14,7 @@ import numpy as np
 from minirnn.core.backend import Array
 from minirnn.core.layer import Layer
 from minirnn.core.module import brief
-from minirnn.formats.torch_read import Named
+from minirnn.formats.torch.reading import Named
 from minirnn.layers import feedforward as layers
 from minirnn.layers.activations import NAMES
 from minirnn.layers.feedforward import Activation, Embedding, Last, Linear
@@ -80,7 +80,7 @@ class Plain(Module):
         return self.path
 
 
-class Matrix(Module):
+class MatrixModule(Module):
     """nn.Linear, or nn.Embedding: of a matrix alone only its place can tell."""
 
     def widths(self, kind: str) -> tuple[int, int]:
@@ -97,7 +97,7 @@ class Matrix(Module):
 
 
 @dataclass(frozen=True)
-class Recurrence(Module):
+class RecurrentModule(Module):
     """nn.RNN, nn.GRU or nn.LSTM, or one of their cells, whose names end without a number.
 
     ``output_size`` is hidden_size, or proj_size where there is a projection.
@@ -193,7 +193,7 @@ def plain(entry: str | Layer, before: Sequence[Module]) -> Plain:
         layer = type(entry)(**entry.config())  # the caller's stays free for another model
     elif entry == "final":
         weighted = [module for module in before if module.tensors]
-        if not weighted or not isinstance(weighted[-1], Recurrence):
+        if not weighted or not isinstance(weighted[-1], RecurrentModule):
             raise ValueError("in modules, 'final' must follow a recurrent module, whose final states it takes")
         layer = Last(bidirectional=len(weighted[-1].directions) > 1)
     else:
@@ -212,9 +212,9 @@ def identified(path: str, tensors: dict[str, Named]) -> Module:
     if all(0 not in shape for shape in shapes.values()):
         if shapes.keys() <= {"weight", "bias"} and len(shapes.get("weight", ())) == 2:
             if "bias" not in shapes:
-                return Matrix(path, tensors, ("Embedding", "Linear"))
+                return MatrixModule(path, tensors, ("Embedding", "Linear"))
             if shapes["bias"] == shapes["weight"][:1]:
-                return Matrix(path, tensors, ("Linear",))
+                return MatrixModule(path, tensors, ("Linear",))
         leaves = [_LEAF.fullmatch(name) for name in shapes]
         if all(leaves):
             return _recurrence(path, tensors, [leaf[1] for leaf in leaves if leaf])
@@ -233,7 +233,7 @@ def _recurrence(path: str, tensors: dict[str, Named], layers: list[str | None]) 
     depth = 1 + max((int(layer) for layer in layers if layer), default=0)
     if kind is None or P > H or (P < H and kind != "LSTM") or depth > len(shapes):
         return Unknown(path, tensors, ())
-    module = Recurrence(
+    module = RecurrentModule(
         path,
         tensors,
         (kind,),
@@ -249,6 +249,6 @@ def _recurrence(path: str, tensors: dict[str, Named], layers: list[str | None]) 
     for name in [*expected, *shapes]:
         if shapes.get(name) != expected.get(name):
             wanted = f"have shape {expected[name]}" if name in expected else "not be there"
-            found = f"it has {shapes[name]}" if name in shapes else "it is missing"
-            raise ValueError(f"{name[:60]} of {path!r:.60}, an nn.{kind}, must {wanted}; {found}")
+            actual = f"it has {shapes[name]}" if name in shapes else "it is missing"
+            raise ValueError(f"{name[:60]} of {path!r:.60}, an nn.{kind}, must {wanted}; {actual}")
     return module

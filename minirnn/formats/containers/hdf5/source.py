@@ -1,12 +1,15 @@
-"""A file's bytes, with every read held against its size, and numbers taken from them one after another."""
+"""A file's bytes: every read is checked against its size, and numbers are taken one after another."""
 
 import io
 import os
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from minirnn.core.backend import Array
 from minirnn.core.files import ModelFileError
+
+Array: TypeAlias = NDArray[Any]
 
 BUDGET = 2**26  # what all structures read from one file may cost together, in bytes
 PIECE = 256  # what reading one costs beside its bytes
@@ -118,18 +121,18 @@ class Cursor:
 
     def expect(self, signature: bytes) -> None:
         """Pass over the four letters that a structure begins with."""
-        found = self.take(len(signature))
-        if found != signature:
-            raise self.source.fault(f"{self.what} must begin with {signature!r}; it begins with {found!r}")
+        actual = self.take(len(signature))
+        if actual != signature:
+            raise self.source.fault(f"{self.what} must begin with {signature!r}; it begins with {actual!r}")
 
     def version(self, *known: int) -> int:
         """The next byte, which must be a version that is known."""
-        found = self.uint()
-        if found not in known:
+        actual = self.uint()
+        if actual not in known:
             raise self.source.fault(
-                f"{self.what} must be of version {' or '.join(map(str, known))}; it is of version {found}"
+                f"{self.what} must be of version {' or '.join(map(str, known))}; it is of version {actual}"
             )
-        return found
+        return actual
 
     def align(self, n: int) -> None:
         """Go on at the next multiple of n, or at the end."""

@@ -1,7 +1,7 @@
-"""Protocol Buffers as they lie in a file, as far as an ONNX model needs them (protobuf.dev, "Encoding").
+"""Protocol Buffers as they lie in a file (protobuf.dev, "Encoding").
 
 A message is a row of fields, each a number, the kind of its encoding, and a value; what the number means is in a
-schema, here those of ``onnx.proto``.  A file may describe far more than it holds: millions of empty messages in two
+schema, which is the caller's.  A file may describe far more than it holds: millions of empty messages in two
 bytes each, integers of one byte that become eight.  So this reader counts what it makes and stops, keeps weights as
 views of the file, and needs no package.
 """
@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from minirnn.core.backend import Array
 from minirnn.core.files import CUT_OFF, ModelFileError
 
 MOST_FIELDS = 1 << 17  # of a file; a field becomes some 150 bytes
@@ -29,122 +29,18 @@ Field: TypeAlias = tuple[str, Any, bool]
 class Schema(NamedTuple):
     """What the fields of a message are: by number, a name, a kind, and whether it may come more than once.
 
-    Kinds are ``int`` (64 bits, signed), ``float``, ``text``, ``bytes`` (a view of the file), another schema, ``graph``
-    (one within another, a function that reads it), and for numbers side by side ``floats``, ``doubles`` and
-    ``varints``: a list of what lies in the file, as views where they are long.
+    Kinds are ``int`` (64 bits, signed), ``float``, ``text``, ``bytes`` (a view of the file), another schema, a
+    function that returns one (the value is then a function that reads the message), and for numbers side by side
+    ``floats``, ``doubles`` and ``varints``: a list of what lies in the file, as views where they are long.
     """
 
     name: str
     fields: dict[int, Field]
 
 
-ENTRY = Schema("StringStringEntryProto", {1: ("key", "text", False), 2: ("value", "text", False)})
-TENSOR = Schema(
-    "TensorProto",
-    {
-        1: ("dims", "int", True),
-        2: ("data_type", "int", False),
-        4: ("float_data", "floats", True),
-        5: ("int32_data", "varints", True),
-        6: ("string_data", "bytes", True),
-        7: ("int64_data", "varints", True),
-        8: ("name", "text", False),
-        9: ("raw_data", "bytes", False),
-        10: ("double_data", "doubles", True),
-        11: ("uint64_data", "varints", True),
-        13: ("external_data", ENTRY, True),
-        14: ("data_location", "int", False),
-    },
-)
-ATTRIBUTE = Schema(
-    "AttributeProto",
-    {
-        1: ("name", "text", False),
-        2: ("f", "float", False),
-        3: ("i", "int", False),
-        4: ("s", "bytes", False),
-        5: ("t", TENSOR, False),
-        6: ("g", "graph", False),
-        7: ("floats", "float", True),
-        8: ("ints", "int", True),
-        9: ("strings", "bytes", True),
-        10: ("tensors", "bytes", True),
-        11: ("graphs", "bytes", True),
-        14: ("tp", "bytes", False),
-        15: ("type_protos", "bytes", True),
-        20: ("type", "int", False),
-        21: ("ref_attr_name", "text", False),
-        22: ("sparse_tensor", "bytes", False),
-        23: ("sparse_tensors", "bytes", True),
-    },
-)
-NODE = Schema(
-    "NodeProto",
-    {
-        1: ("input", "text", True),
-        2: ("output", "text", True),
-        3: ("name", "text", False),
-        4: ("op_type", "text", False),
-        5: ("attribute", ATTRIBUTE, True),
-        7: ("domain", "text", False),
-    },
-)
-DIMENSION = Schema("Dimension", {1: ("dim_value", "int", False), 2: ("dim_param", "text", False)})
-SHAPE = Schema("TensorShapeProto", {1: ("dim", DIMENSION, True)})
-TENSOR_TYPE = Schema("TypeProto.Tensor", {1: ("elem_type", "int", False), 2: ("shape", SHAPE, False)})
-TYPE = Schema(
-    "TypeProto",
-    {
-        1: ("tensor_type", TENSOR_TYPE, False),
-        4: ("sequence_type", "bytes", False),
-        5: ("map_type", "bytes", False),
-        8: ("sparse_tensor_type", "bytes", False),
-        9: ("optional_type", "bytes", False),
-    },
-)
-VALUE = Schema("ValueInfoProto", {1: ("name", "text", False), 2: ("type", TYPE, False)})
-GRAPH = Schema(
-    "GraphProto",
-    {
-        1: ("node", NODE, True),
-        2: ("name", "text", False),
-        5: ("initializer", TENSOR, True),
-        11: ("input", VALUE, True),
-        12: ("output", VALUE, True),
-        15: ("sparse_initializer", "bytes", True),
-    },
-)
-OPERATOR_SET = Schema("OperatorSetIdProto", {1: ("domain", "text", False), 2: ("version", "int", False)})
-MODEL = Schema(
-    "ModelProto",
-    {
-        1: ("ir_version", "int", False),
-        2: ("producer_name", "text", False),
-        7: ("graph", GRAPH, False),
-        8: ("opset_import", OPERATOR_SET, True),
-        14: ("metadata_props", ENTRY, True),
-    },
-)
-
 NUMBERS = ("floats", "doubles", "varints")
 VARINT, FIXED64, DELIMITED, FIXED32 = 0, 1, 2, 5
 ONE = (0,)
-
-
-def parse(data: bytes) -> Message:
-    """The ModelProto in ``data``: fields by name, those that may come more than once as lists, absent ones left out.
-
-    Raises ModelFileError for what is no whole message, and for more than a reader has room for.
-    """
-    return Reader(data).message(0, len(data), MODEL)
-
-
-def model_ahead(data: bytes) -> bool:
-    """Whether ``data``, a file's first bytes, begins as ONNX models do, which have no signature.
-
-    Writers put fields in order: the first is ``ir_version``, a small number, and a name or an operator set follows.
-    """
-    return len(data) > 2 and data[0] == 0x08 and 0 < data[1] < 0x40 and data[2] in b"\x12\x1a\x22\x28\x32\x3a\x42"
 
 
 class Reader:
@@ -184,7 +80,7 @@ class Reader:
             name, kind, repeated = known[number]
             made = self.value(known[number], encoding, value, first, last, f"{schema.name}.{name}")
             if not repeated:
-                if name in message and (isinstance(kind, Schema) or kind == "graph"):
+                if name in message and (isinstance(kind, Schema) or callable(kind)):
                     raise ModelFileError(f"{schema.name}.{name} must come once; it comes twice")
                 message[name] = made
             elif kind in NUMBERS:
@@ -201,8 +97,8 @@ class Reader:
         if encoding == DELIMITED:
             if isinstance(kind, Schema):
                 return self.message(first, last, kind)
-            if kind == "graph":
-                return partial(self.message, first, last, GRAPH)
+            if callable(kind):
+                return partial(self.message, first, last, kind())
             if kind in ("bytes", "varints"):
                 return self.view[first:last]
             if kind == "text":
@@ -292,7 +188,7 @@ def varint_count(views: Sequence[bytearray | memoryview]) -> int:
     return sum(int(np.count_nonzero(np.frombuffer(view, np.uint8) < 0x80)) for view in views)
 
 
-def varints(views: Sequence[bytearray | memoryview]) -> Iterator[Array]:
+def varints(views: Sequence[bytearray | memoryview]) -> Iterator[NDArray[np.int64]]:
     """The integers, signed and of 64 bits, in stretches: each is one that ends somewhere in the next CHUNK bytes."""
     for view in views:
         raw, start = np.frombuffer(view, np.uint8), 0

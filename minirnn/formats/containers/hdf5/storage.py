@@ -4,10 +4,9 @@ from math import prod
 
 import numpy as np
 
-from minirnn.core.backend import Array
-from minirnn.formats.hdf5.chunks import EXPANSION, Chunks
-from minirnn.formats.hdf5.headers import EXTERNAL, FILL, LAYOUT, OLD_FILL, Header
-from minirnn.formats.hdf5.source import bytes_of
+from minirnn.formats.containers.hdf5.chunks import EXPANSION, Chunks
+from minirnn.formats.containers.hdf5.headers import EXTERNAL, FILL, LAYOUT, OLD_FILL, Header
+from minirnn.formats.containers.hdf5.source import Array, bytes_of
 
 
 class Storage:

@@ -18,11 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minirnn.core.backend import Array
-from minirnn.core.files import CUT_OFF, LARGEST_FILE, ModelFileError
-from minirnn.formats import pickles, unknown
-from minirnn.formats.archive import Archive
-from minirnn.formats.limits import MOST_TENSORS, check_header
-from minirnn.formats.pickles import Foreign, Function, UnreadableError
+from minirnn.core.files import ModelFileError
+from minirnn.formats import opening
+from minirnn.formats.containers import pickle as pickles
+from minirnn.formats.containers.pickle import Foreign, KnownFunction, UnreadableError
+from minirnn.formats.containers.zip import Archive
+from minirnn.formats.filling import widened
+from minirnn.formats.opening import MOST_TENSORS
 
 USUAL = ("state_dict", "model_state_dict", "model", "model_state", "state", "net", "network", "module", "weights")
 LARGEST_SIZE = 2**40
@@ -66,7 +68,7 @@ class Named(NamedTuple):
 
 
 @dataclass
-class Source:
+class StoredTensors:
     """Named tensors of one state dict, and ``fetch`` to read one.
 
     ``where`` is what errors begin with, ``ordered`` whether the names stand in the order in which a module has them,
@@ -84,57 +86,43 @@ class Source:
 
 
 @contextmanager
-def opened(path: str | os.PathLike[str], part: str | None = None) -> Iterator[Source]:
+def state_dict_in(path: str | os.PathLike[str], part: str | None = None) -> Iterator[StoredTensors]:
     """The state dict in a file, or the one that ``part`` names where there are several; ModelFileError if none."""
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            length = file.seek(0, os.SEEK_END)
-            if length > LARGEST_FILE:
-                raise ModelFileError(f"{path} must hold at most {LARGEST_FILE:,} bytes; it holds {length:,}")
-            file.seek(0)
-            head = file.read(unknown.LONGEST_HEAD)
-            if Archive.begins(head):
-                yield _of_zip(Archive(file, path), part)
-                return
+    with opening.opened(path) as (file, head, length):
+        if head.startswith(opening.ZIP):
+            yield _of_zip(Archive(file, path), part)
+            return
         if part is not None:
             raise ModelFileError(f"{path} is no zip file of torch: it has no part {part!r:.60}")
-        if head[8:9] != b"{" or unknown.as_text(head[:8]) is not None:
-            raise ModelFileError(f"{path} {unknown.what(head, length)}")
+        if head[8:9] != b"{" or opening.as_text(head[:8]) is not None:
+            raise ModelFileError(f"{path} {opening.what(head, length)}")
         with _safetensors(path) as source:
             yield source
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read: {error}") from None
 
 
 # ---------------------------------------------------------------------- safetensors
 
 
 @contextmanager
-def _safetensors(path: Path) -> Iterator[Source]:
-    from safetensors import SafetensorError, safe_open
+def _safetensors(path: Path) -> Iterator[StoredTensors]:
+    with opening.safetensors_in(path) as (file, size):
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+        tensors = {name: Named(tuple(s.get_shape()), s.get_dtype(), name) for name, s in slices.items()}
+        for name, tensor in tensors.items():
+            if too_large(tensor.shape):
+                raise ModelFileError(f"{path}: tensor {name!r:.60} of sizes {tensor.shape!s:.100} is too large")
+        offsets = _offsets(path, size, {name for name, tensor in tensors.items() if tensor.dtype == "BF16"})
 
-    size = check_header(path)
-    try:
-        with safe_open(path, framework="numpy") as file:  # checks the header: every byte belongs to one tensor
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
-            tensors = {name: Named(tuple(s.get_shape()), s.get_dtype(), name) for name, s in slices.items()}
-            for name, tensor in tensors.items():
-                if too_large(tensor.shape):
-                    raise ModelFileError(f"{path}: tensor {name!r:.60} of sizes {tensor.shape!s:.100} is too large")
-            offsets = _offsets(path, size, {name for name, tensor in tensors.items() if tensor.dtype == "BF16"})
+        def fetch(name: str) -> Array:
+            shape, dtype, _ = tensors[name]
+            if dtype == "BF16":  # which NumPy lacks, and so safetensors' own reading
+                raw = np.fromfile(path, "<u2", prod(shape), offset=8 + size + offsets[name])
+                return widened(raw).reshape(shape)
+            array: Array = file.get_tensor(name)
+            return array
 
-            def fetch(name: str) -> Array:
-                shape, dtype, _ = tensors[name]
-                if dtype == "BF16":  # which NumPy lacks, and so safetensors' own reading
-                    raw = np.fromfile(path, "<u2", prod(shape), offset=8 + size + offsets[name])
-                    return widened(raw).reshape(shape)
-                array: Array = file.get_tensor(name)
-                return array
-
-            yield Source(str(path), tensors, fetch, ordered=False)
-    except SafetensorError as error:
-        raise ModelFileError(f"{path} is not a whole safetensors file: {error!s:.300}; {CUT_OFF}") from None
+        yield StoredTensors(str(path), tensors, fetch, ordered=False)
 
 
 def _offsets(path: Path, size: int, names: set[str]) -> dict[str, int]:
@@ -149,11 +137,6 @@ def _offsets(path: Path, size: int, names: set[str]) -> dict[str, int]:
 def too_large(shape: tuple[int, ...]) -> bool:
     """Whether NumPy may have no array of this shape, though it be one of no numbers."""
     return prod(n or 1 for n in shape) > LARGEST_SIZE
-
-
-def widened(raw: Array) -> Array:
-    """bfloat16 numbers, given as uint16, in float32: its upper half."""
-    return (raw.astype(np.uint32) << 16).view(np.float32)
 
 
 # ---------------------------------------------------------------------- zip
@@ -182,44 +165,44 @@ class _Type(NamedTuple):
     dtype: str
 
 
-def _of_zip(archive: Archive, part: str | None) -> Source:
+def _of_zip(archive: Archive, part: str | None) -> StoredTensors:
     pickled = [name for name in archive.entries if name.count("/") == 1 and name.endswith("/data.pkl")]
     root = pickled[0][: -len("data.pkl")] if pickled else ""
     if any(name.startswith(f"{root}code/") for name in archive.entries) and f"{root}constants.pkl" in archive.entries:
-        raise ModelFileError(f"{archive.path} {unknown.TORCHSCRIPT}")
+        raise ModelFileError(f"{archive.path} {opening.TORCHSCRIPT}")
     if len(pickled) != 1:
-        raise ModelFileError(f"{archive.path} {unknown.what_zip(archive.entries)}")
+        raise ModelFileError(f"{archive.path} {opening.what_zip(archive.entries)}")
     order = archive.read(f"{root}byteorder") if f"{root}byteorder" in archive.entries else b"little"
     if order not in (b"little", b"big"):
         raise ModelFileError(f"{archive.path}: byteorder must be little or big; it is {order!r:.40}")
-    if archive.entries[pickled[0]].size > pickles.LARGEST_PICKLE:
+    if archive.entries[pickled[0]].file_size > pickles.LARGEST_PICKLE:
         raise ModelFileError(f"{archive.path}: data.pkl may have {pickles.LARGEST_PICKLE:,} bytes")
     where = f"{archive.path}, data.pkl"
-    found = pickles.read(archive.read(pickled[0]), where, KNOWN, lambda key: _storage(archive, f"{root}data/", key))
-    taken, state, rivals = _chosen(found, str(archive.path), part)
+    content = pickles.read(archive.read(pickled[0]), where, KNOWN, lambda key: _storage(archive, f"{root}data/", key))
+    taken, state, rivals = _chosen(content, str(archive.path), part)
     where = f"{archive.path}{f', part {taken!r:.60}' if taken else ''}"
     views = {name: value for name, value in state.items() if isinstance(value, _Tensor)}
     if len(views) > MOST_TENSORS:
         raise ModelFileError(f"{where} may have {MOST_TENSORS:,} tensors; it has {len(views):,}")
-    stored = sum(entry.size for entry in archive.entries.values())
+    stored = sum(entry.file_size for entry in archive.entries.values())
     wanted = sum(prod(view.shape) * np.dtype(DTYPES[view.storage.dtype]).itemsize for view in views.values())
     if wanted > 2 * stored:  # a weight may be there twice, where it is tied
         raise ModelFileError(f"{where}: its tensors overlap: they are {wanted:,} bytes of {stored:,} stored")
-    kept: dict[str, bytes] = {}  # storages of which some tensors are still to be read
+    storages: dict[str, bytes] = {}  # storages of which some tensors are still to be read
     left = Counter(view.storage.entry for view in views.values())
 
     def fetch(name: str) -> Array:
         view, entry = views[name], views[name].storage.entry
-        data = kept[entry] if entry in kept else archive.read(entry)
+        data = storages[entry] if entry in storages else archive.read(entry)
         left[entry] -= 1
-        kept[entry] = data
+        storages[entry] = data
         if left[entry] <= 0:
-            del kept[entry]
+            del storages[entry]
         return _array(view, data, "<" if order == b"little" else ">")
 
     tensors = {name: Named(view.shape, view.storage.dtype, view) for name, view in views.items()}
     others = {name: _what(value) for name, value in state.items() if name not in views and value is not None}
-    return Source(where, tensors, fetch, ordered=True, part=taken, others=others, rivals=rivals)
+    return StoredTensors(where, tensors, fetch, ordered=True, part=taken, others=others, rivals=rivals)
 
 
 def _what(value: Any) -> str:
@@ -247,7 +230,7 @@ def _storage(archive: Archive, folder: str, key: Any) -> _Storage | Foreign:
     name, count = key[2], key[4]
     if type(name) is not str or len(name) > LONGEST_NAME or f"{folder}{name}" not in archive.entries:
         raise UnreadableError(f"storage {pickles.shown(name)} is not in the file")
-    size, itemsize = archive.entries[f"{folder}{name}"].size, np.dtype(DTYPES[key[1].dtype]).itemsize
+    size, itemsize = archive.entries[f"{folder}{name}"].file_size, np.dtype(DTYPES[key[1].dtype]).itemsize
     if type(count) is not int or count * itemsize != size:
         raise UnreadableError(
             f"storage {name!r:.40} must be {pickles.shown(count)} numbers of {itemsize} bytes; it has {size:,}"
@@ -256,7 +239,7 @@ def _storage(archive: Archive, folder: str, key: Any) -> _Storage | Foreign:
 
 
 def _rebuilt(arguments: tuple[Any, ...]) -> _Tensor:
-    """``_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)``, held against the storage."""
+    """``_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)``, checked against the storage."""
     if len(arguments) < 4 or type(arguments[0]) is not _Storage:
         raise UnreadableError("a tensor must be made of a storage, an offset, sizes and strides")
     storage, offset, shape, strides = arguments[:4]
@@ -306,14 +289,14 @@ def _device(arguments: tuple[Any, ...]) -> str:
 
 _NAMES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 KNOWN: dict[str, Any] = {
-    "collections.OrderedDict": Function(_dictionary),
-    "torch._utils._rebuild_tensor_v2": Function(_rebuilt),
-    "torch._utils._rebuild_parameter": Function(_first),
-    "torch._utils._rebuild_parameter_with_state": Function(_first),
-    "torch.Size": Function(_first),
-    "torch.device": Function(_device),
-    "_codecs.encode": Function(_bytes),
-    **{f"{module}.set": Function(_set) for module in ("builtins", "__builtin__")},
+    "collections.OrderedDict": KnownFunction(_dictionary),
+    "torch._utils._rebuild_tensor_v2": KnownFunction(_rebuilt),
+    "torch._utils._rebuild_parameter": KnownFunction(_first),
+    "torch._utils._rebuild_parameter_with_state": KnownFunction(_first),
+    "torch.Size": KnownFunction(_first),
+    "torch.device": KnownFunction(_device),
+    "_codecs.encode": KnownFunction(_bytes),
+    **{f"{module}.set": KnownFunction(_set) for module in ("builtins", "__builtin__")},
     **{f"torch.{name}Storage": _Type(dtype) for name, dtype in STORAGES.items()},
     **{f"torch.{name}": f"torch.{name}" for name in _NAMES},
 }
@@ -322,12 +305,12 @@ KNOWN: dict[str, Any] = {
 # ---------------------------------------------------------------------- which dictionary
 
 
-def _chosen(found: Any, where: str, part: str | None) -> tuple[str, dict[str, Any], tuple[str, ...]]:
+def _chosen(content: Any, where: str, part: str | None) -> tuple[str, dict[str, Any], tuple[str, ...]]:
     """Where the state dict is in what was pickled, ``""`` for all of it, the state dict, and where others are.
 
     Without ``part`` it is the one under a usual name, else all of it, else the only one there is.
     """
-    states = _states(found)
+    states = _states(content)
     if part is not None:
         if part not in states:
             raise ModelFileError(f"{where} has no part {part!r:.60} with tensors; it has {_list(states)}")
@@ -335,7 +318,7 @@ def _chosen(found: Any, where: str, part: str | None) -> tuple[str, dict[str, An
     usual = [name for name in USUAL if name in states]
     choices = usual[:1] or [name for name in states if not name] or list(states)
     if len(choices) != 1:
-        advice = ": name one, part=..." if states else _objects(found)
+        advice = ": name one, part=..." if states else _objects(content)
         raise ModelFileError(f"{where} must hold a state dict; it holds {_list(states)}{advice}")
     rivals = [name for name, state in states.items() if name and name != choices[0] and _has_matrix(state)]
     return choices[0], states[choices[0]], tuple(rivals[:20])
@@ -345,14 +328,14 @@ def _has_matrix(state: dict[str, Any]) -> bool:
     return any(type(value) is _Tensor and len(value.shape) > 1 for value in state.values())
 
 
-def _states(found: Any) -> dict[str, dict[str, Any]]:
+def _states(content: Any) -> dict[str, dict[str, Any]]:
     """All dictionaries that hold tensors by name, by their own dotted names.
 
     One may stand in many places, of which only the first is looked into.
     """
     states: dict[str, dict[str, Any]] = {}
     seen: dict[int, bool] = {}  # whether it holds some
-    level = [("", found)] if type(found) is dict else []
+    level = [("", content)] if type(content) is dict else []
     for _ in range(DEEPEST):
         below: list[tuple[str, Any]] = []
         for path, one in level:
@@ -371,12 +354,12 @@ def _states(found: Any) -> dict[str, dict[str, Any]]:
     return states
 
 
-def _objects(found: Any) -> str:
+def _objects(content: Any) -> str:
     """Which objects may hold the tensors that were looked for, and what can be done about it."""
-    if type(found) is Foreign:
-        words = f"but an object of class {found!r}: a whole model, as torch.save(model, path) writes it"
+    if type(content) is Foreign:
+        words = f"but an object of class {content!r}: a whole model, as torch.save(model, path) writes it"
     else:
-        entries = found.items() if type(found) is dict else ()
+        entries = content.items() if type(content) is dict else ()
         objects = [f"{pickles.shown(name)} of class {value!r}" for name, value in entries if type(value) is Foreign]
         if not objects:
             return ""

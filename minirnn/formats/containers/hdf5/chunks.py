@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minirnn.core.backend import Array
-from minirnn.formats.hdf5.headers import FILTERS, Header
-from minirnn.formats.hdf5.source import Cursor, Source, bytes_of
-from minirnn.formats.hdf5.trees import old_entries
+from minirnn.formats.containers.hdf5.headers import FILTERS, Header
+from minirnn.formats.containers.hdf5.source import Array, Cursor, Source, bytes_of
+from minirnn.formats.containers.hdf5.trees import old_entries
 
 DEFLATE, SHUFFLE = 1, 2
 EXPANSION = 1032  # to how many bytes deflate can expand one
@@ -125,7 +124,7 @@ def _filters(header: Header, size: int) -> list[int]:
         return []
     version, n = at.version(1, 2), at.uint()
     at.take(6 if version == 1 else 0)
-    found: list[int] = []
+    filters: list[int] = []
     for _ in range(n):
         kind = at.uint(2)
         name = at.uint(2) if version == 1 or kind >= 256 else 0
@@ -134,12 +133,12 @@ def _filters(header: Header, size: int) -> list[int]:
         at.take(-(-name // 8) * 8 if version == 1 else name)
         numbers = [at.uint(4) for _ in range(values)]
         at.take(4 if version == 1 and values % 2 else 0)
-        if kind not in (DEFLATE, SHUFFLE) or kind in found:
+        if kind not in (DEFLATE, SHUFFLE) or kind in filters:
             raise header.source.fault(f"chunks must be filtered by gzip and shuffle only, each once; got filter {kind}")
         if kind == SHUFFLE and numbers != [size]:
             raise header.source.fault(f"a shuffle must be one of elements of {size} bytes; got {numbers}")
-        found.append(kind)
-    return found
+        filters.append(kind)
+    return filters
 
 
 def _inflated(source: Source, data: Array, wanted: int) -> Array:

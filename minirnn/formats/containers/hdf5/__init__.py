@@ -5,11 +5,11 @@ attributes stored either way (symbol tables; link messages, fractal heaps and B-
 booleans; compact, contiguous and chunked data, with gzip and shuffle.  What is left out is refused by name: links to
 elsewhere, compound types, references, other filters, chunk indices of libver="latest" for more than one chunk.
 
-A file is untrusted.  Every address and size in it is held against the bytes that are there before anything is read or
+A file is untrusted.  Every address and size is checked against the file before anything is read or
 allocated, no piece is visited twice in one walk, and all walks of one file share a budget; whatever is wrong is a
-ModelFileError.  Checksums are not compared: the oldest files have none, and what they guard is held against the rest.
+ModelFileError.  Checksums are not compared: the oldest files have none, and what they guard is checked in other ways.
 """
 
-from minirnn.formats.hdf5.objects import SIGNATURE, Dataset, File, Group
+from minirnn.formats.containers.hdf5.objects import SIGNATURE, Dataset, File, Group
 
 __all__ = ["SIGNATURE", "Dataset", "File", "Group"]

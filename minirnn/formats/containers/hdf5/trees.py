@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from minirnn.formats.hdf5.source import Cursor, Source
+from minirnn.formats.containers.hdf5.source import Cursor, Source
 
 DEEPEST = 32  # levels; a tree has at least two children a node
 
@@ -17,8 +17,8 @@ def old_entries(source: Source, address: int, kind: int, key: int) -> Iterator[t
         seen.add(address)
         head = source.read(address, 8 + 2 * source.offsets, "a B-tree's node")
         head.expect(b"TREE")
-        found, depth, n = head.uint(), head.uint(), head.uint(2)
-        if found != kind or depth > DEEPEST or level not in (None, depth):
+        stored, depth, n = head.uint(), head.uint(), head.uint(2)
+        if stored != kind or depth > DEEPEST or level not in (None, depth):
             raise source.fault(f"a B-tree's node must be of type {kind}, each a level below the one that leads to it")
         body = source.read(address + len(head.data), n * (key + source.offsets), "a B-tree's node")
         for _ in range(n):
@@ -38,10 +38,10 @@ def new_records(source: Source, address: int, kind: int) -> Iterator[Cursor]:
     head = source.read(address, 22 + source.offsets + source.lengths, what)
     head.expect(b"BTHD")
     head.version(0)
-    found, size, record, depth = head.uint(), head.uint(4), head.uint(2), head.uint(2)
+    stored, size, record, depth = head.uint(), head.uint(4), head.uint(2), head.uint(2)
     head.take(2)  # when to split and merge
     root, n = head.address(), head.uint(2)
-    if found != kind or record == 0 or depth > DEEPEST:
+    if stored != kind or record == 0 or depth > DEEPEST:
         raise source.fault(f"{what} must be of type {kind} with records and at most {DEEPEST} levels")
     if root is None:
         return

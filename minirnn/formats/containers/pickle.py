@@ -32,7 +32,7 @@ LONGEST_NAME = 200  # letters of a name that is looked for in the table
 _SCALARS = (str, int, float, bool, bytes, type(None))
 
 
-class Function(NamedTuple):
+class KnownFunction(NamedTuple):
     """What a name in the table stands for if the pickle may call it; ``call`` gets the tuple of arguments."""
 
     call: Callable[[tuple[Any, ...]], Any]
@@ -64,9 +64,10 @@ class UnreadableError(ValueError):
 def read(data: bytes, where: str, known: Mapping[str, Any], persistent: Callable[[Any], Any]) -> Any:
     """The object that the pickle ``data`` describes.
 
-    ``known`` gives for a global name (``"collections.OrderedDict"``) a ``Function`` or a value to take in its place;
-    every other name becomes a ``Foreign``.  ``persistent`` is what a persistent id stands for.  Raises ModelFileError,
-    which begins with ``where``, for whatever is not a sound pickle of this kind.
+    ``known`` has for a global name (``"collections.OrderedDict"``) a ``KnownFunction``, or a value to take in its
+    place; every other name becomes a ``Foreign``.  ``persistent`` is what a persistent id stands for.
+
+    Raises ModelFileError, which begins with ``where``, for whatever is not a sound pickle of this kind.
     """
     if len(data) > LARGEST_PICKLE:
         raise ModelFileError(f"{where} may have {LARGEST_PICKLE:,} bytes; it has {len(data):,}")
@@ -151,9 +152,9 @@ class _Machine:
         if not self.marks:
             raise UnreadableError("the pickle takes what is not there")
         start = self.marks.pop()
-        found = self.stack[start:]
+        values = self.stack[start:]
         del self.stack[start:]
-        return found
+        return values
 
     def drop(self) -> None:
         self.pop()
@@ -233,7 +234,7 @@ class _Machine:
 
     def reduce(self) -> None:
         arguments, function = self.pop(), self.pop()
-        if type(function) not in (Function, Foreign) or type(arguments) is not tuple:
+        if type(function) not in (KnownFunction, Foreign) or type(arguments) is not tuple:
             raise UnreadableError(f"the pickle calls a {type(function).__name__}")
         # A function of a foreign object would not know what to do with it, a Parameter around one for example.
         first = next((one for one in (function, *arguments[:8]) if type(one) is Foreign), None)

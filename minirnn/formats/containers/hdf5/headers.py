@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from minirnn.formats.hdf5.source import Cursor, Source
+from minirnn.formats.containers.hdf5.source import Cursor, Source
 
 DATASPACE, LINK_INFO, DATATYPE, OLD_FILL, FILL, LINK, EXTERNAL, LAYOUT = 1, 2, 3, 4, 5, 6, 7, 8
 FILTERS, ATTRIBUTE, CONTINUATION, SYMBOL_TABLE, ATTRIBUTE_INFO = 0xB, 0xC, 0x10, 0x11, 0x15
@@ -44,20 +44,20 @@ class Header:
 
     def find(self, kind: int) -> Cursor | None:
         """The data of the one message of a kind, None where there is none."""
-        found = self.all(kind)
-        if not found:
+        messages = self.all(kind)
+        if not messages:
             return None
         what = f"a {_NAMES.get(kind, f'message of kind {kind}')}"
-        if found[0].shared:
+        if messages[0].shared:
             raise self.source.fault(f"{what} must stand with its object; this one is shared, which is not supported")
-        return Cursor(self.source, found[0].data, what)
+        return Cursor(self.source, messages[0].data, what)
 
     def need(self, kind: int) -> Cursor:
         """The data of the one message of a kind, which must be there."""
-        found = self.find(kind)
-        if found is None:
+        cursor = self.find(kind)
+        if cursor is None:
             raise self.source.fault(f"an object header must have a {_NAMES.get(kind, f'message of kind {kind}')}")
-        return found
+        return cursor
 
     def _old(self, address: int) -> Cursor:
         start = self.source.read(address, 16, "an object header")
@@ -85,7 +85,7 @@ class Header:
         return block
 
     def _messages(self, block: Cursor, *, new: bool) -> list[Message]:
-        found = []
+        messages = []
         ordered = new and self.flags & 4
         head = (6 if ordered else 4) if new else 8
         while block.left >= head:
@@ -96,5 +96,5 @@ class Header:
             else:
                 kind, size, flags = block.uint(2), block.uint(2), block.uint()
                 block.take(3)
-            found.append(Message(kind, bool(flags & 2), block.take(size)))
-        return found
+            messages.append(Message(kind, bool(flags & 2), block.take(size)))
+        return messages

@@ -1,16 +1,20 @@
 """A model's weights under torch's names and in its layouts, and a ``.pt`` file of them, made without torch."""
 
+import os
 import struct
 import zipfile
 from collections.abc import Iterator, Sequence
-from typing import IO
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
 from minirnn.cells import GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
 from minirnn.core.backend import Array
+from minirnn.core.files import atomic_write, warn
 from minirnn.core.layer import Layer
 from minirnn.core.module import brief
+from minirnn.formats.models import check_finite, has_bias, network_of
 from minirnn.language.model import LanguageModel
 from minirnn.layers.compose import Bidirectional, Sequential
 from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear
@@ -22,13 +26,23 @@ CELLS = (TanhCell, ReluCell, GRUCell, LSTMCell)
 PLAIN = (Activation, Dropout, Last)  # without weights: what stands in their place is written in a module's forward
 STORAGES = {"float64": "Double", "float32": "Float", "float16": "Half"}
 ALIGNMENT = 64  # bytes
+ENDINGS = (".pt", ".pth", ".safetensors")
+MOST_SHOWN = 8  # layers in a warning
 
 
-def arrays_of(model: Layer | LanguageModel, names: Sequence[str] | None = None) -> dict[str, Array]:
-    """The weights as ``formats.torch.arrays_of`` describes them."""
-    network = model.network if isinstance(model, LanguageModel) else model
-    if not isinstance(network, Layer):
-        raise TypeError(f"expected a model made of layers or a LanguageModel; got {type(network).__name__}")
+def arrays_of(model: Layer | LanguageModel, *, names: Sequence[str] | None = None) -> dict[str, Array]:
+    """The weights under torch's names and in its layouts, as NumPy arrays of their own.
+
+    Names are those of the module itself for one layer, and for a Sequential those of an nn.Sequential,
+    ``"1.weight_ih_l0"``; ``names=("embedding", "gru", "fc")``, one for each layer with weights, are those of a module's
+    attributes.  ``b`` becomes bias_ih, and bias_hh is 0 but for a GRU's ``bn``; biases that are 0 and frozen are left
+    out, as of a module with ``bias=False``.  A tied weight is one array under two names.  A ModelFileWarning names what
+    a state dict has no place for: activations, ``Last``, dropout, a relu in an RNN.
+
+    Raises ValueError, which names the layer, where torch has no such module: a GRU with ``reset="before"``, trainable
+    initial states, cells of your own, a Bidirectional of layers that are not two directions of one module.
+    """
+    network = network_of(model, "expected")
     parameters = network.bound
     network.check_whole("writing torch's names")
     if parameters.quantized:
@@ -37,8 +51,56 @@ def arrays_of(model: Layer | LanguageModel, names: Sequence[str] | None = None) 
         )
     if parameters.dtype.name not in STORAGES:
         raise ValueError(f"torch's modules have floating-point weights; got {parameters.dtype.name}")
-    if names is None:
-        return dict(_named(network, "", {}))
+    arrays = dict(_named(network, "", {})) if names is None else _renamed(network, names)
+    lost = dropped(network)
+    if lost:
+        shown = ", ".join(lost[:MOST_SHOWN]) + (" ..." if len(lost) > MOST_SHOWN else "")
+        warn(f"a state dict has weights and nothing else: without {shown}, which the module in torch has to have", lost)
+    return arrays
+
+
+def to_torch(model: Layer | LanguageModel, *, names: Sequence[str] | None = None) -> dict[str, Any]:
+    """The weights as ``arrays_of`` names them, as torch tensors: ``module.load_state_dict(to_torch(model))``.
+
+    Needs torch, which minirnn does not install; ``save`` writes a file that torch reads elsewhere.  Warns as
+    ``arrays_of`` does.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            f"to_torch needs torch, which is not installed here ({error}); "
+            "minirnn.formats.torch.save(model, 'a.pt') does without: torch.load('a.pt') reads that file where torch is"
+        ) from error
+    arrays = arrays_of(model, names=names)
+    tensors = {id(a): torch.from_numpy(a) for a in arrays.values()}  # a tied weight is one tensor
+    return {name: tensors[id(a)] for name, a in arrays.items()}
+
+
+def save(model: Layer | LanguageModel, path: str | os.PathLike[str], *, names: Sequence[str] | None = None) -> None:
+    """Write the weights as ``arrays_of`` names them, for torch: whole or not at all.
+
+    ``.pt`` and ``.pth`` are for ``torch.load(path, weights_only=True)``, ``.safetensors`` for
+    ``safetensors.torch.load_file(path)``.  The same weights give the same bytes.  Warns as ``arrays_of`` does.
+    """
+    ending = Path(path).suffix
+    if ending not in ENDINGS:
+        raise ValueError(f"the file's name must end in {', '.join(ENDINGS)}; got {os.fspath(path)!r}")
+    arrays = arrays_of(model, names=names)
+    check_finite((f"weight {name}", a) for name, a in arrays.items())
+    if ending == ".safetensors":
+        from safetensors.numpy import save as to_bytes
+
+        data = to_bytes(arrays, metadata={"format": "pt"})
+        with atomic_write(path) as file:
+            file.write(data)
+    else:
+        with atomic_write(path) as file:
+            write(arrays, file)
+
+
+def _renamed(network: Layer, names: Sequence[str]) -> dict[str, Array]:
+    """The arrays, of each layer with weights under a name of the caller's."""
     parts = network.layers if type(network) is Sequential else (network,)
     layers = [layer for layer in parts if any(one.specs() or one.partners() for one in layer.walk())]
     if isinstance(names, str) or len(names) != len(layers) or len(set(names)) != len(layers) or not all(names):
@@ -49,9 +111,8 @@ def arrays_of(model: Layer | LanguageModel, names: Sequence[str] | None = None) 
     return {name: a for layer, path in zip(layers, names, strict=True) for name, a in _named(layer, f"{path}.", known)}
 
 
-def dropped(model: Layer | LanguageModel) -> list[str]:
+def dropped(network: Layer) -> list[str]:
     """What the model computes with and a state dict has no place for, layer by layer, in a few words each."""
-    network = model.network if isinstance(model, LanguageModel) else model
     words = []
     for layer in network.walk():
         place = f" (layer {layer.prefix.removesuffix('.')})" if getattr(layer, "prefix", "") else ""
@@ -82,12 +143,12 @@ def _named(layer: Layer, path: str, known: dict[int, Array]) -> Iterator[tuple[s
         if layer.bias:
             yield f"{path}bias", host(layer.weight("b")).copy()
     elif isinstance(layer, Recurrent) and _has_words(layer):
-        bias = _has_bias(layer)
+        bias = has_bias(layer)
         for name, direction in zip(layer.names, layer.directions, strict=True):
             end = f"_l{name.removesuffix('.reverse')}{'_reverse' if direction.reverse else ''}"
             yield from _direction(direction, path, end, bias=bias)
     elif type(layer) is Bidirectional and _is_one_module(layer):
-        bias = _has_bias(layer)
+        bias = has_bias(layer)
         for part, end in zip(layer.children().values(), ("_l0", "_l0_reverse"), strict=True):
             assert isinstance(part, Recurrent)
             yield from _direction(part.directions[0], path, end, bias=bias)
@@ -109,13 +170,6 @@ def _is_one_module(layer: Bidirectional) -> bool:
         return False
     alike = ahead.cell == back.cell and ahead.hidden_size == back.hidden_size
     return alike and all(_has_words(one) and len(one.directions) == 1 for one in (ahead, back))
-
-
-def _has_bias(layer: Layer) -> bool:
-    """Whether the module has biases: those that are 0 and frozen stand for ``bias=False``."""
-    names = [name for name in layer.all_specs() if name.rpartition(".")[2] in ("b", "bn")]
-    weights, frozen = layer.named_weights(), layer.bound.frozen
-    return not all(layer.prefix + name in frozen and not weights[name].any() for name in names)
 
 
 def _direction(direction: Direction, path: str, end: str, *, bias: bool) -> Iterator[tuple[str, Array]]:

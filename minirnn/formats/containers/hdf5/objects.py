@@ -10,9 +10,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from minirnn.core.backend import Array
 from minirnn.core.files import CUT_OFF
-from minirnn.formats.hdf5.headers import (
+from minirnn.formats.containers.hdf5.headers import (
     ATTRIBUTE,
     ATTRIBUTE_INFO,
     DATASPACE,
@@ -23,11 +22,11 @@ from minirnn.formats.hdf5.headers import (
     SYMBOL_TABLE,
     Header,
 )
-from minirnn.formats.hdf5.heaps import FractalHeap, LocalHeap
-from minirnn.formats.hdf5.source import Cursor, Source, bytes_of
-from minirnn.formats.hdf5.storage import Storage
-from minirnn.formats.hdf5.trees import new_records, old_entries
-from minirnn.formats.hdf5.types import as_array, read_shape, read_type
+from minirnn.formats.containers.hdf5.heaps import FractalHeap, LocalHeap
+from minirnn.formats.containers.hdf5.source import Array, Cursor, Source, bytes_of
+from minirnn.formats.containers.hdf5.storage import Storage
+from minirnn.formats.containers.hdf5.trees import new_records, old_entries
+from minirnn.formats.containers.hdf5.types import as_array, read_shape, read_type
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 DEEPEST = 64  # groups within groups; one may be linked to within itself
@@ -94,7 +93,7 @@ class _Attribute(NamedTuple):
     data: bytes
 
 
-class Node:
+class StoredObject:
     """A group or a dataset; ``name`` is the path to it."""
 
     def __init__(self, header: Header, name: str) -> None:
@@ -109,7 +108,7 @@ class Node:
         return self._attrs
 
 
-class Dataset(Node):
+class Dataset(StoredObject):
     """An array in the file: ``shape``, and ``read()`` for its values."""
 
     def __init__(self, header: Header, name: str) -> None:
@@ -144,7 +143,7 @@ class Dataset(Node):
         return as_array(self.source, self._storage.read(), self._type, self.shape)
 
 
-class Group(Node):
+class Group(StoredObject):
     """Groups and datasets by name, and by path: ``group["a/b"]``.
 
     A name that is not there is a KeyError; a link that leads out of the tree of groups is refused.
@@ -171,18 +170,18 @@ class Group(Node):
             return None
 
     def __getitem__(self, path: str) -> "Group | Dataset":
-        found: Group | Dataset = self
+        node: Group | Dataset = self
         for part in path.split("/"):
-            if not isinstance(found, Group) or part not in found.links:
+            if not isinstance(node, Group) or part not in node.links:
                 raise KeyError(path)
-            address = found.links[part]
-            where = f"{found.name}/{part}"
+            address = node.links[part]
+            where = f"{node.name}/{part}"
             if address is None:
                 raise self.source.fault(f"{where:.200} must be a group or a dataset; it is a link to elsewhere")
             if where.count("/") > DEEPEST:
                 raise self.source.fault(f"groups must be nested at most {DEEPEST} deep; {where:.80} goes on")
-            found = _node(self.source, address, where)
-        return found
+            node = _node(self.source, address, where)
+        return node
 
 
 class File(Group):
@@ -278,12 +277,12 @@ def _symbols(source: Source, heap: LocalHeap, address: int) -> dict[str, int | N
     head.take(1)
     n, size = head.uint(2), 2 * source.offsets + 24
     entries = source.read(address + 8, n * size, "a symbol table's node")
-    found: dict[str, int | None] = {}
+    members: dict[str, int | None] = {}
     for _ in range(n):
         entry = Cursor(source, entries.take(size), "a symbol table's entry")
         name, place = heap.name(entry.uint(source.offsets)), entry.address()
-        found[name] = None if entry.uint(4) == 2 else place
-    return found
+        members[name] = None if entry.uint(4) == 2 else place
+    return members
 
 
 def _link(at: Cursor) -> tuple[str, int | None]:

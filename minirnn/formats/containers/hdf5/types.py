@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.core.backend import Array
-from minirnn.formats.hdf5.heaps import GlobalHeap
-from minirnn.formats.hdf5.source import Cursor, Source, decoded
+from minirnn.formats.containers.hdf5.heaps import GlobalHeap
+from minirnn.formats.containers.hdf5.source import Array, Cursor, Source, decoded
 
 _REFUSED = {2: "times", 4: "bit fields", 6: "compounds", 7: "references", 10: "arrays"}
 # (size, where the exponent begins, its bits, the mantissa's bits, the exponent's bias)

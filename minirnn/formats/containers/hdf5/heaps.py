@@ -1,7 +1,7 @@
 """Where names, text and dense groups are kept: local, global and fractal heaps."""
 
-from minirnn.formats.hdf5.source import Cursor, Source, decoded
-from minirnn.formats.hdf5.trees import new_records
+from minirnn.formats.containers.hdf5.source import Cursor, Source, decoded
+from minirnn.formats.containers.hdf5.trees import new_records
 
 LONGEST_NAME = 2**16
 

@@ -3,14 +3,25 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice, pairwise, takewhile
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from minirnn.core.backend import Array
-from minirnn.core.files import ModelFileError, filled, warn
+from minirnn.core.files import ModelFileError, warn
 from minirnn.core.layer import Layer
-from minirnn.formats.torch_assumed import Assumption, assumptions, is_number, settled
-from minirnn.formats.torch_modules import Link, Matrix, Module, Plain, Unknown, identified, is_plain, is_weight, plain
-from minirnn.formats.torch_read import Named, Source
+from minirnn.formats.filling import filled
+from minirnn.formats.torch.assumptions import Assumption, assumptions, is_number, settled
+from minirnn.formats.torch.modules import (
+    Link,
+    MatrixModule,
+    Module,
+    Plain,
+    Unknown,
+    identified,
+    is_plain,
+    is_weight,
+    plain,
+)
+from minirnn.formats.torch.reading import Named, StoredTensors
 from minirnn.layers.compose import Sequential
 from minirnn.layers.feedforward import Embedding, Linear
 
@@ -23,19 +34,44 @@ LONGEST_PATH = 200  # letters in which numbers are looked for
 Value = TypeVar("Value")
 
 
+class Options(TypedDict, total=False):
+    """What the caller may say of a state dict; ``load`` tells what each means."""
+
+    backend: str
+    dtype: Any
+    nonlinearity: str
+    prefix: str
+    modules: Sequence[str | Layer] | None
+    kinds: Mapping[str, str] | None
+
+
+def check(options: Options) -> None:
+    """Raise ValueError for options that make no sense, whatever the state dict is."""
+    nonlinearity, modules = options.get("nonlinearity", "tanh"), options.get("modules")
+    if nonlinearity not in ("tanh", "relu"):
+        raise ValueError(f"nonlinearity must be tanh or relu; got {nonlinearity!r}")
+    if modules is None:
+        return
+    names = [] if isinstance(modules, str) else [entry for entry in modules if isinstance(entry, str)]
+    repeated = len({*names}) < len([name for name in names if not is_plain(name)]) + len({*filter(is_plain, names)})
+    sound = all(isinstance(entry, (str, Layer)) for entry in modules)
+    if not names or not sound or repeated:
+        raise ValueError(f"modules must be the paths of different modules; got {modules!r:.80}")
+
+
 def network(
-    source: Source,
+    source: StoredTensors,
     *,
+    backend: str = "auto",
+    dtype: Any = None,
     nonlinearity: str = "tanh",
     prefix: str = "",
     modules: Sequence[str | Layer] | None = None,
     kinds: Mapping[str, str] | None = None,
-    backend: str = "auto",
-    dtype: Any = None,
 ) -> Layer:
-    """The layer that a state dict is, or the Sequential; ``formats.torch.load`` tells what the arguments mean."""
+    """The layer that a state dict is, or the Sequential; the options are those of ``load``."""
     start = f"{prefix.removesuffix('.')}." if prefix else ""
-    chain, order = _chain(source, _modules(source, start, modules, dict(kinds or {})), given=modules is not None)
+    chain, order = _chain(source, _modules(source, start, modules, dict(kinds or {})), named=modules is not None)
     layers: list[Layer] = []
     values: dict[str, Callable[[], Array]] = {}
     frozen: set[str] = set()
@@ -54,18 +90,18 @@ def network(
     whole = Sequential(*layers) if len(layers) > 1 else layers[0]
     if dtype is None:
         dtype = "float64" if any(tensor.dtype == "F64" for tensor in taken) else "float32"
-    found = [] if modules is not None else assumptions(chain, order)
-    if found or source.rivals:
-        _warn(source, chain, found)
+    assumed = [] if modules is not None else assumptions(chain, order)
+    if assumed or source.rivals:
+        _warn(source, chain, assumed)
     filled(whole, lambda name: values[name](), source.where, backend=backend, dtype=dtype)
     whole.bound.frozen = frozen
     return whole
 
 
-def _warn(source: Source, chain: Sequence[Link], found: Sequence[Assumption]) -> None:
+def _warn(source: StoredTensors, chain: Sequence[Link], assumed: Sequence[Assumption]) -> None:
     """Say what was assumed, in one warning."""
-    details = [one.words for one in found]
-    ways = [settled(chain, found)] if found else []
+    details = [one.words for one in assumed]
+    ways = [settled(chain, assumed)] if assumed else []
     if source.rivals:
         details.append(f"these tensors are meant, not those of {_some(source.rivals)}")
         ways.append("part= names those that are meant")
@@ -76,7 +112,7 @@ def _warn(source: Source, chain: Sequence[Link], found: Sequence[Assumption]) ->
     warn(words, details, ways_out)
 
 
-def _fetching(source: Source, start: str, module: Module) -> Callable[[str], Array]:
+def _fetching(source: StoredTensors, start: str, module: Module) -> Callable[[str], Array]:
     before = f"{start}{module.path}." if module.path else start
     return lambda name: source.fetch(before + name)
 
@@ -86,7 +122,9 @@ def _same(module: Module, embedding: Module) -> bool:
     return module.tensors["weight"].identity == embedding.tensors["weight"].identity
 
 
-def _modules(source: Source, start: str, entries: Sequence[str | Layer] | None, kinds: dict[str, str]) -> list[Module]:
+def _modules(
+    source: StoredTensors, start: str, entries: Sequence[str | Layer] | None, kinds: dict[str, str]
+) -> list[Module]:
     """The modules under ``start``, or those of them that ``entries`` names, each known, and the layers between them."""
     groups = _grouped(source.tensors, start)
     others = _grouped(source.others, start)
@@ -102,10 +140,10 @@ def _modules(source: Source, start: str, entries: Sequence[str | Layer] | None, 
             raise ModelFileError(f"{source.where} has no module {path!r:.60}; it has {_some(groups)}{between}")
     if len(set(paths)) < len(paths) or (entries is not None and not paths):
         raise ValueError(f"modules must name modules of {source.where}, each once; got {entries!r:.200}")
-    found: list[Module] = []
+    chosen: list[Module] = []
     for entry in groups if entries is None else entries:
         if not isinstance(entry, str) or entry not in groups:
-            found.append(plain(entry, found))
+            chosen.append(plain(entry, chosen))
             continue
         path = entry
         for last, words in others.get(path, {}).items():
@@ -118,15 +156,15 @@ def _modules(source: Source, start: str, entries: Sequence[str | Layer] | None, 
         if path in kinds:
             if kinds[path] not in module.kinds:
                 raise ModelFileError(f"{source.where}: {module.describe()} is no {kinds[path]!r:.40}")
-            module = Matrix(path, groups[path], (kinds[path],)) if isinstance(module, Matrix) else module
+            module = MatrixModule(path, groups[path], (kinds[path],)) if isinstance(module, MatrixModule) else module
         odd = [name for name, tensor in module.tensors.items() if tensor.dtype not in FLOATS]
         if odd and module.kinds:
             raise ModelFileError(
                 f"{source.where}: {odd[0]!r:.60} of {path!r:.60} must be of floating point; "
                 f"it is {module.tensors[odd[0]].dtype}"
             )
-        found.append(module)
-    return found
+        chosen.append(module)
+    return chosen
 
 
 def _grouped(values: Mapping[str, Value], start: str) -> dict[str, dict[str, Value]]:
@@ -139,7 +177,7 @@ def _grouped(values: Mapping[str, Value], start: str) -> dict[str, dict[str, Val
     return groups
 
 
-def _chain(source: Source, modules: list[Module], *, given: bool) -> tuple[list[Link], str]:
+def _chain(source: StoredTensors, modules: list[Module], *, named: bool) -> tuple[list[Link], str]:
     """The modules in the order in which they compute, each with its kind, and what that order assumes, in words."""
     problem = "they do not fit one after another"
     if any(isinstance(module, Unknown) for module in modules):
@@ -147,20 +185,20 @@ def _chain(source: Source, modules: list[Module], *, given: bool) -> tuple[list[
     elif len(modules) > MOST_MODULES:
         problem = f"there are more than {MOST_MODULES}"
     else:
-        numbered = None if given else _numbered(modules)
-        if numbered or source.ordered or given or len(modules) == 1:
+        numbered = None if named else _numbered(modules)
+        if numbered or source.ordered or named or len(modules) == 1:
             chain = _fitting(numbered or modules)
             if chain:
-                other = None if numbered or given else _another(chain)
+                other = None if numbered or named else _another(chain)
                 swapped = next((pair for pair in zip(chain, other or (), strict=False) if pair[0] != pair[1]), None)
                 return chain, _order(*swapped) if swapped else ""
-        if not given:
+        if not named:
             chain, problem = _search(modules)
             if chain:
                 order = "the modules compute in the only order in which their widths fit, which is not that of the file"
                 return chain, order if source.ordered else ""
     described = "; ".join(module.describe() for module in modules[:MOST_SHOWN])
-    advice = "" if given else ": name those to take, in the order in which they compute (modules=), or one (prefix=)"
+    advice = "" if named else ": name those to take, in the order in which they compute (modules=), or one (prefix=)"
     raise ModelFileError(
         f"{source.where}: its modules are no chain, since {problem}{advice}. "
         f"There are {described}{' ...' if len(modules) > MOST_SHOWN else ''}"
@@ -247,21 +285,21 @@ def _another(chain: list[Link]) -> list[Link] | None:
 
 def _search(modules: list[Module]) -> tuple[list[Link] | None, str]:
     """The one order in which the modules fit, or None and why there is not one."""
-    found: dict[tuple[str, ...], list[Link]] = {}
+    chains: dict[tuple[str, ...], list[Link]] = {}
     ranks = _ranks(modules)
     waiting: list[list[Link]] = [[]]  # beginnings of chains, the one to go on with last
     for _ in range(MOST_TRIED):
-        if not waiting or len(found) > 1:
+        if not waiting or len(chains) > 1:
             break
         chain = waiting.pop()
         used = {module.path for module, _ in chain}
         if len(used) == len(modules):
-            found.setdefault(tuple(module.path for module, _ in chain), chain)
+            chains.setdefault(tuple(module.path for module, _ in chain), chain)
         links = [(module, kind) for module in _free(modules, used, ranks) for kind in reversed(module.kinds)]
         waiting += [[*chain, link] for link in links if not chain or _follows(link, chain[-1])]
-    if len(found) == 1 and not waiting:
-        return found.popitem()[1], ""
-    return None, "they fit in more than one order" if found or waiting else "they do not fit one after another"
+    if len(chains) == 1 and not waiting:
+        return chains.popitem()[1], ""
+    return None, "they fit in more than one order" if chains or waiting else "they do not fit one after another"
 
 
 def _some(names: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from minirnn.core.layer import Layer
-from minirnn.formats.torch_modules import Link, Recurrence
+from minirnn.formats.torch.modules import Link, RecurrentModule
 from minirnn.layers.feedforward import Last, Linear
 from minirnn.recurrent.networks import RNN, Recurrent
 
@@ -47,29 +47,29 @@ def is_number(word: str) -> bool:
 def assumptions(chain: Sequence[Link], order: str) -> list[Assumption]:
     """What this chain assumes; ``order`` says what is assumed about the order of its modules, "" for nothing."""
     gaps = _gaps(chain)
-    found = [*_networks(chain), *([Assumption(order)] if order else []), *gaps]
+    assumed = [*_networks(chain), *([Assumption(order)] if order else []), *gaps]
     for k, ((before, kind), (after, _)) in enumerate(pairwise(chain), start=1):
         if kind == "Linear" and all(gap.before != k for gap in gaps):
             words = f"nothing stands between {before.path!r:.60} and {after.path!r:.60}, where an activation is usual"
-            found.append(Assumption(words, k, "relu"))
-    recurrent = [k for k, (module, _) in enumerate(chain) if isinstance(module, Recurrence)]
+            assumed.append(Assumption(words, k, "relu"))
+    recurrent = [k for k, (module, _) in enumerate(chain) if isinstance(module, RecurrentModule)]
     last = recurrent[-1] if recurrent else len(chain)
     module = chain[last][0] if recurrent else None
-    if last + 1 < len(chain) and isinstance(module, Recurrence) and len(module.directions) > 1:
+    if last + 1 < len(chain) and isinstance(module, RecurrentModule) and len(module.directions) > 1:
         # Without the reverse direction the last step of y is the final state, and either reading gives the same.
         words = (
             f"{chain[last + 1][0].path!r:.60} reads both directions of {module.path!r:.60} at the same step, not their "
             "final states"
         )
-        found.append(Assumption(words, last + 1, "final"))
-    return found
+        assumed.append(Assumption(words, last + 1, "final"))
+    return assumed
 
 
-def settled(chain: Sequence[Link], found: Sequence[Assumption]) -> str:
+def settled(chain: Sequence[Link], assumed: Sequence[Assumption]) -> str:
     """How to say what was assumed, with an example of what ``modules=`` might be."""
     example: list[str] = []
     for k, (module, _) in enumerate(chain[:MOST_NAMED]):
-        example += [one.entry for one in found if one.before == k]
+        example += [one.entry for one in assumed if one.before == k]
         example.append(module.path)
     shown = ", ".join(f"{name!r:.60}" for name in example[: 2 * MOST_NAMED])
     return (
@@ -89,7 +89,7 @@ def _gaps(chain: Sequence[Link]) -> list[Assumption]:
         for depth, word in enumerate(words):
             if is_number(word):
                 places.setdefault(tuple(words[:depth]), {}).setdefault(int(word), k)
-    found = []
+    assumed = []
     for container, numbers in places.items():
         for low, high in pairwise([-1, *sorted(numbers)]):
             if high - low > 1:
@@ -99,8 +99,8 @@ def _gaps(chain: Sequence[Link]) -> list[Assumption]:
                 before = f"between {'.'.join([*container, str(low)])!r:.60} and" if low >= 0 else "before"
                 verb = "are" if first != last else "is"
                 sentence = f"nothing stands {before} {after!r:.60}, though {missing} {verb} missing there"
-                found.append(Assumption(sentence, numbers[high], "relu"))
-    return found
+                assumed.append(Assumption(sentence, numbers[high], "relu"))
+    return assumed
 
 
 # ---------------------------------------------------------------------- two networks in one file
@@ -115,7 +115,9 @@ def _networks(chain: Sequence[Link]) -> list[Assumption]:
     for k, path in enumerate(paths):
         roots.setdefault(path[0], []).append(k)
     containers = {root for root, places in roots.items() if any(len(paths[k]) > 1 for k in places)}
-    recurrent = [root for root, places in roots.items() if any(isinstance(chain[k][0], Recurrence) for k in places)]
+    recurrent = [
+        root for root, places in roots.items() if any(isinstance(chain[k][0], RecurrentModule) for k in places)
+    ]
     several = _pair(RIVALS, list(roots)) or _pair(HALVES, recurrent)
     if not several:
         alike = {re.sub("[0-9]+", "", root) for root in recurrent}
@@ -145,11 +147,11 @@ def _pair(pairs: Sequence[tuple[str, str]], roots: list[str]) -> list[str]:
 def notes(model: Layer) -> list[str]:
     """What a state dict can never tell about such a model, for who looks at one."""
     layers = list(model.walk())
-    found = []
+    remarks = []
     if any(isinstance(layer, RNN) for layer in layers):
-        found.append("whether an nn.RNN has tanh or relu: nonlinearity= says it")
+        remarks.append("whether an nn.RNN has tanh or relu: nonlinearity= says it")
     steps = [layer for layer in layers if isinstance(layer, (Recurrent, Linear, Last))]
     recurrent = any(isinstance(layer, Recurrent) for layer in steps)
     if recurrent and isinstance(steps[-1], Linear) and not any(isinstance(layer, Last) for layer in steps):
-        found.append("whether a Linear reads every step, as here, or the last one alone: 'last' in modules= says it")
-    return found
+        remarks.append("whether a Linear reads every step, as here, or the last one alone: 'last' in modules= says it")
+    return remarks

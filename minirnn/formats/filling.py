@@ -1,0 +1,48 @@
+"""Weights put into a network that a file describes, each checked before it is used."""
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from minirnn.core.backend import Array, get_backend, get_dtype
+from minirnn.core.files import ModelFileError
+from minirnn.core.module import Weighted
+from minirnn.core.parameters import Parameters, cast
+
+Model = TypeVar("Model", bound=Weighted)
+
+
+def filled(
+    network: Model,
+    values: Callable[[str], Array],
+    path: str | os.PathLike[str],
+    *,
+    backend: str = "auto",
+    dtype: Any,
+) -> Model:
+    """``network``, which has no weights yet, with those that ``values`` gives by name.
+
+    Raises ModelFileError, which names ``path`` and the weight, where a value is of another shape, is not finite or does
+    not fit ``dtype``.
+    """
+    chosen = get_backend(backend, dtype)
+    parameters = Parameters(network.all_specs(), chosen, get_dtype(chosen, dtype))
+    network.bind(parameters)
+    for name, view in network.named_weights().items():
+        array = values(name)
+        if array.shape != view.shape:
+            raise ModelFileError(f"{path}: weight {name} must have shape {view.shape}; it has {array.shape}")
+        if not np.isfinite(array).all():
+            raise ModelFileError(f"{path}: weight {name} must be finite; it holds NaN or infinity")
+        try:
+            view[...] = chosen.xp.asarray(cast(array, parameters.dtype))
+        except ValueError as error:
+            raise ModelFileError(f"{path}, {name}: {error}") from None
+    return network
+
+
+def widened(raw: Array) -> Array:
+    """bfloat16 numbers, stored as uint16, in float32: its upper half."""
+    return (raw.astype(np.uint32) << 16).view(np.float32)
