@@ -112,12 +112,12 @@ FAULTS = {
     "hdf5: chunks of any size": Fault(
         "formats/containers/hdf5/chunks.py",
         (("if whole > 4 * self.size * prod(self.shape) + LARGEST_SMALL:", "if False:"),),
-        "formats/containers/hdf5/test_hdf5_stored.py::test_what_is_declared_is_held_against_the_file[a chunk larger than its dataset-chunks must be no larger than their dataset]",
+        "formats/hdf5/test_hdf5_stored.py::test_what_is_declared_is_held_against_the_file[a chunk larger than its dataset-chunks must be no larger than their dataset]",
     ),
     "hdf5: any number of bytes made up": Fault(
         "formats/containers/hdf5/source.py",
         (("        if self._unwritten < 0:\n", "        if False:\n"),),
-        "formats/containers/hdf5/test_hdf5_stored.py::test_what_is_declared_is_held_against_the_file[an array that was never written-arrays must be written]",
+        "formats/hdf5/test_hdf5_stored.py::test_what_is_declared_is_held_against_the_file[an array that was never written-arrays must be written]",
     ),
     "hdf5: a zip's worth forgotten": Fault(
         "formats/containers/hdf5/source.py",
@@ -127,7 +127,7 @@ FAULTS = {
     "keras: Windows' names as they are": Fault(
         "formats/keras/stores.py",
         (("self.names.get(place.removesuffix('/vars'), place.removesuffix('/vars'))", "place.removesuffix('/vars')"),),
-        "formats/containers/hdf5/test_hdf5_stored.py::test_groups_are_the_same_whatever_joins_their_names[backslashes]",
+        "formats/hdf5/test_hdf5_stored.py::test_groups_are_the_same_whatever_joins_their_names[backslashes]",
     ),
     "hdf5: an array past the file's end": Fault(
         "formats/containers/hdf5/source.py",
