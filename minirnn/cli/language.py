@@ -1,4 +1,4 @@
-"""``minirnn generate``, ``fill`` and ``evaluate``: what a trained language model is used for."""
+"""``minirnn generate``, ``fill`` and ``evaluate``: a trained language model in use."""
 
 import time
 from dataclasses import dataclass

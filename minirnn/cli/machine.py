@@ -1,4 +1,4 @@
-"""``minirnn check`` and ``info``: what is so on this machine."""
+"""``minirnn check`` and ``minirnn info``: gradients, versions and kernels on this machine."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What all commands share: a user's mistake ends in one sentence, and options that several have."""
+"""Shared by all commands: a user's mistake ends in one sentence; options that several have."""
 
 import os
 import sys
@@ -76,7 +76,7 @@ def warnings_as_sentences() -> Iterator[None]:
 
 
 def sentence_for(error: BaseException) -> str | None:
-    """What to tell a user who caused an error; None for those that no user can cause."""
+    """The message for an error that a user can cause; None for any other."""
     if isinstance(error, BrokenPipeError):
         return None  # click ends quietly when whoever reads the output has gone
     if isinstance(error, MemoryError):
@@ -122,7 +122,7 @@ def interruptible() -> Iterator[None]:
 
 
 def check_writable(path: Path, files: tuple[Path, ...] = (), what: str = "--out") -> None:
-    """Find out before the work that the result could not be written, or would replace what it must not."""
+    """Check before the work that the result can be written and replaces nothing that it must not."""
     real = Path(os.path.realpath(path))
     if real.is_dir():
         raise IsADirectoryError(f"{what} must be a file; {path} is a directory")

@@ -1,4 +1,4 @@
-"""What a person sees while a model trains: lines, a progress bar, a sample of what it learnt."""
+"""Terminal output of training: lines, a progress bar, a sample from the model."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def say(*parts: str | tuple[str, str], to: Console | None = None) -> None:
 
 @dataclass
 class Outcome:
-    """What training came to: the last step, the characters read, the running perplexity, and how it ended.
+    """The outcome of training: the last step, the characters read, the running perplexity, and how it ended.
 
     ``signal`` is that which ended it, 0 for none; ``before`` are the seconds of training before this process.
     """
@@ -71,7 +71,7 @@ class Outcome:
 
 
 class Signals:
-    """Ctrl-C and SIGTERM, taken note of until a step has ended; a second one is obeyed at once."""
+    """Ctrl-C and SIGTERM, held back until a step has ended; a second one takes effect at once."""
 
     def __init__(self) -> None:
         self.caught = 0
@@ -185,7 +185,7 @@ def follow(training: Training, planned: int | None, after: Callable[[Step], bool
 
 
 def keep_quiet() -> None:
-    """Print nothing from now on: another rank does."""
+    """Print nothing from now on; rank 0 prints."""
     console.quiet = output.quiet = True
 
 

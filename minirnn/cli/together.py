@@ -1,7 +1,8 @@
-"""Several ranks run one command: what ends one of them ends them all, and is said once.
+"""Several ranks run one command: a failure on any rank aborts all ranks and is reported once.
 
-A rank that raises says so in one sentence, and has MPI end the others.  When a rank is killed, mpiexec kills the others
-at once, and none gets to say what became of the run: so the first leaves its last words with a small process.
+A rank that raises reports the error in one sentence and has MPI abort the others.  When a rank is killed, mpiexec kills
+the others at once, and none can report the state of the run.  So the first rank leaves its last words with a small
+process.
 """
 
 import os
@@ -23,7 +24,7 @@ LISTEN = "import sys\nheard = b''\nfor heard in sys.stdin.buffer: pass\nsys.stde
 
 @contextmanager
 def together(ranks: Ranks) -> Iterator[None]:
-    """End all ranks when this one ends by an error, which it says first; of what is said else, only rank 0's."""
+    """Abort all ranks when this one fails, after reporting the error; only rank 0 prints anything else."""
     if ranks.rank:
         keep_quiet()
     try:
@@ -50,10 +51,10 @@ def together(ranks: Ranks) -> Iterator[None]:
 
 @contextmanager
 def last_words(ranks: Ranks, sentence: Callable[[], str]) -> Iterator[Callable[[], None]]:
-    """Have ``sentence()`` said if a rank is lost: beside the error of one that raises, by ``together``; and where they
-    are killed by a process that rank 0 starts, which hears of it as a pipe ends.
+    """Print ``sentence()`` if a rank is lost.  If a rank raises, ``together`` prints it beside the error.  If ranks are
+    killed, a process that rank 0 starts prints it when its pipe closes.
 
-    Call what this yields whenever the sentence may have become another one.
+    Call what this yields whenever the sentence may have changed.
     """
     if ranks.size == 1 or ranks.rank:
         try:

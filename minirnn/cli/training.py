@@ -200,7 +200,7 @@ def read_text(files: tuple[Path, ...], out: Path, resumed: Folder | None = None)
 
 
 def stands(keeper: Keeper | None) -> str:
-    """What there is to go on from."""
+    """From which step the run can be resumed."""
     if keeper is None:
         return "; without --checkpoint nothing was kept"
     if not keeper.saved:
@@ -217,7 +217,7 @@ def keep_run(
     folder: Folder,
     saved: Saved | None,
 ) -> Keeper:
-    """What keeps the run in ``folder``; ``training`` goes on from what was saved there."""
+    """The keeper of the run in ``folder``; ``training`` resumes from what was saved there."""
     begun = options.recorded(files)
     more = {"options": begun, "text": text.digest()}
     record = Record(folder.path, options.log_every)
@@ -244,7 +244,7 @@ def keep_run(
 
 
 def finish(run: Outcome, training: Training, keeper: Keeper | None, held_out: Text, options: TrainOptions) -> int:
-    """After the last step: save what there is, and say what came of it; returns the exit code."""
+    """After the last step: save the model and print the results; returns the exit code."""
     lm, out = training.lm, options.out
     going_on = stands(keeper) if keeper else ""
     if run.error and not usable(lm, held_out):

@@ -1,4 +1,4 @@
-"""What a trace shows over time, as pictures (extra ``plot``: matplotlib)."""
+"""Pictures of a trace over time (extra ``plot``: matplotlib)."""
 
 import os
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What one step of a model is, as a program of kernels: weights in blocks, ready for any number of streams."""
+"""One step of a model as a program of kernels: weights in blocks, ready for any number of streams."""
 
 from collections.abc import Sequence
 from functools import singledispatch

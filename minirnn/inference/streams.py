@@ -1,4 +1,4 @@
-"""One step at a time, the state kept: for input that comes bit by bit and must be answered at once.
+"""Streaming inference: one step at a time, with the state kept between calls.
 
     stream = model.stream()
     y = stream(x_t)  # (1, features) or indices (1,) -> (1, outputs)

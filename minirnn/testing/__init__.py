@@ -1,6 +1,6 @@
-"""What proves a gradient: minirnn's own evidence, for layers and cells of anybody's.
+"""Gradient checks: minirnn's own evidence, for your layers and cells too.
 
-``check_gradients`` and ``check_adjoint`` hold a backward pass against derivatives that do not depend on it;
+``check_gradients`` and ``check_adjoint`` compare a backward pass with derivatives that do not depend on it;
 ``hessian_vector_product`` differentiates the backward pass itself.  ``minirnn.testing.strategies`` draws layers,
 shapes, lengths and states for Hypothesis (extra ``test``).
 """

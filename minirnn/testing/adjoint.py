@@ -1,4 +1,4 @@
-"""The adjoint identity: a whole backward pass held against the derivative along one line."""
+"""The adjoint identity: a whole backward pass compared with the derivative along one line."""
 
 import warnings
 from collections.abc import Callable

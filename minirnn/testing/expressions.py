@@ -321,11 +321,15 @@ class Expressions(Formulas):
             inner = np.asarray(self.values[one.args[0].node])
             if inner.shape == target.shape and self.equal(inner, target):
                 rows = v.ndim < inner.ndim or (v.ndim and v.shape[0] == 1)
-                why = "the rows: return one row for each of the batch, minirnn adds them up" if rows else "the units"
-                yield Change(1.0, SUM, f"the sum must not be taken over {why}", line)
+                why = (
+                    "the rows: return one row for each row of the batch, and minirnn adds them up"
+                    if rows
+                    else "the units"
+                )
+                yield Change(1.0, SUM, f"do not sum over {why}", line)
             elif inner.shape == target.shape and v.shape != target.shape:
                 for change in self._changes(one.args[0].node, target, set(), chained=False):
-                    words = f"{change.words}, and the sum over the rows must not be taken"
+                    words = f"{change.words}, and there must be no sum over the rows"
                     yield Change(change.cost + 2, SUM, words, line)
         if v.ndim == 2 and v.shape[0] == target.shape[0]:
             for name, made in (("mean", v.mean(-1, keepdims=True)), ("sum", v.sum(-1, keepdims=True))):

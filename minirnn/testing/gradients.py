@@ -1,4 +1,4 @@
-"""Gradients held against derivatives that do not depend on the code that computes them.
+"""Gradients compared with derivatives that do not depend on the code that computes them.
 
 Complex step: for f holomorphic and real on the real axis, f(θ + iεv) = f(θ) + iε ∂f/∂θ·v - O(ε²), so
 

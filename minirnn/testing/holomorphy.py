@@ -7,7 +7,7 @@ import numpy as np
 
 from minirnn.testing.differences import SAFETY, differentiate
 from minirnn.testing.point import NO_COMPLEX, STEP, Point, equal
-from minirnn.testing.recording import Node, Overrides, Ref, Tape, Value, record
+from minirnn.testing.recording import Operation, Overrides, Ref, Tape, Value, record
 
 SPELT = {"absolute": "np.abs", "real": ".real", "imag": ".imag", "var": ".var()", "astype": ".astype"}
 
@@ -29,7 +29,7 @@ def broken_by(point: Point) -> list[str]:
     return list(places.values())
 
 
-def _passes(node: Node, tape: Tape, rng: np.random.Generator) -> bool:
+def _passes(node: Operation, tape: Tape, rng: np.random.Generator) -> bool:
     """Whether the complex step of one operation is its derivative, along a random direction."""
     ways = {k: rng.normal(size=np.shape(tape.nodes[k].value)) for k in node.refs if _real(tape.nodes[k].value)}
     if not ways or not _real(node.value):

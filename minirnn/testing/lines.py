@@ -1,4 +1,4 @@
-"""The lines of an ``unstep``, one by one: what each computes, what it should, and how they differ.
+"""The lines of an ``unstep``, one by one: what each computes, what it should compute, and how the two differ.
 
 ``step`` and ``unstep`` are recorded at the same numbers.  Every local variable of ``step`` then has a true gradient,
 and the variable of ``unstep`` that is called after it (``dm`` after ``m``, ``da_f`` after the argument of gate f)
@@ -66,7 +66,7 @@ class Lines(Records):
         return lines, {k for k, _ in wrong} - {k for one in lines for k in one.items}
 
     def _unpacked(self) -> Iterator[tuple[Wrong, Overrides]]:
-        """What was handed over is unpacked in another order than it has."""
+        """Arguments that are unpacked in the wrong order."""
         leaves = list(self.unstep.leaves.values())
         groups = [
             (leaves[: self.n], [f"d{name}" for name in self.point.after], "dstate", "order"),
@@ -90,7 +90,7 @@ class Lines(Records):
                 yield Wrong(gate, said[first], Change(1.0, pattern, words, line), ()), moved
 
     def _misplaced(self, overrides: Overrides, wrong: set[tuple[int, int]]) -> Iterator[Wrong]:
-        """What is right but returned in the wrong place, None where there is a path, a path where None belongs."""
+        """Gradients returned in the wrong place, None in place of a gradient, or a gradient in place of None."""
         values, line = self.unstep.run(overrides), self.unstep.line
         items = sorted({k for k, _ in wrong})
         said = {k: self._said(k, values) for k in range(len(self.pieces))}
@@ -128,13 +128,13 @@ class Lines(Records):
             elif self.pieces[k][0] is None and np.abs(true).max() > 0:
                 done.add(k)
                 terms = self._path(item.gate, true)
-                words = f"None is returned as the direct path of {item.gate}, and {terms} must be sent back here"
+                words = f"None is returned as the direct gradient of {item.gate}: return {terms}"
                 yield Wrong(item.gate, item.name, Change(1.0, TERM, words, line), (k,))
             elif kind == "direct path" and self.pieces[k][0] is not None and not np.abs(true).max() > 0:
                 done.add(k)
                 words = (
-                    f"None belongs here: no equation uses {item.gate} directly, and what reaches it through the "
-                    "product is added by minirnn"
+                    f"return None here: no equation uses {item.gate} directly, and minirnn adds the gradient that "
+                    "passes through the product"
                 )
                 yield Wrong(item.gate, item.name, Change(1.0, "direct path", words, line), (k,))
 

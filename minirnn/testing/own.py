@@ -1,4 +1,4 @@
-"""The whole evidence for a cell that a reader wrote: what ``minirnn check FILE.py:CELL`` runs."""
+"""All checks of a cell that a reader wrote: what ``minirnn check FILE.py:CELL`` runs."""
 
 import importlib.util
 import linecache
@@ -31,7 +31,7 @@ def silent(_doing: str, _done: int, _of: int) -> None:
 
 @dataclass
 class Verdict:
-    """What was found of a cell: ``findings`` about its transpose, and the evidence over time.
+    """The result of checking a cell: ``findings`` about its transpose, and the evidence over time.
 
     ``report`` holds its gradients in a small layer against derivatives, ``adjoint`` is the largest difference of the
     adjoint identity, ``smallest`` the smallest layer and input that were found to fail, ``""`` where none does, and

@@ -15,14 +15,14 @@ def pattern_of(g: Array, d: Array, item: Item, k: int, point: Point) -> tuple[st
     if not np.isfinite(g).all():
         return "unknown", "it is not finite"
     if not item.grows:
-        return "factor", "it does not grow with what comes back, which is missing as a factor"
+        return "factor", "it does not grow with the gradient from the next step, which is missing as a factor"
     if equal(g, -d, near):
         return "sign", "the sign is wrong"
     for other, e in point.others(item, k):
         if other.startswith(item.name[:3]) and equal(g, e, near) and np.abs(e).max() > 0:
             return "two gates swapped", f"it is the gradient of {other}"
     if not np.abs(g).max():
-        return "missing term", "nothing is sent back here, and something must be"
+        return "missing term", "the gradient is missing here"
     scale = float((g * d).sum() / max((d * d).sum(), 1e-300))
     if scale and equal(g, scale * d, near):
         return "factor", f"it is {scale:.4g} times too large"

@@ -30,7 +30,7 @@ class Ref:
 
 
 @dataclass
-class Node:
+class Operation:
     """One operation: ``function(*args, **kwargs)``, where a ``Ref`` stands for the value of an earlier one."""
 
     label: str  # "add", "sum", "saved"
@@ -57,7 +57,7 @@ class Binding:
 class Tape:
     """All operations in order, what names were bound to, what the function returned, and its arguments' nodes."""
 
-    nodes: list[Node] = field(default_factory=list)
+    nodes: list[Operation] = field(default_factory=list)
     bindings: list[Binding] = field(default_factory=list)
     leaves: dict[int, int] = field(default_factory=dict)  # of an argument, by number: its node
     changed: list[tuple[int, int]] = field(default_factory=list)  # an argument that was changed in place, and the line
@@ -75,12 +75,12 @@ class Tape:
         refs: list[int] = []
         noted = _mapped(args, lambda a: _ref(a, refs))
         named_refs = _mapped(kwargs, lambda a: _ref(a, refs))
-        self.nodes.append(Node(label, function, noted, named_refs, value, *lines, tuple(refs)))
+        self.nodes.append(Operation(label, function, noted, named_refs, value, *lines, tuple(refs)))
         return self._wrapped(value, len(self.nodes) - 1)
 
     def leaf(self, label: str, value: Array) -> "Recorded":
         """An argument of the function."""
-        self.nodes.append(Node(label, None, (), {}, value, 0, 0, ()))
+        self.nodes.append(Operation(label, None, (), {}, value, 0, 0, ()))
         return self._array(value, len(self.nodes) - 1)
 
     def _wrapped(self, value: Value, node: int) -> Value:
@@ -91,7 +91,7 @@ class Tape:
     def _one_of(self, values: Value, k: int, node: int) -> Value:
         """The k-th of what an operation with several results gave."""
         whole = self.nodes[node]
-        self.nodes.append(Node("part", _part, (Ref(node), k), {}, values[k], whole.line, whole.inner, (node,)))
+        self.nodes.append(Operation("part", _part, (Ref(node), k), {}, values[k], whole.line, whole.inner, (node,)))
         return self._array(values[k], len(self.nodes) - 1)
 
     def _array(self, value: Value, node: int) -> "Recorded":

@@ -11,7 +11,7 @@ import numpy as np
 from minirnn.core.backend import Array
 from minirnn.core.protocol import units_of
 from minirnn.testing.point import STEP, Point
-from minirnn.testing.recording import Function, Node, Overrides, Ref, Tape, Value, record
+from minirnn.testing.recording import Function, Operation, Overrides, Ref, Tape, Value, record
 from minirnn.testing.rewriting import Fill, with_copies
 
 ROWS = 12  # enough for no two formulas to agree by chance
@@ -189,7 +189,7 @@ class Records:
                     line = b.line
             wide = value.shape == true.shape[1:] and part.node not in self.carries
             make: Function = partial(_widened, shape=true.shape) if wide else np.array
-            self.unstep.nodes.append(Node("copy", make, (part,), {}, make(value), line, line, (part.node,)))
+            self.unstep.nodes.append(Operation("copy", make, (part,), {}, make(value), line, line, (part.node,)))
             apart.append((Ref(len(self.unstep.nodes) - 1), None))
         return apart
 

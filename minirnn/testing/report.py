@@ -14,7 +14,7 @@ class GradientError(AssertionError):
 
 
 class NotFiniteError(ValueError):
-    """The forward pass or its derivative overflows, so that there is nothing to hold a gradient against."""
+    """The forward pass or its derivative overflows, so there is no derivative to compare a gradient with."""
 
 
 @dataclass(frozen=True)

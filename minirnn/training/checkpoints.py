@@ -136,7 +136,7 @@ def to_bytes(state: State, more: Json) -> bytes:
 
 
 def read(path: Path) -> tuple[State, Json]:
-    """What ``Folder.write`` was given; ModelFileError where the file is damaged, or is something else."""
+    """The arguments of ``Folder.write``; ModelFileError where the file is damaged, or is something else."""
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -1,4 +1,4 @@
-"""What keeps a run on the disk while it goes on: checkpoints, the best model, the record, and when to stop early."""
+"""Keeping a run on disk: checkpoints, the best model, the record, early stopping."""
 
 import time
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Keeper:
 
     ``examine`` evaluates: it may show how far it is, or estimate from a sample, always the same one.
 
-    Of several ranks the first has the disk, and evaluates; what came of it the others are told.
+    Of several ranks, the first alone writes and evaluates; it sends the results to the others.
     """
 
     training: Training

@@ -68,12 +68,12 @@ def count_steps(
 
 
 def train(lm: LanguageModel, text: Text, optimizer: Optimizer, **options: Any) -> "Training":
-    """``Training(lm, text, optimizer, ...)``: an iterator over steps until the first limit given is reached."""
+    """``Training(lm, text, optimizer, ...)``: an iterator over steps until the first limit is reached."""
     return Training(lm, text, optimizer, **options)
 
 
 class Training(Iterator[Step]):
-    """Training until the first limit given is reached; a ``Step`` after each step, when all weights are consistent.
+    """Training until the first limit is reached; a ``Step`` after each step, when all weights are consistent.
 
     Sequential sampling carries the state from batch to batch within an epoch, truncating backpropagation between them;
     with ``stride``, batches overlap and errors go back further than states (see ``LanguageModel.forward``).  Random

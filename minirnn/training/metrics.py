@@ -1,4 +1,4 @@
-"""The record of a run: ``run.json``, what was asked for and where it ran, and ``metrics.jsonl``, what came of it.
+"""The record of a run: ``run.json``, its options and machine, and ``metrics.jsonl``, its results.
 
 ``metrics.jsonl`` has a line of JSON for every few steps,
 
@@ -123,7 +123,7 @@ def damaged(path: Path, why: str) -> ValueError:
 
 
 def circumstances() -> Json:
-    """Where and with what a run takes place."""
+    """Time, command, versions and machine of a run."""
     packages = {name: _version(name) for name in ("numpy", "numba", "cupy", "mpi4py", "safetensors")}
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -1,4 +1,4 @@
-"""Runs as pictures: what their records say, several in one (extra ``plot``: matplotlib)."""
+"""Plots of the records of runs, several in one (extra ``plot``: matplotlib)."""
 
 import json
 import os

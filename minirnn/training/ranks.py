@@ -1,4 +1,4 @@
-"""Several processes that train one model together: what each takes of a batch, and what they tell one another.
+"""Data-parallel training over several processes (MPI).
 
 Every process, a rank, has the whole model and computes some rows of every batch.  Its gradients are a part of the
 batch's; summed over all ranks, as one flat vector, they are the batch's on each, and all take the same step::

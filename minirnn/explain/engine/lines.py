@@ -191,7 +191,7 @@ def _loss(take: Take) -> Iterator[Line]:
 
 
 def _next(take: Take, name: str) -> Row:
-    """What the step after this one sent back to a state; nothing after the last."""
+    """The gradient of a state from the next step; 0 after the last."""
     walk = take.walk
     order, gradient = list(walk.order), walk[f"d{name}"][:, 0]
     values = np.zeros_like(gradient)

@@ -166,7 +166,7 @@ class TracedPass(PlainPass):
         return lambda: self.xp.stack([state[i] for state in states])
 
     def _received(self) -> Array:
-        """What the layers above sent back, step by step."""
+        """The gradient from the layers above, step by step."""
         return np.asarray(self.dy)
 
     def events(self) -> list[Event]:

@@ -43,7 +43,7 @@ def page_of(story: Json, *, served: bool = False) -> str:
 
 
 def policy(*, served: bool) -> str:
-    """What a browser may do with the page: this style, this script, and when it is served ask where it came from."""
+    """The page's content security policy: its own style and script; when served, requests to its server."""
     _, style, script = _assets()
     rules = POLICY.format(style=_hash(style), script=_hash(script))
     return f"{rules}; connect-src 'self'" if served else rules
