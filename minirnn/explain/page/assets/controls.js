@@ -2,14 +2,14 @@
 
 const PAUSE = 250;  // milliseconds after the last key
 
-function control(given) {
+function control(data) {
   const form = find("controls"), slider = form.elements.scale;
   let waiting = 0, asked = null;
   form.hidden = false;
-  slider.min = Math.min(0, Number(given.controls.scale));
-  slider.max = Math.max(4, Number(given.controls.scale));
+  slider.min = Math.min(0, Number(data.controls.scale));
+  slider.max = Math.max(4, Number(data.controls.scale));
   for (const element of [...form.elements]) {
-    if (element.name in given.controls) element.value = given.controls[element.name];
+    if (element.name in data.controls) element.value = data.controls[element.name];
     else if (element.name) element.closest("label").remove();
   }
   const said = () => (form.querySelector("output").textContent = Number(slider.value).toFixed(2));
@@ -21,12 +21,12 @@ function control(given) {
     const { signal } = asked, query = new URLSearchParams(new FormData(form));
     try {
       const answer = await fetch(`story?${query}`, { signal });
-      const told = await answer.json();
+      const reply = await answer.json();
       if (signal.aborted) return;
-      problem(told.problem || "");
-      if (told.problem) return;
+      problem(reply.problem || "");
+      if (reply.problem) return;
       play(false);
-      begin(told, story ? `#${name(at)}` : location.hash);
+      begin(reply, story ? `#${name(at)}` : location.hash);
       history.replaceState(null, "", `?${query}#${name(at)}`);
     } catch (error) {
       if (!signal.aborted) problem("The server that made this page does not answer: is minirnn explain --serve still running?");
@@ -40,5 +40,5 @@ function control(given) {
   });
   form.addEventListener("submit", (event) => { event.preventDefault(); ask(); });
   said();
-  problem(given.problem || "");
+  problem(data.problem || "");
 }

@@ -252,8 +252,8 @@ function gateChoice() {
   place.replaceChildren(place.querySelector("legend"), ...choices);
 }
 
-function begin(told, hash) {
-  story = told;
+function begin(next, hash) {
+  story = next;
   story.items = [];
   story.stretches = stretches();
   drawn = network(story, choose);
@@ -316,8 +316,8 @@ document.addEventListener("keydown", pressed);
 addEventListener("hashchange", () => { at = named(location.hash); show(); });
 new ResizeObserver(() => story && showFlow(moment())).observe(find("flow"));
 
-const given = JSON.parse(find("story").textContent);
-const said = [...(given.served ? [] : given.scene), ...(given.also || [])];  // a served page has controls for the rest
+const data = JSON.parse(find("story").textContent);
+const said = [...(data.served ? [] : data.scene), ...(data.also || [])];  // a served page has controls for the rest
 find("made").replaceChildren(...said.map(([what, value]) => make("div", {}, make("dt", {}, what), make("dd", {}, value))));
-if (given.lines) begin(given, location.hash);
-if (given.served) control(given);
+if (data.lines) begin(data, location.hash);
+if (data.served) control(data);
