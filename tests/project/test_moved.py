@@ -53,3 +53,15 @@ def test_what_never_was_is_no_module() -> None:
         importlib.import_module("minirnn.nothing")
     with pytest.raises(AttributeError, match="nothing"):
         _ = minirnn.nothing  # type: ignore[attr-defined]
+
+
+def test_a_module_that_moved_does_not_take_the_place_of_a_function() -> None:
+    """``minirnn.explain.trace`` is the function, whether or not its module is imported by the old name."""
+    code = """
+import json
+import minirnn.explain.trace
+from minirnn.explain.trace import Walk
+from minirnn.explain import Walk as today, trace
+print(json.dumps([callable(trace), minirnn.explain.trace is trace, Walk is today]))
+"""
+    assert python(code) == [True, True, True]
