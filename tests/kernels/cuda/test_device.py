@@ -312,6 +312,7 @@ def test_arrays_of_the_host_are_still_checked(device: ModuleType, backend: str) 
     assert dy.shape == logits.shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ON_DEVICE)
 @pytest.mark.parametrize("kind", ["training", "inference"])
 def test_the_benchmark_times_what_agrees(device: ModuleType, kind: str, backend: str) -> None:
@@ -407,6 +408,7 @@ def test_weights_are_written_by_name_from_the_host(device: ModuleType, backend: 
 ON_GPU = pytest.mark.parametrize("device", [pytest.param("cupy", marks=pytest.mark.gpu)], indirect=True)
 
 
+@pytest.mark.slow
 @ON_GPU
 @pytest.mark.parametrize("backend", ON_DEVICE)
 def test_a_long_run_in_float32_learns(device: ModuleType, backend: str) -> None:

@@ -8,7 +8,7 @@ import ctypes
 import platform
 import struct
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -283,13 +283,20 @@ FAULTS = {  # in cells.cuh, or in scan.cu; what finds them
     "an ended row's gradient of p is left as it was": ("dp[at] = dq[at] = S(F(0));", "(void)at;"),
     "only the first tile of a row is worked on": ("blockIdx.x % tiles * blockDim.x + threadIdx.x", "threadIdx.x"),
 }  # fmt: skip
+
+
+def mostly_slow(values: Iterable[Any], shown: int = 1) -> list[Any]:
+    """Parameters of which the first stand for the others: each is a compilation."""
+    return [pytest.param(value, marks=pytest.mark.slow if k >= shown else []) for k, value in enumerate(values)]
+
+
 HARD = [  # rows that between them meet every fault: tiles, lengths, rows apart, saturation
     Row(5, 70, 32, 71, 75, 73, True, True, True, in_place, size, seed)
     for seed, (size, in_place) in enumerate([(1.0, False), (0.3, True)] * 4)
 ]
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", mostly_slow(FAULTS))
 def test_a_wrong_equation_is_found(fault: str) -> None:
     parts: dict[str, str | None] = {"cells": None, "source": None}
     for part, file in (("cells", "cells.cuh"), ("source", "scan.cu")):
@@ -431,7 +438,7 @@ WRONG_UPDATES = {  # in updates.cu
 }
 
 
-@pytest.mark.parametrize("fault", WRONG_UPDATES)
+@pytest.mark.parametrize("fault", mostly_slow(WRONG_UPDATES))
 def test_a_wrong_update_is_found(fault: str) -> None:
     source, (old, new) = (launch.FOLDER / "updates.cu").read_text(), WRONG_UPDATES[fault]
     assert old in source
@@ -538,8 +545,16 @@ def sanitized(folder: Path, sanitizer: str, file: str, source: str, only: str = 
     return ran.returncode, ran.stdout + ran.stderr
 
 
-@pytest.mark.parametrize("file", ["scan.cu", "updates.cu"])
-@pytest.mark.parametrize("sanitizer", ["thread", "address"])
+@pytest.mark.parametrize(
+    ("sanitizer", "file"),
+    [
+        ("thread", "updates.cu"),
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in (("thread", "scan.cu"), ("address", "scan.cu"), ("address", "updates.cu"))
+        ),
+    ],
+)
 def test_no_race_and_nothing_outside_the_arrays(file: str, sanitizer: str, tmp_path: Path) -> None:
     status, output = sanitized(tmp_path, sanitizer, file, (launch.FOLDER / file).read_text())
     assert (status, output) == (0, "all ran\n")
@@ -569,14 +584,14 @@ def test_every_barrier_has_its_fault() -> None:
     assert len(WITHOUT_A_BARRIER) == (UPDATES + SCAN).count("__syncthreads()") >= 2
 
 
-@pytest.mark.parametrize("k", range(len(WITHOUT_A_BARRIER)))
+@pytest.mark.parametrize("k", mostly_slow(range(len(WITHOUT_A_BARRIER))))
 def test_a_barrier_left_out_is_a_data_race(k: int, tmp_path: Path) -> None:
     status, output = sanitized(tmp_path, "thread", "updates.cu", WITHOUT_A_BARRIER[k], "squares")
     assert status
     assert "ThreadSanitizer: data race" in output
 
 
-@pytest.mark.parametrize("fault", OVERFLOWS)
+@pytest.mark.parametrize("fault", mostly_slow(OVERFLOWS))
 def test_one_entry_too_many_is_found(fault: str, tmp_path: Path) -> None:
     file, kernel, source = OVERFLOWS[fault]
     status, output = sanitized(tmp_path, "address", file, source, kernel)

@@ -62,12 +62,12 @@ FAULTS = {
     "load: NaN accepted": Fault(
         "formats/filling.py",
         (("        if not np.isfinite(array).all():\n", "        if False:\n"),),
-        "formats/test_files.py",
+        "formats/test_files.py::test_a_weight_that_does_not_fit_is_named[change-weight 1.0.U must be finite; it holds NaN or infinity]",
     ),
     "save: not atomic": Fault(
         "core/files.py",
         (('temporary = path.with_name(f".{os.urandom(8).hex()}.part")', "temporary = path"),),
-        "formats/test_files.py",
+        "formats/test_files.py::test_a_write_that_fails_leaves_everything_as_it_was[fsync-True]",
     ),
     "base: backward passes of threads run at once": Fault(
         "core/layer.py",
