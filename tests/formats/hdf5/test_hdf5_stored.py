@@ -5,6 +5,7 @@ import io
 import json
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,11 +21,11 @@ def file_of(name: str) -> bytes:
     return zlib.decompress(base64.b64decode(STORED[name]))
 
 
-def read(data: bytes) -> None:
-    with File(io.BytesIO(data), "it") as file:
+def read(data: bytes, packed: int | None = None) -> Any:
+    with File(io.BytesIO(data), "it", packed) as file:
         dataset = file["a"]
         assert isinstance(dataset, Dataset)
-        dataset.read()
+        return dataset.read()
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,13 @@ def read(data: bytes) -> None:
 def test_what_is_declared_is_held_against_the_file(name: str, words: str) -> None:
     with pytest.raises(ModelFileError, match=words):
         read(file_of(name))
+
+
+def test_what_stands_in_a_zip_expands_to_what_the_zip_is_worth() -> None:
+    data = file_of("zeros, compressed")
+    assert not read(data).any()
+    with pytest.raises(ModelFileError, match="must not expand to more than 100 times"):
+        read(data, packed=len(data) // 10)
 
 
 @pytest.mark.parametrize("join", ["slashes", "backslashes"])
