@@ -12,22 +12,22 @@ FAULTS = {
     "cli: goes on with another network": Fault(
         "cli/resuming.py",
         (("if value != begun.get(name):", "if False:"),),
-        "cli/test_cli.py",
+        "training/test_resuming.py::test_what_may_be_changed_may_be_changed_and_nothing_else",
     ),
     "cli: goes on with another text": Fault(
         "cli/training.py",
         (('if saved.text != more["text"]:', "if False:"),),
-        "cli/test_cli.py",
+        "training/test_resuming.py::test_a_text_that_is_not_there_or_another_one_is_refused",
     ),
     "ranks: a signal ends one of them": Fault(
         "cli/terminal.py",
         (("run.signal = ranks.largest(signals.caught)\n                if", "run.signal = signals.caught\n                if"),),
-        "training/test_ranks.py",
+        "training/test_ranks.py::test_a_signal_to_one_rank_ends_all_in_one_step",
     ),
     "ranks: interrupted, one goes on to save": Fault(
         "cli/terminal.py",
         (("if ranks.size > 1:", "if False:"),),
-        "training/test_ranks.py",
+        "training/test_ranks.py::test_a_rank_that_is_interrupted_at_once_ends_all_and_saves_nothing",
     ),
     "together: an error is not said": Fault(
         "cli/together.py",
@@ -37,27 +37,27 @@ FAULTS = {
     "together: all say everything": Fault(
         "cli/together.py",
         (("        keep_quiet()", "        pass"),),
-        "training/test_ranks.py",
+        "training/test_ranks.py::test_a_rank_that_raises_says_so_and_ends_all",
     ),
     "together: no rank is ended": Fault(
         "cli/together.py",
         (("ranks.abort(2)", "pass"),),
-        "training/test_ranks.py",
+        "training/test_ranks.py::test_a_rank_that_raises_says_so_and_ends_all",
     ),
     "together: last words of long ago": Fault(
         "cli/together.py",
         (("if words != last:", "if not last:"),),
-        "training/test_ranks.py",
+        "training/test_ranks.py::test_a_first_rank_that_is_killed_leaves_its_last_words",
     ),
     "together: last words of the living": Fault(
         "cli/together.py",
         (('tell("")', "pass"),),
-        "training/test_ranks.py",
+        "training/test_ranks.py::test_a_first_rank_that_is_killed_leaves_its_last_words[words4-]",
     ),
     "cli: a run is begun again": Fault(
         "cli/resuming.py",
         (("elif folder and folder.steps():", "elif False:"),),
-        "cli/test_cli.py",
+        "training/test_resume.py::test_a_directory_with_a_run_is_not_begun_again",
     ),
     "cli: errors exit with 1": Fault(
         "cli/shared.py",

@@ -42,22 +42,22 @@ FAULTS = {
     "embedding: repeated index counted once": Fault(
         "core/backend.py",
         (("out[ordered[starts]] += self.xp.add.reduceat(rows[order], starts, axis=0)", "out[ordered[starts]] += rows[order][starts]"),),
-        "evidence/test_gradients.py",
+        "evidence/test_gradients.py::test_every_composition[embedding-whole]",
     ),
     "variant: trained": Fault(
         "core/protocol.py",
         (('return all(hasattr(stage, "unstep")', 'return any(hasattr(stage, "step")'),),
-        "recurrent/test_variants.py",
+        "recurrent/test_variants.py::test_a_training_forward_is_refused_before_anything_is_computed",
     ),
     "padding of dy is used": Fault(
         "core/layer.py",
         (("dy = blank(dy, past)", "dy = dy"),),
-        "evidence/test_properties.py",
+        "evidence/test_properties.py::test_padding_changes_nothing",
     ),
     "frozen weights are trained": Fault(
         "core/parameters.py",
         (("if name in self.frozen:", "if False:"),),
-        "core/test_shared_models.py",
+        "optim/test_optim.py::test_frozen_weights_take_no_part_even_if_their_gradient_is_nan",
     ),
     "load: NaN accepted": Fault(
         "formats/filling.py",
@@ -125,7 +125,7 @@ FAULTS = {
     "stream: a fork begins anew": Fault(
         "core/stream.py",
         (("        other.state = self.state\n", ""),),
-        "inference/test_stream.py",
+        "inference/test_stream.py::test_forks_go_their_own_ways",
     ),
     "stream: the state before for the one after": Fault(
         "core/stream.py",
@@ -135,7 +135,7 @@ FAULTS = {
     "stream: output of whatever shape": Fault(
         "core/stream.py",
         (("and out.shape == self._out_shape and", "and"),),
-        "inference/test_stream.py",
+        "inference/test_stream.py::test_a_wrong_out_is_refused",
     ),
     "init: weights that are kept are drawn too": Fault(
         "core/parameters.py",

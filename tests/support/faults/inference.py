@@ -7,12 +7,12 @@ FAULTS = {
     "stream: the model itself for a snapshot": Fault(
         "inference/streams.py",
         (("None if self.program.whole else model.to()", "None if self.program.whole else model"),),
-        "inference/test_stream.py",
+        "inference/test_stream.py::test_a_stream_is_a_snapshot",
     ),
     "stream: many streams' states not given back": Fault(
         "inference/streams.py",
         (("places[k][i][...] = place[start:stop]", "_ = place[start:stop]"),),
-        "inference/test_stream.py",
+        "inference/test_stream.py::test_many_streams_as_one_batch_say_what_each_says",
     ),
     "stream: a GRU's second bias forgotten": Fault(
         "inference/program.py",

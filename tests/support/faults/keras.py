@@ -122,7 +122,7 @@ FAULTS = {
     "hdf5: a zip's worth forgotten": Fault(
         "formats/containers/hdf5/source.py",
         (("worth = self.size if packed is None else min(packed, self.size)", "worth = self.size"),),
-        "formats/keras/test_keras_files.py",
+        "formats/hdf5/test_hdf5_stored.py::test_what_stands_in_a_zip_expands_to_what_the_zip_is_worth",
     ),
     "keras: Windows' names as they are": Fault(
         "formats/keras/stores.py",

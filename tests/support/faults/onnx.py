@@ -126,7 +126,7 @@ FAULTS = {
     "onnx: shared memory counted for each": Fault(
         "formats/onnx/running/meter.py",
         (("        total += max(0, last - max(first, end))\n", "        total += last - first\n"),),
-        "formats/onnx/test_onnx_structures.py",
+        "formats/onnx/test_onnx_structures.py::test_memory_that_arrays_share_is_counted_once",
     ),
     "onnx: room for what is there already": Fault(
         "formats/onnx/running/meter.py",
@@ -186,7 +186,7 @@ FAULTS = {
     "onnx: a node before what it reads": Fault(
         "formats/onnx/reading/model.py",
         (('if name and name not in known:\n                    raise ModelFileError(f"{node} reads', 'if False:\n                    raise ModelFileError(f"{node} reads'),),
-        "formats/onnx/test_onnx_files.py",
+        "formats/onnx/test_onnx_bombs.py::test_what_is_no_model_is_refused_in_one_sentence",
     ),
     "onnx: results not counted": Fault(
         "formats/onnx/running/meter.py",
@@ -211,7 +211,7 @@ FAULTS = {
     "onnx: chains of any length": Fault(
         "formats/onnx/recognising/forms.py",
         (("if len(self.parts) == MOST_PARTS:", "if False:"),),
-        "formats/onnx/test_onnx_files.py",
+        "formats/onnx/test_onnx_bombs.py::test_many_of_something_are_read_in_time_or_refused[functions in a row]",
     ),
     "onnx: inputs of any size drawn": Fault(
         "formats/onnx/recognising/chain.py",
