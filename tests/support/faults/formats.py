@@ -12,12 +12,12 @@ FAULTS = {
     "load: shapes not compared": Fault(
         "formats/native.py",
         (("if name not in expected or expected[name][0] != shapes.get(name):", "if (name in expected) != (name in shapes):"),),
-        "formats/test_file_costs.py",
+        "formats/test_files.py::test_an_absurd_description_is_refused_at_once_and_allocates_nothing[embedding of 10**12]",
     ),
     "opening: a list of entries of any length is read": Fault(
         "formats/containers/zip.py",
         (("        if size > self.most:\n", "        if False:\n"),),
-        "formats/torch/test_hostile_torch.py",
+        "formats/torch/test_hostile_torch.py::test_a_trick_ends_in_a_refusal[a list of entries that goes on-load]",
     ),
     "torch: a storage read for every tensor in it": Fault(
         "formats/torch/reading.py",
@@ -32,7 +32,7 @@ FAULTS = {
     "torch: any integer is a key": Fault(
         "formats/containers/pickle.py",
         (("(type(key) is int and abs(key) < LARGEST_KEY)", "type(key) is int"),),
-        "formats/torch/test_foreign_objects.py",
+        "formats/test_file_costs.py::test_entries_with_other_keys_than_strings_and_small_integers_are_skipped",
     ),
     "opening: a header of any size is parsed": Fault(
         "formats/opening.py",
@@ -47,7 +47,7 @@ FAULTS = {
     "load: true for a number": Fault(
         "formats/native.py",
         (("if isinstance(value, bool) is not (name in FLAGS):", "if False:"),),
-        "formats/test_file_costs.py",
+        "formats/test_file_costs.py::test_a_flag_is_no_number_and_a_number_no_flag[network2-about2-in_features must not be true or false]",
     ),
     "torch: what is made of a foreign object is called": Fault(
         "formats/containers/pickle.py",
@@ -62,7 +62,7 @@ FAULTS = {
     "torch: what is assumed is not said": Fault(
         "formats/torch/network.py",
         (("assumed = [] if modules is not None else assumptions(chain, order)", "assumed = []"),),
-        "formats/torch/test_foreign_objects.py",
+        "formats/torch/test_torch_assumed.py::test_unless_it_is_said_it_is_assumed_aloud_or_refused[a gap in an nn.Sequential]",
     ),
     "torch: a number that is missing is nothing": Fault(
         "formats/torch/assumptions.py",
@@ -77,7 +77,7 @@ FAULTS = {
     "torch: final states of one direction": Fault(
         "formats/torch/modules.py",
         (("Last(bidirectional=len(weighted[-1].directions) > 1)", "Last()"),),
-        "formats/torch/test_torch_assumed.py",
+        "formats/torch/test_torch_assumed.py::test_what_is_said_of_a_file_makes_it_compute_what_torch_computes[final states of both directions-.pt]",
     ),
     "opening: a text may be ONNX": Fault(
         "formats/opening.py",
@@ -92,7 +92,7 @@ FAULTS = {
     "torch: no numbers in too many places": Fault(
         "formats/torch/reading.py",
         (("return prod(n or 1 for n in shape) > LARGEST_SIZE", "return False"),),
-        "formats/torch/test_hostile_torch.py",
+        "formats/torch/test_hostile_torch.py::test_a_trick_ends_in_a_refusal[a tensor of no numbers and of many-load]",
     ),
     "torch: steps of a name taken off one by one": Fault(
         "formats/torch/network.py",
