@@ -1,12 +1,11 @@
 """The equations of every cell and their transposes: the whole of the calculus in minirnn.
 
-A network reads ``x[t]`` and keeps a state.  Everything a cell needs from the outside world is two products,
+A network reads ``x[t]`` and has a state.  A cell needs two products,
 
     p = x[t] W + b        the input's part, computed for all steps at once
     q = h[t] U            the state's part, computed step by step
 
-and what is left is *row-wise*: every row of the batch is treated alike, and by itself.  A cell is therefore two
-functions, written side by side:
+and apart from those it treats each row of the batch separately.  So a cell is two functions, written side by side:
 
     step(p, q, state)       ->  state', saved           the forward equations
     unstep(dstate', saved)  ->  dp, dq, dstate          their transpose, line by line in reverse
@@ -14,8 +13,8 @@ functions, written side by side:
 ``dname`` is the gradient of the loss with respect to ``name``: if the loss moves by dL when ``name`` moves by dname,
 an equation y = f(x) turns dy into dx = f'(x) dy, and a quantity used twice collects the sum of what both uses send
 back.  The paths through the products (``dh += dq Uᵀ``, ``dx = dp Wᵀ``) and the sums over time (``dU``, ``dW``, ``db``)
-are the same for every cell and live in ``scan.py`` and ``recurrent.py``; ``dstate[0]`` is only what reaches ``h``
-*directly*, and None where no direct path exists.
+are the same for every cell and live in ``scan.py`` and ``recurrent/plain.py``; ``dstate[0]`` is only what reaches
+``h`` *directly*, and None where no direct path exists.
 
 The numbers (1), (2), ... in a docstring are those in the code below it.  ``'`` marks the state after the step (``h1``
 and ``c1`` in code), ``σ`` the logistic sigmoid, products of equals are elementwise.  Arrays are (B, H) for a state and

@@ -1,6 +1,7 @@
 """The only owner of time: the scan forward, and backpropagation through time.
 
-Written once, over any cell of ``cells.py`` or of your own; the products before and after are in ``recurrent.py``:
+Written once, over any cell of ``cells.py`` or of your own; the products before and after are in
+``recurrent/plain.py``:
 
     before     P = X W + b                                   one product for all steps
 
@@ -16,8 +17,8 @@ Written once, over any cell of ``cells.py`` or of your own; the products before 
 
 ``h[0]`` is the initial state, so ``y = h[1:]`` and ``h[:-1]`` are views of one array.  A cell with several stages has
 its inner lines run for each stage, forward and then in reverse, with the stage's columns of U or a matrix of its own in
-place of U.  Where ``keep[t]`` is True a state, or a unit of it, is carried over unchanged, and its gradient goes by the
-step: that is all that lengths and zoneout amount to here.
+place of U.  Where ``keep[t]`` is True a state, or a unit of it, is carried over unchanged, and its gradient bypasses
+the step: lengths and zoneout come to no more than that here.
 
     forward    s[t+1] = where(keep[t], s[t], step's)            for every state s, h among them
     backward   unstep is given where(keep[t], 0, ds);   ds = what comes back from it + where(keep[t], ds, 0)
@@ -144,7 +145,7 @@ class Scan:
         return dP, dQ, dunits, dstate
 
     def sent_back(self, k: int, dq: Array, direct: tuple[Any, ...]) -> Arrays:
-        """The gradient of what stage ``k`` was given: what comes through its product, and what comes directly."""
+        """The gradient of the state that stage ``k`` read: what comes through its product, and what comes directly."""
         da = dq @ self.U[k].T
         return (da if direct[0] is None else da + direct[0], *direct[1:])
 
@@ -159,7 +160,7 @@ class Scan:
 
 
 def reversed_run(run: Run) -> Run:
-    """What a layer is told of rows that were flipped: a mask is flipped with them."""
+    """The run of rows that were flipped: a mask is flipped with them."""
     return run if run.skip is None else run._replace(skip=flip(run.skip, run))
 
 

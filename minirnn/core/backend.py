@@ -198,10 +198,10 @@ def check_device(name: str) -> None:
     """Raise ImportError without CuPy and RuntimeError without a device that it can use."""
     if not find_spec("cupy"):
         raise ImportError(f"backend {name} needs CuPy, which is not installed: pip install 'minirnn[cuda13]'")
-    found = devices()
-    if isinstance(found, str):
+    count = devices()
+    if isinstance(count, str):
         raise RuntimeError(
-            f"backend {name} needs a CUDA device; CuPy {import_module('cupy').__version__} found none: {found}"
+            f"backend {name} needs a CUDA device; CuPy {import_module('cupy').__version__} found none: {count}"
         )
 
 
@@ -242,13 +242,13 @@ def check_indices(what: str, index: Array, n: int) -> None:
         raise ValueError(f"{what} must be from 0 to {n - 1}; got {low if low < 0 else high}")
 
 
-def takes(dtype: np.dtype[Any], given: np.dtype[Any]) -> bool:
-    """Whether arrays of dtype ``given`` may become ``dtype``: floats of any width, and complex ones if it is complex.
+def takes(dtype: np.dtype[Any], other: np.dtype[Any]) -> bool:
+    """Whether arrays of dtype ``other`` may become ``dtype``: floats of any width, and complex ones if it is complex.
 
     Integers are no floats: where a layer takes indices, they mean those.
     """
-    real = given.kind == "f" or (given.kind == "V" and "float" in given.name)  # bfloat16, which NumPy does not know
-    return real or given.kind == dtype.kind == "c"
+    real = other.kind == "f" or (other.kind == "V" and "float" in other.name)  # bfloat16, which NumPy does not know
+    return real or other.kind == dtype.kind == "c"
 
 
 def converted(what: str, array: Array, dtype: np.dtype[Any]) -> Array:

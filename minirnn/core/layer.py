@@ -1,6 +1,10 @@
-"""What a layer is: a pass forward that returns its pass backward, and an edge where input is checked.
+"""The base of all layers: a forward pass returns its backward pass, and input is checked at the edge.
 
-A layer's pass forward returns its pass backward::
+    run.py        what layers hand to one another inside a model
+    backward.py   the backward pass, as the caller holds it
+    module.py     who owns weights
+
+A layer's forward pass returns its backward pass::
 
     y, state, backward = layer.forward(x, state)  # training
     dx, dstate = backward(dy, dstate)  # adds to the gradients of the weights
@@ -8,148 +12,44 @@ A layer's pass forward returns its pass backward::
 ``backward`` holds what forward saved, so any number may be pending, and composition is calling one after another
 (``compose.py``).  ``y, state = layer(x, state)`` is inference: nothing is saved, dropout is off.
 
-Bad input is turned away here, at the edge, before anything is computed; so is padding: with ``lengths``, whatever
-stands in ``x`` and ``dy`` past a row's end is replaced by 0 on the way in, and ``y`` and ``dx`` are 0 there on the way
-out.  Inside, only the scan (``scan.py``) has to know that a row has ended.
+Bad input is refused here, at the edge, before anything is computed.  Padding stops here too: with ``lengths``, ``x``
+and ``dy`` past a row's end are replaced by 0 on the way in, and ``y`` and ``dx`` are 0 there on the way out.  Inside,
+only the scan (``scan.py``) has to know that a row has ended.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
 from math import isqrt
 from numbers import Integral
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from minirnn.core.backend import Array, check_indices, converted, on_host
+from minirnn.core.backward import Backward
 from minirnn.core.edge import as_array, as_floats, exchanged, from_list, of_order
 from minirnn.core.lengths import check_lengths, ends
 from minirnn.core.module import Weighted, brief
-from minirnn.core.parameters import Parameters
+from minirnn.core.run import Later, Pull, Reader, Result, Run, Saved, State, joined
 from minirnn.core.stream import Stream
 from minirnn.core.unchanged import Inputs
 
-State: TypeAlias = Any  # an array, a tuple of arrays, None, or a tuple of those: each layer documents its own
-Pull: TypeAlias = Callable[[Array | None, State], tuple[Array | None, State]]
-Reader: TypeAlias = Callable[[], Array]  # computes a saved quantity for all steps when someone asks
-Saved: TypeAlias = Mapping[str, Reader]
+__all__ = [
+    "Backward",
+    "Later",
+    "Layer",
+    "Pull",
+    "Reader",
+    "Result",
+    "Run",
+    "Saved",
+    "State",
+    "blank",
+    "check_every",
+    "check_size",
+    "joined",
+    "over_time",
+]
 
-
-SQRT = 4  # times √T steps between kept states: fewer would take less memory, but weights are packed for each stretch
-
-
-class Run(NamedTuple):
-    """What every layer of a model is told about one pass."""
-
-    parameters: Parameters
-    training: bool
-    call: int  # number of this training pass, for dropout
-    past: Array | None = None  # (T, B) True where t >= lengths[b]; None without lengths
-    flipped: Array | None = None  # (T, B) the step that a reverse direction reads at t; None without lengths
-    skip: Array | None = None  # (T, B) True where a mask, or a row's end, has a step skipped; None without a mask
-    every: int = 0  # steps between the states that are kept, where those between are computed again; 0: all are kept
-    first_row: int = 0  # of x, in the batch that it is a part of
-    first_step: int = 0  # of those that a direction takes, in the whole of them
-    again: bool = False  # what backward needs is not kept, but will be computed again
-
-    @property
-    def saves(self) -> bool:
-        """Whether what backward needs is kept."""
-        return self.training and not self.again
-
-    @property
-    def skipped(self) -> Array | None:
-        """(T, B) True at every step that is skipped, for whatever reason; None where there is none."""
-        return self.past if self.skip is None else self.skip
-
-
-class Result(NamedTuple):
-    """What a layer hands to whoever composes it: ``pull`` is its transpose, ``saved`` names what pull will use.
-
-    ``run`` is what the layers after it are told, where that differs from what it was told: a mask.
-    """
-
-    y: Array
-    state: State
-    pull: Pull
-    saved: Saved
-    run: Run | None = None
-
-
-class Later(Mapping[str, Reader]):
-    """Readers by name, found out when someone asks: few passes are looked into, and each would pay for the names."""
-
-    def __init__(self, find: Callable[[], Saved]) -> None:
-        self._find = find
-
-    @cached_property
-    def _found(self) -> Saved:
-        return self._find()
-
-    def __getitem__(self, name: str) -> Reader:
-        return self._found[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-
-def joined(parts: "list[tuple[str, Saved]]") -> Saved:
-    """What several layers have saved, under ``name.…`` each."""
-    return Later(lambda: {f"{name}.{key}": read for name, saved in parts for key, read in saved.items()})
-
-
-class Backward:
-    """The pass backward of one forward: ``dx, dstate = backward(dy, dstate)``.
-
-    ``dy`` has y's shape, ``dstate`` the final state's structure; either may be None where the loss does not depend on
-    it.  ``dx`` is None for integer input.  Gradients of weights are added to ``model.grads``.  What forward saved is
-    released on return; a second call is an error unless the first said ``keep=True``, and then adds a second time.
-
-    The weights and x must still be those of the forward.  After an optimiser's step or ``init`` a call is an error
-    (RuntimeError, nothing added); so it is where some entries, which are compared, show that x or a weight was written
-    by hand.  With ``MINIRNN_CHECK_INPUTS=1`` in the environment when the model gets its weights, all entries are.
-
-    Threads may share a model: its backward passes, and its optimiser's steps, run one at a time.
-    """
-
-    def __init__(self, pull: Pull, saved: Saved, inputs: Inputs) -> None:
-        self._pull: Pull | None = pull
-        self._saved: Saved = saved
-        self._inputs: Inputs | None = inputs
-        self._parameters = inputs.parameters
-
-    def __call__(
-        self, dy: Array | None = None, dstate: State = None, *, keep: bool = False
-    ) -> tuple[Array | None, State]:
-        with self._parameters.changing:
-            pull = self._live()
-            if self._inputs is not None:
-                self._inputs.check()
-            result = pull(dy, dstate)
-            if not keep:
-                self._pull, self._saved, self._inputs = None, {}, None
-        return result
-
-    @property
-    def saved(self) -> dict[str, Array]:
-        """What forward saved, by name (``"1.0.z"``), each for all steps of x: (T, B, ...), 0 past a row's end."""
-        return {name: read() for name, read in self.readers.items()}
-
-    @property
-    def readers(self) -> Saved:
-        """The same, each computed when it is called."""
-        self._live()
-        return self._saved
-
-    def _live(self) -> Pull:
-        if self._pull is None:
-            raise RuntimeError(
-                "this backward has run and released what forward saved; the first call may say keep=True"
-            )
-        return self._pull
+SQRT = 4  # times √T steps between stored states: fewer would take less memory, but weights are packed for each stretch
 
 
 class Layer(Weighted):
@@ -225,7 +125,7 @@ class Layer(Weighted):
         first_row: int = 0,
         batch_first: bool | None = None,
     ) -> tuple[Array, State, Backward]:
-        """The pass forward of training: ``y``, the final state, and the pass backward.
+        """The forward pass of training: ``y``, the final state, and the backward pass.
 
         ``x`` is (T, B, features), floats of any width, which become the model's dtype, or integers (T, B) where the
         first layer takes indices (an Embedding, or any recurrent layer: a one-hot input is its index).  With
@@ -238,8 +138,8 @@ class Layer(Weighted):
         ``x`` is some of a batch's rows, ``first_row`` says which of them comes first: dropout's masks are those of the
         batch.
 
-        ``checkpoint_every`` is memory for time: recurrent layers keep their state only every so many steps, or with
-        ``"sqrt"`` every 4 √T, and backward computes what lies between again, to the same gradients but for rounding.
+        ``checkpoint_every`` turns on gradient checkpointing: recurrent layers store every n-th state only (``"sqrt"``:
+        every 4 √T), and backward recomputes the rest.  Gradients are the same but for rounding.
 
         ``backward`` reads ``x`` and the weights again: leave them as they are until then (``Backward``).  A ``y`` that
         backward needs cannot be written.
@@ -310,8 +210,8 @@ class Layer(Weighted):
         batch_first: bool = False,
         first_row: int = 0,
     ) -> tuple[Array, State, Run]:
-        parameters, given = self.bound, x
-        x = self._admit_input(given, batch_first=batch_first)
+        parameters, value = self.bound, x
+        x = self._admit_input(value, batch_first=batch_first)
         every = 0 if checkpoint_every is None else check_every(checkpoint_every, len(x))
         if training and parameters.dtype.itemsize == 2:
             raise ValueError(
@@ -337,8 +237,8 @@ class Layer(Weighted):
             ended, order = ends(lengths, x.shape[0])
             past, flipped = asarray(ended), asarray(order)
             x = blank(x, past)
-        if x.dtype.kind in "iu" and on_host(given):  # to look at those on a device would be to wait for it
-            index = np.asarray(given)
+        if x.dtype.kind in "iu" and on_host(value):  # to look at those on a device would be to wait for it
+            index = np.asarray(value)
             index = index.swapaxes(0, 1) if batch_first else index
             check_indices("indices", index if lengths is None else index[~ended], self.input_size or 0)
         elif x.dtype is not parameters.dtype and x.dtype.kind not in "iu":
@@ -401,7 +301,7 @@ class Layer(Weighted):
 
 
 def check_every(every: int | str, T: int) -> int:
-    """Steps between kept states; ValueError for what is neither a number of steps nor ``"sqrt"``."""
+    """Steps between stored states; ValueError for what is neither a number of steps nor ``"sqrt"``."""
     if isinstance(every, str) and every == "sqrt":
         return SQRT * (isqrt(max(0, T - 1)) + 1)
     if isinstance(every, bool) or not isinstance(every, Integral) or every < 1:

@@ -19,7 +19,7 @@ class Weighted:
 
     parameters: Parameters | None = None
     prefix: str = ""
-    inference_only: str = ""  # why there is no pass backward; "": there is one
+    inference_only: str = ""  # why there is no backward pass; "": there is one
     _prepared_for: Parameters | None = None  # the weights for which a layer has prepared what does not change
 
     # ------------------------------------------------------------------ what a layer of its own kind defines
@@ -72,18 +72,18 @@ class Weighted:
             raise ValueError(f"seed must be an integer from 0 to 2**64 - 1; got {seed!r}")
         self.check_whole("init")
         old, specs = self.parameters, self.all_specs()
-        kept = self.sources() if old is None and not overwrite else {}
+        sources = self.sources() if old is None and not overwrite else {}
         if old is not None and not overwrite:
             self._check_as_drawn(old)
-        like = next((source for source, _ in kept.values()), None)
+        like = next((source for source, _ in sources.values()), None)
         if like is not None and like.quantized:
             raise ValueError(f"init cannot add weights to layers quantised to {like.quantized}: quantise the whole")
         dtype = dtype if dtype is not None else like.dtype if like else "float32"
         chosen = get_backend(backend or (like.backend.name if like else "auto"), dtype)
         wanted = get_dtype(chosen, dtype)
         parameters = old if old and old.fits(specs, chosen, wanted) else Parameters(specs, chosen, wanted)
-        parameters.take(kept)
-        parameters.fill(int(seed), scheme, kept)
+        parameters.take(sources)
+        parameters.fill(int(seed), scheme, sources)
         self.bind(parameters)
         return self
 
@@ -99,12 +99,12 @@ class Weighted:
 
     def sources(self) -> dict[str, tuple[Parameters, str]]:
         """Of each weight that has a value, by name: the parameters that hold it, and its name there."""
-        found = {}
+        sources = {}
         if self.parameters is not None:
-            found = {name: (self.parameters, self.prefix + name) for name in self.specs()}
+            sources = {name: (self.parameters, self.prefix + name) for name in self.specs()}
         for name, child in self.children().items():
-            found |= {f"{name}.{key}": source for key, source in child.sources().items()}
-        return found
+            sources |= {f"{name}.{key}": source for key, source in child.sources().items()}
+        return sources
 
     def check_whole(self, what: str) -> None:
         """Raise ValueError unless this is a whole model: no part of another, and with all the layers it needs."""
@@ -260,10 +260,10 @@ class Weighted:
     def _chosen(self, names: tuple[str, ...]) -> set[str]:
         own, chosen = list(self.all_specs()), set()
         for name in names or ("",):
-            found = [known for known in own if not name or known == name or known.startswith(f"{name}.")]
-            if not found and name:
+            matches = [known for known in own if not name or known == name or known.startswith(f"{name}.")]
+            if not matches and name:
                 raise ValueError(f"no weight or layer is called {name!r}; the weights are {', '.join(own)}")
-            chosen |= {self.prefix + known for known in found}
+            chosen |= {self.prefix + known for known in matches}
         return chosen
 
     # ------------------------------------------------------------------ copies

@@ -34,7 +34,7 @@ def drop(x: Array, p: float, site: str, run: Run, *, locked: bool) -> Result:
         return Result(x, None, _straight, {})
     xp, zero, scale = run.parameters.backend.xp, x.dtype.type(0), 1 / (1 - p)
     T, B, D = x.shape if x.ndim == 3 else (1, *x.shape)
-    mask = kept(xp, run.parameters.seed, site, run.call, (1 if locked else T, B, D), p, run.first_row)
+    mask = keep_mask(xp, run.parameters.seed, site, run.call, (1 if locked else T, B, D), p, run.first_row)
     mask = mask if x.ndim == 3 else mask[0]
 
     def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
@@ -48,7 +48,7 @@ def _straight(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
     return dy, None
 
 
-def kept(
+def keep_mask(
     xp: Any,
     seed: int,
     site: str,

@@ -298,8 +298,8 @@ class Parameters:
         if start < end:
             yield slice(start, end)
 
-    def fill(self, seed: int, scheme: Scheme, kept: Collection[str] = ()) -> None:
-        """Draw every weight anew but those ``kept``, in float64, whatever the dtype; gradients become 0.
+    def fill(self, seed: int, scheme: Scheme, skipped: Collection[str] = ()) -> None:
+        """Draw every weight anew but those ``skipped``, in float64, whatever the dtype; gradients become 0.
 
         A weight gets the same values whatever is kept beside it.
         """
@@ -309,7 +309,7 @@ class Parameters:
         self.grads[...] = 0
         draw = Draw(seed, scheme, tuple((name, slot.spec) for name, slot in self.slots.items()))
         for name, values in draw.values():
-            if name not in kept:
+            if name not in skipped:
                 self.view(self.weights, name)[...] = self.backend.xp.asarray(values.astype(self.dtype))
                 self.origins[name] = draw, name
 
@@ -369,7 +369,7 @@ def cast(values: Array, dtype: np.dtype[Any]) -> Array:
             raise ValueError(f"weights with imaginary parts do not fit {dtype.name}")
         values = values.real
     with np.errstate(over="ignore"):  # looked for below
-        found: Array = values.astype(dtype)
-    if bool(np.isinf(found).any()) > bool(np.isinf(values).any()):
+        converted: Array = values.astype(dtype)
+    if bool(np.isinf(converted).any()) > bool(np.isinf(values).any()):
         raise ValueError(f"a weight is too large for {dtype.name}")
-    return found
+    return converted

@@ -218,7 +218,7 @@ def _check_returned(stage: Any, returned: Any, p: Array, q: Array, states: int, 
                 f"unstep returns None for {name}, which must be an array with the shape of p, {like.shape}"
             )
         if np.shape(a) != like.shape:
-            turned = ", transposed" if np.shape(a) == like.shape[::-1] and like.shape[0] != like.shape[1] else ""
+            transposed = ", transposed" if np.shape(a) == like.shape[::-1] and like.shape[0] != like.shape[1] else ""
             raise ValueError(
-                f"unstep must return dp and dq with the shape of p, {like.shape}; {name} has {np.shape(a)}{turned}"
+                f"unstep must return dp and dq with the shape of p, {like.shape}; {name} has {np.shape(a)}{transposed}"
             )

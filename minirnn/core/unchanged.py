@@ -79,14 +79,14 @@ def sample(x: Array) -> Array:
 def places(layer: Any) -> Array:
     """Which entries of the flat vector of weights are compared for a pass of this layer."""
     key = ("compared", layer.prefix)
-    found: Array | None = layer.bound.prepared.get(key)
-    if found is None:
+    entries: Array | None = layer.bound.prepared.get(key)
+    if entries is None:
         slots = [layer.bound.slots[name] for name in names_of(layer)]
         count = max(LEAST, ENTRIES // max(1, len(slots)))
         parts = [slot.offset + np.linspace(0, slot.size - 1, min(count, slot.size)).astype(int) for slot in slots]
-        found = np.concatenate([np.zeros(0, int), *parts])
-        layer.bound.prepare(key, found)
-    return found
+        entries = np.concatenate([np.zeros(0, int), *parts])
+        layer.bound.prepare(key, entries)
+    return entries
 
 
 def names_of(layer: Any) -> list[str]:

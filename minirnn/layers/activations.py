@@ -82,8 +82,8 @@ class Function:
         return {"name": self.name, **dict(zip(("alpha", "beta"), self.constants, strict=False))}
 
     def __repr__(self) -> str:
-        given = zip(("alpha", "beta"), self.constants, _RULES[self.name].defaults, strict=False)
-        words = [f"{word}={value!r}" for word, value, default in given if value != default]
+        constants = zip(("alpha", "beta"), self.constants, _RULES[self.name].defaults, strict=False)
+        words = [f"{word}={value!r}" for word, value, default in constants if value != default]
         return f"Function({', '.join([repr(self.name), *words])})"
 
 

@@ -1,4 +1,4 @@
-"""Composition without autograd: a layer made of layers calls their passes backward in reverse."""
+"""Composition without autograd: a layer made of layers calls their backward passes in reverse."""
 
 import copy
 from typing import Any
@@ -81,14 +81,14 @@ class Sequential(Layer):
     def apply(self, x: Array, state: State, run: Run) -> Result:
         pulls: list[Pull] = []
         finals: list[State] = []
-        kept: list[tuple[str, Saved]] = []
+        parts: list[tuple[str, Saved]] = []
         for name, layer, initial in zip(self.children(), self.layers, state, strict=True):
-            x, final, pull, saved, told = layer.apply(x, initial, run)
-            run = told or run
+            x, final, pull, saved, changed = layer.apply(x, initial, run)
+            run = changed or run
             finals.append(final)
             if run.training:
                 pulls.append(pull)
-                kept.append((name, saved))
+                parts.append((name, saved))
 
         def pull_all(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
             dinitials: list[State] = []
@@ -97,7 +97,7 @@ class Sequential(Layer):
                 dinitials.append(dinitial)
             return dy, tuple(reversed(dinitials))
 
-        return Result(x, tuple(finals), pull_all, joined(kept), run)
+        return Result(x, tuple(finals), pull_all, joined(parts), run)
 
 
 MERGES = ("concat", "sum", "mul", "ave")
@@ -261,9 +261,9 @@ def adopted(what: str, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
                     )
         copied |= {id(part) for part in layer.walk()} if full else set()
     if len(kinds) > 1:
-        found = " and ".join(f"{kind} ({brief(layer)})" for kind, layer in kinds.items())
+        both = " and ".join(f"{kind} ({brief(layer)})" for kind, layer in kinds.items())
         raise ValueError(
-            f"{what} joins weights of one dtype on one backend; got {found}: convert layers with to(), "
+            f"{what} joins weights of one dtype on one backend; got {both}: convert layers with to(), "
             f"and quantise the whole"
         )
 

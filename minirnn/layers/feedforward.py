@@ -106,8 +106,8 @@ class Embedding(Layer):
                 run.parameters.backend.add_rows(self.grad("W"), x.reshape(-1), dy.reshape(-1, self.embedding_dim))
             return None, None
 
-        told = None if self.mask is None else skipping_also(run, x == self.mask)
-        return Result(self.weight("W")[x], None, pull, {"x": lambda: x}, told)
+        masked = None if self.mask is None else skipping_also(run, x == self.mask)
+        return Result(self.weight("W")[x], None, pull, {"x": lambda: x}, masked)
 
 
 class Activation(Layer):

@@ -29,8 +29,8 @@ def cross_entropy(logits: Array, targets: Any, mask: Any = None, *, total: int |
             f"got {targets.shape}{_order(targets.shape, logits.shape[:-1])}"
         )
     counts = _mask(lib, mask, targets.shape)
-    found: Any = targets.size if counts is None else counts.sum()
-    N = found if total is None else total
+    count: Any = targets.size if counts is None else counts.sum()
+    N = count if total is None else total
     if counts is not None:
         targets = lib.where(counts, targets, 0)
     if looked_at:
@@ -132,5 +132,5 @@ def _mask(xp: Any, mask: Any, shape: tuple[int, ...]) -> Array | None:
         array = array.astype(bool)  # numbers on a device are taken as they are: 0 is False
     if array.dtype.kind != "b" or array.shape != shape:
         raise ValueError(f"mask must be booleans, or 0 and 1, of shape {shape}; got {array.dtype} of {array.shape}")
-    found: Array = xp.asarray(array)
-    return found
+    admitted: Array = xp.asarray(array)
+    return admitted

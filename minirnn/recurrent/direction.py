@@ -98,7 +98,7 @@ class Direction(Layer):
         return backend.scans() if self.recurrence.facts and not any(self.zoneout) else None
 
     def initial(self, B: int, run: Run) -> Arrays:
-        """The state before the first step when none was given."""
+        """The state before the first step where the caller passed none."""
         zeros = self.zeros(B, run)
         if not self.trainable_state:
             return zeros

@@ -99,7 +99,7 @@ class Plan:
         )
 
     def address(self, state: Array, *, keep: bool) -> int:
-        """Where a state lies; what is to be kept, a state of zeros that is used again, is looked at once."""
+        """Where a state lies; with ``keep``, a state of zeros that is used again, it is looked at once."""
         known, place = self.rest
         if known is state:
             return place

@@ -139,9 +139,9 @@ class Recurrent(Layer):
         if lengths is None and not batch_first:
             if self.parameters is not self._prepared_for:
                 self._short, self._prepared_for = prepare(self.directions, self.num_directions), self.bound
-            found = self._short(x, state) if self._short else None
-            if found:
-                return found
+            result = self._short(x, state) if self._short else None
+            if result:
+                return result
         return super().__call__(x, state, lengths=lengths, batch_first=batch_first)
 
     def apply(self, x: Array, state: State, run: Run) -> Result:
@@ -150,7 +150,7 @@ class Recurrent(Layer):
         backend, n = run.parameters.backend, self.num_directions
         rows = self._per_direction(state)
         pulls: list[tuple[list[Pull], Pull]] = []
-        kept: list[tuple[str, Saved]] = []
+        parts: list[tuple[str, Saved]] = []
         finals: list[State] = []
         for layer in range(self.num_layers):
             here = range(layer * n, (layer + 1) * n)
@@ -170,8 +170,8 @@ class Recurrent(Layer):
             x = dropped.y
             if run.training:
                 pulls.append(([r.pull for r in results], dropped.pull))
-                kept += [(self.names[i], result.saved) for i, result in zip(here, results, strict=True)]
-                kept.append((f"{layer}.dropout", dropped.saved))
+                parts += [(self.names[i], result.saved) for i, result in zip(here, results, strict=True)]
+                parts.append((f"{layer}.dropout", dropped.saved))
 
         def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
             dfinals = self._per_direction(dstate)
@@ -182,13 +182,13 @@ class Recurrent(Layer):
                 dhalves = (None,) * n if dy is None else split(dy, n)
                 back = [inner[k](dhalves[k], dfinals[layer * n + k]) for k in range(n)]
                 dinitials = [d for _, d in back] + dinitials
-                parts = [dx for dx, _ in back if dx is not None]
-                dy = parts[0] if parts else None
-                for part in parts[1:]:
+                sums = [dx for dx, _ in back if dx is not None]
+                dy = sums[0] if sums else None
+                for part in sums[1:]:
                     dy += part
             return dy, self._stacked(dinitials, backend.xp)
 
-        return Result(x, self._stacked(finals, backend.xp), pull, joined(kept))
+        return Result(x, self._stacked(finals, backend.xp), pull, joined(parts))
 
     def _per_direction(self, state: State) -> list[Arrays | None]:
         if state is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from minirnn.core.backend import Array
 from minirnn.core.layer import Run
-from minirnn.core.noise import check_probability, kept
+from minirnn.core.noise import check_probability, keep_mask
 from minirnn.core.protocol import Arrays, Cell
 from minirnn.recurrent.passes import Recurrence
 
@@ -35,7 +35,9 @@ def zones(recurrence: Recurrence, prefix: str, run: Run, T: int, B: int) -> tupl
     if not run.training:
         return (None,) * len(recurrence.zoneout)
     return tuple(
-        ~kept(xp, seed, f"{prefix}zoneout.{name}", run.call, (T, B, n), p, run.first_row, run.first_step) if p else None
+        ~keep_mask(xp, seed, f"{prefix}zoneout.{name}", run.call, (T, B, n), p, run.first_row, run.first_step)
+        if p
+        else None
         for name, n, p in zip(recurrence.cell.state, recurrence.widths, recurrence.zoneout, strict=True)
     )
 

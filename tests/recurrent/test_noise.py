@@ -14,7 +14,7 @@ from oracle_inputs import NAMES, close, initial, parts, weights_of
 
 from minirnn import GRU, LSTM, RNN, Dropout, Embedding, Layer, Linear, ModelFileWarning, Sequential, load
 from minirnn.core.backend import BACKENDS, Array
-from minirnn.core.noise import kept
+from minirnn.core.noise import keep_mask
 from minirnn.core.protocol import name_of
 from minirnn.core.tree import arrays_in
 from minirnn.formats import torch as torch_files
@@ -134,8 +134,8 @@ def test_rows_that_are_computed_apart_add_up_to_their_batch(backend: str) -> Non
 
 
 def test_rows_have_the_masks_of_their_batch_wherever_they_are() -> None:
-    whole = kept(np, 1, "1.0", 2, (4, 6, 5), 0.5)
-    np.testing.assert_array_equal(kept(np, 1, "1.0", 2, (4, 2, 5), 0.5, 3), whole[:, 3:5])
+    whole = keep_mask(np, 1, "1.0", 2, (4, 6, 5), 0.5)
+    np.testing.assert_array_equal(keep_mask(np, 1, "1.0", 2, (4, 2, 5), 0.5, 3), whole[:, 3:5])
     for T in (1, 4):
         model = Dropout(0.5, locked=T == 1).init(0, dtype="float64")
         x = np.ones((4, 6, 3))
