@@ -1,1 +1,21 @@
-"""What every layer stands on: backends, weights, the edge where input is checked, and what a cell must offer."""
+"""What everything else stands on: arrays and backends, weights, the base of all layers.
+
+    layer.py       the base of all layers: input is checked, a forward pass returns its backward pass
+    module.py      the half of it that owns weights: names, copies, freezing, what ``repr`` shows
+    run.py         what layers hand to one another inside a model
+    backward.py    the backward pass, as the caller holds it
+    unchanged.py   whether x and the weights are still those of the forward pass
+    edge.py        arrays from outside: conversion, order of axes
+    lengths.py     rows of several lengths in one array
+    noise.py       dropout's masks, from a counter-based generator
+    parameters.py  the flat vectors of weights and gradients
+    backend.py     numpy, numba, cupy, cuda: where numbers live and what computes them
+    protocol.py    what a cell is
+    stream.py      single steps, with a state of their own
+    tree.py        states as nested tuples of arrays
+    files.py       model files: the error for a bad one, warnings, written whole or not at all
+    interrupts.py  Ctrl-C on the command line
+    version.py     the version's number
+
+Nothing here imports what stands on it, but for ``Layer.stream`` and ``quantize``, when they are called.
+"""

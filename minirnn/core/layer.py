@@ -1,16 +1,12 @@
 """The base of all layers: a forward pass returns its backward pass, and input is checked at the edge.
 
-    run.py        what layers hand to one another inside a model
-    backward.py   the backward pass, as the caller holds it
-    module.py     who owns weights
-
 A layer's forward pass returns its backward pass::
 
     y, state, backward = layer.forward(x, state)  # training
     dx, dstate = backward(dy, dstate)  # adds to the gradients of the weights
 
 ``backward`` holds what forward saved, so any number may be pending, and composition is calling one after another
-(``compose.py``).  ``y, state = layer(x, state)`` is inference: nothing is saved, dropout is off.
+(``layers/compose.py``).  ``y, state = layer(x, state)`` is inference: nothing is saved, dropout is off.
 
 Bad input is refused here, at the edge, before anything is computed.  Padding stops here too: with ``lengths``, ``x``
 and ``dy`` past a row's end are replaced by 0 on the way in, and ``y`` and ``dx`` are 0 there on the way out.  Inside,

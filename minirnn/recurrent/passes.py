@@ -1,12 +1,6 @@
 """The base of all passes: what each is handed, and the order in which it takes the steps.
 
-A pass is one forward pass of a direction, with what its backward pass needs:
-
-    plain.py           the plain equations, of any cell on any backend
-    fused.py           compiled kernels
-    cuda.py            kernels on a GPU
-    checkpointing.py   one of these for each segment of steps, computed again for the backward pass
-    weight_dropout.py  one of these with a randomly masked copy of U
+A pass is one forward pass of a direction, with what its backward pass needs.
 """
 
 from types import ModuleType

@@ -4,7 +4,7 @@
         step-00000200.checkpoint   all that later steps depend on, the last few of them (``Training.state``)
         step-00000400.checkpoint
         best.safetensors           the model with the best validation perplexity
-        metrics.jsonl, run.json    the run's record (``record.py``)
+        metrics.jsonl, run.json    the run's record (``metrics.py``)
 
 A checkpoint is a safetensors file.  Its metadata has the rest of the state in JSON, and a checksum of everything: what
 a failing disk or a cut cable has done to a file is noticed, and the one before is taken.

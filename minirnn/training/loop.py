@@ -2,7 +2,7 @@
 
 All that a later step depends on can be taken out after any step (``Training.state``) and put back into another
 training of the same model on the same text (``Training.restore``), which then goes on as this one would have, to the
-last bit.  ``checkpoint.py`` keeps it on a disk.
+last bit.  ``checkpoints.py`` keeps it on a disk.
 """
 
 import time

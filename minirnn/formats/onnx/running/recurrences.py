@@ -1,7 +1,7 @@
 """The operators RNN, GRU and LSTM, with every attribute, run by minirnn's layers.
 
 (onnx.ai, Operators: RNN, GRU and LSTM, opset 22.)  A node has one or two directions, each of them a layer: RNN, GRU or
-LSTM where the configuration is theirs, else ``Recurrent`` over one of the cells of ``variants.py``.  The file's
+LSTM where the configuration is theirs, else ``Recurrent`` over a cell of ``recurrent/variants.py``.  The file's
 matrices are (G·H, D) with the gates in an order of their own; two biases stand side by side.
 
     ONNX                        RNN   i       GRU   z r h       LSTM   i o f c        P   i o f
