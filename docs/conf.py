@@ -17,7 +17,7 @@ INSIDE = (
     "recurrent.direction.Direction"
 )
 nitpick_ignore_regex = [
-    ("py:.*", r"(numpy|hypothesis|collections|os|pathlib)\..*|Array"),  # others' types, whose pages are not here
+    ("py:.*", r"(numpy|hypothesis|collections|os|pathlib|types)\..*|Array"),  # others' types, whose pages are not here
     *(("py:class", rf"minirnn\.{name}") for name in INSIDE.split()),
 ]
 

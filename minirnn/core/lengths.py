@@ -12,7 +12,7 @@ def pad(sequences: Sequence[Any], value: Any = 0) -> tuple[Array, Array]:
     """Put sequences side by side: a list of B arrays (length, ...) -> x (T, B, ...) and lengths (B,), T the longest.
 
     The sequences have one shape but for the length, and x the dtype that holds them all; ``value`` fills the rest, and
-    no layer that is given ``lengths`` looks at it.
+    no layer that gets ``lengths`` looks at it.
     """
     arrays = [np.asarray(s) for s in sequences]
     if not arrays:

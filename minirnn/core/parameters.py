@@ -110,8 +110,8 @@ class Parameters:
     ``seed`` and ``calls``, the number of training forwards so far, determine dropout's masks; ``updates`` counts how
     often an optimiser or ``init`` changed the weights; ``frozen`` names what optimisers leave alone; ``parted`` says
     that a layer has gone to another model since; ``inference_only`` has, by prefix, the layers that cannot be trained;
-    ``prepared`` is what a backend works out once for these vectors.  ``changing`` is held by whoever changes weights or
-    gradients, ``checks_all`` says that backward compares all it reads again (``unchanged.py``).
+    ``prepared`` is what a backend works out once for these vectors.  ``changing`` is held by a thread that changes
+    weights or gradients, ``checks_all`` says that backward compares all it reads again (``unchanged.py``).
     ``quantized`` names how matrices are stored where that is not in the flat vector (``inference/quantize.py``).
     ``origins`` says which ``Draw`` each weight was drawn by, and its name there; a weight that was loaded has none.
     ``batch_first`` is the order of axes in calls that name none: x (B, T, ...).

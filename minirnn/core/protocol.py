@@ -195,7 +195,7 @@ def _try(cell: Any, H: int) -> None:
 
 
 def _check_returned(stage: Any, returned: Any, p: Array, q: Array, states: int, units: int) -> None:
-    """Raise ValueError, in words for whoever wrote it, unless ``unstep`` returned what it must."""
+    """Raise ValueError, for the cell's author to read, unless ``unstep`` returned what it must."""
     wanted = "dp, dq, a tuple with a gradient for each state" + "".join(f", d{name}" for name in units_of(stage))
     if returned is None:
         raise ValueError(f"unstep returns nothing: it must return {wanted}")

@@ -44,7 +44,7 @@ def skipping(layer: Layer, x: Array, state: State, run: Run, *, zero: bool) -> R
 
 
 class Gaps:
-    """Where each row's valid steps go.  ``run`` is what a layer is told of the gathered rows, which end at ``past``."""
+    """Where each row's valid steps go.  ``run`` is that of the gathered rows, which end at ``past``."""
 
     def __init__(self, run: Run) -> None:
         assert run.skip is not None

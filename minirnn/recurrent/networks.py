@@ -1,8 +1,8 @@
 """The recurrent layers: any cell in any depth and direction; RNN, GRU and LSTM."""
 
-from collections.abc import Callable, Sequence
-from inspect import Parameter, signature
-from typing import Any, TypedDict, TypeVar, Unpack
+from collections.abc import Sequence
+from inspect import Signature, signature
+from typing import Any, ClassVar, TypedDict, Unpack
 
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell, split
 from minirnn.core.backend import Array
@@ -13,8 +13,6 @@ from minirnn.recurrent.direction import Direction
 from minirnn.recurrent.fast_call import ShortCall, prepare
 from minirnn.recurrent.masks import skipping
 from minirnn.recurrent.zoneout import check_zoneout
-
-Init = TypeVar("Init", bound=Callable[..., None])
 
 
 class Options(TypedDict, total=False):
@@ -49,6 +47,19 @@ class Recurrent(Layer):
 
     integers = True
     _short: ShortCall | None = None
+    __signature__: ClassVar[Signature]
+
+    def __init_subclass__(cls) -> None:
+        """A subclass that takes ``**options`` shows them one by one, with the defaults that they have here.
+
+        ``help``, the documentation and ``repr`` read signatures; type checkers read ``Unpack[Options]``.
+        """
+        own = signature(cls.__init__)
+        _, *parameters = own.parameters.values()
+        if parameters and parameters[-1].annotation == Unpack[Options]:
+            every = signature(Recurrent.__init__).parameters
+            parameters[-1:] = [every[name] for name in Options.__annotations__]
+        cls.__signature__ = own.replace(parameters=parameters)
 
     def __init__(
         self,
@@ -210,22 +221,9 @@ def _name(state: Any) -> str:
     return f"{type(state).__name__} of shape {getattr(state, 'shape', '?')}"
 
 
-def with_options(init: Init) -> Init:
-    """A constructor whose ``**options`` are shown one by one, with their defaults, as those of ``Recurrent``.
-
-    ``help``, the documentation and ``repr`` read signatures; type checkers read ``Unpack[Options]``.
-    """
-    options = [p for p in signature(Recurrent.__init__).parameters.values() if p.name in Options.__annotations__]
-    own = signature(init)
-    named = [p for p in own.parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
-    init.__dict__["__signature__"] = own.replace(parameters=[*named, *options])
-    return init
-
-
 class RNN(Recurrent):
     """The vanilla network, h' = tanh(x W + h U + b), or relu with ``nonlinearity="relu"``; else as ``Recurrent``."""
 
-    @with_options
     def __init__(
         self,
         input_size: int,
@@ -251,7 +249,6 @@ class GRU(Recurrent):
     paper, and of the chapter's implementation from scratch.
     """
 
-    @with_options
     def __init__(
         self,
         input_size: int,
@@ -277,7 +274,6 @@ class LSTM(Recurrent):
     (.., B, hidden_size).  ``minirnn.cells.ProjectedLSTMCell`` derives it.
     """
 
-    @with_options
     def __init__(
         self,
         input_size: int,
