@@ -67,10 +67,31 @@ def test_every_variant_agrees_with_scalar_loops(cell: Any, data: st.DataObject) 
     x, valid, state = rng.normal(size=(T, B, layer.input_size or 1)), data.draw(lengths(T, B)), None
     if data.draw(st.booleans()):
         state = data.draw(states(layer, B))
-    kind, options = by_loops(cell)
+    assert_loops(layer, x, state, valid)
+
+
+OPTIONS = {  # each by itself, where the draw may have others
+    "coupled": LSTMVariant(coupled=True),
+    "peepholes": LSTMVariant(peepholes=True),
+    "coupled, with peepholes and a clip": LSTMVariant(coupled=True, peepholes=True, clip=1.0),
+    "clip": RNNVariant(clip=0.3),
+    "reset before": GRUVariant(reset="before"),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_each_option_agrees_with_scalar_loops(name: str) -> None:
+    layer, rng = Recurrent(OPTIONS[name], 3, 4).init(0, backend="numpy", dtype="float64"), np.random.default_rng(0)
+    for w in layer.named_weights().values():
+        w[...] = rng.normal(0, 0.7, w.shape)
+    assert_loops(layer, rng.normal(size=(5, 2, 3)), None, np.array([5, 3]))
+
+
+def assert_loops(layer: Recurrent, x: Any, state: Any, valid: Any) -> None:
+    kind, options = by_loops(layer.cell)
     y, final = layer(x, state, lengths=valid)
     wanted, end = oracle.run(
-        kind, x.tolist(), weights_of(layer), initial(layer, state, B), valid.tolist(), options=options
+        kind, x.tolist(), weights_of(layer), initial(layer, state, x.shape[1]), valid.tolist(), options=options
     )
     close(y, wanted)
     for actual, expected in zip(final if isinstance(final, tuple) else (final,), end, strict=True):

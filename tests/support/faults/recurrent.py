@@ -172,17 +172,17 @@ FAULTS = {
     "variant: peepholes swapped": Fault(
         "recurrent/variants.py",
         (('("p_i", "p_f", "p_o")', '("p_f", "p_i", "p_o")'),),
-        "recurrent/test_variants.py",
+        "recurrent/test_variants.py::test_each_option_agrees_with_scalar_loops[peepholes]",
     ),
     "variant: the output gate sees the old cell": Fault(
         "recurrent/variants.py",
         (('w["p_o"] * c1', 'w["p_o"] * c'),),
-        "recurrent/test_variants.py",
+        "recurrent/test_variants.py::test_each_option_agrees_with_scalar_loops[peepholes]",
     ),
     "variant: not coupled": Fault(
         "recurrent/variants.py",
         (("f = 1 - i if", "f = i if"),),
-        "recurrent/test_variants.py",
+        "recurrent/test_variants.py::test_each_option_agrees_with_scalar_loops[coupled]",
     ),
     "variant: clipped on one side": Fault(
         "recurrent/variants.py",
