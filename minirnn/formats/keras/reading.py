@@ -19,7 +19,7 @@ from minirnn.formats.containers.zip import Archive
 from minirnn.formats.filling import filled
 from minirnn.formats.keras.graph import chain
 from minirnn.formats.keras.layers import Builder, Version, joined, needs
-from minirnn.formats.keras.stores import ByName, ByPlace, Store, arrays_in, is_bfloat16
+from minirnn.formats.keras.stores import Store, StoreByName, StoreByPlace, arrays_in, is_bfloat16
 from minirnn.formats.keras.weights import Placed
 from minirnn.formats.opening import LARGEST_JSON, ZIP, opened, parsed
 from minirnn.layers.feedforward import Activation
@@ -152,7 +152,7 @@ def _opened(path: Path) -> Iterator[Contents]:
             if WEIGHTS not in archive.entries:
                 raise ValueError(f"a .keras file must have its weights in {WEIGHTS}; it has none there")
             with File(io.BytesIO(archive.read(WEIGHTS)), f"{path}, {WEIGHTS}", archive.length) as root:
-                yield Contents(root, ByPlace(root), config, version if isinstance(version, str) else None)
+                yield Contents(root, StoreByPlace(root), config, version if isinstance(version, str) else None)
         else:
             raise ValueError(f"a file of Keras must be HDF5 or a zip; it begins with {head[:8]!r}")
 
@@ -165,11 +165,11 @@ def _of_hdf5(root: File) -> Contents:
         text = root.attrs.get("model_config")
         if not isinstance(weights, Group) or not isinstance(text, str):
             raise ValueError("a model saved as HDF5 must have its configuration in model_config; it is not there")
-        return Contents(root, ByName(weights), parsed(text.encode("utf-8", "surrogateescape"), CONFIG), version)
+        return Contents(root, StoreByName(weights), parsed(text.encode("utf-8", "surrogateescape"), CONFIG), version)
     if "layer_names" in root.attrs or "layer_names0" in root.attrs:
-        return Contents(root, ByName(root), None, version)
-    if ByPlace.holds(root):
-        return Contents(root, ByPlace(root), None, version or None)
+        return Contents(root, StoreByName(root), None, version)
+    if StoreByPlace.holds(root):
+        return Contents(root, StoreByPlace(root), None, version or None)
     raise ValueError("the file is HDF5, but not one of Keras: it has neither layers nor layer_names")
 
 

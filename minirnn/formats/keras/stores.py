@@ -29,7 +29,7 @@ class Store(Protocol):
         """The arrays of each need, in its order; ValueError where they are not as many."""
 
 
-class ByPlace:
+class StoreByPlace:
     """Keras 3's, and of Keras 2.12 to 2.15 that of ``.keras``: ``layers/lstm_1/cell/vars/0``.
 
     Those of Keras 2 join the groups' names as the system joins paths.  In what comes from Windows, backslashes make
@@ -75,7 +75,7 @@ def arrays_in(node: Group | Dataset | None) -> Iterator[Dataset]:
             yield from arrays_in(node[name])
 
 
-class ByName:
+class StoreByName:
     """The older ``.h5``: for each layer of the outermost model a group, with a list of the weights in it."""
 
     def __init__(self, root: Group) -> None:

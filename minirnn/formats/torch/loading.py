@@ -8,7 +8,7 @@ import numpy as np
 
 from minirnn.core.backend import Array
 from minirnn.core.layer import Layer
-from minirnn.formats.torch.network import Options, check, network
+from minirnn.formats.torch.network import StateDictOptions, check, network
 from minirnn.formats.torch.reading import DTYPES, Named, StoredTensors, state_dict_in
 
 
@@ -23,7 +23,7 @@ class StateDict(dict[str, Array]):
     ordered: bool = True
 
 
-def load(path: str | os.PathLike[str], *, part: str | None = None, **options: Unpack[Options]) -> Layer:
+def load(path: str | os.PathLike[str], *, part: str | None = None, **options: Unpack[StateDictOptions]) -> Layer:
     """The network in a file of torch's: one module as the layer it is, several as a Sequential, weights in place.
 
     Modules are taken in the order of the file if their widths fit one after another, else, and always from a
@@ -72,7 +72,7 @@ def contents(path: str | os.PathLike[str], *, part: str | None = None) -> dict[s
         return {name: (tensor.shape, _word(tensor.dtype)) for name, tensor in source.tensors.items()}
 
 
-def from_state_dict(arrays: Mapping[str, Any], **options: Unpack[Options]) -> Layer:
+def from_state_dict(arrays: Mapping[str, Any], **options: Unpack[StateDictOptions]) -> Layer:
     """The network of a state dict in memory: of ``read(path)``, or of ``module.state_dict()`` on a machine with torch.
 
     Options and errors are those of ``load``.  Arrays that are views of the same numbers become tied weights.

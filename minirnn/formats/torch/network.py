@@ -34,7 +34,7 @@ LONGEST_PATH = 200  # letters in which numbers are looked for
 Value = TypeVar("Value")
 
 
-class Options(TypedDict, total=False):
+class StateDictOptions(TypedDict, total=False):
     """What the caller may say of a state dict; ``load`` tells what each means."""
 
     backend: str
@@ -45,7 +45,7 @@ class Options(TypedDict, total=False):
     kinds: Mapping[str, str] | None
 
 
-def check(options: Options) -> None:
+def check(options: StateDictOptions) -> None:
     """Raise ValueError for options that make no sense, whatever the state dict is."""
     nonlinearity, modules = options.get("nonlinearity", "tanh"), options.get("modules")
     if nonlinearity not in ("tanh", "relu"):

@@ -17,9 +17,9 @@ from minirnn.formats.filling import filled
 from minirnn.formats.onnx.recognising.blocks import LayerBlock, blocks_of, ends_of, letters_of, starts_of
 from minirnn.formats.onnx.recognising.forms import (
     MOST_ROWS,
+    ChainValue,
     Encoding,
     FinalStates,
-    Flow,
     InitialState,
     Lookup,
     NoLayerError,
@@ -73,7 +73,7 @@ class Chain:
     def __init__(self, graph: Program, *, batch_first: bool) -> None:
         self.graph, self.batch_first = graph, batch_first
         self.forms = trace(graph, batch_first=batch_first)
-        self.followed = sum(isinstance(form, (Flow, FinalStates)) for form in self.forms.values())
+        self.followed = sum(isinstance(form, (ChainValue, FinalStates)) for form in self.forms.values())
 
     def layer(self, *, either_first: bool) -> Layer:
         """The layer, on NumPy and in the graph's dtype, once it was compared with the graph."""
@@ -94,12 +94,12 @@ class Chain:
         self.compare(layer, blocks, trial)
         return layer
 
-    def stream(self, axes: Sequence[str]) -> Flow:
+    def stream(self, axes: Sequence[str]) -> ChainValue:
         """What comes out of the chain; everything else that comes out must be its final states."""
         flows, states = [], []
         for port in self.graph.outputs:
             form = self.forms.get(port.name, Other())
-            if isinstance(form, Flow) and form.axes in axes and form.parts:
+            if isinstance(form, ChainValue) and form.axes in axes and form.parts:
                 flows.append(form)
             elif isinstance(form, FinalStates):
                 states.append(form)
@@ -116,7 +116,7 @@ class Chain:
 
     # ------------------------------------------------------------------ in numbers
 
-    def tried(self, network: Layer, blocks: list[LayerBlock], stream: Flow, dtype: np.dtype[Any]) -> Trial:
+    def tried(self, network: Layer, blocks: list[LayerBlock], stream: ChainValue, dtype: np.dtype[Any]) -> Trial:
         """What the graph gives for an input drawn at random."""
         rng, indices = np.random.default_rng(0), isinstance(stream.parts[0], (Lookup, Encoding))
         units = [unit for block in blocks for unit in block.units]

@@ -85,17 +85,17 @@ Part: TypeAlias = Lookup | Encoding | Affine | Applied | Dropped | Reversed | La
 # ---------------------------------------------------------------------- what a value is
 
 
-class Flow(NamedTuple):
+class ChainValue(NamedTuple):
     """What goes through the chain, after ``parts``."""
 
     parts: tuple[Part, ...]
     axes: str
 
-    def then(self, part: Part, axes: str = "") -> "Flow | Other":
+    def then(self, part: Part, axes: str = "") -> "ChainValue | Other":
         """After one part more, with other ``axes`` unless they stay."""
         if len(self.parts) == MOST_PARTS:
             return Other(f"a chain of layers has at most {MOST_PARTS} of them; the graph has more")
-        return Flow((*self.parts, part), axes or self.axes)
+        return ChainValue((*self.parts, part), axes or self.axes)
 
 
 class FinalRow(NamedTuple):

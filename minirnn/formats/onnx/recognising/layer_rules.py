@@ -7,11 +7,11 @@ import numpy as np
 from minirnn.formats.onnx.recognising.forms import (
     Affine,
     Applied,
+    ChainValue,
     Dropped,
     Encoding,
     FinalRow,
     FinalStates,
-    Flow,
     Form,
     InitialState,
     Lengths,
@@ -32,7 +32,7 @@ def _dropout(node: Node, inputs: list[Form]) -> Form:
     form, ratio = inputs[0], node.attributes.get("ratio", 0.5)
     if isinstance(optional(inputs, 1), np.ndarray) and inputs[1].size == 1:
         ratio = float(inputs[1].reshape(()))
-    if isinstance(form, Flow) and 0 < ratio < 1:
+    if isinstance(form, ChainValue) and 0 < ratio < 1:
         return [form.then(Dropped(float(ratio))), Other()]
     return [form, Other()]
 
@@ -40,36 +40,36 @@ def _dropout(node: Node, inputs: list[Form]) -> Form:
 def _one_hot(node: Node, inputs: list[Form]) -> Form:
     index, depth, values = inputs
     axis = node.attributes.get("axis", -1)
-    plain = isinstance(index, Flow) and not index.parts and index.axes in ("TB", "BT") and axis in (-1, 2)
+    plain = isinstance(index, ChainValue) and not index.parts and index.axes in ("TB", "BT") and axis in (-1, 2)
     fixed = all(isinstance(form, np.ndarray) for form in (depth, values))
     if not plain or not fixed or (depth.size, values.size) != (1, 2) or values.dtype.kind != "f":
         return None
     if list(values.reshape(-1)) != [0, 1]:
         return None
-    return Flow((Encoding(int(depth.reshape(-1)[0])),), f"{index.axes}F")
+    return ChainValue((Encoding(int(depth.reshape(-1)[0])),), f"{index.axes}F")
 
 
 def _matmul(node: Node, inputs: list[Form]) -> Form:
     x, W = inputs
-    if isinstance(x, Flow) and x.axes.endswith("F") and isinstance(W, np.ndarray) and W.ndim == 2:
+    if isinstance(x, ChainValue) and x.axes.endswith("F") and isinstance(W, np.ndarray) and W.ndim == 2:
         return x.then(Affine(W, None))
     return None
 
 
 def _add(node: Node, inputs: list[Form]) -> Form:
-    x, b = inputs if isinstance(inputs[0], Flow) else inputs[::-1]
-    last = x.parts[-1] if isinstance(x, Flow) and x.parts else None
+    x, b = inputs if isinstance(inputs[0], ChainValue) else inputs[::-1]
+    last = x.parts[-1] if isinstance(x, ChainValue) and x.parts else None
     if not isinstance(last, Affine) or last.b is not None or not isinstance(b, np.ndarray):
         return None
     if b.size != last.W.shape[1] or b.shape[-1:] != (b.size,) or b.ndim > len(x.axes):
         return None
-    return Flow((*x.parts[:-1], last._replace(b=b.reshape(-1))), x.axes)
+    return ChainValue((*x.parts[:-1], last._replace(b=b.reshape(-1))), x.axes)
 
 
 def _gemm(node: Node, inputs: list[Form]) -> Form:
     x, W, c = inputs[0], inputs[1], optional(inputs, 2)
     about = node.attributes
-    if not isinstance(x, Flow) or len(x.axes) != 2 or not x.axes.endswith("F") or about.get("transA", 0):
+    if not isinstance(x, ChainValue) or len(x.axes) != 2 or not x.axes.endswith("F") or about.get("transA", 0):
         return None
     if not isinstance(W, np.ndarray) or not (c is None or isinstance(c, np.ndarray)):
         return None
@@ -87,7 +87,7 @@ def _function(node: Node, inputs: list[Form]) -> Form:
 
 def _over_features(node: Node, inputs: list[Form]) -> Form:
     form, axis = inputs[0], node.attributes.get("axis", 1 if node.opset < 13 else -1)
-    last = isinstance(form, Flow) and axis in (-1, len(form.axes) - 1)
+    last = isinstance(form, ChainValue) and axis in (-1, len(form.axes) - 1)
     return _applied(form, function_of(node)) if last else None
 
 
@@ -111,7 +111,7 @@ def _selu(node: Node, inputs: list[Form]) -> Form:
 
 
 def _applied(form: Form, function: Function) -> Form:
-    if isinstance(form, Flow) and form.axes[-1] in "FH":
+    if isinstance(form, ChainValue) and form.axes[-1] in "FH":
         return form.then(Applied(function)) if form.axes[-1] == "F" else None
     return None
 
@@ -120,7 +120,7 @@ def _recurrence(node: Node, inputs: list[Form]) -> Form:
     about = RecurrentNode.of(node)
     X, W, R, B, lens, h0, c0, P = (*inputs, *[None] * 8)[:8]
     weights = [W, R, B, P]
-    if not isinstance(X, Flow) or X.axes != ("BTF" if about.batch_first else "TBF"):
+    if not isinstance(X, ChainValue) or X.axes != ("BTF" if about.batch_first else "TBF"):
         return None
     if any(a is not None and not isinstance(a, np.ndarray) for a in weights):
         return None

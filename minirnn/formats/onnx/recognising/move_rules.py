@@ -6,10 +6,10 @@ import numpy as np
 
 from minirnn.formats.onnx.recognising.forms import (
     MOST_ROWS,
+    ChainValue,
     Empty,
     FinalRow,
     FinalStates,
-    Flow,
     Form,
     InitialState,
     LastStep,
@@ -45,14 +45,14 @@ def _last(form: FinalStates) -> Form:
     """One row of final h as the last step of a unit's output, where that has one direction and it is forward."""
     row = form.rows[0]
     if form.kind == 0 and form.axes == "BH" and row.unit.about.directions == (False,):
-        return Flow(row.parts, "BF").then(LastStep(both=False))
+        return ChainValue(row.parts, "BF").then(LastStep(both=False))
     return form
 
 
 def _both(rows: tuple[FinalRow, ...], kind: int) -> Form:
     """Final h of both directions, side by side."""
     if kind == 0 and [row.direction for row in rows] == [0, 1] and rows[0].unit is rows[1].unit:
-        return Flow(rows[0].parts, "BF").then(LastStep(both=True))
+        return ChainValue(rows[0].parts, "BF").then(LastStep(both=True))
     return None
 
 
@@ -62,7 +62,7 @@ def _same(node: Node, inputs: list[Form]) -> Form:
 
 def _cast(node: Node, inputs: list[Form]) -> Form:
     form, kind = inputs[0], dtype_of(node.attributes["to"]).kind
-    features = isinstance(form, Flow) and form.axes[-1] in "FH"
+    features = isinstance(form, ChainValue) and form.axes[-1] in "FH"
     return (
         form
         if (kind == "f") == (features or isinstance(form, (InitialState, FinalStates, Zeros))) and kind in "fiu"
@@ -72,7 +72,7 @@ def _cast(node: Node, inputs: list[Form]) -> Form:
 
 def _transpose(node: Node, inputs: list[Form]) -> Form:
     form = inputs[0]
-    if not isinstance(form, (Flow, FinalStates, InitialState)):
+    if not isinstance(form, (ChainValue, FinalStates, InitialState)):
         return form if isinstance(form, Zeros) else None
     perm = node.attributes.get("perm", list(range(len(form.axes)))[::-1])
     return _moved(form, "".join(form.axes[k] for k in perm)) if len(perm) == len(form.axes) else None
@@ -82,7 +82,7 @@ def _squeeze(node: Node, inputs: list[Form]) -> Form:
     form, axes = inputs[0], _fixed(node, inputs, "axes")
     if isinstance(form, Zeros):
         return form
-    if not isinstance(form, (Flow, FinalStates, InitialState)) or axes is None:
+    if not isinstance(form, (ChainValue, FinalStates, InitialState)) or axes is None:
         return None
     gone = {k % len(form.axes) for k in axes}
     left = "".join(letter for k, letter in enumerate(form.axes) if k not in gone)
@@ -114,7 +114,7 @@ def _reshape(node: Node, inputs: list[Form]) -> Form:
         return form
     if isinstance(form, FinalStates):
         return _both(form.rows, form.kind) if form.axes == "BdH" else None
-    if not isinstance(form, Flow):
+    if not isinstance(form, ChainValue):
         return None
     rank = shape.size if isinstance(shape, np.ndarray) else len(form.axes) - ("d" in form.axes)
     if form.axes.endswith("dH") and rank == len(form.axes) - 1:
@@ -130,9 +130,9 @@ def _reshape(node: Node, inputs: list[Form]) -> Form:
 
 def _gather(node: Node, inputs: list[Form]) -> Form:
     (x, index), axis = inputs, node.attributes.get("axis", 0)
-    if isinstance(x, np.ndarray) and isinstance(index, Flow) and index.axes in ("TB", "BT") and not index.parts:
-        return Flow((Lookup(x),), f"{index.axes}F") if x.ndim == 2 and x.dtype.kind == "f" and axis == 0 else None
-    if not isinstance(x, (Flow, FinalStates, InitialState)) or not isinstance(index, np.ndarray) or index.ndim:
+    if isinstance(x, np.ndarray) and isinstance(index, ChainValue) and index.axes in ("TB", "BT") and not index.parts:
+        return ChainValue((Lookup(x),), f"{index.axes}F") if x.ndim == 2 and x.dtype.kind == "f" and axis == 0 else None
+    if not isinstance(x, (ChainValue, FinalStates, InitialState)) or not isinstance(index, np.ndarray) or index.ndim:
         return None
     k, at = axis % len(x.axes), int(index)
     left = x.axes[:k] + x.axes[k + 1 :]
@@ -170,7 +170,7 @@ def _slice(node: Node, inputs: list[Form]) -> Form:
     if starts is None or ends is None:
         return None
     axes = list(range(len(starts))) if axes is None else axes
-    if isinstance(form, Flow):
+    if isinstance(form, ChainValue):
         whole = starts == [-1] and steps == [-1] and len(ends) == 1 and ends[0] <= -(2**31)
         return form.then(Reversed()) if whole and [form.axes[k] for k in axes] == ["T"] else None
     if not isinstance(form, (InitialState, FinalStates)) or steps not in (None, [1]):
@@ -217,7 +217,7 @@ def _at_least_one(node: Node, inputs: list[Form]) -> Form:
 def _where(node: Node, inputs: list[Form]) -> Form:
     """What is past a row's length is nothing, and of a row without steps the graph says what layers say."""
     condition, chosen, form = inputs
-    if isinstance(condition, Past) and isinstance(form, Flow):
+    if isinstance(condition, Past) and isinstance(form, ChainValue):
         return form if all_are(chosen, 0) else None
     return form if isinstance(condition, Empty) and isinstance(form, FinalStates) else None
 
@@ -225,7 +225,7 @@ def _where(node: Node, inputs: list[Form]) -> Form:
 def _reversed(node: Node, inputs: list[Form]) -> Form:
     form, lengths = inputs
     ways = {name: node.attributes.get(name, default) for name, default in (("time_axis", 0), ("batch_axis", 1))}
-    if not isinstance(form, Flow) or not isinstance(lengths, Lengths):
+    if not isinstance(form, ChainValue) or not isinstance(lengths, Lengths):
         return None
     return form.then(Reversed()) if [form.axes[k] for k in ways.values()] == ["T", "B"] else None
 

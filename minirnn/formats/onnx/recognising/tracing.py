@@ -7,7 +7,7 @@ computed in ways that are not followed: ``chain.py`` compares the layers with th
 
 from contextlib import suppress
 
-from minirnn.formats.onnx.recognising.forms import FinalStates, Flow, Form, InitialState, Lengths, Other
+from minirnn.formats.onnx.recognising.forms import ChainValue, FinalStates, Form, InitialState, Lengths, Other
 from minirnn.formats.onnx.recognising.layer_rules import LAYERS
 from minirnn.formats.onnx.recognising.move_rules import MOVES
 from minirnn.formats.onnx.running.program import Program
@@ -37,7 +37,7 @@ def trace(graph: Program, *, batch_first: bool) -> dict[str, Form]:
         rank, kind = _rank(port), port.dtype.kind
         if port is source:
             axes = SOURCES[kind, rank]
-            forms[port.name] = Flow((), axes.replace("TB", "BT") if batch_first else axes)
+            forms[port.name] = ChainValue((), axes.replace("TB", "BT") if batch_first else axes)
         elif kind == "f" and rank in (2, 3):
             forms[port.name] = InitialState(port.name, "012"[:rank], port.shape or ())
         else:
@@ -58,6 +58,6 @@ def _followed(node: Node, inputs: list[Form]) -> list[Form]:
             outputs = RULES[node.op](node, inputs)
     if outputs is not None:
         return outputs if isinstance(outputs, list) else [outputs]
-    followed = any(isinstance(form, (Flow, FinalStates, InitialState, Lengths)) for form in inputs)
+    followed = any(isinstance(form, (ChainValue, FinalStates, InitialState, Lengths)) for form in inputs)
     why = blocked or Other(f"{node} does what no layer does there" if followed and node.op not in MEASURES else "")
     return [why] * len(node.outputs)

@@ -122,9 +122,9 @@ class Steps:
         return other
 
     @cached_property
-    def gaps(self) -> "Gaps | None":
+    def gaps(self) -> "GapFreeSteps | None":
         """How to do without the steps that a mask skips; None where there is no mask."""
-        return Gaps(self.e, self) if self.skip else None
+        return GapFreeSteps(self.e, self) if self.skip else None
 
     def flip(self, a: str) -> str:
         """``a`` (T, B, ...) with each row's steps reversed within its length."""
@@ -160,7 +160,7 @@ class Steps:
         return e("Where", self.empty, e.number(0), a) if self.lengths else a
 
 
-class Gaps:
+class GapFreeSteps:
     """Rows without their skipped steps: the valid ones gathered to the front, and spread out again.
 
     ``steps`` are those of the gathered rows: each row's length is the number of its valid steps.
