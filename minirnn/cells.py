@@ -28,11 +28,10 @@ imported or registered.  ``examples/own_cell.py`` derives and proves one.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from minirnn.core.protocol import Array, Arrays
+from minirnn.core.protocol import Array, Arrays, Transposed
 
 
 def sigmoid(a: Array) -> Array:
@@ -75,7 +74,7 @@ class TanhCell:
         return (h1,), (h1,)
 
     @staticmethod
-    def unstep(dstate: Arrays, saved: Arrays) -> tuple[Any, ...]:
+    def unstep(dstate: Arrays, saved: Arrays) -> Transposed:
         (dh1,) = dstate
         (h1,) = saved
         da = dh1 * (1 - h1 * h1)  # (2)
@@ -108,7 +107,7 @@ class ReluCell:
         return (h1,), (a,)
 
     @staticmethod
-    def unstep(dstate: Arrays, saved: Arrays) -> tuple[Any, ...]:
+    def unstep(dstate: Arrays, saved: Arrays) -> Transposed:
         (dh1,) = dstate
         (a,) = saved
         da = np.where(a.real <= 0, a.dtype.type(0), dh1)  # (2)
@@ -157,7 +156,7 @@ class GRUCell:
         return (h1,), (r, z, n, u, h)
 
     @staticmethod
-    def unstep(dstate: Arrays, saved: Arrays) -> tuple[Any, ...]:
+    def unstep(dstate: Arrays, saved: Arrays) -> Transposed:
         (dh1,) = dstate
         r, z, n, u, h = saved
         dn = dh1 * (1 - z)  # (5)
@@ -185,7 +184,7 @@ class _ResetAndUpdate:
         return (a, z, h), (r, z, h)
 
     @staticmethod
-    def unstep(dstate: Arrays, saved: Arrays) -> tuple[Any, ...]:
+    def unstep(dstate: Arrays, saved: Arrays) -> Transposed:
         da, dz, dh = dstate  # dh: what (5) sent back to h
         r, z, h = saved
         dr = da * h  # (3)
@@ -208,7 +207,7 @@ class _Candidate:
         return (h1,), (n, z, h)
 
     @staticmethod
-    def unstep(dstate: Arrays, saved: Arrays) -> tuple[Any, ...]:
+    def unstep(dstate: Arrays, saved: Arrays) -> Transposed:
         (dh1,) = dstate
         n, z, h = saved
         dn = dh1 * (1 - z)  # (5)
@@ -292,7 +291,7 @@ class LSTMCell:
         return (h1, c1), (i, f, g, o, c, m)
 
     @staticmethod
-    def unstep(dstate: Arrays, saved: Arrays) -> tuple[Any, ...]:
+    def unstep(dstate: Arrays, saved: Arrays) -> Transposed:
         dh1, dc1 = dstate
         i, f, g, o, c, m = saved
         do = dh1 * m  # (7)
@@ -324,7 +323,7 @@ class _Projection:
         return (h1, c1), ()
 
     @staticmethod
-    def unstep(dstate: Arrays, saved: Arrays) -> tuple[Any, ...]:
+    def unstep(dstate: Arrays, saved: Arrays) -> Transposed:
         dh1, dc1 = dstate
         dq = dh1  # (8)
         return None, dq, (None, dc1)  # s is used by (8) alone, through the product

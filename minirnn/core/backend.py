@@ -9,11 +9,12 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from minirnn.kernels.cpu.passes import address
 
 Array: TypeAlias = NDArray[Any]
+Dtype: TypeAlias = np.dtype[Any]
 
 ONE_HOT = 1 << 24  # entries of the one-hot vectors that are made at once
 ALIGNMENT = 64  # bytes: one cache line, and the widest vector register
@@ -33,7 +34,7 @@ class Backend:
     on_device = False  # whether arrays are out of the host's reach: to read a number, it must wait for them
 
     @cached_property
-    def xp(self) -> Any:
+    def xp(self) -> ModuleType:
         """The array namespace."""
         return import_module(self.library)
 
@@ -41,7 +42,7 @@ class Backend:
         """Copies and pickles of a model name its backend; a module cannot be copied."""
         return get_backend, (self.name,)
 
-    def zeros(self, size: int, dtype: np.dtype[Any]) -> Array:
+    def zeros(self, size: int, dtype: Dtype) -> Array:
         """A flat vector of zeros that begins on a cache line."""
         room = ALIGNMENT // dtype.itemsize
         raw: Array = self.xp.zeros(size + room, dtype)
@@ -62,7 +63,7 @@ class Backend:
         view.flags.writeable = False
         return view
 
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    def empty(self, shape: tuple[int, ...], dtype: Dtype) -> Array:
         """An array with no values yet."""
         a: Array = self.xp.empty(shape, dtype)
         return a
@@ -104,7 +105,7 @@ class NumbaBackend(Backend):
             raise ImportError(f"backend numba needs Numba: pip install 'minirnn[fast]' ({error})") from error
         return runtime
 
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    def empty(self, shape: tuple[int, ...], dtype: Dtype) -> Array:
         a: Array = self._runtime.LEASES.empty(shape, dtype)
         return a
 
@@ -123,7 +124,7 @@ class CupyBackend(Backend):
 
     on_device = True
 
-    def zeros(self, size: int, dtype: np.dtype[Any]) -> Array:
+    def zeros(self, size: int, dtype: Dtype) -> Array:
         a: Array = self.xp.zeros(size, dtype)  # CuPy's memory begins on 512 bytes
         return a
 
@@ -173,7 +174,7 @@ CUDA = CudaBackend("cuda", "cupy", ("float16", "float32", "float64"))
 BACKENDS = {"numpy": NUMPY, "numba": NUMBA, "cupy": CUPY, "cuda": CUDA}
 
 
-def get_backend(name: str, dtype: Any = None) -> Backend:
+def get_backend(name: str, dtype: DTypeLike | None = None) -> Backend:
     """The backend called ``name``.
 
     ``"auto"`` is what the environment variable ``MINIRNN_BACKEND`` names, else the fastest that this installation has
@@ -224,12 +225,12 @@ def maker(a: Array) -> Backend:
     return BACKENDS.get(getattr(base, "backend", ""), NUMPY)
 
 
-def on_host(a: Any) -> bool:
+def on_host(a: object) -> bool:
     """Whether a number, list or array can be looked at without waiting for a device."""
     return not hasattr(a, "__cuda_array_interface__")
 
 
-def namespace(a: Any) -> Any:
+def namespace(a: object) -> ModuleType:
     """The library that an array belongs to."""
     return np if on_host(a) else CUPY.xp
 
@@ -242,7 +243,7 @@ def check_indices(what: str, index: Array, n: int) -> None:
         raise ValueError(f"{what} must be from 0 to {n - 1}; got {low if low < 0 else high}")
 
 
-def takes(dtype: np.dtype[Any], other: np.dtype[Any]) -> bool:
+def takes(dtype: Dtype, other: Dtype) -> bool:
     """Whether arrays of dtype ``other`` may become ``dtype``: floats of any width, and complex ones if it is complex.
 
     Integers are no floats: where a layer takes indices, they mean those.
@@ -251,7 +252,7 @@ def takes(dtype: np.dtype[Any], other: np.dtype[Any]) -> bool:
     return real or other.kind == dtype.kind == "c"
 
 
-def converted(what: str, array: Array, dtype: np.dtype[Any]) -> Array:
+def converted(what: str, array: Array, dtype: Dtype) -> Array:
     """An array of floats in ``dtype``; ValueError where a number is too large for it, unless it is on a device."""
     try:
         with np.errstate(over="raise"):
@@ -260,7 +261,7 @@ def converted(what: str, array: Array, dtype: np.dtype[Any]) -> Array:
         raise ValueError(f"{what} has numbers that are too large for {dtype.name}, the model's dtype") from None
 
 
-def get_dtype(backend: Backend, dtype: Any) -> np.dtype[Any]:
+def get_dtype(backend: Backend, dtype: DTypeLike) -> Dtype:
     """``dtype`` (a name, a type or a dtype) as a dtype that ``backend`` computes in."""
     name = _name(dtype)
     if name not in backend.dtypes:
@@ -268,7 +269,7 @@ def get_dtype(backend: Backend, dtype: Any) -> np.dtype[Any]:
     return np.dtype(name)
 
 
-def _name(dtype: Any) -> str:
+def _name(dtype: DTypeLike | None) -> str:
     """The name of a dtype, or "" for what is none."""
     try:
         return str(np.dtype(dtype))

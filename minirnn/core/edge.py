@@ -4,14 +4,10 @@ Which arrays are taken for floats says ``backend.takes``; conversion is apart fr
 it may hold numbers that are too large for the model's dtype.
 """
 
-from typing import Any
-
-import numpy as np
-
-from minirnn.core.backend import Array, Backend, takes
+from minirnn.core.backend import Array, Backend, Dtype, takes
 
 
-def as_array(backend: Backend, what: str, value: Any) -> Array:
+def as_array(backend: Backend, what: str, value: object) -> Array:
     """``value``, an array or nested lists, as an array of the backend's."""
     try:
         array: Array = backend.xp.asarray(value)
@@ -20,12 +16,12 @@ def as_array(backend: Backend, what: str, value: Any) -> Array:
     return array
 
 
-def from_list(array: Array, dtype: np.dtype[Any]) -> Array:
+def from_list(array: Array, dtype: Dtype) -> Array:
     """What was a list of numbers as floats, or complex numbers; anything else as it is."""
     return array.astype(dtype) if array.dtype.kind in "iu" else array
 
 
-def as_floats(backend: Backend, dtype: np.dtype[Any], what: str, value: Any) -> Array:
+def as_floats(backend: Backend, dtype: Dtype, what: str, value: object) -> Array:
     """``value`` as an array of floats that can become ``dtype``; of integers, lists alone are taken for floats."""
     array = as_array(backend, what, value)
     if array.dtype is dtype:

@@ -255,7 +255,7 @@ class Layer(Weighted):
             return False
         return True
 
-    def _admit_input(self, x: Any, *, batch_first: bool) -> Array:
+    def _admit_input(self, x: object, *, batch_first: bool) -> Array:
         """``x`` with its shape checked and time first; floats are those that came, not yet in the model's dtype."""
         name, axes = type(self).__name__, "B, T" if batch_first else "T, B"
         backend, dtype = self.bound.backend, self.bound.dtype
@@ -291,7 +291,7 @@ class Layer(Weighted):
         """Floats in the model's dtype."""
         return array if array.dtype is self.bound.dtype else converted(what, array, self.bound.dtype)
 
-    def _admit_floats(self, what: str, value: Any) -> Array:
+    def _admit_floats(self, what: str, value: object) -> Array:
         """``value`` as an array of the model's dtype."""
         return self._in_dtype(what, as_floats(self.bound.backend, self.bound.dtype, what, value))
 

@@ -1,6 +1,7 @@
 """Sequences of several lengths in one array."""
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def length_mask(lengths: Any, num_steps: int) -> Array:
     return mask
 
 
-def ends(lengths: Array, T: int, xp: Any = np) -> tuple[Array, Array]:
+def ends(lengths: Array, T: int, xp: ModuleType = np) -> tuple[Array, Array]:
     """(T, B): where t >= lengths[b], and the step that a reverse direction reads at t."""
     t = xp.arange(T)[:, None]
     past = t >= lengths

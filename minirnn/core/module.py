@@ -308,7 +308,7 @@ class Weighted:
     def describe(self) -> str:
         """The layer as its constructor call, arguments at their defaults left out."""
 
-        def word(value: Any) -> str:
+        def word(value: object) -> str:
             if isinstance(value, Weighted):
                 return value.describe()
             return value.__name__ if isinstance(value, type) else repr(value)

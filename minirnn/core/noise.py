@@ -8,7 +8,7 @@ has some of its rows, and when it is computed again.
 import math
 import zlib
 from numbers import Real
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def _straight(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
 
 
 def keep_mask(
-    xp: Any,
+    xp: ModuleType,
     seed: int,
     site: str,
     call: int,

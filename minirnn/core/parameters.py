@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from minirnn.core.backend import Array, Backend, namespace
+from minirnn.core.backend import Array, Backend, Dtype, namespace
 
 Scheme = Literal["uniform", "normal", "orthogonal"]
 Role = Literal["input", "recurrent", "bias", "unit", "embedding", "state"]
@@ -120,7 +120,7 @@ class Parameters:
     quantized: str | None = None
     batch_first: bool = False
 
-    def __init__(self, specs: dict[str, Spec], backend: Backend, dtype: np.dtype[Any]) -> None:
+    def __init__(self, specs: dict[str, Spec], backend: Backend, dtype: Dtype) -> None:
         self.backend, self.dtype = backend, dtype
         self.slots = lay_out(specs)
         size = max((slot.end for slot in self.slots.values()), default=0)
@@ -177,7 +177,7 @@ class Parameters:
         shift = self.slots[name].offset * self.dtype.itemsize
         return self._places[0] + shift, self._places[1] + shift
 
-    def fits(self, specs: dict[str, Spec], backend: Backend, dtype: np.dtype[Any]) -> bool:
+    def fits(self, specs: dict[str, Spec], backend: Backend, dtype: Dtype) -> bool:
         """Whether these vectors are laid out for ``specs``, there and in that dtype."""
         return (self.slots, self.backend, self.dtype) == (lay_out(specs), backend, dtype)
 
@@ -197,7 +197,7 @@ class Parameters:
 
         return blake2b(np.ascontiguousarray(self.backend.host(self.weights)).data, digest_size=16).digest()
 
-    def on(self, backend: Backend, dtype: np.dtype[Any]) -> "Parameters":
+    def on(self, backend: Backend, dtype: Dtype) -> "Parameters":
         """The same weights on another backend or in another dtype, gradients zero."""
         new = Parameters({name: slot.spec for name, slot in self.slots.items()}, backend, dtype)
         new.weights[...] = backend.xp.asarray(cast(self.backend.host(self.weights), dtype))
@@ -362,7 +362,7 @@ def initial(rng: "np.random.Generator", spec: Spec, scheme: Scheme) -> Array:
     return np.concatenate(blocks, axis=1)
 
 
-def cast(values: Array, dtype: np.dtype[Any]) -> Array:
+def cast(values: Array, dtype: Dtype) -> Array:
     """``values`` in ``dtype``, or ValueError where that would lose more than digits: imaginary parts, finite size."""
     if values.dtype.kind == "c" and dtype.kind != "c":
         if values.imag.any():

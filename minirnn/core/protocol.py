@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = tuple[Array, ...]
+Transposed: TypeAlias = tuple[Any, ...]  # dp, dq, a gradient or None for each state, and one for each unit
 
 
 class Stage(Protocol):
@@ -39,7 +40,7 @@ class Stage(Protocol):
     def step(self, p: Array, q: Array, state: Arrays, /, *units: Array) -> tuple[Arrays, Arrays]:
         """Return the next state and ``saved``."""
 
-    def unstep(self, dstate: Arrays, saved: Arrays, /, *units: Array) -> tuple[Any, ...]:
+    def unstep(self, dstate: Arrays, saved: Arrays, /, *units: Array) -> Transposed:
         """Return ``dp, dq, dstate, *dunits``; the first entry of ``dstate`` may be None.
 
         Where ``dp`` and ``dq`` are equal, returning one array twice spares the sums over time half their work.

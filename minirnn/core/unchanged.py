@@ -10,11 +10,10 @@ for the device, only that does.
 States are copied by every forward pass, and a y that backward needs cannot be written (``Backend.locked``).
 """
 
-from typing import Any
-
 import numpy as np
 
-from minirnn.core.backend import Array
+from minirnn.core.backend import Array, Dtype
+from minirnn.core.module import Weighted
 
 STEPS, LINES = 3, 32  # x is looked at every T // STEPS steps; (B, features), or integers (T, B), every T // LINES rows
 ENTRIES = 64  # of all weights that are compared, but at least ``LEAST`` of each
@@ -27,7 +26,7 @@ class Inputs:
 
     __slots__ = ("every", "layer", "looks", "parameters", "places", "updates", "weights", "x", "x_seen")
 
-    def __init__(self, layer: Any, x: Array) -> None:
+    def __init__(self, layer: Weighted, x: Array) -> None:
         parameters = layer.bound
         self.layer, self.x, self.parameters = layer, x, parameters
         self.updates, self.every = parameters.updates, parameters.checks_all
@@ -76,7 +75,7 @@ def sample(x: Array) -> Array:
     return x[:: max(1, (len(x) - 1) // LINES)]
 
 
-def places(layer: Any) -> Array:
+def places(layer: Weighted) -> Array:
     """Which entries of the flat vector of weights are compared for a pass of this layer."""
     key = ("compared", layer.prefix)
     entries: Array | None = layer.bound.prepared.get(key)
@@ -89,7 +88,7 @@ def places(layer: Any) -> Array:
     return entries
 
 
-def names_of(layer: Any) -> list[str]:
+def names_of(layer: Weighted) -> list[str]:
     """Every weight that a pass of this layer reads, by its name in the model."""
     names = list(layer.all_specs(layer.prefix))
     for one in layer.walk():
@@ -98,7 +97,7 @@ def names_of(layer: Any) -> list[str]:
     return names
 
 
-def written(layer: Any, entries: Array) -> list[str]:
+def written(layer: Weighted, entries: Array) -> list[str]:
     """The names, as the layer says them, of the weights that these entries of the flat vector belong to."""
     slots, prefix = layer.bound.slots, layer.prefix
     return [
@@ -108,7 +107,7 @@ def written(layer: Any, entries: Array) -> list[str]:
     ]
 
 
-def differing(now: bytes, before: bytes, dtype: "np.dtype[Any]") -> Array:
+def differing(now: bytes, before: bytes, dtype: Dtype) -> Array:
     """Where two arrays differ by more than rounding; NaN is equal to NaN."""
     a, b = (np.frombuffer(data, dtype) for data in (now, before))
     if dtype.kind in "iu":

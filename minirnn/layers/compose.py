@@ -1,6 +1,7 @@
 """Composition without autograd: a layer made of layers calls their backward passes in reverse."""
 
 import copy
+from types import ModuleType
 from typing import Any
 
 from minirnn.cells import split
@@ -206,7 +207,7 @@ class Bidirectional(Layer):
         return Result(y if skip is None else blank(y, skip), (ahead.state, back.state), pull, saved)
 
 
-def merged(how: str, xp: Any, a: Array, b: Array) -> Array:
+def merged(how: str, xp: ModuleType, a: Array, b: Array) -> Array:
     """Two outputs in one."""
     if how == "concat":
         joint: Array = xp.concatenate([a, b], axis=-1)

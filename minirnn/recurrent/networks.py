@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from inspect import Signature, signature
+from types import ModuleType
 from typing import Any, ClassVar, TypedDict, Unpack
 
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell, split
 from minirnn.core.backend import Array
+from minirnn.core.files import Json
 from minirnn.core.layer import Layer, Pull, Result, Run, Saved, State, check_size, joined
 from minirnn.core.noise import check_probability, drop
 from minirnn.core.protocol import Arrays, check_cell, name_of, trains, width_of, widths_of
@@ -109,7 +111,7 @@ class Recurrent(Layer):
     def children(self) -> dict[str, Layer]:
         return dict(zip(self.names, self.directions, strict=True))
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Json:
         names = ("cell", "input_size", "hidden_size", "num_layers", *Options.__annotations__)
         return {name: getattr(self, name) for name in names}
 
@@ -125,7 +127,7 @@ class Recurrent(Layer):
             return None
         names = self.cell.state
         if len(names) == 1:
-            arrays: tuple[Any, ...] = (state,)
+            arrays: tuple[State, ...] = (state,)
         elif isinstance(state, (tuple, list)) and len(state) == len(names):
             arrays = tuple(state)
         else:
@@ -207,7 +209,7 @@ class Recurrent(Layer):
         arrays = state if isinstance(state, tuple) else (state,)
         return [tuple(a[i] for a in arrays) for i in range(len(self.directions))]
 
-    def _stacked(self, states: list[Any], xp: Any) -> State:
+    def _stacked(self, states: list[State], xp: ModuleType) -> State:
         arrays = []
         for k in range(len(self.cell.state)):
             one: Array = states[0][k]
@@ -215,7 +217,7 @@ class Recurrent(Layer):
         return tuple(arrays) if len(arrays) > 1 else arrays[0]
 
 
-def _name(state: Any) -> str:
+def _name(state: State) -> str:
     if isinstance(state, (tuple, list)):
         return f"{type(state).__name__} of {len(state)}"
     return f"{type(state).__name__} of shape {getattr(state, 'shape', '?')}"
@@ -237,7 +239,7 @@ class RNN(Recurrent):
         self.nonlinearity = nonlinearity
         super().__init__(cell, input_size, hidden_size, num_layers, **options)
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Json:
         return _without_cell(super().config()) | {"nonlinearity": self.nonlinearity}
 
 
@@ -262,7 +264,7 @@ class GRU(Recurrent):
         self.reset = reset
         super().__init__(cell, input_size, hidden_size, num_layers, **options)
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Json:
         return _without_cell(super().config()) | {"reset": self.reset}
 
 
@@ -289,7 +291,7 @@ class LSTM(Recurrent):
         cell = ProjectedLSTMCell(self.proj_size) if self.proj_size else LSTMCell
         super().__init__(cell, input_size, hidden_size, num_layers, **options)
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Json:
         return _without_cell(super().config()) | {"proj_size": self.proj_size}
 
 
@@ -299,5 +301,5 @@ def _choose(what: str, word: str, choices: dict[str, Any]) -> Any:
     return choices[word]
 
 
-def _without_cell(config: dict[str, Any]) -> dict[str, Any]:
+def _without_cell(config: Json) -> Json:
     return {name: value for name, value in config.items() if name != "cell"}
