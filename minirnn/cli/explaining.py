@@ -10,6 +10,7 @@ from rich.console import Console
 from minirnn.cli.language import load_lm
 from minirnn.cli.shared import check_writable, one_sentence
 from minirnn.cli.terminal import plain_if_asked
+from minirnn.core.files import Json
 from minirnn.explain.engine.scene import CELLS, Scene, Take
 from minirnn.explain.pictures import draw_flow, draw_gates, draw_text, flow_of
 from minirnn.explain.terminal import coloured, step_table, time_table
@@ -115,14 +116,14 @@ class ExplainOptions:
 
     def scene(self, text: str) -> Scene:
         """What to look into; ValueError, one sentence, for what cannot be shown."""
-        view: dict[str, Any] = {
+        view: Json = {
             "scale": self.scale,
             "clip": None if self.no_clip else self.clip,
             "num_steps": self.num_steps,
             "layer": self.layer,
         }
         fresh = {"cell": self.cell, "hidden_size": self.hidden_size, "seed": self.seed}
-        chosen: dict[str, Any] = {name: value for name, value in fresh.items() if value is not None}
+        chosen: Json = {name: value for name, value in fresh.items() if value is not None}
         if self.model is None:
             return Scene(text, **chosen, **view)
         if chosen:

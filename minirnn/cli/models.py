@@ -202,7 +202,7 @@ def opened(file: Path, hints: Hints, dtype: str | None) -> Layer | LanguageModel
     return model
 
 
-def chosen(options: Hints | Writing, of: str, file: Path) -> dict[str, Any]:
+def chosen(options: Hints | Writing, of: str, file: Path) -> Json:
     """The options that were set, all of which must be for files of that format."""
     values = {one.name: getattr(options, one.name) for one in fields(options)}
     chosen = {name: value for name, value in values.items() if value not in (None, (), False)}

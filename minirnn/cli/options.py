@@ -94,7 +94,7 @@ class TrainOptions:
         return replace(self, **changed)
 
     @property
-    def limits(self) -> dict[str, Any]:
+    def limits(self) -> Json:
         """When training ends: epochs, steps or seconds, at least one of them."""
         limits = {name: getattr(self, name) for name in LIMITS}
         return limits if any(limits.values()) else limits | {"steps": DEFAULT_STEPS}

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minirnn.core.backend import Array, check_indices, converted, takes
+from minirnn.core.backend import Array, Dtype, check_indices, converted, takes
 from minirnn.core.files import ModelFileError, atomic_write
+from minirnn.core.run import State
 from minirnn.core.tree import arrays_in, rebuilt
 
 VERSION = 1  # of the file that ``save`` writes
@@ -34,12 +35,12 @@ class Snapshot(Protocol):
     there is no space.
     """
 
-    dtype: "np.dtype[Any]"
+    dtype: Dtype
     integers: bool
     floats: bool
     input_size: int
     output_size: int
-    initial: Any
+    initial: State
     model: Any
     stacks: Sequence[range]
     groups: "dict[int, Stream]"  # by rows: what ``stream_many`` uses again
@@ -89,53 +90,53 @@ class Stream:
             out[...] = y.reshape(self._out_shape)
         return out
 
-    def _whole(self, x: Array, state: Any) -> tuple[Array, Any]:
+    def _whole(self, x: Array, state: State) -> tuple[Array, State]:
         assert self.snapshot.model is not None
-        found: tuple[Array, Any] = self.snapshot.model(x, state, batch_first=False)
-        return found
+        y, final = self.snapshot.model(x, state, batch_first=False)
+        return y, final
 
     def _admit(self, x: Any) -> tuple[Array, bool]:
         """``x`` checked and in memory of the stream's own, and whether it holds indices."""
-        snapshot, given, rows = self.snapshot, np.asarray(x), (self.batch_size,)
-        if given.dtype.kind in "iu" and snapshot.integers and (hasattr(x, "dtype") or given.ndim < 2):
-            index = given.reshape(1) if given.ndim == 0 and rows == (1,) else given
+        snapshot, array, rows = self.snapshot, np.asarray(x), (self.batch_size,)
+        if array.dtype.kind in "iu" and snapshot.integers and (hasattr(x, "dtype") or array.ndim < 2):
+            index = array.reshape(1) if array.ndim == 0 and rows == (1,) else array
             if index.shape != rows:
-                raise ValueError(f"this stream expects integers of shape {rows}; got shape {given.shape}")
+                raise ValueError(f"this stream expects integers of shape {rows}; got shape {array.shape}")
             check_indices("indices", index, snapshot.input_size or 0)
             self._index[...] = index
             return self._index, True
         if not self._floats:
-            raise ValueError(f"this stream expects integers of shape {rows}; got {given.dtype} of shape {given.shape}")
-        if given.shape != self._shape:
+            raise ValueError(f"this stream expects integers of shape {rows}; got {array.dtype} of shape {array.shape}")
+        if array.shape != self._shape:
             also = f" or integers {rows}" if snapshot.integers else ""
-            raise ValueError(f"this stream expects x of shape {self._shape}{also}; got shape {given.shape}")
-        listed = not hasattr(x, "dtype") and given.dtype.kind in "iu"  # numbers without a dtype take the model's
-        if not listed and not takes(self.dtype, given.dtype):
+            raise ValueError(f"this stream expects x of shape {self._shape}{also}; got shape {array.shape}")
+        listed = not hasattr(x, "dtype") and array.dtype.kind in "iu"  # numbers without a dtype take the model's
+        if not listed and not takes(self.dtype, array.dtype):
             raise ValueError(
-                f"x must be {self.dtype.name}, the model's dtype, or floats that become it; got {given.dtype}"
+                f"x must be {self.dtype.name}, the model's dtype, or floats that become it; got {array.dtype}"
             )
-        self._x[...] = given if listed else converted("x", given, self.dtype)
+        self._x[...] = array if listed else converted("x", array, self.dtype)
         return self._x, False
 
     # ------------------------------------------------------------------ the state
 
     @property
-    def state(self) -> Any:
+    def state(self) -> State:
         """A copy of the state, put together as ``model(x)`` returns it; assigning one goes on from there."""
         arrays = iter([np.stack(layers) for layers in self._places()])
         return rebuilt(self.snapshot.initial, lambda _: next(arrays))
 
     @state.setter
-    def state(self, value: Any) -> None:
-        given, places = list(arrays_in(value)), self._places()
+    def state(self, value: State) -> None:
+        arrays, places = list(arrays_in(value)), self._places()
         shapes = [(len(layers), *layers[0].shape) for layers in places]
-        if [a.shape for a in given] != shapes or not all(takes(self.dtype, a.dtype) for a in given):
+        if [a.shape for a in arrays] != shapes or not all(takes(self.dtype, a.dtype) for a in arrays):
             raise ValueError(
                 f"a state of this stream is {len(shapes)} arrays {self.dtype.name} of shapes {shapes}; "
-                f"got {', '.join(f'{a.dtype} {a.shape}' for a in given) or 'none'}"
+                f"got {', '.join(f'{a.dtype} {a.shape}' for a in arrays) or 'none'}"
             )
-        given = [converted("state", a, self.dtype) for a in given]
-        for layers, array in zip(places, given, strict=True):
+        arrays = [converted("state", a, self.dtype) for a in arrays]
+        for layers, array in zip(places, arrays, strict=True):
             for place, values in zip(layers, array, strict=True):
                 place[...] = values
 
@@ -143,11 +144,11 @@ class Stream:
         """Where the state is: for each of its arrays (layers, B, H), what each layer has of it."""
         if self._space is None:
             return [list(a) for a in arrays_in(self._state)]
-        found = []
+        stacks = []
         for stack in self.snapshot.stacks:
             now = [[states[self._turn], *states[2:]] for states in (self._space.states[k] for k in stack)]
-            found += [list(layers) for layers in zip(*now, strict=True)]
-        return found
+            stacks += [list(layers) for layers in zip(*now, strict=True)]
+        return stacks
 
     def reset(self) -> None:
         """Begin again, from the model's initial state."""
@@ -174,7 +175,7 @@ class Stream:
         self.state = _read(Path(path), self.state)
 
 
-def _read(path: Path, like: Any) -> Any:
+def _read(path: Path, like: State) -> State:
     """The state in a file, put together as ``like``."""
     from safetensors import SafetensorError, safe_open
 
@@ -188,10 +189,10 @@ def _read(path: Path, like: Any) -> Any:
                 raise ModelFileError(
                     f"{path} must hold arrays of shapes {[a.shape for a in wanted]}; got {list(shapes.values())}"
                 )
-            found = [file.get_tensor(str(k)) for k in range(len(wanted))]
+            arrays = [file.get_tensor(str(k)) for k in range(len(wanted))]
     except (SafetensorError, OSError) as error:
         raise ModelFileError(f"{path} cannot be read as a stream's state: {error}") from None
-    if any(a.dtype != b.dtype for a, b in zip(found, wanted, strict=True)):
-        raise ModelFileError(f"{path} must hold {wanted[0].dtype} numbers; got {found[0].dtype}")
-    arrays = iter(found)
-    return rebuilt(like, lambda _: next(arrays))
+    if any(a.dtype != b.dtype for a, b in zip(arrays, wanted, strict=True)):
+        raise ModelFileError(f"{path} must hold {wanted[0].dtype} numbers; got {arrays[0].dtype}")
+    remaining = iter(arrays)
+    return rebuilt(like, lambda _: next(remaining))

@@ -8,15 +8,17 @@ A block is 32 columns, line after line, so that a product with few rows reads me
 neighbouring lines are one, number by number, as processors multiply them (``kernels/cpu/blocks.py``).
 """
 
+from collections.abc import Callable
 from math import prod
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
-from minirnn.core.backend import Array
+from minirnn.core.backend import Array, Dtype
 
 COLUMNS = 32
 KINDS = ("full", "f16", "int8")
+Product: TypeAlias = "Callable[[Array, BlockedMatrix, int, int], Array]"  # a kernel for a @ M[first:last]
 CHUNK = 8  # blocks that are widened at once where there is no kernel
 
 
@@ -34,9 +36,9 @@ class BlockedMatrix:
         blocks: Array,
         scale: Array | None,
         shape: tuple[int, int],
-        dtype: np.dtype[Any],
+        dtype: Dtype,
         *,
-        product: Any = None,
+        product: Product | None = None,
         transposed: bool = False,
         columns: slice | None = None,
     ) -> None:
@@ -45,7 +47,7 @@ class BlockedMatrix:
         self.columns = columns or slice(0, shape[1])
 
     @classmethod
-    def of(cls, matrix: Array, kind: str, *, transposed: bool = False, product: Any = None) -> Self:
+    def of(cls, matrix: Array, kind: str, *, transposed: bool = False, product: Product | None = None) -> Self:
         """``matrix`` in blocks; with ``transposed`` its transpose is stored, so that int8 has one scale a row.
 
         ``product`` is the kernel for ``a @ M``, or None.
@@ -57,7 +59,9 @@ class BlockedMatrix:
         return cls(in_blocks(values), scale, stored.shape, matrix.dtype, transposed=transposed, product=product)
 
     @classmethod
-    def stored(cls, values: Array, scale: Array | None, *, transposed: bool = False, product: Any = None) -> Self:
+    def stored(
+        cls, values: Array, scale: Array | None, *, transposed: bool = False, product: Product | None = None
+    ) -> Self:
         """What ``values()`` and ``scale`` said of a quantised matrix, as one again."""
         stored = values.T if transposed else values
         return cls(in_blocks(stored), scale, stored.shape, np.dtype(np.float32), transposed=transposed, product=product)
@@ -83,7 +87,7 @@ class BlockedMatrix:
         """The transpose, of the same numbers in memory."""
         return self._alike(transposed=not self.transposed)
 
-    def multiplied_by(self, product: Any) -> Self:
+    def multiplied_by(self, product: Product | None) -> Self:
         """The same matrix with another kernel, or none."""
         return self._alike(product=product)
 

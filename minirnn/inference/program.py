@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from functools import singledispatch
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from minirnn.core.backend import Array
+from minirnn.core.backend import Array, Dtype
 from minirnn.core.layer import Layer
 from minirnn.inference.blocks import COLUMNS, BlockedMatrix, aligned
 from minirnn.kernels.cpu.passes import Link, address
 from minirnn.layers.compose import Sequential
 from minirnn.layers.feedforward import Dropout, Embedding, Last, Linear
 from minirnn.recurrent.networks import Recurrent
+
+Weight: TypeAlias = "Array | BlockedMatrix"  # as a model has it, whole or quantised
 
 
 class Part(NamedTuple):
@@ -36,7 +38,7 @@ class StepProgram:
     False, and the model must run as it is.  ``stacks`` numbers the parts whose states a model has in one array.
     """
 
-    def __init__(self, kernels: Any, dtype: np.dtype[Any]) -> None:
+    def __init__(self, kernels: Any, dtype: Dtype) -> None:
         self.kernels, self.dtype, self.whole = kernels, dtype, kernels is not None
         self.parts: list[Part] = []
         self.stacks: list[range] = []
@@ -58,14 +60,14 @@ class StepProgram:
             self.parts.append(Part(kernel, W, U, _filled_up(weights["b"]), _filled_up(v), W.shape[0], H, states))
         self.stacks.append(range(first, len(self.parts)))
 
-    def linear(self, weight: Any, bias: Array | None) -> None:
+    def linear(self, weight: Weight, bias: Array | None) -> None:
         """y = x W + b."""
         W = _blocked(weight)
         K, N = W.shape
         b = _filled_up(np.zeros(N, self.dtype) if bias is None else bias)
         self.parts.append(Part(self.kernels.LINEAR[W.kind][self.dtype], W, None, b, b, K, N, 0))
 
-    def embedding(self, weight: Any) -> None:
+    def embedding(self, weight: Weight) -> None:
         """y = W[x]."""
         W = _blocked(weight, transposed=True)
         V, N = W.shape
@@ -115,7 +117,7 @@ def _(layer: Layer, program: StepProgram) -> None:
     """Nothing: dropout is off, and the last step is the one that has just been read."""
 
 
-def _blocked(weight: Any, *, transposed: bool = False) -> BlockedMatrix:
+def _blocked(weight: Weight, *, transposed: bool = False) -> BlockedMatrix:
     """A weight in blocks: as it is where a quantised model has it so, else copied."""
     return weight if isinstance(weight, BlockedMatrix) else BlockedMatrix.of(weight, "full", transposed=transposed)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.core.backend import Array, Backend
+from minirnn.core.backend import Array, Backend, Dtype
 from minirnn.core.parameters import Parameters, Sources, Spec, Views
-from minirnn.inference.blocks import KINDS, BlockedMatrix
+from minirnn.inference.blocks import KINDS, BlockedMatrix, Product
 
 STORED = tuple(kind for kind in KINDS if kind != "full")
 
@@ -51,7 +51,7 @@ class NarrowParameters(Parameters):
         views: dict[str, Any] = {n: vectors[n] if n in vectors else self.matrices[prefix + n] for n in names}
         return Views(views, {})
 
-    def on(self, backend: Backend, dtype: np.dtype[Any]) -> Parameters:
+    def on(self, backend: Backend, dtype: Dtype) -> Parameters:
         if dtype != self.dtype:
             raise ValueError(f"a quantised model computes in float32; it cannot become {dtype.name}")
         product = product_of(backend)
@@ -146,6 +146,7 @@ def stored_as(specs: dict[str, Spec], kind: str) -> dict[str, tuple[tuple[int, .
     return kinds
 
 
-def product_of(backend: Backend) -> Any:
+def product_of(backend: Backend) -> Product | None:
     """The backend's kernel for ``a @ BlockedMatrix``, or None."""
-    return backend.fused("blocked_product")
+    product: Product | None = backend.fused("blocked_product")
+    return product

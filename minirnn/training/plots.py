@@ -7,7 +7,7 @@ from math import exp
 from pathlib import Path
 from typing import Any
 
-from minirnn.core.files import atomic_write
+from minirnn.core.files import Json, atomic_write
 from minirnn.training.metrics import METRICS, RUN, read_lines
 
 KINDS = (".png", ".svg", ".pdf")
@@ -52,7 +52,7 @@ def plot_runs(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[
     save_picture(figure, out)
 
 
-def _draw(axes: dict[str, Any], label: str, lines: list[dict[str, Any]], by: str, color: str) -> None:
+def _draw(axes: dict[str, Any], label: str, lines: list[Json], by: str, color: str) -> None:
     """One run in all panels."""
     seconds = {line["step"]: line["seconds"] for line in lines if "seconds" in line}
     steps = [line for line in lines if line.get("loss") is not None]

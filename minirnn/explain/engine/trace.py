@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from minirnn.core.backend import Array
+from minirnn.core.backend import Array, Dtype
 from minirnn.core.layer import Layer, Reader, State
 from minirnn.core.protocol import matrix_of, recurrent_bias_of, units_of
 from minirnn.explain.engine.equations import Equation, equations_of
@@ -53,7 +53,7 @@ def trace(
     return Trace(y, final, dx, dinitial, dict(copied.named_grads()), walks)
 
 
-def _cast(value: Any, dtype: np.dtype[Any]) -> Any:
+def _cast(value: Any, dtype: Dtype) -> Any:
     """Floating-point arrays in the trace's dtype; all else, and the structure of a state, as it is."""
     if isinstance(value, tuple):
         return tuple(_cast(one, dtype) for one in value)
