@@ -18,7 +18,7 @@ from minirnn.core.backend import Array, Dtype
 
 COLUMNS = 32
 KINDS = ("full", "f16", "int8")
-Product: TypeAlias = "Callable[[Array, BlockedMatrix, int, int], Array]"  # a kernel for a @ M[first:last]
+Product: TypeAlias = "Callable[[Array, BlockedMatrix, int, int], Array] | None"  # a kernel for a @ M[first:last]
 CHUNK = 8  # blocks that are widened at once where there is no kernel
 
 
@@ -38,7 +38,7 @@ class BlockedMatrix:
         shape: tuple[int, int],
         dtype: Dtype,
         *,
-        product: Product | None = None,
+        product: Product = None,
         transposed: bool = False,
         columns: slice | None = None,
     ) -> None:
@@ -47,7 +47,7 @@ class BlockedMatrix:
         self.columns = columns or slice(0, shape[1])
 
     @classmethod
-    def of(cls, matrix: Array, kind: str, *, transposed: bool = False, product: Product | None = None) -> Self:
+    def of(cls, matrix: Array, kind: str, *, transposed: bool = False, product: Product = None) -> Self:
         """``matrix`` in blocks; with ``transposed`` its transpose is stored, so that int8 has one scale a row.
 
         ``product`` is the kernel for ``a @ M``, or None.
@@ -59,9 +59,7 @@ class BlockedMatrix:
         return cls(in_blocks(values), scale, stored.shape, matrix.dtype, transposed=transposed, product=product)
 
     @classmethod
-    def stored(
-        cls, values: Array, scale: Array | None, *, transposed: bool = False, product: Product | None = None
-    ) -> Self:
+    def stored(cls, values: Array, scale: Array | None, *, transposed: bool = False, product: Product = None) -> Self:
         """What ``values()`` and ``scale`` said of a quantised matrix, as one again."""
         stored = values.T if transposed else values
         return cls(in_blocks(stored), scale, stored.shape, np.dtype(np.float32), transposed=transposed, product=product)
@@ -87,7 +85,7 @@ class BlockedMatrix:
         """The transpose, of the same numbers in memory."""
         return self._alike(transposed=not self.transposed)
 
-    def multiplied_by(self, product: Product | None) -> Self:
+    def multiplied_by(self, product: Product) -> Self:
         """The same matrix with another kernel, or none."""
         return self._alike(product=product)
 

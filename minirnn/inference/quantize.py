@@ -146,7 +146,7 @@ def stored_as(specs: dict[str, Spec], kind: str) -> dict[str, tuple[tuple[int, .
     return kinds
 
 
-def product_of(backend: Backend) -> Product | None:
+def product_of(backend: Backend) -> Product:
     """The backend's kernel for ``a @ BlockedMatrix``, or None."""
-    product: Product | None = backend.fused("blocked_product")
+    product: Product = backend.fused("blocked_product")
     return product

@@ -237,7 +237,7 @@ class RNN(Recurrent):
     ) -> None:
         cell = _choose("nonlinearity", nonlinearity, {"tanh": TanhCell, "relu": ReluCell})
         self.nonlinearity = nonlinearity
-        super().__init__(cell, input_size, hidden_size, num_layers, **options)
+        super().__init__(cell, input_size, hidden_size, num_layers, **_known(type(self), options))
 
     def config(self) -> Json:
         return _without_cell(super().config()) | {"nonlinearity": self.nonlinearity}
@@ -262,7 +262,7 @@ class GRU(Recurrent):
     ) -> None:
         cell = _choose("reset", reset, {"after": GRUCell, "before": GRUBeforeCell})
         self.reset = reset
-        super().__init__(cell, input_size, hidden_size, num_layers, **options)
+        super().__init__(cell, input_size, hidden_size, num_layers, **_known(type(self), options))
 
     def config(self) -> Json:
         return _without_cell(super().config()) | {"reset": self.reset}
@@ -289,10 +289,18 @@ class LSTM(Recurrent):
         if self.proj_size >= check_size("hidden_size", hidden_size):
             raise ValueError(f"proj_size must be less than hidden_size, {hidden_size}, or 0; got {proj_size}")
         cell = ProjectedLSTMCell(self.proj_size) if self.proj_size else LSTMCell
-        super().__init__(cell, input_size, hidden_size, num_layers, **options)
+        super().__init__(cell, input_size, hidden_size, num_layers, **_known(type(self), options))
 
     def config(self) -> Json:
         return _without_cell(super().config()) | {"proj_size": self.proj_size}
+
+
+def _known(kind: type[Recurrent], options: Options) -> Options:
+    """``options``, or the error that Python has for a keyword that the signature does not show."""
+    for name in options:
+        if name not in Options.__annotations__:
+            raise TypeError(f"{kind.__name__}.__init__() got an unexpected keyword argument {name!r}")
+    return options
 
 
 def _choose(what: str, word: str, choices: dict[str, Any]) -> Any:

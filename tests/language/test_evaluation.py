@@ -224,7 +224,7 @@ def test_the_command_line_estimates_unless_all_is_asked_for(
 ) -> None:
     path, out, run = tmp_path / "text.txt", tmp_path / "m.safetensors", tmp_path / "run"
     path.write_text(str(uneven)[:100_000], encoding="utf-8")
-    for module in ("terminal", "evaluation"):
+    for module in ("cli.terminal", "language.evaluation"):
         monkeypatch.setattr(f"minirnn.{module}.SAMPLE", 8192)
     small = ["--hidden-size", 4, "--steps", 3, "--backend", "numpy", "--held-out", 0.5, "--out", out]
     plain = invoke("train", path, *small, "--checkpoint", run, "--every", 2)
