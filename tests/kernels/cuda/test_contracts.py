@@ -33,7 +33,8 @@ cupy: Any = pytest.importorskip("cupy", reason="CuPy is not installed: pip insta
 pytestmark = pytest.mark.extras
 
 PACKAGE = Path(minirnn.__file__).parent
-SOURCES = sorted({*PACKAGE.glob("*.py"), *(PACKAGE / "formats").glob("*.py"), *launch.FOLDER.glob("*.py")})
+ROOMS = (".", "core", "layers", "recurrent", "optim", "inference", "language", "training", "formats", "formats/torch")
+SOURCES = sorted({path for room in ROOMS for path in (PACKAGE / room).glob("*.py")} | {*launch.FOLDER.glob("*.py")})
 
 
 def devices() -> int:
