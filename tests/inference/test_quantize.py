@@ -81,11 +81,11 @@ every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS.keys()
 @given(K=st.integers(1, 80), N=st.integers(1, 110), transposed=st.booleans(), seed=st.integers(0, 99))
 def test_int8_is_off_by_half_a_scale_at_most(K: int, N: int, *, transposed: bool, seed: int) -> None:
     W = matrix_of(K, N, seed)
-    found = BlockedMatrix.of(W, "int8", transposed=transposed)
+    matrix = BlockedMatrix.of(W, "int8", transposed=transposed)
     largest = np.abs(W).max(axis=1 if transposed else 0, keepdims=True)
-    assert found.shape == W.shape
-    assert (np.abs(found.dense() - W) <= largest / 127 * (0.5 + 1e-5)).all()
-    assert np.abs(found.values()).max() == 127  # the largest is exact: nothing is clipped
+    assert matrix.shape == W.shape
+    assert (np.abs(matrix.dense() - W) <= largest / 127 * (0.5 + 1e-5)).all()
+    assert np.abs(matrix.values()).max() == 127  # the largest is exact: nothing is clipped
 
 
 @given(K=st.integers(1, 80), N=st.integers(1, 110), transposed=st.booleans())

@@ -43,7 +43,7 @@ def modules(root: Path) -> dict[str, Path]:
 
 def imported(name: str, path: Path, known: dict[str, Path]) -> set[str]:
     """The modules of the package that this one imports, wherever in its text; what ``ALLOWED`` names is left out."""
-    found = set()
+    targets = set()
 
     def visit(node: ast.AST, function: str) -> None:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -61,12 +61,12 @@ def imported(name: str, path: Path, known: dict[str, Path]) -> set[str]:
                     parts.pop()
                 target = ".".join(parts)
                 if (name, function, target) not in ALLOWED:
-                    found.add(target)
+                    targets.add(target)
         for child in ast.iter_child_nodes(node):
             visit(child, function)
 
     visit(ast.parse(path.read_text(encoding="utf-8")), "")
-    return found - {name}
+    return targets - {name}
 
 
 def floor(name: str) -> int:

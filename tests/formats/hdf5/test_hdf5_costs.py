@@ -29,9 +29,9 @@ def made(fill: Callable[[Any], Any]) -> bytes:
 
 def array(data: bytes, packed: int | None = None) -> Any:
     with File(io.BytesIO(data), "it", packed) as file:
-        found = file["a"]
-        assert isinstance(found, Dataset)
-        return found.read()
+        dataset = file["a"]
+        assert isinstance(dataset, Dataset)
+        return dataset.read()
 
 
 def fault(data: bytes, packed: int | None = None) -> str:
@@ -87,10 +87,10 @@ def test_chunks_expand_to_a_hundred_times_the_file_and_in_a_zip_to_that_of_the_z
 def test_an_array_is_counted_once_however_often_it_is_read() -> None:
     data = made(lambda h: h.create_dataset("a", (200_000,), "f4", chunks=(1024,)))
     with File(io.BytesIO(data), "it") as file:
-        found = file["a"]
-        assert isinstance(found, Dataset)
+        dataset = file["a"]
+        assert isinstance(dataset, Dataset)
         for _ in range(5):
-            assert not found.read().any()
+            assert not dataset.read().any()
 
 
 # ---------------------------------------------------------------------- Keras' files from Windows
