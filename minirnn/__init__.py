@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from minirnn import _moved
 from minirnn.core.backend import Backend
+from minirnn.core.backward import Backward
 from minirnn.core.files import ModelFileError, ModelFileWarning
-from minirnn.core.layer import Backward, Layer
+from minirnn.core.layer import Layer
 from minirnn.core.lengths import length_mask, pad
 from minirnn.core.stream import Stream
 from minirnn.core.version import VERSION

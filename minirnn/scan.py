@@ -30,8 +30,8 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from minirnn.core.backend import Array
-from minirnn.core.layer import Reader, Run
 from minirnn.core.protocol import Arrays, Cell, block_of, matrix_of, recurrent_bias_of, stages_of, units_of
+from minirnn.core.run import Reader, Run
 
 
 class ByName(Protocol):

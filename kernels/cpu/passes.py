@@ -18,7 +18,7 @@ def address(a: Array) -> int:
     return place
 
 
-class Pass(NamedTuple):
+class PassArguments(NamedTuple):
     """Arguments of a pass: sizes, and addresses of C-contiguous arrays (0: there is none).
 
     Arrays are (T, B, ...) in the order of x's steps.  Where nothing is saved, ``slots`` is 1 and u, c and m hold one
@@ -56,8 +56,8 @@ class Pass(NamedTuple):
     last_first: int  # 1 where a pass of one step reads the weights in the opposite order
 
 
-class Back(NamedTuple):
-    """What the backward pass takes beside a ``Pass``."""
+class BackwardArguments(NamedTuple):
+    """What the backward pass takes beside ``PassArguments``."""
 
     dy: int  # (T, B, Z) from the first of h's columns on; with 0 steps, one (B, H) of zeros
     Z: int
@@ -76,7 +76,7 @@ class Back(NamedTuple):
     share: int  # entries of work for each thread alone, after the packed weights
 
 
-class Link(NamedTuple):
+class StepArguments(NamedTuple):
     """Arguments of one layer of a stream, for one step: sizes, and addresses (0: there is none).
 
     Matrices are in blocks (``blocks.py``); ``b`` and the rows of P and Q are filled up to whole blocks.

@@ -67,12 +67,12 @@ def padded(row: int, dtype: Dtype) -> int:
 
 
 def forward(cell: str, dtype: Dtype, arguments: "array[int]", most: int, work: float) -> None:
-    """A forward pass of ``work`` operations with a ``Pass``, by the ``most`` threads that its memory has room for."""
+    """A forward pass of ``work`` operations, with ``PassArguments``, by ``most`` threads that fit in its memory."""
     run(FORWARD[cell], dtype, arguments, work, most)
 
 
 def backward(cell: str, dtype: Dtype, arguments: "array[int]", most: int, work: float) -> None:
-    """A backward pass of ``work`` operations with the ``Pass`` and a ``Back`` after it, by ``most`` threads."""
+    """A backward pass of ``work`` operations, with ``PassArguments`` and ``BackwardArguments``, by ``most`` threads."""
     run(BACKWARD[cell], dtype, arguments, work, most)
 
 

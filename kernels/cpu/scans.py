@@ -24,7 +24,7 @@ from minirnn.kernels.cpu import steps
 from minirnn.kernels.cpu.compiling import entry, inline, inline_as, kernel, long
 from minirnn.kernels.cpu.memory import address, at, get, integers, lanes, numbers, reader
 from minirnn.kernels.cpu.packing import pack, pack_transposed, packed_size, panel_width
-from minirnn.kernels.cpu.passes import Back, Pass
+from minirnn.kernels.cpu.passes import BackwardArguments, PassArguments
 from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of, copy_row, sum_rows
 from minirnn.kernels.cpu.team import barrier, lead
 from minirnn.kernels.cpu.tiles import WIDE, add_transposed_product, product
@@ -32,10 +32,10 @@ from minirnn.kernels.cpu.vectors import VECTOR_BYTES
 
 PAGE = 4096  # bytes; rows so far apart, or a multiple of it, share their places in the first cache
 COPIED = 64  # rows that are copied at once
-PASS_BYTES = 8 * len(Pass._fields)
-read_pass, read_back = reader(Pass), reader(Back)
+PASS_BYTES = 8 * len(PassArguments._fields)
+read_pass, read_back = reader(PassArguments), reader(BackwardArguments)
 X, Y, G, H0, C0, REST, LAST, C, LAST_FIRST = (
-    Pass._fields.index(name) for name in ("x", "y", "G", "h0", "c0", "rest", "last", "c", "last_first")
+    PassArguments._fields.index(name) for name in ("x", "y", "G", "h0", "c0", "rest", "last", "c", "last_first")
 )
 
 
@@ -369,8 +369,8 @@ BACKWARD = {name: make_backward(name, unstep, gates, apart) for name, (_, unstep
 def short(x, h0, c0, rest, y, side, h, c, k, in_place, block, box, function, most, patience):
     """A forward kernel on arrays, for inference: the direction of a layer whose states are the ``k``-th.
 
-    ``block`` is a ``Pass`` (int64) without the addresses of the arrays; ``rest`` says that h0 is 0; the direction's
-    columns of y begin ``side`` bytes on.  ``box`` and what follows are for ``lead``.
+    ``block`` is a ``PassArguments`` (int64) without the addresses of the arrays; ``rest`` says that h0 is 0; the
+    direction's columns of y begin ``side`` bytes on.  ``box`` and what follows are for ``lead``.
     """
     block[LAST_FIRST], block[REST] = 1 - block[LAST_FIRST], rest
     block[X], block[Y] = address(x), address(y) + side

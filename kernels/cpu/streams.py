@@ -10,14 +10,14 @@ Threads share the columns of the products, meet, and share the units.
 from minirnn.kernels.cpu.blocks import COLUMNS, KINDS, PARTS, half
 from minirnn.kernels.cpu.compiling import entry, kernel
 from minirnn.kernels.cpu.memory import address, at, bytes_at, get, integers, numbers, put, reader
-from minirnn.kernels.cpu.passes import Link
+from minirnn.kernels.cpu.passes import StepArguments
 from minirnn.kernels.cpu.rows import add_row, begin, copy_row
 from minirnn.kernels.cpu.scans import RUNS, STEPS
 from minirnn.kernels.cpu.team import barrier, lead
 
-read = reader(Link)
+read = reader(StepArguments)
 FUNCTION, THREADS, X, INDICES, Y, H0, H1 = (
-    Link._fields.index(name) for name in ("function", "threads", "x", "indices", "y", "h", "h1")
+    StepArguments._fields.index(name) for name in ("function", "threads", "x", "indices", "y", "h", "h1")
 )
 
 
@@ -106,7 +106,7 @@ LINEAR, EMBEDDING = (dict(zip(KINDS, row, strict=True)) for row in zip(*map(make
 
 @entry("stream")
 def stream(x, integer, out, links, box, most, patience):
-    """One step of all layers: ``links`` (layers, fields) are ``Link``s, the first of which reads x, the last fills out.
+    """One step of all layers: ``links`` (layers, fields) are ``StepArguments``; the first reads x, the last fills out.
 
     ``integer`` says that x holds indices.  Where a layer's h and its next h lie is exchanged afterwards.
     """

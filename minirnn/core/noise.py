@@ -13,7 +13,7 @@ from types import ModuleType
 import numpy as np
 
 from minirnn.core.backend import Array
-from minirnn.core.layer import Result, Run, State
+from minirnn.core.run import Result, Run, State
 
 _GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / the golden ratio: SplitMix64's increment
 _WORD = 2**64 - 1

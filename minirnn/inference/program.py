@@ -10,7 +10,7 @@ import numpy as np
 from minirnn.core.backend import Array, Dtype
 from minirnn.core.layer import Layer
 from minirnn.inference.blocks import COLUMNS, BlockedMatrix, aligned
-from minirnn.kernels.cpu.passes import Link, address
+from minirnn.kernels.cpu.passes import StepArguments, address
 from minirnn.layers.compose import Sequential
 from minirnn.layers.feedforward import Dropout, Embedding, Last, Linear
 from minirnn.recurrent.networks import Recurrent
@@ -154,7 +154,7 @@ class Space:
             self.states.append(states)
             h, h1, c = [*map(address, states), 0, 0, 0][:3]
             y = address(self._rows(B, H))
-            link = Link(
+            link = StepArguments(
                 function=part.kernel,
                 threads=most,
                 B=B,
@@ -193,7 +193,7 @@ class Space:
         return address(self.arrays[-1])
 
     def _matrix(self, name: str, matrix: BlockedMatrix | None) -> dict[str, int]:
-        """What a ``Link`` says of a matrix, or of none."""
+        """The kernel arguments of a matrix, or of none."""
         blocks, scale, apart = 0, 0, 0
         if matrix:
             blocks, apart = address(matrix.blocks), matrix.blocks.strides[0]

@@ -12,8 +12,9 @@ from typing import Any, Self
 import numpy as np
 
 from minirnn.core.backend import Array, maker
-from minirnn.core.layer import Layer, State
+from minirnn.core.layer import Layer
 from minirnn.core.parameters import Scheme
+from minirnn.core.run import State
 from minirnn.language.evaluation import MASK_RATE, Evaluation, evaluate
 from minirnn.language.sampling import check_sampling, distribution, log_softmax, take_rows
 from minirnn.language.text import Text, Vocabulary, check_string

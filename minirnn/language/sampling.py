@@ -5,7 +5,7 @@ from numbers import Integral
 import numpy as np
 
 from minirnn.core.backend import Array, namespace
-from minirnn.core.layer import State
+from minirnn.core.run import State
 from minirnn.core.tree import rebuilt
 
 

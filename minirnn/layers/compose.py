@@ -6,10 +6,11 @@ from typing import Any
 
 from minirnn.cells import split
 from minirnn.core.backend import Array
-from minirnn.core.layer import Later, Layer, Pull, Reader, Result, Run, Saved, State, blank, joined, over_time
+from minirnn.core.layer import Layer, blank, over_time
 from minirnn.core.module import brief
 from minirnn.core.parameters import Parameters
 from minirnn.core.protocol import Arrays
+from minirnn.core.run import Later, Pull, Reader, Result, Run, Saved, State, joined
 from minirnn.scan import flip, reversed_run
 
 

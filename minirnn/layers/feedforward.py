@@ -5,9 +5,10 @@ from numbers import Integral, Real
 from typing import Any
 
 from minirnn.core.backend import Array
-from minirnn.core.layer import Layer, Result, Run, State, blank, check_size
+from minirnn.core.layer import Layer, blank, check_size
 from minirnn.core.noise import check_probability, drop
 from minirnn.core.parameters import Spec
+from minirnn.core.run import Result, Run, State
 from minirnn.layers.activations import Function
 from minirnn.scan import flip, reversed_run
 

@@ -13,8 +13,8 @@ holds anyway, has h of every step, so that no step's product waits for the one b
 from typing import Protocol
 
 from minirnn.core.backend import Array
-from minirnn.core.layer import Reader, Run
 from minirnn.core.protocol import Arrays
+from minirnn.core.run import Reader, Run
 from minirnn.recurrent.passes import Pass, Recurrence
 from minirnn.recurrent.weights import Weights
 

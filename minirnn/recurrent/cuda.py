@@ -8,8 +8,8 @@ from types import ModuleType
 from typing import Any
 
 from minirnn.core.backend import Array
-from minirnn.core.layer import Run
 from minirnn.core.protocol import Arrays
+from minirnn.core.run import Run
 from minirnn.recurrent.passes import KernelPass, Recurrence
 from minirnn.recurrent.weights import Weights
 

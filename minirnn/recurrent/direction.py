@@ -5,7 +5,7 @@ from types import ModuleType
 from typing import Any
 
 from minirnn.core.backend import Array, Backend
-from minirnn.core.layer import Later, Layer, Result, Run, State
+from minirnn.core.layer import Layer
 from minirnn.core.parameters import Spec
 from minirnn.core.protocol import (
     Arrays,
@@ -17,6 +17,7 @@ from minirnn.core.protocol import (
     width_of,
     widths_of,
 )
+from minirnn.core.run import Later, Result, Run, State
 from minirnn.kernels.facts import facts_of
 from minirnn.recurrent.checkpointing import CheckpointedPass
 from minirnn.recurrent.cuda import CudaPass

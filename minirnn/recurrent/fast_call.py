@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 
 from minirnn.core.backend import Array
-from minirnn.core.layer import State
-from minirnn.kernels.cpu.passes import Pass, address
+from minirnn.core.run import State
+from minirnn.kernels.cpu.passes import PassArguments, address
 from minirnn.kernels.facts import CellFacts
 from minirnn.recurrent.direction import Direction
 from minirnn.recurrent.fused import RECURRENT, WORK, G, M, Plan, U
 from minirnn.recurrent.weights import Weights
 
 LARGEST = 1 << 19  # entries of all gates at all steps; beyond it ``Layer.__call__`` is as fast
-SHARE = Pass._fields.index("share")
+SHARE = PassArguments._fields.index("share")
 SHAPES = 4  # shapes of input for which workspaces are stored
 
 

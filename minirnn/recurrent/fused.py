@@ -9,29 +9,32 @@ from types import ModuleType
 import numpy as np
 
 from minirnn.core.backend import Array
-from minirnn.core.layer import Run
 from minirnn.core.protocol import Arrays
-from minirnn.kernels.cpu.passes import Back, Pass, address
+from minirnn.core.run import Run
+from minirnn.kernels.cpu.passes import BackwardArguments, PassArguments, address
 from minirnn.recurrent.passes import KernelPass, Recurrence
 from minirnn.recurrent.weights import Weights
 
 CHUNK = 1 << 15  # entries of P that are computed at once: they are still in the second cache when they are used
 ROWS = 256  # of x, whose part of the weights' gradients is added at once, for the same reason
-NO_PASS, NO_BACK = Pass(*[0] * len(Pass._fields)), Back(*[0] * len(Back._fields))
+NO_PASS, NO_BACK = (
+    PassArguments(*[0] * len(PassArguments._fields)),
+    BackwardArguments(*[0] * len(BackwardArguments._fields)),
+)
 X, INDICES, LENGTHS, H0, C0, REST, RECURRENT, Y, KNOWN, G, U, C, M, WORK = (
-    Pass._fields.index(name)
+    PassArguments._fields.index(name)
     for name in ("x", "indices", "lengths", "h0", "c0", "rest", "U", "y", "known", "G", "u", "c", "m", "work")
 )
 DY, Z, STEPS, DH, DC, DP, DX, D_RECURRENT, BACK_WORK = (
-    Back._fields.index(name) for name in ("dy", "Z", "dy_steps", "dh", "dc", "dP", "dx", "dU", "work")
+    BackwardArguments._fields.index(name) for name in ("dy", "Z", "dy_steps", "dh", "dc", "dP", "dx", "dU", "work")
 )
 
 
 class Plan:
     """What all passes of one direction have in common that have the same sizes.
 
-    ``arguments`` and ``back`` are the kernels' arguments, a ``Pass`` and a ``Back``, in which the addresses of arrays
-    that each pass has for itself are still 0.  ``row`` is the number of entries from one row of y to the next.
+    ``arguments`` and ``back`` are ``PassArguments`` and ``BackwardArguments``, in which the addresses of arrays that
+    each pass has for itself are still 0.  ``row`` is the number of entries from one row of y to the next.
     """
 
     def __init__(
@@ -59,7 +62,9 @@ class Plan:
         self.slots, self.beside = slots, slots * B * H
         self.memory = self.gates + wide * self.beside
         # where each array beside the gates begins, as the argument of that name says it
-        self.places = [(Pass._fields.index(name), self.gates + k * self.beside) for k, name in enumerate(facts.beside)]
+        self.places = [
+            (PassArguments._fields.index(name), self.gates + k * self.beside) for k, name in enumerate(facts.beside)
+        ]
         self.packed = packed(D, N, dtype) + packed(H, N, dtype) + apart * packed(H, H, dtype)
         self.share = max(kernels.spare(D, D, dtype), kernels.spare(H, row, dtype))
         # floating-point operations of all steps' products, and of those that stand inside one step

@@ -13,8 +13,9 @@ That is what Keras does with a mask, in a layer and in its Bidirectional.
 """
 
 from minirnn.core.backend import Array
-from minirnn.core.layer import Later, Layer, Reader, Result, Run, State, blank, over_time
+from minirnn.core.layer import Layer, blank, over_time
 from minirnn.core.lengths import ends
+from minirnn.core.run import Later, Reader, Result, Run, State
 
 
 def skipping(layer: Layer, x: Array, state: State, run: Run, *, zero: bool) -> Result:

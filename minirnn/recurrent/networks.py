@@ -8,9 +8,10 @@ from typing import Any, ClassVar, TypedDict, Unpack
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell, split
 from minirnn.core.backend import Array
 from minirnn.core.files import Json
-from minirnn.core.layer import Layer, Pull, Result, Run, Saved, State, check_size, joined
+from minirnn.core.layer import Layer, check_size
 from minirnn.core.noise import check_probability, drop
 from minirnn.core.protocol import Arrays, check_cell, name_of, trains, width_of, widths_of
+from minirnn.core.run import Pull, Result, Run, Saved, State, joined
 from minirnn.recurrent.direction import Direction
 from minirnn.recurrent.fast_call import ShortCall, prepare
 from minirnn.recurrent.masks import skipping

@@ -3,12 +3,13 @@
 A pass is one forward pass of a direction, with what its backward pass needs.
 """
 
+from abc import ABC, abstractmethod
 from types import ModuleType
 from typing import NamedTuple
 
 from minirnn.core.backend import Array
-from minirnn.core.layer import Reader, Run
 from minirnn.core.protocol import Arrays, Cell
+from minirnn.core.run import Reader, Run
 from minirnn.kernels.facts import CellFacts
 from minirnn.recurrent.weights import Weights
 from minirnn.scan import flip
@@ -26,7 +27,7 @@ class Recurrence(NamedTuple):
     facts: CellFacts | None  # None for a cell without kernels
 
 
-class Pass:
+class Pass(ABC):
     """One forward pass, and what its backward pass needs; a subclass computes it in ``_forward`` and ``_backward``.
 
     A reverse direction with lengths starts at each row's own end: rows are reversed within their lengths on the way in
@@ -70,14 +71,17 @@ class Pass:
     def _flipped(self, read: Reader) -> Reader:
         return lambda: flip(read(), self.run)
 
+    @abstractmethod
     def _forward(self, x: Array, state: Arrays, out: Array | None, *, known: bool) -> tuple[Array, Arrays]:
-        raise NotImplementedError
+        """``forward`` of rows that need no reversal."""
 
+    @abstractmethod
     def _backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
-        raise NotImplementedError
+        """``backward`` of the same."""
 
+    @abstractmethod
     def _named(self) -> dict[str, Reader]:
-        raise NotImplementedError
+        """``named``, each in the order of the steps that were computed."""
 
 
 class KernelPass(Pass):
@@ -109,9 +113,9 @@ class KernelPass(Pass):
         joined: Array = self.run.parameters.backend.xp.concatenate(parts)
         return joined
 
+    @abstractmethod
     def _saved(self, array: str, gate: int) -> Array:
         """One of the arrays that ``facts`` name, or a gate."""
-        raise NotImplementedError
 
 
 def placed(a: Array, out: Array | None) -> Array:

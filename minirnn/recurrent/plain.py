@@ -1,8 +1,8 @@
 """The pass by the plain equations: the products before and after a ``Scan``, of any cell and on any backend."""
 
 from minirnn.core.backend import Array
-from minirnn.core.layer import Reader, Run
 from minirnn.core.protocol import Arrays, block_of, matrix_of, recurrent_bias_of, units_of
+from minirnn.core.run import Reader, Run
 from minirnn.recurrent.passes import Pass, Recurrence, placed
 from minirnn.recurrent.weights import Weights
 from minirnn.recurrent.zoneout import carried, zones

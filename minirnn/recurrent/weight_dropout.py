@@ -7,9 +7,9 @@ of any kind, with a U that is its own.
 from collections.abc import Callable
 
 from minirnn.core.backend import Array
-from minirnn.core.layer import Reader, Run
 from minirnn.core.noise import keep_mask
 from minirnn.core.protocol import Arrays
+from minirnn.core.run import Reader, Run
 from minirnn.recurrent.passes import Pass, Recurrence
 from minirnn.recurrent.weights import ReplacedWeights, Weights
 

@@ -8,9 +8,9 @@ from types import ModuleType
 from typing import Any
 
 from minirnn.core.backend import Array
-from minirnn.core.layer import Run
 from minirnn.core.noise import check_probability, keep_mask
 from minirnn.core.protocol import Arrays, Cell
+from minirnn.core.run import Run
 from minirnn.recurrent.passes import Recurrence
 
 GOES_ON = "its zoneout goes on in inference"  # why other formats have no words for a layer

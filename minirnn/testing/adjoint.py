@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minirnn.core.backend import Array
-from minirnn.core.layer import Layer, State
+from minirnn.core.layer import Layer
+from minirnn.core.run import State
 from minirnn.core.tree import arrays_in, rebuilt
 from minirnn.testing.differences import SAFETY, differentiate
 from minirnn.testing.report import GradientError

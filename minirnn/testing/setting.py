@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minirnn.core.backend import Array
-from minirnn.core.layer import Backward, Layer, State
+from minirnn.core.backward import Backward
+from minirnn.core.layer import Layer
+from minirnn.core.run import State
 from minirnn.core.tree import arrays_in, rebuilt
 from minirnn.testing.differences import EPS, Estimate, differentiate
 from minirnn.testing.precision import precision_of

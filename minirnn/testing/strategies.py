@@ -24,7 +24,7 @@ import numpy as np
 
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
 from minirnn.core.backend import Array
-from minirnn.core.layer import State
+from minirnn.core.run import State
 from minirnn.recurrent.networks import Recurrent
 from minirnn.testing.gradients import kink_distance
 from minirnn.testing.precision import AnyCell

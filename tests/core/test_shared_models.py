@@ -12,8 +12,8 @@ from interpreters import python
 
 from minirnn import GRU, SGD, Dropout, Layer, Linear, Sequential
 from minirnn.core.backend import Array
-from minirnn.core.layer import Result, Run, State
 from minirnn.core.parameters import Spec
+from minirnn.core.run import Result, Run, State
 
 X = np.ones((2, 3, 1))
 

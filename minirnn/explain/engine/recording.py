@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minirnn.core.backend import Array
-from minirnn.core.layer import Reader, Run
 from minirnn.core.protocol import Arrays, Stage, block_of, matrix_of, units_of
+from minirnn.core.run import Reader, Run
 from minirnn.explain.engine.watching import Note, Statement, watching
 from minirnn.recurrent.direction import Direction
 from minirnn.recurrent.passes import Pass, Recurrence

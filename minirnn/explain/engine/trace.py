@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from minirnn.core.backend import Array, Dtype
-from minirnn.core.layer import Layer, Reader, State
+from minirnn.core.layer import Layer
 from minirnn.core.protocol import matrix_of, recurrent_bias_of, units_of
+from minirnn.core.run import Reader, State
 from minirnn.explain.engine.equations import Equation, equations_of
 from minirnn.explain.engine.recording import Event, TracedDirection, TracedPass
 from minirnn.recurrent.direction import Direction

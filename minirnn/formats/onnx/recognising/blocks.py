@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from minirnn.core.backend import Array
-from minirnn.core.layer import Layer, State
+from minirnn.core.layer import Layer
+from minirnn.core.run import State
 from minirnn.formats.onnx.recognising.forms import (
     Affine,
     Applied,

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minirnn.core.backend import Array, get_backend
-from minirnn.core.layer import Layer, State
+from minirnn.core.layer import Layer
+from minirnn.core.run import State
 from minirnn.formats.filling import filled
 from minirnn.formats.onnx.recognising.blocks import LayerBlock, blocks_of, ends_of, letters_of, starts_of
 from minirnn.formats.onnx.recognising.forms import (
