@@ -77,7 +77,7 @@ FAULTS = {
     "kernel single: a GRU's step with the wrong bias": Fault(
         "kernels/cpu/scans.py",
         (("H, n, at(v, j - joint), 0, at(u, j - joint)", "H, n, at(b, j), 0, at(u, j - joint)"),),
-        "kernels/test_threads_and_memory.py::test_step_by_step_has_the_bits_of_all_steps_at_once[GRU(33, 96)-float32-1]",
+        "kernels/test_threads.py::test_step_by_step_has_the_bits_of_all_steps_at_once[GRU(33, 96)-float32-1]",
     ),
     "kernel: one-hot gradients: = for +=": Fault(
         "kernels/cpu/rows.py",
@@ -302,7 +302,7 @@ FAULTS = {
     "kernel threads: nobody waits at a barrier": Fault(
         "kernels/cpu/team.py",
         (("while look(arrivals) < target:", "while look(arrivals) < 0:"),),
-        "kernels/test_threads_and_memory.py::test_layers_give_the_same_bits_on_any_number_of_threads",
+        "kernels/test_threads.py::test_layers_give_the_same_bits_on_any_number_of_threads",
     ),
     "kernel stream: one state for all rows": Fault(
         "kernels/cpu/streams.py",
@@ -337,7 +337,7 @@ FAULTS = {
     "leases: lent twice": Fault(
         "kernels/cpu/leases.py",
         (("self._lent += size", "self._lent += size\n        self._returned.append(block)"),),
-        "kernels/test_threads_and_memory.py::test_no_two_living_arrays_overlap_and_idle_memory_is_bounded",
+        "kernels/test_lent_memory.py::test_no_two_living_arrays_overlap_and_idle_memory_is_bounded",
     ),
 }
 # fmt: on

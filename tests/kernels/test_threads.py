@@ -1,4 +1,4 @@
-"""The numba backend's threads and its lent memory: that neither can be seen in a result."""
+"""The numba backend's threads: that they cannot be seen in a result."""
 
 import _thread
 import multiprocessing
@@ -7,14 +7,11 @@ import re
 import signal
 import threading
 import time
-import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
-from itertools import pairwise
 from math import prod
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interpreters import PACKAGE, python
+from same_bits import assert_same_bits, drawn, gru, leaves, one_pass
 
 from minirnn import (
     GRU,
@@ -31,7 +28,6 @@ from minirnn import (
     SGD,
     Adam,
     Embedding,
-    Layer,
     Linear,
     Recurrent,
     Sequential,
@@ -40,7 +36,7 @@ from minirnn import (
     grad_norm,
     set_num_threads,
 )
-from minirnn.core.backend import NUMBA, NUMPY, Array, get_backend, maker
+from minirnn.core.backend import NUMBA, Array, maker
 
 # modules of kernels/cpu, whose functions have no types
 compiling, dispatch, leases, pool, runtime, team, threads, updates = (
@@ -78,33 +74,6 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     for module in (dispatch, runtime):
         monkeypatch.setattr(module, "take", take)
     return seen
-
-
-def leaves(state: Any) -> list[Array]:
-    return [] if state is None else list(state) if isinstance(state, tuple) else [state]
-
-
-def one_pass(model: Layer, x: Array, dy: Array, **options: Any) -> list[Array]:
-    """y, final states, dx and the initial states' gradients of a pass that adds to the gradients."""
-    y, final, backward = model.forward(x, **options)
-    dx, dstate = backward(dy)
-    return [y, *leaves(final), *leaves(dstate)] + ([] if dx is None else [dx])
-
-
-def assert_same_bits(found: list[Array], wanted: list[Array]) -> None:
-    for k, (a, b) in enumerate(zip(found, wanted, strict=True)):
-        np.testing.assert_array_equal(a, b, err_msg=f"array {k}")  # equality of -0 and 0 is the only one beside bits
-
-
-def gru(dtype: str = "float32") -> GRU:
-    """One whose outputs and saved gates, for the x of ``drawn``, are large enough to be lent."""
-    return GRU(9, 64).init(0, backend="numba", dtype=dtype)
-
-
-def drawn(seed: int = 0, T: int = 20, B: int = 32) -> tuple[Array, Array]:
-    """x and dy for ``gru``."""
-    rng = np.random.default_rng(seed)
-    return rng.normal(size=(T, B, 9)).astype("float32"), rng.normal(size=(T, B, 64)).astype("float32")
 
 
 # ---------------------------------------------------------------------- any number of threads
@@ -487,177 +456,6 @@ def test_backward_twice_gives_twice_the_gradients(layer: Recurrent) -> None:
     assert once.any()
 
 
-# ---------------------------------------------------------------------- lent memory
-
-
-def overlap(a: Array, b: Array) -> bool:
-    return bool(np.shares_memory(a, b)) or bool(np.may_share_memory(a, b))
-
-
-def idle(pool: Any) -> int:
-    """Bytes that a pool keeps and nobody uses."""
-    assert pool._idle == sum(block.size for blocks in pool._free.values() for block in blocks)
-    return int(pool._idle + sum(block.size for block in pool._returned))
-
-
-def test_lent_arrays_are_as_any_others_and_start_on_a_cache_line() -> None:
-    pool = leases.Leases()
-    for shape in ((300, 301), (0, 7), (3,), (1 << 16,), (11, 13, 700)):
-        for dtype in (np.dtype("f4"), np.dtype("f8")):
-            a = pool.empty(shape, dtype)
-            a[...] = 1
-            assert a.shape == shape
-            assert a.dtype == dtype
-            assert a.flags.carray
-            lent = a.nbytes >= leases.SMALL
-            assert maker(a) is (NUMBA if lent else NUMPY)
-            assert not lent or a.ctypes.data % leases.ALIGNMENT == 0
-            assert maker(a.copy()) is NUMPY
-
-
-def test_memory_comes_back_when_the_last_view_is_gone_and_not_before() -> None:
-    pool, dtype = leases.Leases(), np.dtype("f4")
-    views: tuple[Callable[[Array], Any], ...] = (
-        lambda a: a,
-        lambda a: a[5:6, ::7],
-        lambda a: a.T.reshape(300, 100)[::-1],
-        lambda a: a.view("i4")[0],
-        lambda a: np.asarray(a)[..., None],
-        lambda a: a.data,
-        lambda a: a.data[3:],
-        lambda a: np.frombuffer(a.reshape(-1).data, "u1", 1000, 8),
-        lambda a: a.flat,
-        lambda a: [np.broadcast_to(a[0], (9, 300))],
-        lambda a: a.__array_interface__ and (lambda: a),
-    )
-    for view in views:
-        a = pool.empty((100, 300), dtype)
-        a[...] = 5
-        place, kept = a.ctypes.data, view(a)
-        del a
-        others = [pool.empty((100, 300), dtype) for _ in range(3)]
-        for other in others:
-            assert abs(other.ctypes.data - place) >= 100 * 300 * 4
-            other[...] = 6
-        del kept, other
-        again = [pool.empty((100, 300), dtype) for _ in range(3)]
-        assert place in {one.ctypes.data for one in again}
-        del others, again
-
-
-@given(st.lists(st.tuples(st.sampled_from([1, 1.1, 1.3, 2, 5, 9]), st.integers(0, 9)), max_size=60))
-def test_no_two_living_arrays_overlap_and_idle_memory_is_bounded(steps: list[tuple[float, int]]) -> None:
-    """Any sequence of borrowing and letting go: contents stay, and not much more lies idle than was on loan at once."""
-    pool, living, most, lent, kept = leases.Leases(), [], 0, {}, None
-    for number, (size, drop) in enumerate(steps):
-        a = pool.empty((int(size * (1 << 14)),), np.dtype("f8"))
-        a[...] = number
-        living.append((number, a[1:] if number % 2 else a))
-        lent[number] = int(1.25 * (a.nbytes + 64))
-        most = max(most, sum(lent.values()))
-        assert pool._idle <= leases.SPARE * most
-        del a
-        if drop < len(living):
-            lent.pop(living.pop(drop)[0])
-        for value, kept in living:
-            assert (kept == value).all()
-    del kept
-    starts = sorted((kept.ctypes.data, kept.nbytes) for _, kept in living)
-    for (start, size), (following, _) in pairwise(starts):
-        assert start + size <= following
-    living.clear()
-    assert idle(pool) <= (1 + leases.SPARE) * most
-    if steps:
-        last = pool.empty((1 << 14,), np.dtype("f8"))
-        assert idle(pool) <= leases.SPARE * most, len(last)
-
-
-def test_shapes_that_never_come_again_do_not_fill_the_memory() -> None:
-    pool, rng = leases.Leases(), np.random.default_rng(0)
-    tracemalloc.start()
-    try:
-        largest = 0
-        for _ in range(300):
-            sizes = rng.integers(1 << 14, 1 << 17, 3)
-            arrays = [pool.empty((int(size),), np.dtype("f8")) for size in sizes]
-            largest = max(largest, int(sizes.sum()) * 8)
-            del arrays
-        held = tracemalloc.get_traced_memory()[0]
-    finally:
-        tracemalloc.stop()
-    assert largest / 2 < held <= 2.5 * largest  # it does see the memory, and there is no more of it
-
-
-def test_training_does_not_hold_more_and_more_memory() -> None:
-    model, held = gru(), []
-    for seed in range(12):
-        one_pass(model, *drawn(seed, T=20 + seed % 3))
-        held.append(idle(leases.LEASES) + leases.LEASES._lent)
-    assert len(set(held[6:])) <= 3  # one for each shape at most
-    assert max(held[6:]) <= max(held[:6])
-
-
-@pytest.mark.parametrize("layer", [RNN(64, 64), GRU(48, 96, 2, bidirectional=True), LSTM(300, 100)])
-def test_training_takes_no_new_memory_after_its_first_steps(layer: Recurrent, monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = leases.Leases()
-    monkeypatch.setattr(runtime, "LEASES", pool)
-    model, rng = layer.init(0, backend="numba"), np.random.default_rng(0)
-    x, dy = (rng.normal(size=(40, 16, n or 0)).astype("f4") for n in (layer.input_size, layer.output_size))
-    take, lent = pool._take, []
-
-    def note(size: int) -> Any:
-        lent.append(take(size))
-        return lent[-1]
-
-    monkeypatch.setattr(pool, "_take", note)
-    for step in range(6):
-        y, _, backward = model.forward(x)
-        dx, _ = backward(dy)
-        if step == 2:
-            known, lent[:] = {id(block.memory) for block in lent}, []
-    assert {id(block.memory) for block in lent} <= known
-    assert len(known) > 2
-    assert y is not None
-    assert dx is not None
-
-
-def test_arrays_that_someone_holds_are_left_alone_by_later_passes() -> None:
-    model, (x, dy) = gru(), drawn(1)
-    y, _, backward = model.forward(x)
-    saved = backward.saved
-    dx, _ = backward(dy, keep=True)
-    z, _ = model(x)
-    assert dx is not None
-    assert maker(y) is NUMBA
-    views = [y[::3, 1:, ::2], dx[1:], z.swapaxes(0, 2), y.reshape(-1)[7:], *saved.values()]
-    copies = [a.copy() for a in views]
-    del y, dx, z, saved, backward
-    for seed in range(20):
-        one_pass(model, *drawn(seed))
-        model(drawn(seed)[0])
-    assert_same_bits(views, copies)
-
-
-def test_lending_from_many_threads_hands_nothing_out_twice() -> None:
-    pool = leases.Leases()
-
-    def borrow(number: int) -> bool:
-        rng, good, living = np.random.default_rng(number), True, []
-        for k in range(60):
-            a = pool.empty((int(rng.integers(1, 4)) << 14,), np.dtype("f8"))
-            a[...] = 1000 * number + k
-            living.append((1000 * number + k, a))
-            if len(living) > 3:
-                value, a = living.pop(int(rng.integers(0, 4)))
-                good &= bool((a == value).all())
-        return good
-
-    with ThreadPoolExecutor(4) as executor:
-        assert all(executor.map(borrow, range(8)))
-    pool.empty((1 << 14,), np.dtype("f8"))
-    assert pool._lent <= 2 * ((1 << 17) + 64)  # all came back but for the last
-
-
 # ---------------------------------------------------------------------- forked children
 
 
@@ -690,90 +488,3 @@ def test_a_forked_child_works_with_threads_of_its_own(eager: None, counts: set[i
     assert workers == 1
     assert process.exitcode == 0
     assert_same_bits(one_pass(model, x, dy), wanted)  # nor has the parent lost any
-
-
-# ---------------------------------------------------------------------- with Numba and without
-
-
-def test_importing_minirnn_and_running_on_numpy_imports_no_numba() -> None:
-    code = """
-import json, sys
-import minirnn
-first = [name for name in sys.modules if name.split(".")[0] in ("numba", "llvmlite")]
-model = minirnn.GRU(2, 3).init(backend="numpy")
-y, _, backward = model.forward([[[1.0, 2.0]]])
-backward(y)
-model(y[..., :2])
-minirnn.set_num_threads(2)
-minirnn.SGD(model, 0.1).step()
-print(json.dumps([first, [name for name in sys.modules if name.split(".")[0] in ("numba", "llvmlite")]]))
-"""
-    assert python(code) == [[], []]
-
-
-WITHOUT_NUMBA = """
-import json, sys
-
-class Hiding:
-    "A finder of modules that does not find Numba."
-    def __init__(self, finder):
-        self.finder = finder
-    def find_spec(self, name, *arguments):
-        return None if name.split(".")[0] in ("numba", "llvmlite") else self.finder.find_spec(name, *arguments)
-
-sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
-import minirnn
-from minirnn.core.backend import get_backend
-
-def attempt(call):
-    try:
-        return call()
-    except ImportError as error:
-        return str(error)
-
-plain = minirnn.LSTM(2, 3).init(backend="numpy")
-y, _, backward = plain.forward([[[1.0, 2.0]]])
-backward(y)
-calls = (
-    lambda: minirnn.GRU(2, 3).init(backend="numba").bound.backend.name,
-    lambda: plain.to(backend="numba").bound.backend.name,
-    lambda: get_backend("auto").name,
-    lambda: minirnn.GRU(2, 3).init().bound.backend.name,
-)
-print(json.dumps([attempt(call) for call in calls]))
-"""
-
-
-def test_without_numba_its_backend_says_what_to_install_and_auto_is_numpy() -> None:
-    message = "backend numba needs Numba, which is not installed: pip install 'minirnn[fast]'"
-    assert python(WITHOUT_NUMBA, without=("MINIRNN_BACKEND",)) == [message, message, "numpy", "numpy"]
-    assert python(WITHOUT_NUMBA, MINIRNN_BACKEND="numba") == [message] * 4  # asked for by name: nothing falls back
-
-
-def test_a_numba_that_cannot_be_imported_is_named_with_its_reason(tmp_path: Path) -> None:
-    (tmp_path / "numba").mkdir()
-    (tmp_path / "numba" / "__init__.py").write_text("raise ImportError('Numba needs NumPy 2.0 or less')")
-    code = """
-import json, minirnn
-try:
-    minirnn.GRU(2, 3).init(backend="numba").forward([[[1.0, 2.0]]])
-except ImportError as error:
-    print(json.dumps(str(error)))
-"""
-    message = "backend numba needs Numba: pip install 'minirnn[fast]' (Numba needs NumPy 2.0 or less)"
-    assert python(code, PYTHONPATH=os.pathsep.join([str(tmp_path), str(PACKAGE.parent)])) == message
-
-
-def test_the_environment_chooses_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MINIRNN_BACKEND", raising=False)
-    assert get_backend("auto") is NUMBA
-    assert get_backend("auto", "complex128") is NUMPY  # which numba has no kernels for
-    for name, backend in (("numpy", NUMPY), ("numba", NUMBA), ("auto", NUMBA)):
-        monkeypatch.setenv("MINIRNN_BACKEND", name)
-        assert get_backend("auto") is backend
-        assert GRU(2, 3).init().bound.backend is backend
-    monkeypatch.setenv("MINIRNN_BACKEND", "numpy")
-    assert get_backend("numba") is NUMBA  # what is asked for by name is not what the environment says
-    monkeypatch.setenv("MINIRNN_BACKEND", "fastest")
-    with pytest.raises(ValueError, match=r"^backend must be one of auto, numpy, numba, cupy, cuda; got 'fastest'$"):
-        GRU(2, 3).init()
