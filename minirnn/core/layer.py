@@ -28,7 +28,7 @@ from minirnn.core.run import Later, Pull, Reader, Result, Run, Saved, State, joi
 from minirnn.core.stream import Stream
 from minirnn.core.unchanged import Inputs
 
-__all__ = [
+__all__ = [  # ``minirnn.base``, the former name of this module, had all of these
     "Backward",
     "Later",
     "Layer",
