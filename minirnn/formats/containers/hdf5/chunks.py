@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minirnn.formats.containers.hdf5.headers import FILTERS, Header
-from minirnn.formats.containers.hdf5.source import Array, Cursor, Source, bytes_of
+from minirnn.formats.containers.hdf5.source import Array, Cursor, Source
 from minirnn.formats.containers.hdf5.trees import old_entries
 
 DEFLATE, SHUFFLE = 1, 2
@@ -104,7 +104,7 @@ class Chunks:
     def _data(self, address: int, stored: int, left_out: int) -> Array:
         """The bytes of one chunk, its filters undone."""
         self.source.check(address, stored, "a chunk")
-        data = bytes_of(stored)
+        data = np.empty(stored, np.uint8)
         self.source.fill(data, address, "a chunk")
         for k, kind in reversed(list(enumerate(self.filters))):
             if not left_out >> k & 1:

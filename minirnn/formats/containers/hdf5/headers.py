@@ -60,16 +60,12 @@ class Header:
         return cursor
 
     def _old(self, address: int) -> Cursor:
-        start = self.source.read(address, 16, "an object header")
-        start.version(1)
+        start = self.source.read(address, 16, "an object header", versions=(1,))
         start.take(7)  # reserved, how many messages, how many links
         return self.source.read(address + 16, start.uint(4), "an object header")
 
     def _new(self, address: int) -> Cursor:
-        start = self.source.read(address, 6, "an object header")
-        start.expect(b"OHDR")
-        start.version(2)
-        self.flags = start.uint()
+        self.flags = self.source.read(address, 6, "an object header", b"OHDR", (2,)).uint()
         skipped = (16 if self.flags & 0x20 else 0) + (4 if self.flags & 0x10 else 0)  # times, attribute limits
         width = 1 << (self.flags & 3)
         at = address + 6 + skipped
@@ -78,9 +74,8 @@ class Header:
 
     def _continued(self, message: Message, *, new: bool) -> Cursor:
         where = Cursor(self.source, message.data, "an object header's continuation")
-        block = self.source.read(where.place(), where.length(), "an object header's continuation")
+        block = self.source.read(where.place(), where.length(), where.what, b"OCHK" if new else b"")
         if new:
-            block.expect(b"OCHK")
             block.data = block.data[: max(len(block.data) - 4, block.at)]  # without the checksum
         return block
 

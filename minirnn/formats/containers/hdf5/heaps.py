@@ -11,9 +11,7 @@ class LocalHeap:
 
     def __init__(self, source: Source, address: int) -> None:
         self.source = source
-        head = source.read(address, 8 + 2 * source.lengths + source.offsets, "a local heap")
-        head.expect(b"HEAP")
-        head.version(0)
+        head = source.read(address, 8 + 2 * source.lengths + source.offsets, "a local heap", b"HEAP", (0,))
         head.take(3)
         size = head.length()
         head.length()  # its free list
@@ -28,32 +26,22 @@ class LocalHeap:
         return decoded(self.data[offset:end])
 
 
-class GlobalHeap:
-    """A collection of objects of any length, each with a number."""
-
-    def __init__(self, source: Source, address: int) -> None:
-        self.source = source
-        head = source.read(address, 8 + source.lengths, "a global heap")
-        head.expect(b"GCOL")
-        head.version(1)
-        head.take(3)
-        size = max(head.length() - len(head.data), 0)
-        body = source.read(address + len(head.data), size, "a global heap")
-        self.objects: dict[int, bytes] = {}
-        while body.left >= 8 + source.lengths:
-            source.spend(64)
-            number = body.uint(2)
-            if number == 0:  # the rest is free
-                break
-            body.take(6)
-            self.objects[number] = body.take(body.length())
-            body.align(8)
-
-    def get(self, number: int) -> bytes:
-        """The object of this number."""
-        if number not in self.objects:
-            raise self.source.fault(f"a global heap must have what is kept in it; object {number} is missing")
-        return self.objects[number]
+def global_heap(source: Source, address: int) -> dict[int, bytes]:
+    """The objects of a global heap, of any length, by their numbers."""
+    head = source.read(address, 8 + source.lengths, "a global heap", b"GCOL", (1,))
+    head.take(3)
+    size = max(head.length() - len(head.data), 0)
+    body = source.read(address + len(head.data), size, "a global heap")
+    objects: dict[int, bytes] = {}
+    while body.left >= 8 + source.lengths:
+        source.spend(64)
+        number = body.uint(2)
+        if number == 0:  # the rest is free
+            break
+        body.take(6)
+        objects[number] = body.take(body.length())
+        body.take(min(-body.at % 8, body.left))  # the next begins at a multiple of 8
+    return objects
 
 
 class FractalHeap:
@@ -61,9 +49,7 @@ class FractalHeap:
 
     def __init__(self, source: Source, address: int) -> None:
         O, L = source.offsets, source.lengths
-        head = source.read(address, 22 + 3 * O + 12 * L, "a fractal heap")
-        head.expect(b"FRHP")
-        head.version(0)
+        head = source.read(address, 22 + 3 * O + 12 * L, "a fractal heap", b"FRHP", (0,))
         self.source, self.address = source, address
         self.id_length, filters = head.uint(2), head.uint(2)
         head.take(1)
@@ -121,12 +107,12 @@ class FractalHeap:
         what = "a fractal heap's block"
         if block is None or offset - base + length > size:
             raise self.source.fault("a fractal heap's object must lie within a block")
-        self.source.read(block, 4, what).expect(b"FHDB")
+        self.source.read(block, 4, what, b"FHDB")
         return self.source.read(block + offset - base, length, what).data
 
     def _child(self, block: int | None, k: int) -> int | None:
         what = "a fractal heap's indirect block"
-        self.source.read(block, 4, what).expect(b"FHIB")
+        self.source.read(block, 4, what, b"FHIB")
         at = (block or 0) + 5 + self.source.offsets + self.offset_bytes + k * self.source.offsets
         return self.source.read(at, self.source.offsets, what).address()
 

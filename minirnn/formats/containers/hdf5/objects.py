@@ -3,27 +3,18 @@
 import io
 import os
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from math import prod
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
 from minirnn.core.files import CUT_OFF
-from minirnn.formats.containers.hdf5.headers import (
-    ATTRIBUTE,
-    ATTRIBUTE_INFO,
-    DATASPACE,
-    DATATYPE,
-    LAYOUT,
-    LINK,
-    LINK_INFO,
-    SYMBOL_TABLE,
-    Header,
-)
+from minirnn.formats.containers.hdf5 import headers
+from minirnn.formats.containers.hdf5.headers import Header
 from minirnn.formats.containers.hdf5.heaps import FractalHeap, LocalHeap
-from minirnn.formats.containers.hdf5.source import Array, Cursor, Source, bytes_of
+from minirnn.formats.containers.hdf5.source import Array, Cursor, Source, decoded
 from minirnn.formats.containers.hdf5.storage import Storage
 from minirnn.formats.containers.hdf5.trees import new_records, old_entries
 from minirnn.formats.containers.hdf5.types import as_array, read_shape, read_type
@@ -37,20 +28,15 @@ class Attributes(Mapping[str, Any]):
 
     def __init__(self, header: Header) -> None:
         self._source = header.source
-        self._found: dict[str, _Attribute] = {}
-        for message in header.all(ATTRIBUTE):
+        self._found: dict[str, tuple[bytes, bytes, bytes]] = {}  # type, shape and data, not looked into
+        for message in header.all(headers.ATTRIBUTE):
             if message.shared:
                 raise self._source.fault("an attribute must stand with its object; this one is shared")
             self._add(message.data)
-        info = header.find(ATTRIBUTE_INFO)
+        info = header.find(headers.ATTRIBUTE_INFO)
         if info is not None:
-            info.version(0)
-            info.take(2 if info.uint() & 1 else 0)
-            heap, index = info.address(), info.address()
-            if heap is not None and index is not None:
-                objects = FractalHeap(self._source, heap)
-                for record in new_records(self._source, index, 8):
-                    self._add(objects.get(record.take(objects.id_length)))
+            for data in _dense(info, 2, tree=8, hash_size=0):
+                self._add(data)
 
     def _add(self, data: bytes) -> None:
         at = Cursor(self._source, data, "an attribute")
@@ -63,19 +49,16 @@ class Attributes(Mapping[str, Any]):
         for size in sizes:
             parts.append(at.take(size))
             at.take(-size % 8 if version == 1 else 0)
-        name = Cursor(self._source, parts[0], "an attribute's name").text(sizes[0])
-        self._found[name] = _Attribute(parts[1], parts[2], at.take(at.left))
+        self._found[decoded(parts[0])] = (parts[1], parts[2], at.take(at.left))
 
     def __getitem__(self, name: str) -> Any:
-        part = self._found[name]
-        element = read_type(Cursor(self._source, part.type, f"attribute {name!r:.60}"))
-        shape = read_shape(Cursor(self._source, part.shape, f"attribute {name!r:.60}"))
+        what = f"attribute {name!r:.60}"
+        kind, space, stored = self._found[name]
+        element, shape = read_type(Cursor(self._source, kind, what)), read_shape(Cursor(self._source, space, what))
         size = prod(shape) * element.dtype.itemsize
-        if size > len(part.data):
-            raise self._source.fault(f"attribute {name!r:.60} must have {size:,} bytes; it has {len(part.data):,}")
-        data = bytes_of(size)
-        data[:] = np.frombuffer(part.data, np.uint8)[:size]
-        array = as_array(self._source, data, element, shape)
+        if size > len(stored):
+            raise self._source.fault(f"{what} must have {size:,} bytes; it has {len(stored):,}")
+        array = as_array(self._source, np.frombuffer(stored, np.uint8)[:size].copy(), element, shape)
         return array if shape else array[()]
 
     def __iter__(self) -> Iterator[str]:
@@ -85,27 +68,16 @@ class Attributes(Mapping[str, Any]):
         return len(self._found)
 
 
-class _Attribute(NamedTuple):
-    """The parts of an attribute, not looked into."""
-
-    type: bytes
-    shape: bytes
-    data: bytes
-
-
 class StoredObject:
     """A group or a dataset; ``name`` is the path to it."""
 
     def __init__(self, header: Header, name: str) -> None:
         self.header, self.source, self.name = header, header.source, name
-        self._attrs: Attributes | None = None
 
-    @property
+    @cached_property
     def attrs(self) -> Attributes:
         """The attributes by name."""
-        if self._attrs is None:
-            self._attrs = Attributes(self.header)
-        return self._attrs
+        return Attributes(self.header)
 
 
 class Dataset(StoredObject):
@@ -113,8 +85,8 @@ class Dataset(StoredObject):
 
     def __init__(self, header: Header, name: str) -> None:
         super().__init__(header, name)
-        self._type = read_type(header.need(DATATYPE))
-        self.shape = read_shape(header.need(DATASPACE))
+        self._type = read_type(header.need(headers.DATATYPE))
+        self.shape = read_shape(header.need(headers.DATASPACE))
         self._storage = Storage(header, self.shape, self._type.dtype.itemsize)
 
     @property
@@ -143,7 +115,7 @@ class Dataset(StoredObject):
         return as_array(self.source, self._storage.read(), self._type, self.shape)
 
 
-class Group(StoredObject):
+class Group(StoredObject, Mapping[str, "Group | Dataset"]):
     """Groups and datasets by name, and by path: ``group["a/b"]``.
 
     A name that is not there is a KeyError; a link that leads out of the tree of groups is refused.
@@ -158,16 +130,6 @@ class Group(StoredObject):
 
     def __len__(self) -> int:
         return len(self.links)
-
-    def __contains__(self, path: object) -> bool:
-        return isinstance(path, str) and self.get(path) is not None
-
-    def get(self, path: str) -> "Group | Dataset | None":
-        """What is at ``path``, None where there is nothing."""
-        try:
-            return self[path]
-        except KeyError:
-            return None
 
     def __getitem__(self, path: str) -> "Group | Dataset":
         node: Group | Dataset = self
@@ -204,31 +166,21 @@ class File(Group):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._file.close()
 
 
 def _node(source: Source, address: int, name: str) -> Group | Dataset:
     header = Header(source, address)
-    return Dataset(header, name) if header.all(LAYOUT) else Group(header, name)
+    return Dataset(header, name) if header.all(headers.LAYOUT) else Group(header, name)
 
 
 def _root(source: Source) -> int:
     """The address of the root group's header, from the superblock."""
     what = "an HDF5 file"
-    start = source.read(0, 9, what)
-    start.expect(SIGNATURE)
-    version = start.version(0, 1, 2, 3)
-    if version < 2:
-        sizes = source.read(13, 2, what)
-        source.offsets, source.lengths = sizes.uint(), sizes.uint()
-        at = 24 + 4 * version
-    else:
-        sizes = source.read(9, 2, what)
-        source.offsets, source.lengths = sizes.uint(), sizes.uint()
-        at = 12
+    version = source.read(0, 9, what, SIGNATURE).version(0, 1, 2, 3)
+    sizes, at = (13, 24 + 4 * version) if version < 2 else (9, 12)
+    source.offsets, source.lengths = source.read(sizes, 2, what).take(2)
     if source.offsets not in (4, 8) or source.lengths not in (4, 8):
         raise source.fault("an HDF5 file must have addresses and lengths of 4 or 8 bytes")
     rest = source.read(at, 6 * source.offsets, what)
@@ -248,32 +200,35 @@ def _links(header: Header) -> dict[str, int | None]:
     """A group's members: the address of each one's header, None for a link to elsewhere."""
     source = header.source
     links: dict[str, int | None] = {}
-    table = header.find(SYMBOL_TABLE)
+    table = header.find(headers.SYMBOL_TABLE)
     if table is not None:
         tree, heap = table.place(), LocalHeap(source, table.place())
         for _, address in old_entries(source, tree, 0, source.lengths):
             links |= _symbols(source, heap, address)
         return links
-    messages = [message.data for message in header.all(LINK)]
-    info = header.find(LINK_INFO)
+    messages = [message.data for message in header.all(headers.LINK)]
+    info = header.find(headers.LINK_INFO)
     if info is None:
         raise source.fault("an object must be a group or a dataset; one is neither")
-    info.version(0)
-    info.take(8 if info.uint() & 1 else 0)
-    dense, index = info.address(), info.address()
-    if dense is not None and index is not None:
-        objects = FractalHeap(source, dense)
-        for record in new_records(source, index, 5):
-            record.take(4)  # the name's hash
-            messages.append(objects.get(record.take(objects.id_length)))
+    messages += _dense(info, 8, tree=5, hash_size=4)
     return dict(_link(Cursor(source, data, "a link")) for data in messages)
+
+
+def _dense(info: Cursor, largest_index: int, *, tree: int, hash_size: int) -> Iterator[bytes]:
+    """The messages of an object with many, in a fractal heap; a B-tree's records are a name's hash and a heap ID."""
+    info.version(0)
+    info.take(largest_index if info.uint() & 1 else 0)
+    heap, index = info.address(), info.address()
+    if heap is not None and index is not None:
+        objects = FractalHeap(info.source, heap)
+        for record in new_records(info.source, index, tree):
+            record.take(hash_size)
+            yield objects.get(record.take(objects.id_length))
 
 
 def _symbols(source: Source, heap: LocalHeap, address: int) -> dict[str, int | None]:
     """The entries of one node of a symbol table."""
-    head = source.read(address, 8, "a symbol table's node")
-    head.expect(b"SNOD")
-    head.version(1)
+    head = source.read(address, 8, "a symbol table's node", b"SNOD", (1,))
     head.take(1)
     n, size = head.uint(2), 2 * source.offsets + 24
     entries = source.read(address + 8, n * size, "a symbol table's node")
@@ -291,5 +246,5 @@ def _link(at: Cursor) -> tuple[str, int | None]:
     flags = at.uint()
     kind = at.uint() if flags & 8 else 0
     at.take((8 if flags & 4 else 0) + (1 if flags & 16 else 0))  # its place in the order, its letters' code
-    name = at.text(at.uint(1 << (flags & 3)))
+    name = decoded(at.take(at.uint(1 << (flags & 3))))
     return name, at.place() if kind == 0 else None

@@ -4,7 +4,6 @@ import io
 import os
 from typing import Any, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
 from minirnn.core.files import ModelFileError
@@ -63,14 +62,22 @@ class Source:
                 f"{what} must lie within the file's {self.size:,} bytes; it has {length:,} from {address:,}"
             )
 
-    def read(self, address: int | None, length: int, what: str) -> "Cursor":
-        """A piece of structure."""
+    def read(
+        self, address: int | None, length: int, what: str, signature: bytes = b"", versions: tuple[int, ...] = ()
+    ) -> "Cursor":
+        """A piece of structure; its signature and its version, if it has them, are compared and passed over."""
         if address is None:
             raise self.fault(f"{what} must have an address; it has none")
         self.check(address, length, what)
         self.spend(PIECE + length)
         self.file.seek(address)
-        return Cursor(self, self.file.read(length), what)
+        cursor = Cursor(self, self.file.read(length), what)
+        actual = cursor.take(len(signature))
+        if actual != signature:
+            raise self.fault(f"{what} must begin with {signature!r}; it begins with {actual!r}")
+        if versions:
+            cursor.version(*versions)
+        return cursor
 
     def fill(self, out: Array, address: int, what: str) -> None:
         """Read ``out`` (of bytes) from ``address``."""
@@ -119,12 +126,6 @@ class Cursor:
             raise self.source.fault(f"{self.what} must have an address; it has none")
         return address
 
-    def expect(self, signature: bytes) -> None:
-        """Pass over the four letters that a structure begins with."""
-        actual = self.take(len(signature))
-        if actual != signature:
-            raise self.source.fault(f"{self.what} must begin with {signature!r}; it begins with {actual!r}")
-
     def version(self, *known: int) -> int:
         """The next byte, which must be a version that is known."""
         actual = self.uint()
@@ -134,20 +135,7 @@ class Cursor:
             )
         return actual
 
-    def align(self, n: int) -> None:
-        """Go on at the next multiple of n, or at the end."""
-        self.at = min(-(-self.at // n) * n, len(self.data))
-
-    def text(self, n: int) -> str:
-        """The next n bytes as text, which ends at a zero byte if there is one."""
-        return decoded(self.take(n))
-
 
 def decoded(data: bytes) -> str:
     """Text up to the first zero byte; a byte that is not UTF-8 becomes a surrogate."""
     return data.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
-
-
-def bytes_of(n: int) -> Array:
-    """Room for n bytes."""
-    return np.empty(n, np.uint8)

@@ -6,7 +6,7 @@ import numpy as np
 
 from minirnn.formats.containers.hdf5.chunks import EXPANSION, Chunks
 from minirnn.formats.containers.hdf5.headers import EXTERNAL, FILL, LAYOUT, OLD_FILL, Header
-from minirnn.formats.containers.hdf5.source import Array, bytes_of
+from minirnn.formats.containers.hdf5.source import Array
 
 
 class Storage:
@@ -40,7 +40,6 @@ class Storage:
             raise self.source.fault(
                 f"a dataset of {self.nbytes:,} bytes is more than a file of {self.source.size:,} can hold"
             )
-
         self._claimed = False
 
     def claim(self) -> None:
@@ -55,7 +54,7 @@ class Storage:
     def read(self) -> Array:
         """All bytes, row by row."""
         self.claim()
-        out = bytes_of(self.nbytes)
+        out = np.empty(self.nbytes, np.uint8)
         if self.compact is not None:
             if len(self.compact) < self.nbytes:
                 raise self.source.fault(f"a dataset must have {self.nbytes:,} bytes; {len(self.compact):,} are here")

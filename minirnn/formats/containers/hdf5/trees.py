@@ -15,8 +15,7 @@ def old_entries(source: Source, address: int, kind: int, key: int) -> Iterator[t
         if address in seen:
             raise source.fault("a B-tree must not lead to one node twice")
         seen.add(address)
-        head = source.read(address, 8 + 2 * source.offsets, "a B-tree's node")
-        head.expect(b"TREE")
+        head = source.read(address, 8 + 2 * source.offsets, "a B-tree's node", b"TREE")
         stored, depth, n = head.uint(), head.uint(), head.uint(2)
         if stored != kind or depth > DEEPEST or level not in (None, depth):
             raise source.fault(f"a B-tree's node must be of type {kind}, each a level below the one that leads to it")
@@ -35,9 +34,7 @@ def old_entries(source: Source, address: int, kind: int, key: int) -> Iterator[t
 def new_records(source: Source, address: int, kind: int) -> Iterator[Cursor]:
     """The records of a tree of version 2."""
     what = "a B-tree's header"
-    head = source.read(address, 22 + source.offsets + source.lengths, what)
-    head.expect(b"BTHD")
-    head.version(0)
+    head = source.read(address, 22 + source.offsets + source.lengths, what, b"BTHD", (0,))
     stored, size, record, depth = head.uint(), head.uint(4), head.uint(2), head.uint(2)
     head.take(2)  # when to split and merge
     root, n = head.address(), head.uint(2)
@@ -62,9 +59,7 @@ def new_records(source: Source, address: int, kind: int) -> Iterator[Cursor]:
         if address in seen:
             raise source.fault("a B-tree must not lead to one node twice")
         seen.add(address)
-        body = source.read(address, size, "a B-tree's node")
-        body.expect(b"BTIN" if height else b"BTLF")
-        body.version(0)
+        body = source.read(address, size, "a B-tree's node", b"BTIN" if height else b"BTLF", (0,))
         body.take(1)
         records = [Cursor(source, body.take(record), "a B-tree's record") for _ in range(n)]
         source.spend(64 * n)

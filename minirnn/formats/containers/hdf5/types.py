@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.formats.containers.hdf5.heaps import GlobalHeap
+from minirnn.formats.containers.hdf5.heaps import global_heap
 from minirnn.formats.containers.hdf5.source import Array, Cursor, Source, decoded
 
 _REFUSED = {2: "times", 4: "bit fields", 6: "compounds", 7: "references", 10: "arrays"}
@@ -107,7 +107,7 @@ def as_array(source: Source, data: Array, element: Type, shape: tuple[int, ...])
 
 def _kept(source: Source, pieces: list[bytes]) -> list[str]:
     """The texts that these elements say the place of."""
-    heaps: dict[int, GlobalHeap] = {}
+    heaps: dict[int, dict[int, bytes]] = {}
     texts: list[str] = []
     for piece in pieces:
         element = Cursor(source, piece, "a text's place")
@@ -116,8 +116,10 @@ def _kept(source: Source, pieces: list[bytes]) -> list[str]:
             texts.append("")
             continue
         if address not in heaps:
-            heaps[address] = GlobalHeap(source, address)
-        data = heaps[address].get(number)
+            heaps[address] = global_heap(source, address)
+        if number not in heaps[address]:
+            raise source.fault(f"a global heap must have what is kept in it; object {number} is missing")
+        data = heaps[address][number]
         if length > len(data):
             raise source.fault(f"a text of {length:,} bytes must be kept whole; {len(data):,} are there")
         source.spend(length)
