@@ -12,9 +12,9 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "equations", "mathml", "plain
 exclude_patterns = ["_ext"]
 nitpicky = True
 INSIDE = (
-    "core.module.Weighted core.parameters.Parameters core.parameters.Views core.stream.Snapshot core.unchanged.Inputs "
-    "explain.engine.recording.TracedPass language.evaluation.Predictor optim.optimisers.Options "
-    "recurrent.direction.Direction"
+    "core.module.Weighted core.parameters.Parameters core.parameters.Views core.unchanged.Inputs "
+    "explain.engine.recording.TracedPass inference.streams.Snapshot language.evaluation.Predictor "
+    "optim.optimisers.Options recurrent.direction.Direction"
 )
 nitpick_ignore_regex = [
     ("py:.*", r"(numpy|hypothesis|collections|os|pathlib|types)\..*|Array"),  # others' types, whose pages are not here

@@ -11,7 +11,6 @@
     parameters.py  the flat vectors of weights and gradients
     backend.py     numpy, numba, cupy, cuda: where numbers live and what computes them
     protocol.py    what a cell is
-    stream.py      single steps, with a state of their own
     tree.py        states as nested tuples of arrays
     files.py       model files: the error for a bad one, warnings, written whole or not at all
     interrupts.py  Ctrl-C on the command line

@@ -15,7 +15,7 @@ only the scan (``scan.py``) has to know that a row has ended.
 
 from math import isqrt
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,8 +25,10 @@ from minirnn.core.edge import as_array, as_floats, exchanged, from_list, of_orde
 from minirnn.core.lengths import check_lengths, ends
 from minirnn.core.module import Weighted, brief
 from minirnn.core.run import Later, Pull, Reader, Result, Run, Saved, State, joined
-from minirnn.core.stream import Stream
 from minirnn.core.unchanged import Inputs
+
+if TYPE_CHECKING:
+    from minirnn.inference.streams import Stream
 
 __all__ = [  # ``minirnn.base``, the former name of this module, had all of these
     "Backward",
@@ -84,7 +86,7 @@ class Layer(Weighted):
             raise ValueError(f"{type(self).__name__} has no state: expected None, got {type(state).__name__}")
         return None
 
-    def stream(self, batch_size: int = 1) -> Stream:
+    def stream(self, batch_size: int = 1) -> "Stream":
         """The model as a stream of single steps, with a state of its own for each of ``batch_size`` rows.
 
         It keeps the weights as they are now.  ValueError for a network that reads in both directions.

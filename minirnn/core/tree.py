@@ -30,7 +30,7 @@ def outline(state: Any) -> Any:
 
 
 def filled_in(form: Any, arrays: Sequence[Array]) -> Any:
-    """The state of an ``outline`` and its arrays; ValueError where those are not as many."""
+    """``arrays`` put together as a state, or the ``outline`` of one, is; ValueError where they are not as many."""
     places = sum(1 for _ in arrays_in(form))
     if places != len(arrays):
         raise ValueError(f"a state must have as many arrays as it has places, {places}; got {len(arrays)}")

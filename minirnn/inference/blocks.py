@@ -13,8 +13,9 @@ from math import prod
 from typing import Any, Self, TypeAlias
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from minirnn.core.backend import Array, Dtype
+from minirnn.core.backend import NUMPY, Array, Dtype
 
 COLUMNS = 32
 KINDS = ("full", "f16", "int8")
@@ -91,11 +92,14 @@ class BlockedMatrix:
 
     def values(self) -> Array:
         """The stored numbers in their own order, (K, N) or (N, K): of int8 without their scales."""
-        K = self.size[0]
-        lines = self.blocks if self.blocks.ndim == 3 else self.blocks.transpose(0, 1, 3, 2)
-        lines = lines.reshape(len(lines), -1, COLUMNS)[:, :K]
-        stored = lines.transpose(1, 0, 2).reshape(K, -1)[:, self.columns]
+        stored = self._lines(self.blocks)[:, self.columns]
         return stored.T if self.transposed else stored
+
+    def _lines(self, blocks: Array) -> Array:
+        """The numbers in some of the blocks, (K, 32 times as many), zeros past the last column."""
+        K = self.size[0]
+        lines = blocks if blocks.ndim == 3 else blocks.transpose(0, 1, 3, 2)
+        return lines.reshape(len(lines), -1, COLUMNS)[:, :K].transpose(1, 0, 2).reshape(K, -1)
 
     def dense(self) -> Array:
         """All of it as an array of ``dtype``."""
@@ -138,25 +142,15 @@ class BlockedMatrix:
         else:
             out = np.empty((len(a), (last - first) * COLUMNS), np.result_type(a, self.dtype))
             for p in range(first, last, CHUNK):  # never the whole matrix in all of its bits
-                part = slice(p * COLUMNS, min(last, p + CHUNK) * COLUMNS)
-                whole = self._alike(columns=part)
-                here = slice(part.start - first * COLUMNS, part.stop - first * COLUMNS)
-                np.matmul(a, whole._padded(), out=out[:, here])
+                wide = self._lines(self.blocks[p : min(last, p + CHUNK)]).astype(self.dtype)
+                if self.scale is not None:
+                    scale = self.scale[p * COLUMNS :][: wide.shape[1]]
+                    wide[:, : len(scale)] *= scale
+                start = (p - first) * COLUMNS
+                np.matmul(a, wide, out=out[:, start : start + wide.shape[1]])
         shift = self.columns.start - first * COLUMNS
         columns: Array = out[:, shift : shift + self.columns.stop - self.columns.start]
         return columns
-
-    def _padded(self) -> Array:
-        """Whole blocks, wide, with the zero columns behind the last."""
-        K, part = self.size[0], self.columns
-        some = self.blocks[part.start // COLUMNS : part.stop // COLUMNS]
-        lines = (some if some.ndim == 3 else some.transpose(0, 1, 3, 2)).reshape(len(some), -1, COLUMNS)[:, :K]
-        wide = lines.transpose(1, 0, 2).reshape(K, -1).astype(self.dtype)
-        if self.scale is None:
-            return wide
-        scale = np.zeros(wide.shape[1], self.dtype)
-        scale[: max(0, min(len(scale), len(self.scale) - part.start))] = self.scale[part]
-        return wide * scale
 
     def _alike(self, **changes: Any) -> Self:
         options = {"product": self.product, "transposed": self.transposed, "columns": self.columns} | changes
@@ -186,10 +180,6 @@ def in_blocks(matrix: Array) -> Array:
     return out if pair == 2 else out[..., 0]
 
 
-def aligned(shape: tuple[int, ...], dtype: Any, alignment: int = 64) -> Array:
+def aligned(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     """An array of zeros that begins on a cache line."""
-    dtype = np.dtype(dtype)
-    raw = np.zeros(prod(shape) * dtype.itemsize + alignment, np.uint8)
-    start = -raw.ctypes.data % alignment
-    out: Array = raw[start : start + prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
-    return out
+    return NUMPY.zeros(prod(shape), np.dtype(dtype)).reshape(shape)

@@ -1,13 +1,12 @@
 """One step of a model as a program of kernels: weights in blocks, ready for any number of streams."""
 
-from collections.abc import Sequence
 from functools import singledispatch
 from math import prod
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from minirnn.core.backend import Array, Dtype
+from minirnn.core.backend import Array
 from minirnn.core.layer import Layer
 from minirnn.inference.blocks import COLUMNS, BlockedMatrix, aligned
 from minirnn.kernels.cpu.passes import StepArguments, address
@@ -32,83 +31,67 @@ class Part(NamedTuple):
 
 
 class StepProgram:
-    """The kernels of one step, layer after layer.
+    """The kernels of one step of ``model``, layer after layer.
 
-    ``add_step`` adds those of each layer by one of the methods below, or says that it has none: then ``whole`` is
-    False, and the model must run as it is.  ``stacks`` numbers the parts whose states a model has in one array.
+    ``whole`` is False where a layer has no kernel for single steps: then the model must run as it is.  ``stacks``
+    numbers the parts whose states a model has in one array.
     """
 
-    def __init__(self, kernels: Any, dtype: Dtype) -> None:
-        self.kernels, self.dtype, self.whole = kernels, dtype, kernels is not None
+    def __init__(self, model: Layer) -> None:
+        kernels, self.dtype = model.bound.backend.fused("stream_kernels"), model.bound.dtype
+        self.kernels: Any = kernels() if kernels else None
+        self.whole = kernels is not None
         self.parts: list[Part] = []
         self.stacks: list[range] = []
-
-    def stop(self) -> None:
-        """A layer has no kernel for single steps."""
-        self.whole = False
-
-    def stack(self, layers: Sequence[tuple[str, int, dict[str, Any]]]) -> None:
-        """Recurrent layers one on another: of each the cell's name, how many states it has, and its weights."""
-        first = len(self.parts)
-        for cell, states, weights in layers:
-            W, U = _blocked(weights["W"]), _blocked(weights["U"])
-            H, N = U.shape
-            v = np.zeros(N, self.dtype)
-            if "bn" in weights:
-                v[-H:] = weights["bn"]
-            kernel = self.kernels.RECURRENT[cell, W.kind][self.dtype]
-            self.parts.append(Part(kernel, W, U, _filled_up(weights["b"]), _filled_up(v), W.shape[0], H, states))
-        self.stacks.append(range(first, len(self.parts)))
-
-    def linear(self, weight: Weight, bias: Array | None) -> None:
-        """y = x W + b."""
-        W = _blocked(weight)
-        K, N = W.shape
-        b = _filled_up(np.zeros(N, self.dtype) if bias is None else bias)
-        self.parts.append(Part(self.kernels.LINEAR[W.kind][self.dtype], W, None, b, b, K, N, 0))
-
-    def embedding(self, weight: Weight) -> None:
-        """y = W[x]."""
-        W = _blocked(weight, transposed=True)
-        V, N = W.shape
-        none = np.zeros(0, self.dtype)
-        self.parts.append(Part(self.kernels.EMBEDDING[W.kind][self.dtype], W, None, none, none, V, N, 0))
+        if self.whole:
+            add_step(model, self)
 
 
 @singledispatch
 def add_step(layer: Layer, program: StepProgram) -> None:
     """Add the kernels of one step of this layer; a layer of no kind below has none."""
-    program.stop()
+    program.whole = False
 
 
 @add_step.register
 def _(layer: Sequential, program: StepProgram) -> None:
     for child in layer.layers:
-        add_step(child, program)
+        if program.whole:
+            add_step(child, program)
 
 
 @add_step.register
 def _(layer: Recurrent, program: StepProgram) -> None:
-    one = layer.directions[0]
+    first, one = len(program.parts), layer.directions[0]
     facts = one.recurrence.facts
     if facts is None or one.kernels(layer.bound.backend) is None:
-        program.stop()
-    elif program.whole:
-        weights = [{name: one.weight(name) for name in one.specs()} for one in layer.directions]
-        program.stack([(facts.name, facts.states, named) for named in weights])
+        program.whole = False
+        return
+    for direction in layer.directions:
+        W, U = _blocked(direction.weight("W")), _blocked(direction.weight("U"))
+        H, N = U.shape
+        v = np.zeros(N, program.dtype)
+        if "bn" in direction.specs():
+            v[-H:] = direction.weight("bn")
+        kernel, b = program.kernels.RECURRENT[facts.name, W.kind][program.dtype], _filled_up(direction.weight("b"))
+        program.parts.append(Part(kernel, W, U, b, _filled_up(v), W.shape[0], H, facts.states))
+    program.stacks.append(range(first, len(program.parts)))
 
 
 @add_step.register
 def _(layer: Linear, program: StepProgram) -> None:
-    if program.whole:
-        weight = layer.tie.weight("W").T if layer.tie else layer.weight("W")
-        program.linear(weight, layer.weight("b") if layer.bias else None)
+    W = _blocked(layer.tie.weight("W").T if layer.tie else layer.weight("W"))
+    K, N = W.shape
+    b = _filled_up(layer.weight("b") if layer.bias else np.zeros(N, program.dtype))
+    program.parts.append(Part(program.kernels.LINEAR[W.kind][program.dtype], W, None, b, b, K, N, 0))
 
 
 @add_step.register
 def _(layer: Embedding, program: StepProgram) -> None:
-    if program.whole:
-        program.embedding(layer.weight("W"))
+    W = _blocked(layer.weight("W"), transposed=True)
+    V, N = W.shape
+    none = np.zeros(0, program.dtype)
+    program.parts.append(Part(program.kernels.EMBEDDING[W.kind][program.dtype], W, None, none, none, V, N, 0))
 
 
 @add_step.register(Dropout)
@@ -137,23 +120,25 @@ class Space:
     """
 
     def __init__(self, program: StepProgram, B: int) -> None:
-        self.dtype, self.run = program.dtype, program.kernels.step
+        self.run = program.kernels.step
         self.arrays: list[Array] = []  # links hold addresses only
         self.states: list[list[Array]] = []
-        sizes = [
-            2.0 * B * (prod(part.W.size) + (prod(part.U.size) if part.U else 0)) for part in program.parts
-        ]  # operations
+        sizes = [2.0 * B * (prod(part.W.size) + (prod(part.U.size) if part.U else 0)) for part in program.parts]
         self.operations = sum(sizes)
         threads = [program.kernels.threads(size) for size in sizes]
         share = program.kernels.narrow_bytes(B, max(max(part.D, part.H) for part in program.parts))
-        narrow = self._bytes(max(threads) * share)
-        rows, below = [], 0
+        narrow = self._kept(aligned((max(threads) * share,), np.uint8))
+
+        def rows(n: int) -> Array:
+            return aligned((B, n), program.dtype)
+
+        links, below = [], 0
         for part, most in zip(program.parts, threads, strict=True):
             H, N = part.H, len(part.b)
-            states = [self._rows(B, H) for _ in range(part.states + 1)] if part.states else []
+            states = [rows(H) for _ in range(part.states + 1)] if part.states else []
             self.states.append(states)
             h, h1, c = [*map(address, states), 0, 0, 0][:3]
-            y = address(self._rows(B, H))
+            y = self._kept(rows(H))
             link = StepArguments(
                 function=part.kernel,
                 threads=most,
@@ -170,27 +155,24 @@ class Space:
                 c=c,
                 h1=h1,
                 y=y,
-                P=address(self._rows(B, N)),
-                Q=address(self._rows(B, N)),
-                m=address(self._rows(B, H)),
+                P=self._kept(rows(N)),
+                Q=self._kept(rows(N)),
+                m=self._kept(rows(H)),
                 narrow=narrow,
                 share=share,
             )
-            rows.append(link)
+            links.append(link)
             below = y
-        self.links = np.array(rows, np.int64)
+        self.links = np.array(links, np.int64)
 
     def step(self, x: Array, integer: bool, out: Array) -> None:  # noqa: FBT001 - once per step
         """Run the program on x, of indices if ``integer``, and fill ``out``; h changes places."""
         self.run(x, integer, out, self.links, self.operations)
 
-    def _rows(self, B: int, n: int) -> Array:
-        self.arrays.append(aligned((B, n), self.dtype))
-        return self.arrays[-1]
-
-    def _bytes(self, n: int) -> int:
-        self.arrays.append(aligned((n,), np.uint8))
-        return address(self.arrays[-1])
+    def _kept(self, array: Array) -> int:
+        """The address of an array, which is kept as long as this is."""
+        self.arrays.append(array)
+        return address(array)
 
     def _matrix(self, name: str, matrix: BlockedMatrix | None) -> dict[str, int]:
         """The kernel arguments of a matrix, or of none."""
@@ -198,6 +180,5 @@ class Space:
         if matrix:
             blocks, apart = address(matrix.blocks), matrix.blocks.strides[0]
             if matrix.scale is not None:
-                self.arrays.append(_filled_up(matrix.scale))
-                scale = address(self.arrays[-1])
+                scale = self._kept(_filled_up(matrix.scale))
         return {name: blocks, f"scale_{name}": scale, f"apart_{name}": apart}
