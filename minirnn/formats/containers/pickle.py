@@ -156,12 +156,6 @@ class _Machine:
         del self.stack[start:]
         return values
 
-    def drop(self) -> None:
-        self.pop()
-
-    def drop_many(self) -> None:
-        self.pop_mark()
-
     def top(self, kind: type, what: str) -> Any:
         """What is on top of the stack, which stays there and must be of this kind or a Foreign."""
         value = self.pop()
@@ -200,9 +194,6 @@ class _Machine:
         self.hold(MARK)
         self.marks.append(len(self.stack))
 
-    def append(self) -> None:
-        self.extend([self.pop()])
-
     def extend(self, values: list[Any]) -> None:
         target = self.top(list, "appends to a")
         if type(target) is list:
@@ -220,8 +211,15 @@ class _Machine:
             if is_key(key):
                 target[key] = value
             elif type(value) not in _DATA:
-                kind = f"an object of class {key!r}" if type(key) is Foreign else f"a {type(key).__name__}"
-                raise UnreadableError(f"the key of a tensor must be a string; it is {kind}")
+                raise UnreadableError(f"the key of a tensor must be a string; it is {described(key)}")
+
+    def add(self) -> None:
+        self.pop_mark()
+        self.top(set, "adds to a")
+
+    def frozen_set(self) -> None:
+        self.pop_mark()
+        self.part(set())
 
     def named(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
@@ -264,22 +262,17 @@ def shown(value: Any) -> str:
     return repr(value)[:40] if type(value) in _SCALARS else type(value).__name__
 
 
+def described(value: Any) -> str:
+    """The kind of ``value`` in an error."""
+    return f"an object of class {value!r}" if type(value) is Foreign else f"a {type(value).__name__}"
+
+
 def is_key(key: Any) -> bool:
     """Whether ``key`` is one of a state dict or an optimiser's: a string or a small integer."""
     return type(key) is str or (type(key) is int and abs(key) < LARGEST_KEY)
 
 
-def _add(self: _Machine) -> None:
-    self.pop_mark()
-    self.top(set, "adds to a")
-
-
-def _frozen(self: _Machine) -> None:
-    self.pop_mark()
-    self.part(set())
-
-
-_STEPS: dict[bytes, Callable[[_Machine], None]] = {
+_STEPS: dict[bytes, Callable[[_Machine], object]] = {
     b"\x80": _Machine.protocol,
     b"\x95": _Machine.frame,
     # scalars
@@ -307,17 +300,17 @@ _STEPS: dict[bytes, Callable[[_Machine], None]] = {
     b"\x87": lambda m: m.part(m.pop_many(3)),
     b"t": lambda m: m.part(tuple(m.pop_mark())),
     b"]": lambda m: m.part([]),
-    b"a": _Machine.append,
+    b"a": lambda m: m.extend([m.pop()]),
     b"e": lambda m: m.extend(m.pop_mark()),
     b"}": lambda m: m.part({}),
     b"s": lambda m: m.items(list(m.pop_many(2))),
     b"u": lambda m: m.items(m.pop_mark()),
     b"\x8f": lambda m: m.part(set()),
-    b"\x90": _add,
-    b"\x91": _frozen,
+    b"\x90": _Machine.add,
+    b"\x91": _Machine.frozen_set,
     # what was there before
-    b"0": _Machine.drop,
-    b"1": _Machine.drop_many,
+    b"0": _Machine.pop,
+    b"1": _Machine.pop_mark,
     b"q": lambda m: m.put(m.take(1)[0]),
     b"r": lambda m: m.put(m.number("<I")),
     b"\x94": lambda m: m.put(len(m.memo)),

@@ -40,7 +40,6 @@ class Schema(NamedTuple):
 
 NUMBERS = ("floats", "doubles", "varints")
 VARINT, FIXED64, DELIMITED, FIXED32 = 0, 1, 2, 5
-ONE = (0,)
 
 
 class Reader:
@@ -54,7 +53,7 @@ class Reader:
         message: Message = {}
         position, known = start, schema.fields
         while position < end:
-            self.spend(ONE)
+            self.spend()
             begun = position
             tag, position = self.varint(position, end)
             encoding, number = tag & 7, tag >> 3
@@ -71,7 +70,7 @@ class Reader:
             else:
                 raise ModelFileError(f"byte {position} must begin a field of {schema.name}; its encoding is {encoding}")
             if first - begun > LONG_HEADER:
-                self.spend(ONE)
+                self.spend()
             if last > end:
                 words = f"a {schema.name} must end at byte {end}, where what holds it ends; it goes on"
                 raise ModelFileError(f"{words}: {CUT_OFF}")
@@ -107,9 +106,12 @@ class Reader:
                 return self.numbers(kind, first, last, name)
             if kind == "float" and repeated:  # packed
                 numbers = np.frombuffer(self.numbers("floats", first, last, name), "<f4")
-                return list(map(float, self.spend(numbers)))
-            if kind == "int" and repeated:
-                return self.integers(first, last)
+                self.spend(len(numbers))
+                return numbers.tolist()
+            if kind == "int" and repeated:  # packed too
+                packed = [self.view[first:last]]
+                self.spend(varint_count(packed))
+                return [int(v) for part in varints(packed) for v in part]
         elif encoding == VARINT and kind == "int":
             return value - (1 << 64) if value >> 63 else value
         elif encoding == VARINT and kind == "varints":
@@ -132,18 +134,11 @@ class Reader:
             shift += 7
         raise ModelFileError(f"an integer must end before byte {position}; it goes on")
 
-    def integers(self, first: int, last: int) -> list[int]:
-        """Packed ones."""
-        packed = [self.view[first:last]]
-        self.spend(range(varint_count(packed)))
-        return [int(v) for part in varints(packed) for v in part]
-
-    def spend(self, values: Any) -> Any:
-        """``values``, each of which counts as a field."""
-        self.left -= len(values)
+    def spend(self, count: int = 1) -> None:
+        """Count fields, or numbers that become objects as fields do."""
+        self.left -= count
         if self.left < 0:
             raise ModelFileError(f"the file must have at most {MOST_FIELDS:,} fields; it has more")
-        return values
 
     def numbers(self, kind: str, first: int, last: int, name: str) -> memoryview:
         """Floats or doubles as they lie in the file."""

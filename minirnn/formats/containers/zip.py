@@ -9,6 +9,7 @@ of its own and under a name of its own.
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from io import BufferedIOBase
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
@@ -38,11 +39,11 @@ class Archive:
     def __init__(self, file: BufferedIOBase, path: str | os.PathLike[str]) -> None:
         self.file, self.path = file, path
         self.length = file.seek(0, os.SEEK_END)
-        bounded = _Bounded(file)
+        bounded = _Bounded(file, self._damaged)
         try:
             self._zip = ZipFile(bounded)
-        except _TooLongError as error:
-            raise self._damaged(str(error)) from None
+        except ModelFileError:
+            raise
         except FAULTS as error:
             raise self._damaged(f"{error!s:.200}; {CUT_OFF}") from None
         bounded.most = self.length
@@ -92,19 +93,15 @@ class Archive:
         return ModelFileError(f"{self.path} is not a whole zip file: {words}")
 
 
-class _TooLongError(Exception):
-    """The list of entries is too long."""
-
-
 class _Bounded:
-    """A file of which at most ``most`` bytes are read at once."""
+    """A file of which at most ``most`` bytes are read at once; ``fault`` makes the error for more."""
 
-    def __init__(self, file: BufferedIOBase) -> None:
-        self.file, self.most = file, LARGEST_DIRECTORY
+    def __init__(self, file: BufferedIOBase, fault: Callable[[str], ModelFileError]) -> None:
+        self.file, self.most, self.fault = file, LARGEST_DIRECTORY, fault
 
     def read(self, size: int = -1) -> bytes:
         if size > self.most:
-            raise _TooLongError(f"the list of its entries may have {self.most:,} bytes; it has {size:,}")
+            raise self.fault(f"the list of its entries may have {self.most:,} bytes; it has {size:,}")
         return self.file.read(size)
 
     def __getattr__(self, name: str) -> Any:

@@ -1,5 +1,6 @@
 """Object headers: the list of messages that every group and dataset begins with."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from minirnn.formats.containers.hdf5.source import Cursor, Source
@@ -79,8 +80,7 @@ class Header:
             block.data = block.data[: max(len(block.data) - 4, block.at)]  # without the checksum
         return block
 
-    def _messages(self, block: Cursor, *, new: bool) -> list[Message]:
-        messages = []
+    def _messages(self, block: Cursor, *, new: bool) -> Iterator[Message]:
         ordered = new and self.flags & 4
         head = (6 if ordered else 4) if new else 8
         while block.left >= head:
@@ -91,5 +91,4 @@ class Header:
             else:
                 kind, size, flags = block.uint(2), block.uint(2), block.uint()
                 block.take(3)
-            messages.append(Message(kind, bool(flags & 2), block.take(size)))
-        return messages
+            yield Message(kind, bool(flags & 2), block.take(size))

@@ -199,13 +199,9 @@ def _root(source: Source) -> int:
 def _links(header: Header) -> dict[str, int | None]:
     """A group's members: the address of each one's header, None for a link to elsewhere."""
     source = header.source
-    links: dict[str, int | None] = {}
     table = header.find(headers.SYMBOL_TABLE)
     if table is not None:
-        tree, heap = table.place(), LocalHeap(source, table.place())
-        for _, address in old_entries(source, tree, 0, source.lengths):
-            links |= _symbols(source, heap, address)
-        return links
+        return dict(_symbols(source, table.place(), LocalHeap(source, table.place())))
     messages = [message.data for message in header.all(headers.LINK)]
     info = header.find(headers.LINK_INFO)
     if info is None:
@@ -226,18 +222,17 @@ def _dense(info: Cursor, largest_index: int, *, tree: int, hash_size: int) -> It
             yield objects.get(record.take(objects.id_length))
 
 
-def _symbols(source: Source, heap: LocalHeap, address: int) -> dict[str, int | None]:
-    """The entries of one node of a symbol table."""
-    head = source.read(address, 8, "a symbol table's node", b"SNOD", (1,))
-    head.take(1)
-    n, size = head.uint(2), 2 * source.offsets + 24
-    entries = source.read(address + 8, n * size, "a symbol table's node")
-    members: dict[str, int | None] = {}
-    for _ in range(n):
-        entry = Cursor(source, entries.take(size), "a symbol table's entry")
-        name, place = heap.name(entry.uint(source.offsets)), entry.address()
-        members[name] = None if entry.uint(4) == 2 else place
-    return members
+def _symbols(source: Source, tree: int, heap: LocalHeap) -> Iterator[tuple[str, int | None]]:
+    """The entries of a symbol table."""
+    for _, address in old_entries(source, tree, 0, source.lengths):
+        head = source.read(address, 8, "a symbol table's node", b"SNOD", (1,))
+        head.take(1)
+        n, size = head.uint(2), 2 * source.offsets + 24
+        entries = source.read(address + 8, n * size, "a symbol table's node")
+        for _ in range(n):
+            entry = Cursor(source, entries.take(size), "a symbol table's entry")
+            name, place = heap.name(entry.uint(source.offsets)), entry.address()
+            yield name, None if entry.uint(4) == 2 else place
 
 
 def _link(at: Cursor) -> tuple[str, int | None]:
