@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from minirnn.core.files import CUT_OFF, LARGEST_FILE, ModelFileError
 
@@ -43,15 +43,14 @@ MODELS = (".safetensors", ".pt", ".pth", ".bin", ".keras", ".h5", ".hdf5", ".onn
 MOST_SHOWN = 3
 MOST_LISTED = 1000  # files of a directory that are looked at
 
-PACKED = {  # beginnings of what holds other files
-    b"\x1f\x8b": "compressed by gzip",
-    b"BZh": "compressed by bzip2",
-    b"\xfd7zXZ\0": "compressed by xz",
-    b"\x28\xb5\x2f\xfd": "compressed by zstd",
-    b"7z\xbc\xaf\x27\x1c": "an archive of 7-Zip",
-    b"Rar!": "an archive of RAR",
-}
-OTHERS = {  # of programs that minirnn does not read
+_UNPACK = ": unpack it and load the model that it holds"
+OTHERS = {  # beginnings of files that minirnn does not read
+    b"\x1f\x8b": f"compressed by gzip{_UNPACK}",
+    b"BZh": f"compressed by bzip2{_UNPACK}",
+    b"\xfd7zXZ\0": f"compressed by xz{_UNPACK}",
+    b"\x28\xb5\x2f\xfd": f"compressed by zstd{_UNPACK}",
+    b"7z\xbc\xaf\x27\x1c": f"an archive of 7-Zip{_UNPACK}",
+    b"Rar!": f"an archive of RAR{_UNPACK}",
     b"GGUF": "a GGUF file, of llama.cpp",
     b"%PDF": "a PDF document",
     b"\x89PNG": "a picture",
@@ -59,8 +58,8 @@ OTHERS = {  # of programs that minirnn does not read
     b"\x7fELF": "a program",
     b"MZ": "a program",
     b"SQLite format 3": "a database of SQLite",
+    b"\x93NUMPY": "one array of NumPy (.npy), without the names of a model's weights",
 }
-ARRAY = "one array of NumPy (.npy), without the names of a model's weights"
 TORCHSCRIPT = (
     "is a TorchScript program, which minirnn does not read. Where torch is, its weights can be written alone: "
     "torch.save(torch.jit.load(path).state_dict(), other)"
@@ -69,17 +68,9 @@ TORCHSCRIPT = (
 # ---------------------------------------------------------------------- opening
 
 
-class Opened(NamedTuple):
-    """A file open for reading, at its first byte; ``head`` is how it begins, ``length`` how many bytes it has."""
-
-    file: BufferedReader
-    head: bytes
-    length: int
-
-
 @contextmanager
-def opened(path: Path) -> Iterator[Opened]:
-    """Open what may be a model file.
+def opened(path: Path) -> Iterator[tuple[BufferedReader, bytes, int]]:
+    """Open what may be a model file: it comes at its first byte, with how it begins and how many bytes it has.
 
     Raises ModelFileError for one that is too large or cannot be read, even later, while it is open.
     """
@@ -91,7 +82,7 @@ def opened(path: Path) -> Iterator[Opened]:
             file.seek(0)
             head = file.read(LONGEST_HEAD)
             file.seek(0)
-            yield Opened(file, head, length)
+            yield file, head, length
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error}") from None
 
@@ -138,14 +129,13 @@ def safetensors_in(path: Path) -> Iterator[tuple[Any, int]]:
     """Open a safetensors file; the number of bytes in its header comes with it.  ModelFileError for a damaged one."""
     from safetensors import SafetensorError, safe_open
 
-    try:
-        size = check_header(path)
-        with safe_open(path, framework="numpy") as file:  # checks the header: every byte belongs to one tensor
-            yield file, size
-    except SafetensorError as error:
-        raise ModelFileError(f"{path} is not a whole safetensors file: {error!s:.300}; {CUT_OFF}") from None
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read: {error}") from None
+    with opened(path) as (raw, head, length):
+        size = _check_header(path, raw, head, length)
+        try:
+            with safe_open(path, framework="numpy") as file:  # checks the header: every byte belongs to one tensor
+                yield file, size
+        except SafetensorError as error:
+            raise ModelFileError(f"{path} is not a whole safetensors file: {error!s:.300}; {CUT_OFF}") from None
 
 
 # ---------------------------------------------------------------------- limits
@@ -165,23 +155,19 @@ def parsed(text: bytes | str, what: str) -> Any:
         raise ValueError(f"{what} must be JSON; {error!s:.100}") from None
 
 
-def check_header(path: str | os.PathLike[str]) -> int:
-    """The number of bytes in the header of the safetensors file at ``path``, behind the 8 bytes of that number itself.
+def _check_header(path: Path, file: BufferedReader, head: bytes, length: int) -> int:
+    """The number of bytes in the header of a safetensors file, behind the 8 bytes of that number itself.
 
     Raises ModelFileError where they are not there, or are more, or of more tensors, than a model has.
     """
-    with open(path, "rb") as file:  # noqa: PTH123 - path may be a string
-        length = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        start = file.read(8)
-        size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if size > length - 8:
-            raise ModelFileError(f"{path} is not a whole safetensors file: its header has {size:,} bytes; {CUT_OFF}")
-        if size > LARGEST_HEADER:
-            raise ModelFileError(
-                f"{path}: the header of a safetensors file may have {LARGEST_HEADER:,} bytes; it has {size:,}"
-            )
-        header = file.read(size)
+    size = struct.unpack("<Q", head[:8])[0] if length >= 8 else 0
+    if size > length - 8:
+        raise ModelFileError(f"{path} is not a whole safetensors file: its header has {size:,} bytes; {CUT_OFF}")
+    if size > LARGEST_HEADER:
+        raise ModelFileError(
+            f"{path}: the header of a safetensors file may have {LARGEST_HEADER:,} bytes; it has {size:,}"
+        )
+    header = file.read(8 + size)[8:]
     tensors = header.count(b"{") - header.count(b'{\\"')  # the latter are within the metadata
     if tensors > MOST_TENSORS:
         raise ModelFileError(f"{path}: a safetensors file may have {MOST_TENSORS:,} tensors; it has about {tensors:,}")
@@ -202,14 +188,9 @@ def what(head: bytes, length: int) -> str:
         )
     if head[257:262] == b"ustar":
         return f"{EXPECTED} is a tar archive: extract it (tar xf) and load the model that it holds"
-    for begins, words in PACKED.items():
-        if head.startswith(begins):
-            return f"{EXPECTED} is {words}: unpack it and load the model that it holds"
     for begins, words in OTHERS.items():
         if head.startswith(begins):
             return f"{EXPECTED} is {words}"
-    if head.startswith(b"\x93NUMPY"):
-        return f"{EXPECTED} is {ARRAY}"
     if head[4:8] == b"TFL3":
         return f"{EXPECTED} is of TensorFlow Lite: convert the model that it was made of"
     if head[:1] == b"\x80":
@@ -271,14 +252,14 @@ def what_zip(names: Collection[str]) -> str:
             "written alone: torch.save(torch.export.load(path).state_dict, other)"
         )
     if names and all(name.endswith(".npy") for name in names):
-        arrays = _some(name.removesuffix(".npy") for name in names)
+        arrays = some(name.removesuffix(".npy") for name in names)
         return (
             f"holds arrays of NumPy (.npz): {arrays}. Where these are torch's names: "
             "minirnn.formats.torch.from_state_dict(dict(numpy.load(path)))"
         )
     models = [name for name in names if name.endswith(MODELS)]
     if models:
-        return f"is a zip archive around a model: unpack it and load {_some(models)}"
+        return f"is a zip archive around a model: unpack it and load {some(models)}"
     if "saved_model.pb" in ends:
         return (
             "is a TensorFlow SavedModel in a zip archive, which minirnn does not read. Where Keras is: "
@@ -286,7 +267,7 @@ def what_zip(names: Collection[str]) -> str:
         )
     if "[Content_Types].xml" in ends:
         return f"{EXPECTED} is an office document"
-    return f"{EXPECTED} is a zip archive of other files: {_some(names) or 'none'}"
+    return f"{EXPECTED} is a zip archive of other files: {some(names) or 'none'}"
 
 
 def what_folder(names: Iterable[str]) -> str:
@@ -299,9 +280,10 @@ def what_folder(names: Iterable[str]) -> str:
             ", an unpacked file of torch.save: pack it again, with its name in the zip (zip -0 -r model.pt DIRECTORY)"
         )
     models = [name for name in ends if name.endswith(MODELS)]
-    return f"; load a file in it: {_some(models)}" if models else ""
+    return f"; load a file in it: {some(models)}" if models else ""
 
 
-def _some(names: Iterable[str]) -> str:
-    shown = [f"{name!r:.60}" for name in names]
-    return ", ".join(shown[:MOST_SHOWN]) + (" ..." if len(shown) > MOST_SHOWN else "")
+def some(names: Iterable[str], most: int = MOST_SHOWN) -> str:
+    """A few names, for an error."""
+    shown = [f"{name!r:.60}" for name in islice(names, most + 1)]
+    return ", ".join(shown[:most]) + (" ..." if len(shown) > most else "")
