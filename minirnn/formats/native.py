@@ -121,19 +121,15 @@ def describe(layer: Layer, depth: int = 0) -> dict[str, Any]:
     if config.get("tie") is not None:
         config["tie"] = config["tie"].prefix
     if "cell" in config:
-        config["cell"] = _described(layer, config["cell"])
+        cell = config["cell"]
+        variant = type(cell).__name__
+        if VARIANTS.get(variant) is not type(cell):
+            raise ValueError(
+                f"a model file cannot describe {brief(layer)}: its cell is not one of {', '.join(VARIANTS)}, "
+                "and not in an RNN, GRU or LSTM"
+            )
+        config["cell"] = {"kind": variant, **cell.config()}
     return {"kind": kind, **config}
-
-
-def _described(layer: Layer, cell: Any) -> dict[str, Any]:
-    """A cell with options as JSON."""
-    kind = type(cell).__name__
-    if VARIANTS.get(kind) is not type(cell):
-        raise ValueError(
-            f"a model file cannot describe {brief(layer)}: its cell is not one of {', '.join(VARIANTS)}, "
-            "and not in an RNN, GRU or LSTM"
-        )
-    return {"kind": kind, **cell.config()}
 
 
 def _metadata(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
@@ -208,7 +204,11 @@ class _Builder:
                 raise ValueError(f"tie {arguments['tie']!r:.30} names no layer before it")
             arguments["tie"] = self.built[arguments["tie"]]
         if kind == "Recurrent":
-            arguments["cell"] = _cell(arguments["cell"])
+            cell = dict(arguments["cell"])
+            variant = cell.pop("kind")
+            if variant not in VARIANTS:
+                raise ValueError(f"a cell's kind must be one of {', '.join(VARIANTS)}; got {variant!r:.40}")
+            arguments["cell"] = VARIANTS[variant].of(cell)
         layer = self.built[prefix] = KINDS[kind](**arguments)
         return layer
 
@@ -222,15 +222,6 @@ class _Builder:
         self.weights -= arguments.get("num_layers", 0)
         if not self.weights >= 0:
             raise ValueError("more layers are described than there are weights stored")
-
-
-def _cell(about: Any) -> Any:
-    """Build a cell with options."""
-    arguments = dict(about)
-    kind = arguments.pop("kind")
-    if kind not in VARIANTS:
-        raise ValueError(f"a cell's kind must be one of {', '.join(VARIANTS)}; got {kind!r:.40}")
-    return VARIANTS[kind].of(arguments)
 
 
 def _quantized(path: Path, network: Layer, values: Callable[[str], Array], kind: str, backend: str, dtype: Any) -> None:
