@@ -1,9 +1,8 @@
 """What a state dict leaves unsaid: which assumptions a chain of its modules rests on, in words, and how to settle them.
 
-A state dict has weights by name.  Where something stands between two modules, which modules belong together and in
-which order they compute is Python code in torch.  Names and shapes give hints: a number that is missing in an
-nn.Sequential, a Linear that feeds another product directly.  ``assumptions`` looks for those.  It says nothing about
-an Embedding, a recurrent module and a Linear in their usual order.
+What stands between two modules, which belong together and in which order they compute is Python code in torch.  Names
+and shapes give hints: a number that is missing in an nn.Sequential, a Linear that feeds another product directly.
+``assumptions`` looks for those, and says nothing about an Embedding, a recurrent module and a Linear in usual order.
 """
 
 import re
@@ -52,16 +51,12 @@ def assumptions(chain: Sequence[Link], order: str) -> list[Assumption]:
         if kind == "Linear" and all(gap.before != k for gap in gaps):
             words = f"nothing stands between {before.path!r:.60} and {after.path!r:.60}, where an activation is usual"
             assumed.append(Assumption(words, k, "relu"))
-    recurrent = [k for k, (module, _) in enumerate(chain) if isinstance(module, RecurrentModule)]
-    last = recurrent[-1] if recurrent else len(chain)
-    module = chain[last][0] if recurrent else None
-    if last + 1 < len(chain) and isinstance(module, RecurrentModule) and len(module.directions) > 1:
+    recurrent = [(k, module) for k, (module, _) in enumerate(chain, start=1) if isinstance(module, RecurrentModule)]
+    for k, module in recurrent[-1:]:
         # Without the reverse direction the last step of y is the final state, and either reading gives the same.
-        words = (
-            f"{chain[last + 1][0].path!r:.60} reads both directions of {module.path!r:.60} at the same step, not their "
-            "final states"
-        )
-        assumed.append(Assumption(words, last + 1, "final"))
+        if k < len(chain) and len(module.directions) > 1:
+            both = f"both directions of {module.path!r:.60} at the same step, not their final states"
+            assumed.append(Assumption(f"{chain[k][0].path!r:.60} reads {both}", k, "final"))
     return assumed
 
 

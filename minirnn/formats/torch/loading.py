@@ -69,7 +69,10 @@ def read(path: str | os.PathLike[str], *, part: str | None = None) -> StateDict:
 def contents(path: str | os.PathLike[str], *, part: str | None = None) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape and dtype of what ``read`` would return, by name, without reading it."""
     with state_dict_in(path, part) as source:
-        return {name: (tensor.shape, _word(tensor.dtype)) for name, tensor in source.tensors.items()}
+        return {
+            name: (tensor.shape, DTYPES[tensor.dtype].name if tensor.dtype in DTYPES else tensor.dtype)
+            for name, tensor in source.tensors.items()
+        }
 
 
 def from_state_dict(arrays: Mapping[str, Any], **options: Unpack[StateDictOptions]) -> Layer:
@@ -79,18 +82,10 @@ def from_state_dict(arrays: Mapping[str, Any], **options: Unpack[StateDictOption
     """
     check(options)
     held = {name: np.asarray(array) for name, array in arrays.items()}
-    words = {np.dtype(form): word for word, form in DTYPES.items() if word != "BF16"}
+    words = {np.dtype(form): word for word, (form, _, _) in DTYPES.items() if word != "BF16"}
     tensors = {
         name: Named(a.shape, words.get(a.dtype, a.dtype.name), (a.ctypes.data, a.shape, a.strides))
         for name, a in held.items()
     }
     source = StoredTensors("the state dict", tensors, held.__getitem__, ordered=getattr(arrays, "ordered", True))
     return network(source, **options)
-
-
-def _word(dtype: str) -> str:
-    """NumPy's name of a dtype of safetensors, which has some that NumPy lacks."""
-    if dtype == "BF16":  # of which only the bits are known there
-        return "bfloat16"
-    known = DTYPES.get(dtype)
-    return np.dtype(known).name if known else dtype

@@ -1,14 +1,15 @@
 """A state dict as a chain of layers: which of its modules, in which order, and a network of them with their weights."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice, pairwise, takewhile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise, takewhile
 from typing import Any, TypedDict, TypeVar
 
 from minirnn.core.backend import Array
 from minirnn.core.files import ModelFileError, warn
 from minirnn.core.layer import Layer
 from minirnn.formats.filling import filled
+from minirnn.formats.opening import some
 from minirnn.formats.torch.assumptions import Assumption, assumptions, is_number, settled
 from minirnn.formats.torch.modules import (
     Link,
@@ -53,9 +54,9 @@ def check(options: StateDictOptions) -> None:
     if modules is None:
         return
     names = [] if isinstance(modules, str) else [entry for entry in modules if isinstance(entry, str)]
-    repeated = len({*names}) < len([name for name in names if not is_plain(name)]) + len({*filter(is_plain, names)})
+    paths = [name for name in names if not is_plain(name)]
     sound = all(isinstance(entry, (str, Layer)) for entry in modules)
-    if not names or not sound or repeated:
+    if not names or not sound or len({*paths}) < len(paths):
         raise ValueError(f"modules must be the paths of different modules; got {modules!r:.80}")
 
 
@@ -103,7 +104,7 @@ def _warn(source: StoredTensors, chain: Sequence[Link], assumed: Sequence[Assump
     details = [one.words for one in assumed]
     ways = [settled(chain, assumed)] if assumed else []
     if source.rivals:
-        details.append(f"these tensors are meant, not those of {_some(source.rivals)}")
+        details.append(f"these tensors are meant, not those of {some(source.rivals, MOST_SHOWN)}")
         ways.append("part= names those that are meant")
     shown = "; ".join(f"({k}) {words}" for k, words in enumerate(details[:MOST_SHOWN], start=1))
     shown += f"; and {len(details) - MOST_SHOWN} more" if len(details) > MOST_SHOWN else ""
@@ -130,14 +131,16 @@ def _modules(
     others = _grouped(source.others, start)
     if not groups:
         under = f" under {start[:-1]!r:.60}" if start else ""
-        raise ModelFileError(f"{source.where} has no tensors{under}; it has {_some(source.tensors)}")
+        raise ModelFileError(f"{source.where} has no tensors{under}; it has {some(source.tensors, MOST_SHOWN)}")
     paths = [entry for entry in entries or () if isinstance(entry, str) and (entry in groups or not is_plain(entry))]
     for path in [*paths, *kinds]:
         if path not in groups:
             between = (
                 "" if path in kinds else "; between modules may stand 'last', 'final', an activation such as 'relu'"
             )
-            raise ModelFileError(f"{source.where} has no module {path!r:.60}; it has {_some(groups)}{between}")
+            raise ModelFileError(
+                f"{source.where} has no module {path!r:.60}; it has {some(groups, MOST_SHOWN)}{between}"
+            )
     if len(set(paths)) < len(paths) or (entries is not None and not paths):
         raise ValueError(f"modules must name modules of {source.where}, each once; got {entries!r:.200}")
     chosen: list[Module] = []
@@ -190,8 +193,11 @@ def _chain(source: StoredTensors, modules: list[Module], *, named: bool) -> tupl
             chain = _fitting(numbered or modules)
             if chain:
                 other = None if numbered or named else _another(chain)
-                swapped = next((pair for pair in zip(chain, other or (), strict=False) if pair[0] != pair[1]), None)
-                return chain, _order(*swapped) if swapped else ""
+                for (one, kind), (two, another) in zip(chain, other or (), strict=False):
+                    if (one, kind) != (two, another):
+                        places = f"{one.path!r:.60} computes before {two.path!r:.60}"
+                        return chain, f"{places}, as the file lists them; widths allow either"
+                return chain, ""
         if not named:
             chain, problem = _search(modules)
             if chain:
@@ -203,10 +209,6 @@ def _chain(source: StoredTensors, modules: list[Module], *, named: bool) -> tupl
         f"{source.where}: its modules are no chain, since {problem}{advice}. "
         f"There are {described}{' ...' if len(modules) > MOST_SHOWN else ''}"
     )
-
-
-def _order(one: Link, other: Link) -> str:
-    return f"{one[0].path!r:.60} computes before {other[0].path!r:.60}, as the file lists them; widths allow either"
 
 
 def _numbered(modules: list[Module]) -> list[Module] | None:
@@ -246,7 +248,7 @@ def _ranks(modules: Iterable[Module]) -> dict[str, Rank]:
     return ranks
 
 
-def _free(modules: Iterable[Module], used: set[str], ranks: dict[str, Rank]) -> list[Module]:
+def _free(modules: list[Module], used: set[str], ranks: dict[str, Rank]) -> list[Module]:
     """Those that may come next: of names that are alike, the one with the lowest number."""
     first: dict[str, Module] = {}
     for module in modules:
@@ -254,55 +256,47 @@ def _free(modules: Iterable[Module], used: set[str], ranks: dict[str, Rank]) -> 
             alike, numbers = ranks[module.path]
             if alike not in first or numbers < ranks[first[alike].path][1]:
                 first[alike] = module
-    return list(first.values())
+    return [module for module in modules if first.get(ranks[module.path][0]) is module]
+
+
+def _orders(modules: list[Module], kinds: Callable[[int, Module], Iterable[str]]) -> Iterator[list[Link] | None]:
+    """The orders in which these modules fit, and None where the search for more was given up.
+
+    ``kinds`` are those that a module may have in this place of the chain; the last is tried first.
+    """
+    ranks = _ranks(modules)
+    waiting: list[list[Link]] = [[]]  # beginnings of chains, the one to go on with last
+    for _ in range(MOST_TRIED):
+        if not waiting:
+            return
+        chain = waiting.pop()
+        if len(chain) == len(modules):
+            yield chain
+        free = _free(modules, {module.path for module, _ in chain}, ranks)
+        links = [(module, kind) for module in free for kind in kinds(len(chain), module)]
+        waiting += [[*chain, link] for link in links if not chain or _follows(link, chain[-1])]
+    if waiting:
+        yield None
 
 
 def _another(chain: list[Link]) -> list[Link] | None:
     """Another order of this chain that its widths allow, with recurrent modules and matrices where they are now."""
-    waiting: list[list[Link]] = [[]]
     modules = [module for module, _ in chain]
-    ranks = _ranks(modules)
-    for _ in range(MOST_TRIED):
-        if not waiting:
-            break
-        other = waiting.pop()
-        if len(other) == len(chain):
-            if other != chain:
-                return other
-            continue
-        module, kind = chain[len(other)]
-        free = {id(one) for one in _free(modules, {one.path for one, _ in other}, ranks)}
-        links = [
-            link
-            for link in chain
-            if id(link[0]) in free
-            and type(link[0]) is type(module)
-            and (link[1] == kind or "Linear" != kind != "Embedding")
-        ]
-        waiting += [[*other, link] for link in links if not other or _follows(link, other[-1])]
-    return None
+    known = {module.path: kind for module, kind in chain}
+
+    def kinds(place: int, module: Module) -> list[str]:
+        (here, kind), own = chain[place], known[module.path]
+        return [own] if type(module) is type(here) and (own == kind or "Linear" != kind != "Embedding") else []
+
+    return next((other for other in _orders(modules, kinds) if other and other != chain), None)
 
 
 def _search(modules: list[Module]) -> tuple[list[Link] | None, str]:
     """The one order in which the modules fit, or None and why there is not one."""
-    chains: dict[tuple[str, ...], list[Link]] = {}
-    ranks = _ranks(modules)
-    waiting: list[list[Link]] = [[]]  # beginnings of chains, the one to go on with last
-    for _ in range(MOST_TRIED):
-        if not waiting or len(chains) > 1:
-            break
-        chain = waiting.pop()
-        used = {module.path for module, _ in chain}
-        if len(used) == len(modules):
-            chains.setdefault(tuple(module.path for module, _ in chain), chain)
-        links = [(module, kind) for module in _free(modules, used, ranks) for kind in reversed(module.kinds)]
-        waiting += [[*chain, link] for link in links if not chain or _follows(link, chain[-1])]
-    if len(chains) == 1 and not waiting:
-        return chains.popitem()[1], ""
-    return None, "they fit in more than one order" if chains or waiting else "they do not fit one after another"
-
-
-def _some(names: Iterable[str]) -> str:
-    """A few names, for an error."""
-    words = [f"{name!r:.60}" for name in islice(names, MOST_SHOWN + 1)]
-    return ", ".join(words[:MOST_SHOWN] + ["..."] * (len(words) > MOST_SHOWN))
+    found: dict[tuple[str, ...], list[Link]] = {}
+    for chain in _orders(modules, lambda _, module: reversed(module.kinds)):
+        if chain:
+            found.setdefault(tuple(module.path for module, _ in chain), chain)
+        if not chain or len(found) > 1:
+            return None, "they fit in more than one order"
+    return (found.popitem()[1], "") if found else (None, "they do not fit one after another")

@@ -32,30 +32,26 @@ LONGEST_NAME = 100  # of a dictionary within a file, or of a storage
 MOST_PLACES = 10_000  # dictionaries at one depth that are looked through
 DEEPEST = 4  # dictionaries within dictionaries that are looked through for the one with tensors
 
-# what a dtype is called in a safetensors header: how its numbers lie in a file; BF16 is the upper half of a float32
-DTYPES = {
-    "F64": "f8",
-    "F32": "f4",
-    "F16": "f2",
-    "BF16": "u2",
-    "I64": "i8",
-    "I32": "i4",
-    "I16": "i2",
-    "I8": "i1",
-    "U8": "u1",
-    "BOOL": "?",
-}
-STORAGES = {
-    "Double": "F64",
-    "Float": "F32",
-    "Half": "F16",
-    "BFloat16": "BF16",
-    "Long": "I64",
-    "Int": "I32",
-    "Short": "I16",
-    "Char": "I8",
-    "Byte": "U8",
-    "Bool": "BOOL",
+
+class Dtype(NamedTuple):
+    """``form`` is how the numbers lie in a file, ``name`` NumPy's and torch's, ``storage`` that of torch's storages."""
+
+    form: str
+    name: str
+    storage: str
+
+
+DTYPES = {  # by the names of a safetensors header
+    "F64": Dtype("f8", "float64", "Double"),
+    "F32": Dtype("f4", "float32", "Float"),
+    "F16": Dtype("f2", "float16", "Half"),
+    "BF16": Dtype("u2", "bfloat16", "BFloat16"),  # the upper half of a float32, which NumPy lacks
+    "I64": Dtype("i8", "int64", "Long"),
+    "I32": Dtype("i4", "int32", "Int"),
+    "I16": Dtype("i2", "int16", "Short"),
+    "I8": Dtype("i1", "int8", "Char"),
+    "U8": Dtype("u1", "uint8", "Byte"),
+    "BOOL": Dtype("?", "bool", "Bool"),
 }
 
 
@@ -112,26 +108,20 @@ def _safetensors(path: Path) -> Iterator[StoredTensors]:
         for name, tensor in tensors.items():
             if too_large(tensor.shape):
                 raise ModelFileError(f"{path}: tensor {name!r:.60} of sizes {tensor.shape!s:.100} is too large")
-        offsets = _offsets(path, size, {name for name, tensor in tensors.items() if tensor.dtype == "BF16"})
+        header: dict[str, Any] = {}
+        if any(tensor.dtype == "BF16" for tensor in tensors.values()):
+            with path.open("rb") as stored:
+                header = json.loads(stored.read(8 + size)[8:])  # which has been checked
 
         def fetch(name: str) -> Array:
             shape, dtype, _ = tensors[name]
             if dtype == "BF16":  # which NumPy lacks, and so safetensors' own reading
-                raw = np.fromfile(path, "<u2", prod(shape), offset=8 + size + offsets[name])
+                raw = np.fromfile(path, "<u2", prod(shape), offset=8 + size + header[name]["data_offsets"][0])
                 return widened(raw).reshape(shape)
             array: Array = file.get_tensor(name)
             return array
 
         yield StoredTensors(str(path), tensors, fetch, ordered=False)
-
-
-def _offsets(path: Path, size: int, names: set[str]) -> dict[str, int]:
-    """Where these tensors begin, in bytes after the header, which has been checked."""
-    if not names:
-        return {}
-    with path.open("rb") as file:
-        header = json.loads(file.read(8 + size)[8:])
-    return {name: header[name]["data_offsets"][0] for name in names}
 
 
 def too_large(shape: tuple[int, ...]) -> bool:
@@ -185,7 +175,7 @@ def _of_zip(archive: Archive, part: str | None) -> StoredTensors:
     if len(views) > MOST_TENSORS:
         raise ModelFileError(f"{where} may have {MOST_TENSORS:,} tensors; it has {len(views):,}")
     stored = sum(entry.file_size for entry in archive.entries.values())
-    wanted = sum(prod(view.shape) * np.dtype(DTYPES[view.storage.dtype]).itemsize for view in views.values())
+    wanted = sum(prod(view.shape) * np.dtype(DTYPES[view.storage.dtype].form).itemsize for view in views.values())
     if wanted > 2 * stored:  # a weight may be there twice, where it is tied
         raise ModelFileError(f"{where}: its tensors overlap: they are {wanted:,} bytes of {stored:,} stored")
     storages: dict[str, bytes] = {}  # storages of which some tensors are still to be read
@@ -201,17 +191,14 @@ def _of_zip(archive: Archive, part: str | None) -> StoredTensors:
         return _array(view, data, "<" if order == b"little" else ">")
 
     tensors = {name: Named(view.shape, view.storage.dtype, view) for name, view in views.items()}
-    others = {name: _what(value) for name, value in state.items() if name not in views and value is not None}
+    others = {
+        name: pickles.described(value) for name, value in state.items() if name not in views and value is not None
+    }
     return StoredTensors(where, tensors, fetch, ordered=True, part=taken, others=others, rivals=rivals)
 
 
-def _what(value: Any) -> str:
-    """What stands in a state dict where a tensor might."""
-    return f"an object of class {value!r}" if type(value) is Foreign else f"a {type(value).__name__}"
-
-
 def _array(view: _Tensor, data: bytes, order: str) -> Array:
-    dtype = np.dtype(order + DTYPES[view.storage.dtype])
+    dtype = np.dtype(order + DTYPES[view.storage.dtype].form)
     strides = [stride * dtype.itemsize for stride in view.strides]
     if 0 in view.shape:
         raw: Array = np.empty(view.shape, dtype)
@@ -230,7 +217,7 @@ def _storage(archive: Archive, folder: str, key: Any) -> _Storage | Foreign:
     name, count = key[2], key[4]
     if type(name) is not str or len(name) > LONGEST_NAME or f"{folder}{name}" not in archive.entries:
         raise UnreadableError(f"storage {pickles.shown(name)} is not in the file")
-    size, itemsize = archive.entries[f"{folder}{name}"].file_size, np.dtype(DTYPES[key[1].dtype]).itemsize
+    size, itemsize = archive.entries[f"{folder}{name}"].file_size, np.dtype(DTYPES[key[1].dtype].form).itemsize
     if type(count) is not int or count * itemsize != size:
         raise UnreadableError(
             f"storage {name!r:.40} must be {pickles.shown(count)} numbers of {itemsize} bytes; it has {size:,}"
@@ -287,7 +274,6 @@ def _device(arguments: tuple[Any, ...]) -> str:
     return ":".join(f"{one!s:.40}" for one in arguments[:2])
 
 
-_NAMES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 KNOWN: dict[str, Any] = {
     "collections.OrderedDict": KnownFunction(_dictionary),
     "torch._utils._rebuild_tensor_v2": KnownFunction(_rebuilt),
@@ -297,8 +283,8 @@ KNOWN: dict[str, Any] = {
     "torch.device": KnownFunction(_device),
     "_codecs.encode": KnownFunction(_bytes),
     **{f"{module}.set": KnownFunction(_set) for module in ("builtins", "__builtin__")},
-    **{f"torch.{name}Storage": _Type(dtype) for name, dtype in STORAGES.items()},
-    **{f"torch.{name}": f"torch.{name}" for name in _NAMES},
+    **{f"torch.{dtype.storage}Storage": _Type(key) for key, dtype in DTYPES.items()},
+    **{f"torch.{dtype.name}": f"torch.{dtype.name}" for dtype in DTYPES.values()},
 }
 
 
@@ -320,12 +306,13 @@ def _chosen(content: Any, where: str, part: str | None) -> tuple[str, dict[str, 
     if len(choices) != 1:
         advice = ": name one, part=..." if states else _objects(content)
         raise ModelFileError(f"{where} must hold a state dict; it holds {_list(states)}{advice}")
-    rivals = [name for name, state in states.items() if name and name != choices[0] and _has_matrix(state)]
+    rivals = [
+        name
+        for name, state in states.items()
+        if name not in ("", choices[0])
+        and any(type(value) is _Tensor and len(value.shape) > 1 for value in state.values())
+    ]
     return choices[0], states[choices[0]], tuple(rivals[:20])
-
-
-def _has_matrix(state: dict[str, Any]) -> bool:
-    return any(type(value) is _Tensor and len(value.shape) > 1 for value in state.values())
 
 
 def _states(content: Any) -> dict[str, dict[str, Any]]:

@@ -88,14 +88,12 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str], *, names: S
         raise ValueError(f"the file's name must end in {', '.join(ENDINGS)}; got {os.fspath(path)!r}")
     arrays = arrays_of(model, names=names)
     check_finite((f"weight {name}", a) for name, a in arrays.items())
-    if ending == ".safetensors":
-        from safetensors.numpy import save as to_bytes
+    with atomic_write(path) as file:
+        if ending == ".safetensors":
+            from safetensors.numpy import save as to_bytes
 
-        data = to_bytes(arrays, metadata={"format": "pt"})
-        with atomic_write(path) as file:
-            file.write(data)
-    else:
-        with atomic_write(path) as file:
+            file.write(to_bytes(arrays, metadata={"format": "pt"}))
+        else:
             write(arrays, file)
 
 
