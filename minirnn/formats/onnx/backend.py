@@ -4,9 +4,8 @@ from typing import Any
 
 from minirnn.core.backend import Array
 from minirnn.core.files import ModelFileError
-from minirnn.formats.containers.protobuf import Reader
 from minirnn.formats.onnx.graph import Graph, read
-from minirnn.formats.onnx.reading.schema import TENSOR
+from minirnn.formats.onnx.reading.schema import TENSOR, parse
 from minirnn.formats.onnx.reading.tensors import array_of
 
 try:
@@ -57,8 +56,7 @@ class MinirnnBackend(Backend):
 def _array(value: Any) -> Any:
     if not hasattr(value, "SerializeToString"):
         return value
-    data = value.SerializeToString()
-    return array_of(Reader(data).message(0, len(data), TENSOR))
+    return array_of(parse(value.SerializeToString(), TENSOR))
 
 
 prepare, run_model, supports_device = MinirnnBackend.prepare, MinirnnBackend.run_model, MinirnnBackend.supports_device

@@ -1,6 +1,7 @@
-"""What an ONNX graph consists of: nodes with their attributes, graphs within nodes, ports, and element types."""
+"""ONNX graphs as data: nodes with their attributes, graphs within nodes, ports, element types, names of functions."""
 
 import math
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +42,20 @@ NAMES = {
     22: "int4",
     23: "float4e2m1",
 }
+# functions of minirnn by what ONNX calls them; these are operators, and activations of recurrent nodes
+SHARED = {
+    "Relu": "relu",
+    "Tanh": "tanh",
+    "Sigmoid": "sigmoid",
+    "LeakyRelu": "leaky_relu",
+    "ThresholdedRelu": "thresholded_relu",
+    "HardSigmoid": "hard_sigmoid",
+    "Elu": "elu",
+    "Softplus": "softplus",
+    "Softsign": "softsign",
+}
+ACTIVATIONS = SHARED | {"Affine": "affine", "ScaledTanh": "scaled_tanh"}
+FUNCTIONS = SHARED | {"Exp": "exponential", "Mish": "mish", "Softmax": "softmax", "LogSoftmax": "log_softmax"}
 
 
 def short(text: str) -> str:
@@ -48,11 +63,11 @@ def short(text: str) -> str:
     return repr(text) if len(text) <= 60 else f"{text[:57]!r}..."
 
 
-def dtype_of(code: int) -> np.dtype[Any]:
-    """The dtype that stands for an element type."""
+def dtype_of(code: int, what: str = "") -> np.dtype[Any]:
+    """The dtype that stands for an element type, or ModelFileError, which begins with ``what`` has it."""
     if code not in DTYPES:
-        named = NAMES.get(code, f"number {code}")
-        raise ModelFileError(f"element types must be floats of 16 to 64 bits, integers or bool; got {named}")
+        named, begins = NAMES.get(code, f"number {code}"), f"{what}: " if what else ""
+        raise ModelFileError(f"{begins}element types must be floats of 16 to 64 bits, integers or bool; got {named}")
     return np.dtype(DTYPES[code])
 
 
@@ -64,6 +79,7 @@ def check_shape(what: str, shape: tuple[int, ...]) -> None:
         raise ModelFileError(f"{what} must have a size from 0 to {LARGEST_DIM:,} along each axis; it has {shape}")
 
 
+@dataclass(eq=False)
 class Node:
     """One node: an operator of the standard, the names it reads and writes, and its attributes.
 
@@ -71,20 +87,18 @@ class Node:
     ``declared`` are the operator's inputs; what follows is used by a graph within it.
     """
 
-    def __init__(
-        self,
-        op: str,
-        name: str,
-        inputs: tuple[str, ...],
-        outputs: tuple[str, ...],
-        opset: int,
-        backend: str,
-    ) -> None:
-        self.op, self.name, self.inputs, self.outputs = op, name, inputs, outputs
-        self.opset, self.backend, self.declared = opset, backend, len(inputs)
-        self.attributes: dict[str, Any] = {}
-        self.unread: set[str] = set()
-        self.constants: list[Array | None] = [None] * len(inputs)
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    opset: int
+    backend: str
+    attributes: dict[str, Any] = field(default_factory=dict)
+    unread: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.declared = len(self.inputs)
+        self.constants: list[Array | None] = [None] * self.declared
 
     def __str__(self) -> str:
         named = self.name or next(filter(None, self.outputs), "")

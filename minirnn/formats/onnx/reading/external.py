@@ -53,7 +53,7 @@ class ModelFolder:
             check_plain(what, name, path.lstat())
             # it may have become another since: a link is not followed, and a pipe is not waited for
             flags = [getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")]
-            with os.fdopen(os.open(path, os.O_RDONLY | sum(flags)), "rb", buffering=0) as file:
+            with os.fdopen(os.open(path, os.O_RDONLY | sum(flags)), "rb") as file:
                 about = os.fstat(file.fileno())
                 check_plain(what, name, about)
                 end, holds = offset + size, about.st_size
@@ -65,13 +65,10 @@ class ModelFolder:
                     raise ModelFileError(
                         f"tensors must not overlap in {name!r}; with {what} they take more than it holds"
                     )
-                data, read = bytearray(size), 0
                 file.seek(offset)
-                while read < size:
-                    more = file.readinto(memoryview(data)[read:])
-                    if not more:
-                        raise ModelFileError(f"{what} must have {size:,} bytes in {name!r}; the file was cut short")
-                    read += more
+                data = file.read(size)
+                if len(data) < size:
+                    raise ModelFileError(f"{what} must have {size:,} bytes in {name!r}; the file was cut short")
         except FileNotFoundError:
             raise ModelFileError(f"{what} is in {name!r}, which must lie beside the model; it is not there") from None
         except OSError as error:

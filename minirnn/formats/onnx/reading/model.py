@@ -1,8 +1,9 @@
 """From the messages of an ONNX file to its ``Model``: every node is checked against its operator; nothing is run."""
 
 import os
+from collections import ChainMap
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from minirnn.core.backend import Array
 from minirnn.core.files import ModelFileError
@@ -21,6 +22,7 @@ LOOPS = ("If", "Loop", "SequenceMap")
 LONGEST_TEXT = 1 << 16  # bytes of an attribute's text, or of a list of them
 KINDS = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}  # of attributes, by type
 LISTS = ("floats", "ints", "strings")
+Names: TypeAlias = ChainMap[str, None]  # of values known so far: those of a node's graph, then of the graph around it
 
 
 def file_bytes(path: str | os.PathLike[str]) -> bytes:
@@ -29,16 +31,6 @@ def file_bytes(path: str | os.PathLike[str]) -> bytes:
     check_is_file(path)
     with opened(path) as (file, _, _):
         return file.read()
-
-
-class Names:
-    """What is known where a node stands: the values of its graph so far, and those of the graph around that."""
-
-    def __init__(self, own: set[str], around: "Names | None" = None) -> None:
-        self.own, self.around = own, around
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.own or (self.around is not None and name in self.around)
 
 
 class ModelReader:
@@ -60,7 +52,7 @@ class ModelReader:
         constants = self.initializers(about)
         inputs = [port for port in self.ports(about, "input") if port.name not in constants]  # else: a default, kept
         outputs = self.ports(about, "output")
-        known = Names({*(port.name for port in inputs), *constants})
+        known: Names = ChainMap(dict.fromkeys([*(port.name for port in inputs), *constants]))
         nodes = self.nodes(about, known)
         for port in outputs:
             if port.name not in known:
@@ -102,7 +94,7 @@ class ModelReader:
                     raise ModelFileError(f"{node} reads {short(name)}, which must be computed before; it is not")
             for name in node.outputs:
                 if name:
-                    known.own.add(_new(name, known, "an output of", node))
+                    known[_new(name, known, "an output of", node)] = None
             nodes.append(node)
         return nodes
 
@@ -113,7 +105,7 @@ class ModelReader:
         node = Node(op, about.get("name", ""), inputs, outputs, self.opset, self.backend)
         if domain not in ("", "ai.onnx"):
             raise ModelFileError(f"{node} is of the domain {short(domain)}; only the standard's own operators are run")
-        deep = op == "Scan" and known.around is not None
+        deep = op == "Scan" and len(known.maps) > 1
         if op not in OPERATORS or deep:
             why = ": it holds graphs of its own" if op in LOOPS else " within another" if deep else ""
             raise ModelFileError(f"{node}: {short(op)} is no operator that minirnn runs{why}")
@@ -142,16 +134,16 @@ class ModelReader:
 
     def body(self, about: Message, around: Names) -> Body:
         """The graph within a node; it may use what is known around it, and give no other value such a name."""
-        constants, known = self.initializers(about), Names(set(), around)
+        constants, known = self.initializers(about), around.new_child()
         inputs, outputs = (tuple(v.get("name", "") for v in about.get(word, ())) for word in ("input", "output"))
         for name in (*constants, *inputs):
-            known.own.add(_new(name, known, "a value within a node"))
+            known[_new(name, known, "a value within a node")] = None
         nodes = self.nodes(about, known)
         for name in outputs:
             if name not in known:
                 raise ModelFileError(f"{short(name)} must be computed within the node; it is not")
         used = (*(name for node in nodes for name in node.inputs), *outputs)
-        captured = dict.fromkeys(name for name in used if name and name not in known.own)
+        captured = dict.fromkeys(name for name in used if name and name not in known.maps[0])
         return Body(inputs, outputs, tuple(nodes), constants, tuple(captured))
 
     def value(self, attribute: Message) -> Any:
@@ -204,10 +196,7 @@ def _port(value: Message) -> Port:
         kind = next(iter(about), "nothing").removesuffix("_type")
         raise ModelFileError(f"{short(name)} must be a tensor; it is declared as {kind}")
     tensor = about["tensor_type"]
-    try:
-        dtype = dtype_of(tensor.get("elem_type", 0))
-    except ModelFileError as error:
-        raise ModelFileError(f"{short(name)}: {error}") from None
+    dtype = dtype_of(tensor.get("elem_type", 0), short(name))
     shape: tuple[int | str | None, ...] | None = None
     if "shape" in tensor:
         dims = tensor["shape"].get("dim", ())

@@ -22,10 +22,6 @@ TENSOR = Schema(
 )
 
 
-def _graph() -> Schema:
-    return GRAPH  # a graph within a node of a graph
-
-
 ATTRIBUTE = Schema(
     "AttributeProto",
     {
@@ -34,7 +30,7 @@ ATTRIBUTE = Schema(
         3: ("i", "int", False),
         4: ("s", "bytes", False),
         5: ("t", TENSOR, False),
-        6: ("g", _graph, False),
+        6: ("g", lambda: GRAPH, False),
         7: ("floats", "float", True),
         8: ("ints", "int", True),
         9: ("strings", "bytes", True),
@@ -97,9 +93,9 @@ MODEL = Schema(
 )
 
 
-def parse(data: bytes) -> Message:
-    """The ModelProto in ``data``: fields by name, those that may come more than once as lists, absent ones left out.
+def parse(data: bytes, schema: Schema = MODEL) -> Message:
+    """The message in ``data``: fields by name, those that may come more than once as lists, absent ones left out.
 
     Raises ModelFileError for what is no whole message, and for more than a reader has room for.
     """
-    return Reader(data).message(0, len(data), MODEL)
+    return Reader(data).message(0, len(data), schema)

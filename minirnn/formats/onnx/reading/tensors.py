@@ -41,10 +41,7 @@ def array_of(tensor: Message, room: Room | None = None, folder: ModelFolder | No
     Numbers in another file are read from the model's ``folder``.  Raises ModelFileError where the parts do not agree.
     """
     name = f"tensor {short(tensor.get('name', ''))}"
-    try:
-        dtype = dtype_of(tensor.get("data_type", 0))
-    except ModelFileError as error:
-        raise ModelFileError(f"{name}: {error}") from None
+    dtype = dtype_of(tensor.get("data_type", 0), name)
     shape = tuple(tensor.get("dims", ()))
     check_shape(name, shape)
     filled = [field for field in FIELDS if len(tensor.get(field, b""))]

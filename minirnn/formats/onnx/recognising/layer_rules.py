@@ -21,10 +21,10 @@ from minirnn.formats.onnx.recognising.forms import (
     Zeros,
     all_are,
 )
-from minirnn.formats.onnx.running.computing import FUNCTIONS, function_of
+from minirnn.formats.onnx.running.computing import function_of
 from minirnn.formats.onnx.running.operands import optional
 from minirnn.formats.onnx.running.recurrences import RecurrentNode
-from minirnn.formats.onnx.structure import Node
+from minirnn.formats.onnx.structure import FUNCTIONS, Node
 from minirnn.layers.activations import Function
 
 

@@ -12,7 +12,7 @@ from minirnn.core.files import ModelFileError
 from minirnn.formats.onnx.running.meter import PRODUCTS, Meter, extent
 from minirnn.formats.onnx.running.operands import axis_of, listed, of_kind, one_dtype, optional, scalar
 from minirnn.formats.onnx.running.perform import Operands, Operation
-from minirnn.formats.onnx.structure import BFLOAT16, FLOAT16, Node, dtype_of
+from minirnn.formats.onnx.structure import BFLOAT16, FLOAT16, FUNCTIONS, Node, dtype_of
 from minirnn.layers.activations import Function
 
 Elementwise = Callable[..., Array]
@@ -70,28 +70,9 @@ def divide(a: Array, b: Array) -> Array:
     return q if a.dtype.kind == "f" else q + ((q < 0) & (q * b != a)).astype(q.dtype)
 
 
-FUNCTIONS = {
-    "Relu": "relu",
-    "Tanh": "tanh",
-    "Sigmoid": "sigmoid",
-    "Exp": "exponential",
-    "LeakyRelu": "leaky_relu",
-    "ThresholdedRelu": "thresholded_relu",
-    "HardSigmoid": "hard_sigmoid",
-    "Elu": "elu",
-    "Softplus": "softplus",
-    "Softsign": "softsign",
-    "Mish": "mish",
-    "Softmax": "softmax",
-    "LogSoftmax": "log_softmax",
-}
-
-
 def function_of(node: Node) -> Function:
     """The function that a node applies, with its constants."""
-    name = FUNCTIONS[node.op]
-    constants = {word: node.attribute(word, float) for word in ("alpha", "beta")}
-    return Function(name, **{word: value for word, value in constants.items() if value is not None})
+    return Function(FUNCTIONS[node.op], node.attribute("alpha", float), node.attribute("beta", float))
 
 
 def function(node: Node) -> Operation:

@@ -20,7 +20,7 @@ from minirnn.formats.onnx.running.perform import Operation, PreparedNode, perfor
 from minirnn.formats.onnx.running.program import Program
 from minirnn.formats.onnx.running.recurrences import recurrence
 from minirnn.formats.onnx.running.scan import scan
-from minirnn.formats.onnx.structure import Node, short
+from minirnn.formats.onnx.structure import FUNCTIONS, Node, short
 from minirnn.layers.activations import erf
 
 MANY = 1 << 16
@@ -42,7 +42,7 @@ OPERATORS: dict[str, OperatorRule] = {
     "RNN": OperatorRule(recurrence, 3, 6, outputs=2),
     "GRU": OperatorRule(recurrence, 3, 6, outputs=2),
     "LSTM": OperatorRule(recurrence, 3, 8, outputs=3),
-    **{name: OperatorRule(computing.function, 1, 1) for name in computing.FUNCTIONS},
+    **{name: OperatorRule(computing.function, 1, 1) for name in FUNCTIONS},
     "Softmax": OperatorRule(computing.over_axis, 1, 1),
     "LogSoftmax": OperatorRule(computing.over_axis, 1, 1),
     "ThresholdedRelu": OperatorRule(computing.function, 1, 1, since=10),

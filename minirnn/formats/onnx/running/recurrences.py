@@ -26,24 +26,12 @@ from minirnn.formats.onnx.running.indexing import reversed_steps
 from minirnn.formats.onnx.running.meter import PRODUCTS, STEP, Meter
 from minirnn.formats.onnx.running.operands import one_dtype, optional
 from minirnn.formats.onnx.running.perform import Operands, Operation
-from minirnn.formats.onnx.structure import Node
+from minirnn.formats.onnx.structure import ACTIVATIONS, Node
 from minirnn.layers.activations import Function
 from minirnn.recurrent.networks import GRU, LSTM, RNN, Recurrent
 from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
 
-FUNCTIONS = {
-    "relu": "relu",
-    "tanh": "tanh",
-    "sigmoid": "sigmoid",
-    "affine": "affine",
-    "leakyrelu": "leaky_relu",
-    "thresholdedrelu": "thresholded_relu",
-    "scaledtanh": "scaled_tanh",
-    "hardsigmoid": "hard_sigmoid",
-    "elu": "elu",
-    "softsign": "softsign",
-    "softplus": "softplus",
-}
+FUNCTIONS = {name.lower(): ours for name, ours in ACTIVATIONS.items()}  # files spell them in either case
 DEFAULTS = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
 PEEPHOLES = ("p_i", "p_o", "p_f")
 CHOICES = {"activations", "activation_alpha", "activation_beta"}

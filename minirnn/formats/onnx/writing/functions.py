@@ -6,41 +6,24 @@ few of those, and for the functions that have none of their own, by arithmetic.
 
 import math
 from collections.abc import Callable
-from typing import TypeAlias
 
+from minirnn.formats.onnx.structure import FUNCTIONS
 from minirnn.formats.onnx.writing.emitter import Emitter
 from minirnn.layers.activations import Function
 
-Rule: TypeAlias = Callable[..., str]
-
-# the operator, and which of alpha and beta are its attributes
-OPERATORS = {
-    "linear": "Identity",
-    "tanh": "Tanh",
-    "sigmoid": "Sigmoid",
-    "relu": "Relu",
-    "exponential": "Exp",
-}
-SINGLE = {  # those that onnxruntime has in float32 only
-    "leaky_relu": "LeakyRelu",
-    "thresholded_relu": "ThresholdedRelu",
-    "hard_sigmoid": "HardSigmoid",
-    "elu": "Elu",
-    "selu": "Selu",
-    "softsign": "Softsign",
-    "softplus": "Softplus",
-}
-LAST_AXIS = {"softmax": "Softmax", "log_softmax": "LogSoftmax"}
+OPERATORS = {ours: kind for kind, ours in FUNCTIONS.items()} | {"linear": "Identity", "selu": "Selu"}
+del OPERATORS["mish"]  # of a later opset
+LAST_AXIS = ("softmax", "log_softmax")
+DOUBLE = ("linear", "tanh", "sigmoid", "relu", "exponential")  # onnxruntime has the others in float32 only
 
 
 def apply(e: Emitter, function: Function, a: str) -> str:
     """The function's value at ``a``."""
     name = function.name
     if name in LAST_AXIS:
-        return e(LAST_AXIS[name], a, axis=-1)
-    kind = OPERATORS.get(name) or (None if e.double else SINGLE.get(name))
-    if kind:
-        return e(kind, a, **dict(zip(("alpha", "beta"), function.constants, strict=False)))
+        return e(OPERATORS[name], a, axis=-1)
+    if name in OPERATORS and (name in DOUBLE or not e.double):
+        return e(OPERATORS[name], a, **dict(zip(("alpha", "beta"), function.constants, strict=False)))
     return RULES[name](e, a, *function.constants)
 
 
@@ -88,7 +71,7 @@ def gelu_tanh(e: Emitter, a: str) -> str:
 
 SELU = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. 2017, arXiv 1706.02515
 
-RULES: dict[str, Rule] = {
+RULES: dict[str, Callable[..., str]] = {
     "affine": affine,
     "relu6": lambda e, a: clip(e, a, 0, 6),
     "hard_sigmoid": lambda e, a, alpha, beta: clip(e, affine(e, a, alpha, beta), 0, 1),

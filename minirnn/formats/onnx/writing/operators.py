@@ -12,26 +12,15 @@ import numpy as np
 
 from minirnn.cells import join, split
 from minirnn.core.backend import Array
+from minirnn.formats.onnx.structure import ACTIVATIONS
 from minirnn.formats.onnx.writing.emitter import Emitter
 from minirnn.formats.onnx.writing.weights import laid_out
 from minirnn.layers.activations import Function
 from minirnn.recurrent.direction import Direction
 from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
 
-ACTIVATIONS = {
-    "linear": "Affine",  # of slope 1 through 0: the operators have no name for it
-    "tanh": "Tanh",
-    "sigmoid": "Sigmoid",
-    "relu": "Relu",
-    "affine": "Affine",
-    "leaky_relu": "LeakyRelu",
-    "thresholded_relu": "ThresholdedRelu",
-    "scaled_tanh": "ScaledTanh",
-    "hard_sigmoid": "HardSigmoid",
-    "elu": "Elu",
-    "softsign": "Softsign",
-    "softplus": "Softplus",
-}
+NAMES = {ours: name for name, ours in ACTIVATIONS.items()}
+NAMES["linear"] = "Affine"  # of slope 1 through 0: the operators have no name for it
 
 
 @dataclass(frozen=True)
@@ -54,7 +43,7 @@ def operator_of(cell: Any) -> RecurrentOperator | None:
     if isinstance(cell, LSTMVariant) and cell.clip is not None:
         return None
     operator = _operator(cell)
-    return operator if all(function.name in ACTIVATIONS for function in operator.functions) else None
+    return operator if all(function.name in NAMES for function in operator.functions) else None
 
 
 def _operator(cell: Any) -> RecurrentOperator:
@@ -148,4 +137,4 @@ def _activations(operator: RecurrentOperator, directions: int) -> dict[str, Any]
         "activation_alpha": [f.alpha for f in full if f.alpha is not None],
         "activation_beta": [f.beta for f in full if f.beta is not None],
     }
-    return {"activations": [ACTIVATIONS[f.name] for f in full]} | {k: v for k, v in constants.items() if v}
+    return {"activations": [NAMES[f.name] for f in full]} | {k: v for k, v in constants.items() if v}
