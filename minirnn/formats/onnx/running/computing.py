@@ -20,48 +20,39 @@ Elementwise = Callable[..., Array]
 # ---------------------------------------------------------------------- number by number
 
 
-def binary(f: Elementwise, kinds: str = "iuf", *, copies: int = 1) -> Callable[[Node], Operation]:
+def binary(f: Elementwise, kinds: str = "iuf", *, copies: int = 1) -> Operation:
     """Two arrays, broadcast as NumPy does; ``copies`` is how many arrays ``f`` makes."""
 
-    def prepare(node: Node) -> Operation:
-        def run(meter: Meter, operands: Operands) -> Sequence[Array]:
-            a, b = (of_kind(x, kinds) for x in operands)
-            one_dtype(a, b)
-            meter.claim(np.broadcast_shapes(a.shape, b.shape), a.itemsize, copies=copies)
-            return (f(a, b),)
+    def run(meter: Meter, operands: Operands) -> Sequence[Array]:
+        a, b = (of_kind(x, kinds) for x in operands)
+        one_dtype(a, b)
+        meter.claim(np.broadcast_shapes(a.shape, b.shape), a.itemsize, copies=copies)
+        return (f(a, b),)
 
-        return run
-
-    return prepare
+    return run
 
 
-def among(f: Elementwise) -> Callable[[Node], Operation]:
+def among(f: Elementwise) -> Operation:
     """One or more arrays, broadcast, and at each place what ``f`` chooses of two."""
 
-    def prepare(node: Node) -> Operation:
-        def run(meter: Meter, operands: Operands) -> Sequence[Array]:
-            one_dtype(*operands)
-            shape = np.broadcast_shapes(*(a.shape for a in operands))
-            meter.claim(shape, operands[0].itemsize, ns=4 * len(operands), copies=2)
-            return (functools.reduce(f, [of_kind(a, "iuf") for a in operands]),)
+    def run(meter: Meter, operands: Operands) -> Sequence[Array]:
+        one_dtype(*operands)
+        shape = np.broadcast_shapes(*(a.shape for a in operands))
+        meter.claim(shape, operands[0].itemsize, ns=4 * len(operands), copies=2)
+        return (functools.reduce(f, [of_kind(a, "iuf") for a in operands]),)
 
-        return run
-
-    return prepare
+    return run
 
 
-def unary(f: Elementwise, kinds: str = "f", *, ns: float = 8, copies: int = 2) -> Callable[[Node], Operation]:
+def unary(f: Elementwise, kinds: str = "f", *, ns: float = 8, copies: int = 2) -> Operation:
     """One array; ``ns`` and ``copies`` are what ``f`` takes."""
 
-    def prepare(node: Node) -> Operation:
-        def run(meter: Meter, operands: Operands) -> Sequence[Array]:
-            (x,) = operands
-            meter.claim(x.shape, x.itemsize, ns=ns, copies=copies)
-            return (f(of_kind(x, kinds)),)
+    def run(meter: Meter, operands: Operands) -> Sequence[Array]:
+        (x,) = operands
+        meter.claim(x.shape, x.itemsize, ns=ns, copies=copies)
+        return (f(of_kind(x, kinds)),)
 
-        return run
-
-    return prepare
+    return run
 
 
 def divide(a: Array, b: Array) -> Array:
@@ -77,10 +68,8 @@ def function_of(node: Node) -> Function:
 
 def function(node: Node) -> Operation:
     """A function of each number; Relu takes integers too."""
-    quick = node.op in ("Relu", "Tanh", "Sigmoid", "LeakyRelu")
-    return unary(
-        function_of(node), "fi" if node.op == "Relu" else "f", ns=8 if quick else 40, copies=2 if quick else 5
-    )(node)
+    f, kinds = function_of(node), "fi" if node.op == "Relu" else "f"
+    return unary(f, kinds) if node.op in ("Relu", "Tanh", "Sigmoid", "LeakyRelu") else unary(f, ns=40, copies=5)
 
 
 def gelu(node: Node) -> Operation:
@@ -88,14 +77,14 @@ def gelu(node: Node) -> Operation:
     word = node.attribute("approximate", str, "none")
     if word not in ("none", "tanh"):
         raise ModelFileError(f"approximate must be none or tanh; got {word!r:.40}")
-    return unary(Function("gelu" if word == "none" else "gelu_tanh"), ns=300, copies=14)(node)
+    return unary(Function("gelu" if word == "none" else "gelu_tanh"), ns=300, copies=14)
 
 
 def selu(node: Node) -> Operation:
     """gamma elu(x), with elu's alpha."""
     gamma = node.attribute("gamma", float, 1.0507010221481323)
     elu = Function("elu", node.attribute("alpha", float, 1.6732631921768188))
-    return unary(lambda x: gamma * elu(x), ns=40, copies=5)(node)
+    return unary(lambda x: gamma * elu(x), ns=40, copies=5)
 
 
 def over_axis(node: Node) -> Operation:
@@ -118,9 +107,7 @@ def over_axis(node: Node) -> Operation:
 
 def clip(node: Node) -> Operation:
     """Bounds are attributes before opset 11, then inputs."""
-    fixed = None
-    if node.opset < 11:
-        fixed = [node.attribute("min", float), node.attribute("max", float)]
+    fixed = [node.attribute("min", float), node.attribute("max", float)] if node.opset < 11 else None
 
     def run(meter: Meter, operands: Operands) -> Sequence[Array]:
         x = of_kind(operands[0], "iuf")
@@ -144,9 +131,8 @@ def cast(node: Node) -> Operation:
 
     def run(meter: Meter, operands: Operands) -> Sequence[Array]:
         (x,) = operands
-        meter.claim(
-            x.shape, max(4, dtype.itemsize), ns=40 if code == FLOAT16 else 8, copies=6 if code == BFLOAT16 else 2
-        )
+        ns, copies = 40 if code == FLOAT16 else 8, 6 if code == BFLOAT16 else 2
+        meter.claim(x.shape, max(4, dtype.itemsize), ns=ns, copies=copies)
         if code == FLOAT16:
             return (x.astype(np.float16).astype(np.float32),)
         if code == BFLOAT16:
@@ -164,16 +150,12 @@ def to_bfloat16(x: Array) -> Array:
     return out
 
 
-def where(node: Node) -> Operation:
+def where(meter: Meter, operands: Operands) -> Sequence[Array]:
     """One array where a third is True, else the other."""
-
-    def run(meter: Meter, operands: Operands) -> Sequence[Array]:
-        condition, a, b = operands
-        one_dtype(a, b)
-        meter.claim(np.broadcast_shapes(condition.shape, a.shape, b.shape), a.itemsize)
-        return (np.asarray(np.where(of_kind(condition, "b"), a, b)),)
-
-    return run
+    condition, a, b = operands
+    one_dtype(a, b)
+    meter.claim(np.broadcast_shapes(condition.shape, a.shape, b.shape), a.itemsize)
+    return (np.asarray(np.where(of_kind(condition, "b"), a, b)),)
 
 
 def dropout(node: Node) -> Operation:
@@ -218,14 +200,10 @@ def product(meter: Meter, a: Array, b: Array) -> Array:
     return np.asarray(a @ b)
 
 
-def matmul(node: Node) -> Operation:
+def matmul(meter: Meter, operands: Operands) -> Sequence[Array]:
     """A product."""
-
-    def run(meter: Meter, operands: Operands) -> Sequence[Array]:
-        a, b = (of_kind(x, "iuf") for x in operands)
-        return (product(meter, a, b),)
-
-    return run
+    a, b = (of_kind(x, "iuf") for x in operands)
+    return (product(meter, a, b),)
 
 
 def mean(x: Array, **options: Any) -> Any:
@@ -241,22 +219,19 @@ def summed(x: Array, **options: Any) -> Any:
 
 def largest(x: Array, **options: Any) -> Any:
     """The largest entry; of none, what is below all of the dtype."""
-    return np.max(x, initial=least_of(x.dtype), **options)
+    return np.max(x, initial=extremes_of(x.dtype)[0], **options)
 
 
 def smallest(x: Array, **options: Any) -> Any:
     """The smallest entry; of none, what is above all of the dtype."""
-    least = least_of(x.dtype)
-    return np.min(
-        x, initial=~least if x.dtype.kind in "iu" else not least if x.dtype.kind == "b" else -least, **options
-    )
+    return np.min(x, initial=extremes_of(x.dtype)[1], **options)
 
 
-def least_of(dtype: np.dtype[Any]) -> Any:
-    """The least value of a dtype."""
-    if dtype.kind == "b":
-        return False
-    return dtype.type(-np.inf) if dtype.kind == "f" else dtype.type(np.iinfo(dtype).min)
+def extremes_of(dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """The least and the greatest value of a dtype."""
+    if dtype.kind in "iu":
+        return np.iinfo(dtype).min, np.iinfo(dtype).max
+    return (False, True) if dtype.kind == "b" else (-np.inf, np.inf)
 
 
 def gemm(node: Node) -> Operation:
@@ -287,9 +262,8 @@ def reduction(f: Callable[..., Any], since: int, kinds: str) -> Callable[[Node],
     """Over some axes or all, in the dtype of x; the axes are an input from opset ``since`` on."""
 
     def prepare(node: Node) -> Operation:
-        axes, keep, noop = listed(node, "axes", since), node.flag("keepdims", default=1), False
-        if node.opset >= since:
-            noop = node.flag("noop_with_empty_axes")
+        axes, keep = listed(node, "axes", since), node.flag("keepdims", default=1)
+        noop = node.opset >= since and node.flag("noop_with_empty_axes")
 
         def run(meter: Meter, operands: Operands) -> Sequence[Array]:
             x, chosen = of_kind(operands[0], kinds), axes(operands)

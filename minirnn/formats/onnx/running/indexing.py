@@ -70,7 +70,7 @@ def one_hot(node: Node) -> Operation:
         meter.claim(index.shape, 8, copies=3)
         meter.claim((*index.shape, depth), values.itemsize + 3, ns=6)
         index = np.expand_dims(index.astype(np.int64), k)
-        symbols = np.arange(depth).reshape([depth if i == k else 1 for i in range(index.ndim)])
+        symbols = np.expand_dims(np.arange(depth), [i for i in range(index.ndim) if i != k])
         return (np.where((index == symbols) | (index + depth == symbols), values[1], values[0]),)
 
     return run
@@ -91,10 +91,7 @@ def gather_nd(node: Node) -> Operation:
         meter.claim(index.shape, 8, ns=10, copies=3)
         for k in range(depth):
             check_range(index[..., k], x.shape[shared + k])
-        rows = [
-            np.arange(n).reshape([n if i == k else 1 for i in range(index.ndim - 1)])
-            for k, n in enumerate(x.shape[:shared])
-        ]
+        rows = np.indices((*x.shape[:shared], *[1] * (index.ndim - 1 - shared)), sparse=True)[:shared]
         return (x[(*rows, *np.moveaxis(index, -1, 0))],)
 
     return run
@@ -103,23 +100,17 @@ def gather_nd(node: Node) -> Operation:
 # ---------------------------------------------------------------------- indices made
 
 
-def range_(node: Node) -> Operation:
+def range_(meter: Meter, operands: Operands) -> Sequence[Array]:
     """From a number on, before another one, by steps of a third."""
-
-    def run(meter: Meter, operands: Operands) -> Sequence[Array]:
-        one_dtype(*operands)
-        start, limit, delta = (scalar(of_kind(a, "if")) for a in operands)
-        if not delta or not all(np.isfinite([float(v) for v in (start, limit, delta)])):
-            raise ModelFileError(
-                f"finite numbers, and steps that are not 0, are expected; got {start}, {limit}, {delta}"
-            )
-        count = max(0, math.ceil((float(limit) - float(start)) / float(delta)))
-        if count > LARGEST_DIM:
-            raise ModelFileError(f"at most {LARGEST_DIM:,} numbers are expected; there are {count:,}")
-        meter.claim((count,), 8, ns=8, copies=4)
-        return ((start + np.arange(count) * delta).astype(operands[0].dtype),)
-
-    return run
+    one_dtype(*operands)
+    start, limit, delta = (scalar(of_kind(a, "if")) for a in operands)
+    if not delta or not all(np.isfinite([float(v) for v in (start, limit, delta)])):
+        raise ModelFileError(f"finite numbers, and steps that are not 0, are expected; got {start}, {limit}, {delta}")
+    count = max(0, math.ceil((float(limit) - float(start)) / float(delta)))
+    if count > LARGEST_DIM:
+        raise ModelFileError(f"at most {LARGEST_DIM:,} numbers are expected; there are {count:,}")
+    meter.claim((count,), 8, ns=8, copies=4)
+    return ((start + np.arange(count) * delta).astype(operands[0].dtype),)
 
 
 def cum_sum(node: Node) -> Operation:
@@ -129,9 +120,10 @@ def cum_sum(node: Node) -> Operation:
     def run(meter: Meter, operands: Operands) -> Sequence[Array]:
         x, k = of_kind(operands[0], "iuf"), axis_of(int(scalar(of_kind(operands[1], "iu"))), operands[0].ndim)
         meter.claim(x.shape, x.itemsize, ns=8, copies=3)
-        way = tuple(slice(None, None, -1) if back and i == k else slice(None) for i in range(x.ndim))
-        sums = np.cumsum(x[way], axis=k, dtype=x.dtype)
-        return ((sums - x[way] if exclusive else sums)[way],)
+        x = np.flip(x, k) if back else x
+        sums = np.cumsum(x, axis=k, dtype=x.dtype)
+        sums = sums - x if exclusive else sums
+        return (np.flip(sums, k) if back else sums,)
 
     return run
 
@@ -139,11 +131,9 @@ def cum_sum(node: Node) -> Operation:
 def top_k(node: Node) -> Operation:
     """The k largest entries of an axis, or smallest, and where they stand; of equal ones the first come first."""
     axis = node.attribute("axis", int, -1)
-    largest, fixed = True, None
-    if node.opset < 10:
-        fixed = node.needed("k", int)
+    fixed = node.needed("k", int) if node.opset < 10 else None
+    largest = node.flag("largest", default=1) if node.opset >= 11 else True
     if node.opset >= 11:
-        largest = node.flag("largest", default=1)
         node.flag("sorted", default=1)  # in whatever order they may come otherwise, this is one
 
     def run(meter: Meter, operands: Operands) -> Sequence[Array]:
@@ -169,18 +159,21 @@ def reverse_sequence(node: Node) -> Operation:
 
     def run(meter: Meter, operands: Operands) -> Sequence[Array]:
         x, lens = operands
-        if x.ndim < 2 or lens.dtype.kind not in "iu" or lens.shape != (x.shape[rows],):
-            raise ModelFileError(
-                f"lengths for the rows of x, shape {x.shape}, are expected; got {lens.dtype} of shape {lens.shape}"
-            )
+        if x.ndim < 2:
+            raise ModelFileError(f"steps and rows are expected; got shape {x.shape}")
+        check_lengths(lens, x.shape[rows], x.shape[time])
         meter.claim(x.shape, x.itemsize + 32, ns=20)
-        if lens.size and not 0 <= lens.min() <= lens.max() <= x.shape[time]:
-            raise ModelFileError(
-                f"lengths must be from 0 to {x.shape[time]}; they are from {lens.min()} to {lens.max()}"
-            )
         return (np.swapaxes(reversed_steps(np.swapaxes(x, 0, time), lens), 0, time),)
 
     return run
+
+
+def check_lengths(lens: Array, rows: int, steps: int) -> None:
+    """Raise ModelFileError unless each of so many rows has a length, and none is above ``steps``."""
+    if lens.dtype.kind not in "iu" or lens.shape != (rows,):
+        raise ModelFileError(f"sequence_lens must be {rows} integers; got {lens.dtype} of shape {lens.shape}")
+    if lens.size and not 0 <= lens.min() <= lens.max() <= steps:
+        raise ModelFileError(f"sequence_lens must be from 0 to {steps}; they are from {lens.min()} to {lens.max()}")
 
 
 def reversed_steps(a: Array, lens: Array | None) -> Array:

@@ -11,8 +11,9 @@ Past a row's length Y is 0, and Y_h and Y_c are of the last valid step; a revers
 length 0 keeps its initial state: it has no last step, and the standard says nothing of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from minirnn.core.backend import Array, get_backend
 from minirnn.core.files import ModelFileError
 from minirnn.core.layer import Layer
 from minirnn.core.parameters import Parameters
-from minirnn.formats.onnx.running.indexing import reversed_steps
+from minirnn.formats.onnx.running.indexing import check_lengths, reversed_steps
 from minirnn.formats.onnx.running.meter import PRODUCTS, STEP, Meter
 from minirnn.formats.onnx.running.operands import one_dtype, optional
 from minirnn.formats.onnx.running.perform import Operands, Operation
@@ -37,7 +38,14 @@ PEEPHOLES = ("p_i", "p_o", "p_f")
 CHOICES = {"activations", "activation_alpha", "activation_beta"}
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
-TANH, SIGMOID = Function("tanh"), Function("sigmoid")
+TANH = Function("tanh")
+PLAIN: dict[Any, Callable[..., Layer]] = {  # layers for the cells without options
+    RNNVariant(): RNN,
+    RNNVariant(Function("relu")): partial(RNN, nonlinearity="relu"),
+    GRUVariant(): GRU,
+    GRUVariant(reset="before"): partial(GRU, reset="before"),
+    LSTMVariant(): LSTM,
+}
 BUILT = 1_000_000  # nanoseconds that it takes to make a layer
 
 
@@ -57,47 +65,40 @@ class RecurrentNode:
     @classmethod
     def of(cls, node: Node) -> "RecurrentNode":
         """Read from a node; ModelFileError for what the standard does not have."""
-        op, direction = node.op, node.attribute("direction", str, "forward")
+        direction = node.attribute("direction", str, "forward")
         if direction not in DIRECTIONS:
             raise ModelFileError(f"direction must be one of {', '.join(DIRECTIONS)}; got {direction!r:.40}")
-        clip, layout = node.attribute("clip", float), 0
+        clip = node.attribute("clip", float)
         if clip is not None and not 0 < clip < np.inf:
             raise ModelFileError(f"clip must be a number above 0; got {clip}")
-        if node.opset >= 14:
-            layout = node.attribute("layout", int, 0)
-            if layout not in (0, 1):
-                raise ModelFileError(f"layout must be 0 or 1; got {layout}")
+        layout = node.attribute("layout", int, 0) if node.opset >= 14 else 0
+        if layout not in (0, 1):
+            raise ModelFileError(f"layout must be 0 or 1; got {layout}")
         return cls(
-            op,
+            node.op,
             DIRECTIONS[direction],
             functions(node, len(DIRECTIONS[direction])),
             node.attribute("hidden_size", int),
             clip,
             layout == 1,
-            op == "GRU" and node.flag("linear_before_reset"),
-            op == "LSTM" and node.flag("input_forget"),
+            node.op == "GRU" and node.flag("linear_before_reset"),
+            node.op == "LSTM" and node.flag("input_forget"),
         )
 
     # ------------------------------------------------------------------ the layer of a direction
 
     def layer(self, k: int, input_size: int, hidden_size: int, *, peepholes: bool, **options: Any) -> Layer:
         """The layer that computes as direction ``k`` does, read forward, without weights yet."""
-        chosen = self.functions[k]
-        f, g, h = (*chosen, TANH, TANH)[:3]
-        plain = self.clip is None and not self.coupled and not peepholes
+        f, g, h = (*self.functions[k], TANH, TANH)[:3]
+        reset = "after" if self.reset_after else "before"
+        cell: RNNVariant | GRUVariant | LSTMVariant
         if self.op == "RNN":
-            if plain and f in (TANH, Function("relu")):
-                return RNN(input_size, hidden_size, nonlinearity=f.name, **options)
-            return Recurrent(RNNVariant(f, self.clip), input_size, hidden_size, **options)
-        if self.op == "GRU":
-            reset = "after" if self.reset_after else "before"
-            if plain and chosen == (SIGMOID, TANH):
-                return GRU(input_size, hidden_size, reset=reset, **options)
-            return Recurrent(GRUVariant(f, g, reset, self.clip), input_size, hidden_size, **options)
-        if plain and chosen == (SIGMOID, TANH, TANH):
-            return LSTM(input_size, hidden_size, **options)
-        cell = LSTMVariant(f, g, h, self.clip, self.coupled, peepholes)
-        return Recurrent(cell, input_size, hidden_size, **options)
+            cell = RNNVariant(f, self.clip)
+        elif self.op == "GRU":
+            cell = GRUVariant(f, g, reset, self.clip)
+        else:
+            cell = LSTMVariant(f, g, h, self.clip, self.coupled, peepholes)
+        return PLAIN.get(cell, partial(Recurrent, cell))(input_size, hidden_size, **options)
 
     def weight(self, name: str, k: int, W: Array, R: Array, B: Array | None, P: Array | None) -> Array:
         """The weight of direction ``k`` that a layer has under that name."""
@@ -179,11 +180,8 @@ def functions(node: Node, directions: int) -> tuple[tuple[Function, ...], ...]:
 def recurrence(node: Node) -> Operation:
     """Prepare the node.  Its layers are made on the first run, and reused if the weights are in the file."""
     about = RecurrentNode.of(node)
-    places = (1, 2, 3, 7) if node.op == "LSTM" else (1, 2, 3)
-    known = [optional(node.constants, k) for k in places]
-    named = [len(node.inputs) > k and bool(node.inputs[k]) for k in places]
-    fixed = all((a is not None) == there for a, there in zip(known, named, strict=True))
-    W, R, B, P = (*known, None)[:4]
+    W, R, B, P = (optional(node.constants, k) for k in (1, 2, 3, 7))
+    fixed = all(node.constants[k] is not None for k in (1, 2, 3, 7) if k < node.declared and node.inputs[k])
     if fixed and W is not None and R is not None:
         about.check_weights(W, R, B, P)
     built: list[list[Layer]] = []
@@ -222,10 +220,7 @@ def unrolled(
         if a is not None and a.shape != wanted:
             raise ModelFileError(f"{name} must have shape {wanted}; it has {a.shape}")
     if lens is not None:
-        if lens.dtype.kind not in "iu" or lens.shape != (B,):
-            raise ModelFileError(f"sequence_lens must be {B} integers; got {lens.dtype} of shape {lens.shape}")
-        if lens.size and not 0 <= lens.min() <= lens.max() <= T:
-            raise ModelFileError(f"sequence_lens must be from 0 to {T}; they are from {lens.min()} to {lens.max()}")
+        check_lengths(lens, B, T)
         lens = None if (lens == T).all() else lens
     meter.spend(n * T * (STEP + max(1, B) * width * (D + H) / PRODUCTS))
     ys, finals = [], []

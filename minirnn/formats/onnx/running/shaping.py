@@ -171,9 +171,9 @@ def split(node: Node) -> Operation:
     return run
 
 
-def identity(node: Node) -> Operation:
+def identity(meter: Meter, operands: Operands) -> Sequence[Array]:
     """The same."""
-    return lambda _, operands: (operands[0],)
+    return (operands[0],)
 
 
 def constant(node: Node) -> Operation:
@@ -189,10 +189,9 @@ def constant(node: Node) -> Operation:
     if len(stored) != 1:
         raise ModelFileError(f"one of {', '.join(kinds)} must be given; got {', '.join(stored) or 'none'}")
     kind, dtype = kinds[stored[0]]
-    value = (
-        node.values(stored[0], float if dtype is np.float32 else int) if kind is list else node.needed(stored[0], kind)
-    )
-    array = np.asarray(value, dtype)
+    if kind is list:
+        node.values(stored[0], float if dtype is np.float32 else int)
+    array = np.asarray(node.needed(stored[0], kind), dtype)
     return lambda *_: (array,)
 
 
@@ -211,25 +210,19 @@ def constant_of_shape(node: Node) -> Operation:
 
 def shape_of(node: Node) -> Operation:
     """The sizes of the axes, of some from opset 15 on."""
-    start, end = 0, None
-    if node.opset >= 15:
-        start, end = node.attribute("start", int, 0), node.attribute("end", int)
+    start, end = (node.attribute("start", int, 0), node.attribute("end", int)) if node.opset >= 15 else (0, None)
     return lambda _, operands: (np.array(operands[0].shape[start:end], np.int64),)
 
 
-def size_of(node: Node) -> Operation:
+def size_of(meter: Meter, operands: Operands) -> Sequence[Array]:
     """How many numbers there are."""
-    return lambda _, operands: (np.array(operands[0].size, np.int64),)
+    return (np.array(operands[0].size, np.int64),)
 
 
-def expand(node: Node) -> Operation:
+def expand(meter: Meter, operands: Operands) -> Sequence[Array]:
     """Broadcast to, and with, a shape."""
-
-    def run(meter: Meter, operands: Operands) -> Sequence[Array]:
-        x, asked = operands[0], tuple(whole(operands[1]))
-        check_shape("the result", asked)
-        shape = np.broadcast_shapes(x.shape, asked)
-        meter.claim(shape, x.itemsize)
-        return (np.broadcast_to(x, shape).copy(),)
-
-    return run
+    x, asked = operands[0], tuple(whole(operands[1]))
+    check_shape("the result", asked)
+    shape = np.broadcast_shapes(x.shape, asked)
+    meter.claim(shape, x.itemsize)
+    return (np.broadcast_to(x, shape).copy(),)
