@@ -1,6 +1,6 @@
 """Layers for the parts of a chain, with their weights, and what initial and final states are on both sides."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -12,20 +12,16 @@ from minirnn.core.layer import Layer
 from minirnn.core.run import State
 from minirnn.formats.onnx.recognising.forms import (
     Affine,
-    Applied,
-    Dropped,
     Encoding,
     InitialState,
-    LastStep,
     Lookup,
     NoLayerError,
     Part,
-    Reversed,
     Spread,
     Unit,
 )
 from minirnn.layers.compose import Bidirectional
-from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear, Reverse
+from minirnn.layers.feedforward import Embedding, Linear, Reverse
 
 DEEPEST = 1024  # one-hot vectors that become an embedding: its weight has the square of that
 
@@ -39,8 +35,8 @@ class LayerBlock(NamedTuple):
     """
 
     layer: Layer
-    weights: dict[str, Weights]
-    dtypes: set[str]
+    weights: Mapping[str, Weights] = {}
+    dtypes: Collection[str] = ()
     units: tuple[Unit, ...] = ()
 
 
@@ -69,7 +65,7 @@ def blocks_of(parts: tuple[Part, ...]) -> list[LayerBlock]:
         elif not isinstance(first, Unit):
             blocks.append(plain(first))
         elif first.about.directions == (True,):
-            blocks += [LayerBlock(Reverse(), {}, set()), recurrent((first,)), LayerBlock(Reverse(), {}, set())]
+            blocks += [LayerBlock(Reverse()), recurrent((first,)), LayerBlock(Reverse())]
         else:
             blocks.append(recurrent((first, *(unit for unit in rest if isinstance(unit, Unit)))))
     return blocks
@@ -93,16 +89,8 @@ def plain(part: Part) -> LayerBlock:
         held = {"W": (part.W, part.alpha)} if part.b is None else {"W": (part.W, part.alpha), "b": (part.b, part.beta)}
         layer = Linear(*part.W.shape, bias=part.b is not None)
         return LayerBlock(layer, {"": lambda name: scaled(*held[name])}, {str(a.dtype) for a, _ in held.values()})
-    if isinstance(part, Applied):
-        f = part.function
-        return LayerBlock(Activation(f.name, f.alpha, f.beta), {}, set())
-    if isinstance(part, Dropped):
-        return LayerBlock(Dropout(part.p), {}, set())
-    if isinstance(part, Reversed):
-        return LayerBlock(Reverse(), {}, set())
-    if isinstance(part, LastStep):
-        return LayerBlock(Last(bidirectional=part.both), {}, set())
-    raise NoLayerError(f"{type(part).__name__} must be followed by a recurrent node; it is not")
+    assert isinstance(part, Layer)
+    return LayerBlock(part)
 
 
 def alike(one: Unit, other: Unit) -> bool:

@@ -11,9 +11,9 @@ import numpy as np
 
 from minirnn.core.backend import Array
 from minirnn.core.files import ModelFileError
+from minirnn.core.layer import Layer
 from minirnn.formats.onnx.running.recurrences import RecurrentNode
 from minirnn.formats.onnx.structure import Node
-from minirnn.layers.activations import Function
 
 MOST_PARTS = 256  # of a chain: more than anyone stacks
 MOST_ROWS = 2 * MOST_PARTS  # of final states in one value
@@ -44,28 +44,6 @@ class Affine(NamedTuple):
     beta: float = 1.0
 
 
-class Applied(NamedTuple):
-    """A function of each number, or over the features."""
-
-    function: Function
-
-
-class Dropped(NamedTuple):
-    """Dropout, with its probability."""
-
-    p: float
-
-
-class Reversed(NamedTuple):
-    """Each row's steps in reverse."""
-
-
-class LastStep(NamedTuple):
-    """The last step of each row; ``both``: the reverse half's is the first."""
-
-    both: bool
-
-
 @dataclass(frozen=True, eq=False)
 class Unit:
     """A recurrent node with its weights; ``starts`` has a form for each initial state, ``lens`` the lengths' input."""
@@ -80,7 +58,7 @@ class Unit:
     lens: str | None
 
 
-Part: TypeAlias = Lookup | Encoding | Affine | Applied | Dropped | Reversed | LastStep | Unit
+Part: TypeAlias = Lookup | Encoding | Affine | Unit | Layer  # a layer without weights is its own part
 
 # ---------------------------------------------------------------------- what a value is
 

@@ -6,9 +6,7 @@ import numpy as np
 
 from minirnn.formats.onnx.recognising.forms import (
     Affine,
-    Applied,
     ChainValue,
-    Dropped,
     Encoding,
     FinalRow,
     FinalStates,
@@ -26,6 +24,7 @@ from minirnn.formats.onnx.running.operands import optional
 from minirnn.formats.onnx.running.recurrences import RecurrentNode
 from minirnn.formats.onnx.structure import FUNCTIONS, Node
 from minirnn.layers.activations import Function
+from minirnn.layers.feedforward import Activation, Dropout
 
 
 def _dropout(node: Node, inputs: list[Form]) -> Form:
@@ -33,18 +32,18 @@ def _dropout(node: Node, inputs: list[Form]) -> Form:
     if isinstance(optional(inputs, 1), np.ndarray) and inputs[1].size == 1:
         ratio = float(inputs[1].reshape(()))
     if isinstance(form, ChainValue) and 0 < ratio < 1:
-        return [form.then(Dropped(float(ratio))), Other()]
+        return [form.then(Dropout(float(ratio))), Other()]
     return [form, Other()]
 
 
 def _one_hot(node: Node, inputs: list[Form]) -> Form:
     index, depth, values = inputs
-    axis = node.attributes.get("axis", -1)
-    plain = isinstance(index, ChainValue) and not index.parts and index.axes in ("TB", "BT") and axis in (-1, 2)
-    fixed = all(isinstance(form, np.ndarray) for form in (depth, values))
-    if not plain or not fixed or (depth.size, values.size) != (1, 2) or values.dtype.kind != "f":
+    plain = isinstance(index, ChainValue) and not index.parts and index.axes in ("TB", "BT")
+    if not plain or node.attributes.get("axis", -1) not in (-1, 2):
         return None
-    if list(values.reshape(-1)) != [0, 1]:
+    if not all(isinstance(form, np.ndarray) for form in (depth, values)) or depth.size != 1:
+        return None
+    if values.dtype.kind != "f" or values.reshape(-1).tolist() != [0, 1]:
         return None
     return ChainValue((Encoding(int(depth.reshape(-1)[0])),), f"{index.axes}F")
 
@@ -100,9 +99,8 @@ def _clip(node: Node, inputs: list[Form]) -> Form:
 
 
 def _gelu(node: Node, inputs: list[Form]) -> Form:
-    return _applied(
-        inputs[0], Function("gelu" if node.attributes.get("approximate", "none") == "none" else "gelu_tanh")
-    )
+    exact = node.attributes.get("approximate", "none") == "none"
+    return _applied(inputs[0], Function("gelu" if exact else "gelu_tanh"))
 
 
 def _selu(node: Node, inputs: list[Form]) -> Form:
@@ -111,8 +109,8 @@ def _selu(node: Node, inputs: list[Form]) -> Form:
 
 
 def _applied(form: Form, function: Function) -> Form:
-    if isinstance(form, ChainValue) and form.axes[-1] in "FH":
-        return form.then(Applied(function)) if form.axes[-1] == "F" else None
+    if isinstance(form, ChainValue) and form.axes[-1] == "F":
+        return form.then(Activation(function.name, function.alpha, function.beta))
     return None
 
 

@@ -12,12 +12,10 @@ from minirnn.formats.onnx.recognising.forms import (
     FinalStates,
     Form,
     InitialState,
-    LastStep,
     Lengths,
     Lookup,
     Other,
     Past,
-    Reversed,
     Spread,
     Unit,
     Zeros,
@@ -25,6 +23,7 @@ from minirnn.formats.onnx.recognising.forms import (
 )
 from minirnn.formats.onnx.running.operands import optional
 from minirnn.formats.onnx.structure import MOST_AXES, Node, dtype_of
+from minirnn.layers.feedforward import Last, Reverse
 
 
 def _fixed(node: Node, inputs: list[Form], name: str, place: int = 1) -> list[int] | None:
@@ -45,14 +44,14 @@ def _last(form: FinalStates) -> Form:
     """One row of final h as the last step of a unit's output, where that has one direction and it is forward."""
     row = form.rows[0]
     if form.kind == 0 and form.axes == "BH" and row.unit.about.directions == (False,):
-        return ChainValue(row.parts, "BF").then(LastStep(both=False))
+        return ChainValue(row.parts, "BF").then(Last())
     return form
 
 
 def _both(rows: tuple[FinalRow, ...], kind: int) -> Form:
     """Final h of both directions, side by side."""
     if kind == 0 and [row.direction for row in rows] == [0, 1] and rows[0].unit is rows[1].unit:
-        return ChainValue(rows[0].parts, "BF").then(LastStep(both=True))
+        return ChainValue(rows[0].parts, "BF").then(Last(bidirectional=True))
     return None
 
 
@@ -63,11 +62,8 @@ def _same(node: Node, inputs: list[Form]) -> Form:
 def _cast(node: Node, inputs: list[Form]) -> Form:
     form, kind = inputs[0], dtype_of(node.attributes["to"]).kind
     features = isinstance(form, ChainValue) and form.axes[-1] in "FH"
-    return (
-        form
-        if (kind == "f") == (features or isinstance(form, (InitialState, FinalStates, Zeros))) and kind in "fiu"
-        else None
-    )
+    floats = features or isinstance(form, (InitialState, FinalStates, Zeros))
+    return form if kind in ("f" if floats else "iu") else None
 
 
 def _transpose(node: Node, inputs: list[Form]) -> Form:
@@ -144,7 +140,7 @@ def _gather(node: Node, inputs: list[Form]) -> Form:
     with_lens = any(isinstance(part, Unit) and part.lens for part in x.parts)
     if x.axes[k] != "T" or "F" not in left or at != -1 or with_lens:
         return None  # past a row's length there is a step that is not the last one
-    return x.then(LastStep(both=False), left)
+    return x.then(Last(), left)
 
 
 def _concat(node: Node, inputs: list[Form]) -> Form:
@@ -172,7 +168,7 @@ def _slice(node: Node, inputs: list[Form]) -> Form:
     axes = list(range(len(starts))) if axes is None else axes
     if isinstance(form, ChainValue):
         whole = starts == [-1] and steps == [-1] and len(ends) == 1 and ends[0] <= -(2**31)
-        return form.then(Reversed()) if whole and [form.axes[k] for k in axes] == ["T"] else None
+        return form.then(Reverse()) if whole and [form.axes[k] for k in axes] == ["T"] else None
     if not isinstance(form, (InitialState, FinalStates)) or steps not in (None, [1]):
         return None
     if len(axes) != 1 or starts[0] < 0 or ends[0] < 0:
@@ -227,7 +223,7 @@ def _reversed(node: Node, inputs: list[Form]) -> Form:
     ways = {name: node.attributes.get(name, default) for name, default in (("time_axis", 0), ("batch_axis", 1))}
     if not isinstance(form, ChainValue) or not isinstance(lengths, Lengths):
         return None
-    return form.then(Reversed()) if [form.axes[k] for k in ways.values()] == ["T", "B"] else None
+    return form.then(Reverse()) if [form.axes[k] for k in ways.values()] == ["T", "B"] else None
 
 
 def _expand(node: Node, inputs: list[Form]) -> Form:
