@@ -9,12 +9,13 @@ from minirnn.core.backend import get_backend
 from minirnn.core.files import ModelFileError
 from minirnn.core.layer import Layer
 from minirnn.formats.onnx.reading.external import ModelFolder
-from minirnn.formats.onnx.reading.model import ModelReader, file_bytes
+from minirnn.formats.onnx.reading.model import ModelReader
 from minirnn.formats.onnx.reading.schema import parse
 from minirnn.formats.onnx.recognising.chain import moved, recognised
 from minirnn.formats.onnx.recognising.forms import NoLayerError
 from minirnn.formats.onnx.running.operators import placed, prepared
 from minirnn.formats.onnx.running.program import Program
+from minirnn.formats.opening import check_is_file, opened
 from minirnn.language.model import LanguageModel
 from minirnn.language.text import Vocabulary
 
@@ -56,7 +57,11 @@ def read(source: Any, *, backend: str = "auto") -> Graph:
     elif isinstance(source, bytes):
         where, data = "the model", source
     else:
-        where, data, folder = str(source), file_bytes(source), ModelFolder(Path(source).parent)
+        where, path = str(source), Path(source)
+        folder = ModelFolder(path.parent)
+        check_is_file(path)
+        with opened(path) as (file, _, _):
+            data = file.read()
     try:
         size, message = len(data), parse(data)
         del data, source  # what is not a view of it, all of a file in float16, is all that stays

@@ -1,8 +1,6 @@
 """From the messages of an ONNX file to its ``Model``: every node is checked against its operator; nothing is run."""
 
-import os
 from collections import ChainMap
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from minirnn.core.backend import Array
@@ -12,7 +10,6 @@ from minirnn.formats.onnx.reading.external import ModelFolder
 from minirnn.formats.onnx.reading.tensors import Room, array_of
 from minirnn.formats.onnx.running.operators import MANY, OPERATORS
 from minirnn.formats.onnx.structure import FLOAT16, Body, Model, Node, Port, check_shape, dtype_of, short
-from minirnn.formats.opening import check_is_file, opened
 
 OLDEST, NEWEST = 7, 28  # operator sets: 7 brought broadcasting; until 28 all changes of what is read here are known
 MOST_NODES = 1 << 12  # of a model: a node becomes some 3 kB
@@ -23,14 +20,6 @@ LONGEST_TEXT = 1 << 16  # bytes of an attribute's text, or of a list of them
 KINDS = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}  # of attributes, by type
 LISTS = ("floats", "ints", "strings")
 Names: TypeAlias = ChainMap[str, None]  # of values known so far: those of a node's graph, then of the graph around it
-
-
-def file_bytes(path: str | os.PathLike[str]) -> bytes:
-    """All of a file that may be a model."""
-    path = Path(path)
-    check_is_file(path)
-    with opened(path) as (file, _, _):
-        return file.read()
 
 
 class ModelReader:
@@ -157,22 +146,18 @@ class ModelReader:
         if field not in attribute and field not in LISTS:
             raise ModelFileError(f"attribute {name} must have a value; it has none")
         value = attribute.get(field, [])
+        if field == "t":
+            return array_of(value, self.room, self.folder)
+        if field not in ("s", "strings"):
+            return value
+        encoded = [value] if field == "s" else value
+        if sum(map(len, encoded)) > LONGEST_TEXT:
+            raise ModelFileError(f"attribute {name} must be text of at most {LONGEST_TEXT:,} bytes; it has more")
         try:
-            if field == "t":
-                return array_of(value, self.room, self.folder)
-            if field in ("s", "strings"):
-                length = len(value) if field == "s" else sum(map(len, value))
-                if length > LONGEST_TEXT:
-                    raise ModelFileError(
-                        f"attribute {name} must be text of at most {LONGEST_TEXT:,} bytes; it has more"
-                    )
-            if field == "s":
-                return str(value, "utf-8")
-            if field == "strings":
-                return [str(v, "utf-8") for v in value]
+            texts = [str(text, "utf-8") for text in encoded]
         except UnicodeDecodeError:
             raise ModelFileError(f"attribute {name} must be text in UTF-8; it is not") from None
-        return value
+        return texts[0] if field == "s" else texts
 
 
 def _opset(model: Message) -> int:

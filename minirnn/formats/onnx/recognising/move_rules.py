@@ -69,15 +69,13 @@ def _cast(node: Node, inputs: list[Form]) -> Form:
 def _transpose(node: Node, inputs: list[Form]) -> Form:
     form = inputs[0]
     if not isinstance(form, (ChainValue, FinalStates, InitialState)):
-        return form if isinstance(form, Zeros) else None
+        return None
     perm = node.attributes.get("perm", list(range(len(form.axes)))[::-1])
     return _moved(form, "".join(form.axes[k] for k in perm)) if len(perm) == len(form.axes) else None
 
 
 def _squeeze(node: Node, inputs: list[Form]) -> Form:
     form, axes = inputs[0], _fixed(node, inputs, "axes")
-    if isinstance(form, Zeros):
-        return form
     if not isinstance(form, (ChainValue, FinalStates, InitialState)) or axes is None:
         return None
     gone = {k % len(form.axes) for k in axes}
@@ -96,7 +94,7 @@ def _squeeze(node: Node, inputs: list[Form]) -> Form:
 
 def _unsqueeze(node: Node, inputs: list[Form]) -> Form:
     form, axes = inputs[0], _fixed(node, inputs, "axes")
-    if isinstance(form, (Zeros, Past, Empty)):
+    if isinstance(form, (Past, Empty)):
         return form
     if not isinstance(form, InitialState) or axes is None or len(axes) != 1:
         return None
@@ -106,8 +104,6 @@ def _unsqueeze(node: Node, inputs: list[Form]) -> Form:
 
 def _reshape(node: Node, inputs: list[Form]) -> Form:
     form, shape = inputs
-    if isinstance(form, Zeros):
-        return form
     if isinstance(form, FinalStates):
         return _both(form.rows, form.kind) if form.axes == "BdH" else None
     if not isinstance(form, ChainValue):
@@ -159,8 +155,6 @@ def _concat(node: Node, inputs: list[Form]) -> Form:
 
 def _slice(node: Node, inputs: list[Form]) -> Form:
     form = inputs[0]
-    if isinstance(form, Zeros):
-        return form
     names = ("starts", "ends", "axes", "steps")
     starts, ends, axes, steps = (_fixed(node, inputs, name, place) for place, name in enumerate(names, start=1))
     if starts is None or ends is None:
@@ -181,8 +175,6 @@ def _slice(node: Node, inputs: list[Form]) -> Form:
 
 def _split(node: Node, inputs: list[Form]) -> Form:
     form, sizes = inputs[0], _fixed(node, inputs, "split")
-    if isinstance(form, Zeros):
-        return [form] * len(node.outputs)
     if not isinstance(form, InitialState) or form.cut:
         return None
     letter, count = form.axes[node.attributes.get("axis", 0) % len(form.axes)], len(node.outputs)
@@ -228,11 +220,11 @@ def _reversed(node: Node, inputs: list[Form]) -> Form:
 
 def _expand(node: Node, inputs: list[Form]) -> Form:
     form = inputs[0]
-    if isinstance(form, np.ndarray) and form.dtype.kind == "f":
-        if all_are(form, 0):
-            return Zeros()
-        return Spread(form) if form.ndim == 3 and form.shape[1] == 1 else None
-    return form if isinstance(form, Zeros) else None
+    if not isinstance(form, np.ndarray) or form.dtype.kind != "f":
+        return None
+    if all_are(form, 0):
+        return Zeros()
+    return Spread(form) if form.ndim == 3 and form.shape[1] == 1 else None
 
 
 def _constant_of_shape(node: Node, inputs: list[Form]) -> Form:

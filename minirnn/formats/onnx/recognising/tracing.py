@@ -7,13 +7,14 @@ computed in ways that are not followed: ``chain.py`` compares the layers with th
 
 from contextlib import suppress
 
-from minirnn.formats.onnx.recognising.forms import ChainValue, FinalStates, Form, InitialState, Lengths, Other
+from minirnn.formats.onnx.recognising.forms import ChainValue, FinalStates, Form, InitialState, Lengths, Other, Zeros
 from minirnn.formats.onnx.recognising.layer_rules import LAYERS
 from minirnn.formats.onnx.recognising.move_rules import MOVES
 from minirnn.formats.onnx.running.program import Program
 from minirnn.formats.onnx.structure import Node, Port
 
 RULES = MOVES | LAYERS  # what comes out of a node: a form, one for each output, or None where no layer does that
+STILL_ZEROS = ("Transpose", "Squeeze", "Unsqueeze", "Reshape", "Slice", "Split", "Expand")  # of zeros
 MEASURES = ("Shape", "Size")  # nodes that ask for sizes, and compute nothing from what flows
 
 
@@ -53,7 +54,9 @@ def _followed(node: Node, inputs: list[Form]) -> list[Form]:
     """The forms of a node's outputs."""
     blocked = next((form for form in inputs if isinstance(form, Other) and form.why), None)
     outputs = None
-    if not blocked and node.op in RULES:
+    if node.op in STILL_ZEROS and inputs and isinstance(inputs[0], Zeros):
+        outputs = inputs[:1] * len(node.outputs)
+    elif not blocked and node.op in RULES:
         with suppress(IndexError, ValueError, ZeroDivisionError):  # of axes that are not there: running it says so
             outputs = RULES[node.op](node, inputs)
     if outputs is not None:

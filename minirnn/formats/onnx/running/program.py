@@ -17,13 +17,8 @@ class Program:
     """A model with its nodes prepared.  ``where`` names the file in errors."""
 
     def __init__(self, model: Model, steps: tuple[PreparedNode, ...], where: str) -> None:
-        self.inputs, self.outputs, self.nodes, self.constants = (
-            model.inputs,
-            model.outputs,
-            model.nodes,
-            model.constants,
-        )
-        self.about, self.size, self.steps, self.where = model.about, model.size, steps, where
+        self.inputs, self.outputs, self.nodes, self.constants, self.about, self.size, _ = model
+        self.steps, self.where = steps, where
         self._constants = memory_of(self.constants.values())
         self._step = sum(step_of(step.node) for step in steps)
 

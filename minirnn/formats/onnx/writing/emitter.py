@@ -12,11 +12,6 @@ from onnx import helper, numpy_helper
 from minirnn.core.backend import Array
 
 
-def element_type(dtype: np.dtype[Any]) -> int:
-    """What ONNX calls a dtype."""
-    return helper.np_dtype_to_tensor_dtype(dtype)
-
-
 class Emitter:
     """The nodes of one graph, in the order in which they are to run, and what is constant in it.
 
@@ -25,7 +20,7 @@ class Emitter:
     """
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
-        self.dtype, self.scope = dtype, ""
+        self.dtype, self.kind, self.scope = dtype, helper.np_dtype_to_tensor_dtype(dtype), ""
         self.nodes: list[onnx.NodeProto] = []
         self.indices: set[str] = set()  # the values that are integers
         self.initializers: dict[str, onnx.TensorProto] = {}
@@ -71,6 +66,10 @@ class Emitter:
     def __call__(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """A node with one output."""
         return self.many(kind, inputs, 1, **attributes)[0]
+
+    def port(self, name: str, shape: list[int | str], kind: int = 0) -> onnx.ValueInfoProto:
+        """An input or output of the graph, in the model's dtype unless ``kind`` is another element type."""
+        return helper.make_tensor_value_info(name, kind or self.kind, shape)
 
     def output(self, name: str, value: str) -> None:
         """Give a value the name of an output, a name that ``name`` returned."""

@@ -8,8 +8,9 @@ from onnx import TensorProto
 from minirnn.core.layer import Layer
 from minirnn.core.module import brief
 from minirnn.formats.models import is_recurrent
-from minirnn.formats.onnx.writing import functions, recurrences
+from minirnn.formats.onnx.writing import functions
 from minirnn.formats.onnx.writing.emitter import Emitter
+from minirnn.formats.onnx.writing.recurrences import RecurrentWriter
 from minirnn.formats.onnx.writing.steps import Steps
 from minirnn.formats.onnx.writing.weights import weight
 from minirnn.layers.compose import Bidirectional, Sequential
@@ -68,8 +69,8 @@ class LayerWriter:
         initial, gaps = self.initial.get(layer.prefix), steps.gaps
         if gaps:
             x = gaps.gathered(x)
-        y, finals = recurrences.write(self.e, layer, x, gaps.steps if gaps else steps, initial, backwards=backwards)
-        self.finals[layer.prefix] = finals
+        writer = RecurrentWriter(self.e, layer, gaps.steps if gaps else steps, backwards)
+        y, self.finals[layer.prefix] = writer.write(x, initial)
         if gaps:
             y = gaps.repeated(y)
         return steps.hidden(y) if layer.bidirectional else y

@@ -13,11 +13,11 @@ from minirnn.recurrent.networks import Recurrent
 
 try:
     import onnx
-    from onnx import TensorProto, ValueInfoProto, helper, numpy_helper
+    from onnx import TensorProto, helper, numpy_helper
 except ImportError as error:
     raise ImportError("ONNX files need the onnx package: pip install 'minirnn[onnx]'") from error
 
-from minirnn.formats.onnx.writing.emitter import Emitter, element_type
+from minirnn.formats.onnx.writing.emitter import Emitter
 from minirnn.formats.onnx.writing.layers import LayerWriter
 from minirnn.formats.onnx.writing.steps import Steps
 
@@ -61,26 +61,26 @@ def to_onnx(
         raise ValueError(f"ONNX is written in float32 or float64; got {dtype.name}: model.to(dtype=...) first")
     _check_size(network.bound.nbytes)  # before as much memory is taken again
     indices = _takes_indices(model, network, integers=integers)
-    e, kind = Emitter(dtype), element_type(dtype)
-    features = [] if indices else [network.input_size or "features"]
-    inputs = [helper.make_tensor_value_info(e.name("x"), TensorProto.INT64 if indices else kind, ["T", "B", *features])]
+    e, x = Emitter(dtype), "x"
     if indices:
-        e.indices.add("x")
+        inputs = [e.port(e.name(x), ["T", "B"], TensorProto.INT64)]
+        e.indices.add(x)
+    else:
+        inputs = [e.port(e.name(x), ["T", "B", network.input_size or "features"])]
     if lengths:
-        inputs.append(helper.make_tensor_value_info(e.name("lengths"), TensorProto.INT32, ["B"]))
+        inputs.append(e.port(e.name("lengths"), ["B"], TensorProto.INT32))
     recurrent = [layer for layer in network.walk() if isinstance(layer, Recurrent)]
     writer = LayerWriter(e)
     if states:
         for layer in recurrent:
-            infos = _states(e, layer, kind, "0")
+            infos = _states(e, layer, "0")
             inputs += infos
             writer.initial[layer.prefix] = [info.name for info in infos]
     width = network.output_size or network.input_size or "features"
-    shape = ["T", "B", width] if network.keeps_time else ["B", width]
-    outputs = [helper.make_tensor_value_info(e.name("y"), kind, shape)]
-    finals = {layer.prefix: _states(e, layer, kind, "n") for layer in recurrent}
-    steps = Steps(e, "x", "lengths" if lengths else None)
-    y, _ = writer.write(network, steps.blank("x") if lengths else "x", steps)
+    outputs = [e.port(e.name("y"), ["T", "B", width] if network.keeps_time else ["B", width])]
+    finals = {layer.prefix: _states(e, layer, "n") for layer in recurrent}
+    steps = Steps(e, x, "lengths" if lengths else None)
+    y, _ = writer.write(network, steps.blank(x) if lengths else x, steps)
     if lengths and network.keeps_time:
         y = steps.blank(y)
     e.output("y", y)
@@ -128,14 +128,12 @@ def _takes_indices(model: Layer | LanguageModel, network: Layer, *, integers: bo
     return integers
 
 
-def _states(e: Emitter, layer: Recurrent, kind: int, which: str) -> list[ValueInfoProto]:
+def _states(e: Emitter, layer: Recurrent, which: str) -> list[onnx.ValueInfoProto]:
     """The layer's states as inputs or outputs of the graph; ``which`` is 0 for the first, n for the last."""
-    names, first = layer.cell.state, layer.directions[0]
+    names, widths = layer.cell.state, layer.directions[0].widths
     return [
-        helper.make_tensor_value_info(
-            e.name(f"{layer.prefix}{name}_{which}"), kind, [len(layer.directions), "B", width]
-        )
-        for name, width in zip(names, first.widths, strict=True)
+        e.port(e.name(f"{layer.prefix}{name}_{which}"), [len(layer.directions), "B", width])
+        for name, width in zip(names, widths, strict=True)
     ]
 
 

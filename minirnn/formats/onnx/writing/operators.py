@@ -70,7 +70,7 @@ def run(
     operator: RecurrentOperator,
     directions: list[Direction],
     x: str,
-    state: list[str] | None,
+    state: list[str],
     lengths: str | None,
     *,
     backwards: bool,

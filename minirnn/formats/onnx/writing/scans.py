@@ -10,7 +10,7 @@ from typing import Any
 from onnx import GraphProto, TensorProto, helper
 
 from minirnn.formats.onnx.writing import functions
-from minirnn.formats.onnx.writing.emitter import Emitter, element_type
+from minirnn.formats.onnx.writing.emitter import Emitter
 from minirnn.formats.onnx.writing.steps import Steps
 from minirnn.formats.onnx.writing.weights import laid_out, weight
 from minirnn.layers.activations import Function
@@ -52,12 +52,12 @@ def _inputs(e: Emitter, direction: Direction, x: str) -> str:
 
 def _body(outer: Emitter, cell: Any, direction: Direction, *, carried: bool) -> GraphProto:
     """The graph of one step: the state, p and perhaps whether to carry over -> the next state, and h for y."""
-    e, kind = outer.inner(), element_type(outer.dtype)
+    e = outer.inner()
     state = [e.name(f"{e.scope}{name}") for name in cell.state]
     p = e.name(f"{e.scope}p")
     sizes = direction.widths
-    inputs = [helper.make_tensor_value_info(n, kind, ["B", width]) for n, width in zip(state, sizes, strict=True)]
-    inputs.append(helper.make_tensor_value_info(p, kind, ["B", len(direction.gates) * direction.hidden_size]))
+    inputs = [e.port(name, ["B", width]) for name, width in zip(state, sizes, strict=True)]
+    inputs.append(e.port(p, ["B", len(direction.gates) * direction.hidden_size]))
     after = _Equations(outer, e, cell, direction).step(p, state)
     for k, share in enumerate(direction.zoneout):  # of each state that stays as it was
         if share:
@@ -65,13 +65,10 @@ def _body(outer: Emitter, cell: Any, direction: Direction, *, carried: bool) -> 
             after[k] = e("Add", *parts)
     if carried:
         carry = e.name(f"{e.scope}carry")
-        inputs.append(helper.make_tensor_value_info(carry, TensorProto.BOOL, ["B", 1]))
+        inputs.append(e.port(carry, ["B", 1], TensorProto.BOOL))
         after = [e("Where", carry, old, new) for old, new in zip(state, after, strict=True)]
     after.append(e("Identity", after[0]))  # an output of its own, stacked over the steps
-    outputs = [
-        helper.make_tensor_value_info(name, kind, ["B", width])
-        for name, width in zip(after, [*sizes, sizes[0]], strict=True)
-    ]
+    outputs = [e.port(name, ["B", width]) for name, width in zip(after, [*sizes, sizes[0]], strict=True)]
     return helper.make_graph(e.nodes, e.name(f"{e.scope}step"), inputs, outputs)
 
 
@@ -92,32 +89,29 @@ class _Equations:
         if isinstance(self.cell, RNNVariant):
             return self.rnn(p, *state)
         if isinstance(self.cell, GRUVariant):
-            return self.gru_after(p, *state) if self.cell.reset == "after" else self.gru_before(p, *state)
+            return self.gru(p, *state)
         return self.lstm(p, *state)
 
     def rnn(self, p: str, h: str) -> list[str]:
         return [self.squashed(self.cell.activation, self.sum(p, self.product(h, "U")))]
 
-    def gru_after(self, p: str, h: str) -> list[str]:
+    def gru(self, p: str, h: str) -> list[str]:
+        e, H, after = self.e, self.layer.hidden_size, self.cell.reset == "after"
         p_r, p_z, p_n = self.gates(p, 3)
-        q_r, q_z, q_n = self.gates(self.product(h, "U"), 3)
+        if after:
+            q_r, q_z, q_n = self.gates(self.product(h, "U"), 3)
+        else:
+            U_rz = laid_out(self.outer, "U_rz", lambda fetch: fetch(self.layer, "U")[:, : 2 * H])
+            U_n = laid_out(self.outer, "U_n", lambda fetch: fetch(self.layer, "U")[:, 2 * H :])
+            q_r, q_z = self.gates(e("MatMul", h, U_rz), 2)
         r = self.squashed(self.cell.gate, self.sum(p_r, q_r))
         z = self.squashed(self.cell.gate, self.sum(p_z, q_z))
-        u = self.sum(q_n, weight(self.outer, self.layer, "bn"))
-        n = self.squashed(self.cell.candidate, self.sum(p_n, self.e("Mul", r, u)))
-        return [self.mixed(z, n, h)]
-
-    def gru_before(self, p: str, h: str) -> list[str]:
-        p_r, p_z, p_n = self.gates(p, 3)
-        e, H = self.e, self.layer.hidden_size
-        U_rz = laid_out(self.outer, "U_rz", lambda fetch: fetch(self.layer, "U")[:, : 2 * H])
-        U_n = laid_out(self.outer, "U_n", lambda fetch: fetch(self.layer, "U")[:, 2 * H :])
-        q_r, q_z = self.gates(e("MatMul", h, U_rz), 2)
-        r = self.squashed(self.cell.gate, self.sum(p_r, q_r))
-        z = self.squashed(self.cell.gate, self.sum(p_z, q_z))
-        q_n = e("MatMul", e("Mul", r, h), U_n)
-        n = self.squashed(self.cell.candidate, self.sum(p_n, q_n))
-        return [self.mixed(z, n, h)]
+        if after:
+            u = e("Mul", r, self.sum(q_n, weight(self.outer, self.layer, "bn")))
+        else:
+            u = e("MatMul", e("Mul", r, h), U_n)
+        n = self.squashed(self.cell.candidate, self.sum(p_n, u))
+        return [self.sum(e("Mul", e("Sub", e.number(1), z), n), e("Mul", z, h))]
 
     def lstm(self, p: str, h: str, c: str) -> list[str]:
         e, cell, names = self.e, self.cell, self.layer.gates
@@ -152,11 +146,6 @@ class _Equations:
         if self.cell.clip is not None:
             a = functions.clip(self.e, a, -self.cell.clip, self.cell.clip)
         return functions.apply(self.e, function, a)
-
-    def mixed(self, z: str, n: str, h: str) -> str:
-        """(1 - z) n + z h."""
-        e = self.e
-        return self.sum(e("Mul", e("Sub", e.number(1), z), n), e("Mul", z, h))
 
     def peep(self, a: str, gate: str, c: str) -> str:
         """a + w c, where w is the gate's peephole."""

@@ -102,9 +102,9 @@ class Steps:
 
     def hidden(self, a: str) -> str:
         """``a`` (T, B, features), 0 at the steps that are skipped, if there is a mask."""
-        return (
-            self.e("Where", self.e("Unsqueeze", self.skip, self.e.integers(2)), self.e.number(0), a) if self.skip else a
-        )
+        if not self.skip:
+            return a
+        return self.e("Where", self.e("Unsqueeze", self.skip, self.e.integers(2)), self.e.number(0), a)
 
     def skipping(self, skip: str) -> Self:
         """The same with the steps of a mask (T, B) skipped, beside those that are already."""

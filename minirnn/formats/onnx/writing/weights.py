@@ -11,7 +11,7 @@ import numpy as np
 
 from minirnn.core.backend import Array
 from minirnn.core.module import Weighted
-from minirnn.formats.onnx.writing.emitter import Emitter, element_type
+from minirnn.formats.onnx.writing.emitter import Emitter
 from minirnn.inference.blocks import BlockedMatrix
 
 Fetch: TypeAlias = Callable[[Weighted, str], Array]  # a layer's weight of that name
@@ -31,9 +31,9 @@ def laid_out(e: Emitter, name: str, layout: Callable[[Fetch], Array]) -> str:
     values = layout(_numbers)
     if values.dtype == np.int8:
         numbers, scales = e.weight(name, values), e.weight(f"{name}.scale", layout(_scales))
-        return e("Mul", e("Cast", numbers, to=element_type(e.dtype)), scales)
+        return e("Mul", e("Cast", numbers, to=e.kind), scales)
     stored = e.weight(name, values)
-    return e("Cast", stored, to=element_type(e.dtype)) if values.dtype != e.dtype else stored
+    return e("Cast", stored, to=e.kind) if values.dtype != e.dtype else stored
 
 
 def _numbers(layer: Weighted, name: str) -> Array:
