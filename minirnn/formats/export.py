@@ -27,7 +27,7 @@ def to_torch(model: Layer | LanguageModel, *, names: Sequence[str] | None = None
 def to_keras(
     model: Layer | LanguageModel, path: str | os.PathLike[str] | None = None, *, version: int = 3
 ) -> dict[str, Any]:
-    """What ``to_json()`` says of the model in Keras, and the model in a file at ``path`` if that is given.
+    """The model as ``to_json()`` describes it in Keras, and in a file at ``path`` if that is given.
 
     ``.keras`` and ``.h5`` hold the whole of it, ``.weights.h5`` the weights alone, for which what is returned makes the
     model: ``keras.models.model_from_json(json.dumps(...))``, then ``load_weights``.  ``version`` is that of Keras, 2 or

@@ -1,4 +1,4 @@
-"""What every format asks of a model before it is written."""
+"""Checks of a model before it is written, for every format."""
 
 from collections.abc import Iterable
 from typing import Any, TypeGuard

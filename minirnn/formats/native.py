@@ -90,10 +90,9 @@ def load(path: Path, *, backend: str = "auto", dtype: Any = None) -> Layer | Lan
     with safetensors_in(path) as (file, _):
         about = _metadata(path, file.metadata())
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
-        shapes = {name: tuple(s.get_shape()) for name, s in slices.items()}
-        kinds = {name: s.get_dtype() for name, s in slices.items()}
-        network, vocab = _build(path, about, len(shapes))
-        _check(path, network, shapes, kinds, about)
+        tensors = {name: (tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
+        network, vocab = _build(path, about, len(tensors))
+        _check(path, network, tensors, about)
         if "quantized" in about:
             _quantized(path, network, file.get_tensor, about["quantized"], backend, dtype)
         else:
@@ -243,19 +242,18 @@ def _quantized(path: Path, network: Layer, values: Callable[[str], Array], kind:
     network.bind(restored(network.all_specs(), checked, kind, chosen))
 
 
-def _check(
-    path: Path, network: Layer, shapes: dict[str, tuple[int, ...]], kinds: dict[str, str], about: dict[str, Any]
-) -> None:
+def _check(path: Path, network: Layer, tensors: dict[str, tuple[tuple[int, ...], str]], about: dict[str, Any]) -> None:
     """Raise ModelFileError unless the names, shapes and dtypes stored are those that the network needs."""
     specs = network.all_specs()
     if "quantized" in about:
         expected = stored_as(specs, about["quantized"])
     else:
         expected = {name: (spec.shape, about["dtype"]) for name, spec in specs.items()}
-    for name in sorted(expected.keys() | shapes.keys()):
-        if name not in expected or expected[name][0] != shapes.get(name):
-            wanted = f"have shape {expected[name][0]}" if name in expected else "not be there"
-            actual = f"it has {shapes[name]!s:.100}" if name in shapes else "it is missing"
-            raise ModelFileError(f"{path}: weight {name:.100} must {wanted}; {actual}")
-        if ALL_DTYPES.get(kinds[name]) != expected[name][1]:
-            raise ModelFileError(f"{path}: weight {name:.100} must be {expected[name][1]}; got {kinds[name]}")
+    for name in sorted(expected.keys() | tensors.keys()):
+        (shape, dtype), (actual, kind) = expected.get(name, (None, "")), tensors.get(name, (None, ""))
+        if shape is None or shape != actual:
+            wanted = "not be there" if shape is None else f"have shape {shape}"
+            found = "it is missing" if actual is None else f"it has {actual!s:.100}"
+            raise ModelFileError(f"{path}: weight {name:.100} must {wanted}; {found}")
+        if ALL_DTYPES.get(kind) != dtype:
+            raise ModelFileError(f"{path}: weight {name:.100} must be {dtype}; got {kind}")

@@ -9,6 +9,7 @@ page, a pointer of git-lfs, an archive around the model, a description without t
 what can be done.
 """
 
+import codecs
 import json
 import os
 import re
@@ -178,7 +179,7 @@ def _check_header(path: Path, file: BufferedReader, head: bytes, length: int) ->
 
 
 def what(head: bytes, length: int) -> str:
-    """What a file of ``length`` bytes is that begins with ``head``: the rest of a sentence that its name begins."""
+    """Returns the rest of a sentence about a file, which has ``length`` bytes and begins with ``head``."""
     if not length:
         return f"{EXPECTED} is empty, 0 bytes: it was not written or not downloaded"
     if head.startswith(LEGACY):
@@ -206,16 +207,14 @@ def as_text(head: bytes) -> str | None:
     """The beginning of a text, or None for other bytes."""
     if re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]", head):
         return None
-    for cut in range(4):  # a letter of several bytes may be cut off at the end
-        try:
-            return head[: len(head) - cut].decode("utf-8-sig")
-        except UnicodeDecodeError:
-            continue
-    return None
+    try:  # a letter of several bytes may be cut off at the end
+        return codecs.getincrementaldecoder("utf-8-sig")().decode(head)
+    except UnicodeDecodeError:
+        return None
 
 
 def _written(text: str, length: int) -> str:
-    """What a text is."""
+    """The same for a text."""
     stripped = text.lstrip()
     if stripped.startswith("version https://git-lfs"):
         size = re.search(r"^size (\d{1,20})$", text, re.MULTILINE)
@@ -242,7 +241,7 @@ def _written(text: str, length: int) -> str:
 
 
 def what_zip(names: Collection[str]) -> str:
-    """What a zip of these entries is that torch.save did not write: the rest of a sentence that its name begins."""
+    """Returns the rest of a sentence about a zip of these entries, which torch.save did not write."""
     ends = {name.rpartition("/")[2] for name in names}
     if "constants.pkl" in ends or "bytecode.pkl" in ends:
         return TORCHSCRIPT
@@ -271,7 +270,7 @@ def what_zip(names: Collection[str]) -> str:
 
 
 def what_folder(names: Iterable[str]) -> str:
-    """What a directory of these files is, and which of them to load; "" where nothing is known."""
+    """Returns words about a directory of these files, and which of them to load; "" where nothing is known."""
     ends = sorted(names)
     if "saved_model.pb" in ends:
         return ", a TensorFlow SavedModel. Where Keras is: keras.models.load_model(...).save('model.keras')"

@@ -33,7 +33,7 @@ _SCALARS = (str, int, float, bool, bytes, type(None))
 
 
 class KnownFunction(NamedTuple):
-    """What a name in the table stands for if the pickle may call it; ``call`` gets the tuple of arguments."""
+    """A function of the table, which the pickle may call; ``call`` gets the tuple of arguments."""
 
     call: Callable[[tuple[Any, ...]], Any]
 

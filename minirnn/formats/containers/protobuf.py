@@ -27,7 +27,7 @@ Field: TypeAlias = tuple[str, Any, bool]
 
 
 class Schema(NamedTuple):
-    """What the fields of a message are: by number, a name, a kind, and whether it may come more than once.
+    """The fields of a message: by number, a name, a kind, and whether it may come more than once.
 
     Kinds are ``int`` (64 bits, signed), ``float``, ``text``, ``bytes`` (a view of the file), another schema, a
     function that returns one (the value is then a function that reads the message), and for numbers side by side
@@ -49,12 +49,12 @@ class Reader:
         self.data, self.view, self.left, self.text_left = data, memoryview(data), MOST_FIELDS, MOST_TEXT
 
     def message(self, start: int, end: int, schema: Schema) -> Message:
-        """What lies from ``start`` to ``end``."""
+        """The message from ``start`` to ``end``."""
         message: Message = {}
         position, known = start, schema.fields
         while position < end:
             self.spend()
-            begun = position
+            begun, value = position, 0
             tag, position = self.varint(position, end)
             encoding, number = tag & 7, tag >> 3
             if encoding == VARINT:
@@ -63,9 +63,8 @@ class Reader:
             elif encoding == DELIMITED:
                 size, first = self.varint(position, end)
                 position = last = first + size
-                value = 0
             elif encoding in (FIXED32, FIXED64):
-                first, value = position, 0
+                first = position
                 position = last = first + (4 if encoding == FIXED32 else 8)
             else:
                 raise ModelFileError(f"byte {position} must begin a field of {schema.name}; its encoding is {encoding}")

@@ -1,4 +1,4 @@
-"""What a state dict leaves unsaid: which assumptions a chain of its modules rests on, in words, and how to settle them.
+"""Assumptions about a state dict: those that a chain of its modules rests on, in words, and how to settle them.
 
 What stands between two modules, which belong together and in which order they compute is Python code in torch.  Names
 and shapes give hints: a number that is missing in an nn.Sequential, a Linear that feeds another product directly.
@@ -44,7 +44,7 @@ def is_number(word: str) -> bool:
 
 
 def assumptions(chain: Sequence[Link], order: str) -> list[Assumption]:
-    """What this chain assumes; ``order`` says what is assumed about the order of its modules, "" for nothing."""
+    """The assumptions of this chain; ``order`` is that about the order of its modules in words, "" for none."""
     gaps = _gaps(chain)
     assumed = [*_networks(chain), *([Assumption(order)] if order else []), *gaps]
     for k, ((before, kind), (after, _)) in enumerate(pairwise(chain), start=1):
@@ -140,7 +140,7 @@ def _pair(pairs: Sequence[tuple[str, str]], roots: list[str]) -> list[str]:
 
 
 def notes(model: Layer) -> list[str]:
-    """What a state dict can never tell about such a model, for who looks at one."""
+    """Remarks on what a state dict can never tell about such a model."""
     layers = list(model.walk())
     remarks = []
     if any(isinstance(layer, RNN) for layer in layers):

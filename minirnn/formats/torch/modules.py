@@ -69,7 +69,7 @@ class Unknown(Module):
 
 @dataclass(frozen=True)
 class Plain(Module):
-    """What stands between modules and has no weights: a layer, in a place that the caller named."""
+    """A layer without weights between modules, in a place that the caller named."""
 
     layer: Layer
 
@@ -181,7 +181,7 @@ class RecurrentModule(Module):
 
 
 def is_plain(entry: str) -> bool:
-    """Whether ``modules=`` may have this name for what stands between modules and has no weights."""
+    """Whether ``modules=`` may have this name for a layer without weights."""
     return entry in ("last", "final") or entry in NAMES
 
 
@@ -207,7 +207,7 @@ def is_weight(name: str) -> bool:
 
 
 def identified(path: str, tensors: dict[str, Named]) -> Module:
-    """What these tensors are; ValueError where they are a recurrent module that misses one or has one of no use."""
+    """The module of these tensors; ValueError where a recurrent one misses a tensor or has one of no use."""
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     if all(0 not in shape for shape in shapes.values()):
         if shapes.keys() <= {"weight", "bias"} and len(shapes.get("weight", ())) == 2:

@@ -36,7 +36,7 @@ Value = TypeVar("Value")
 
 
 class StateDictOptions(TypedDict, total=False):
-    """What the caller may say of a state dict; ``load`` tells what each means."""
+    """Options for a state dict; ``load`` tells what each means."""
 
     backend: str
     dtype: Any
@@ -171,7 +171,7 @@ def _modules(
 
 
 def _grouped(values: Mapping[str, Value], start: str) -> dict[str, dict[str, Value]]:
-    """What is under ``start`` by the module's path, and within a module by the last part of its name."""
+    """Values whose names begin with ``start``, by their module's path and the last part of their name."""
     groups: dict[str, dict[str, Value]] = {}
     for name, value in values.items():
         if name.startswith(start):

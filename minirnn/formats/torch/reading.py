@@ -209,7 +209,7 @@ def _array(view: _Tensor, data: bytes, order: str) -> Array:
 
 
 def _storage(archive: Archive, folder: str, key: Any) -> _Storage | Foreign:
-    """What the persistent id ``("storage", class, entry, device, count)`` stands for."""
+    """The storage of a persistent id ``("storage", class, entry, device, count)``."""
     if type(key) is tuple and len(key) == 5 and type(key[1]) is Foreign:
         return key[1]  # numbers of a dtype that is not read, complex for example: so is a tensor of them
     if type(key) is not tuple or len(key) != 5 or key[0] != "storage" or type(key[1]) is not _Type:

@@ -110,7 +110,7 @@ def _renamed(network: Layer, names: Sequence[str]) -> dict[str, Array]:
 
 
 def dropped(network: Layer) -> list[str]:
-    """What the model computes with and a state dict has no place for, layer by layer, in a few words each."""
+    """Parts of the model that a state dict has no place for, layer by layer, in a few words each."""
     words = []
     for layer in network.walk():
         place = f" (layer {layer.prefix.removesuffix('.')})" if getattr(layer, "prefix", "") else ""

@@ -142,7 +142,7 @@ def _filters(header: Header, size: int) -> list[int]:
 
 
 def _inflated(source: Source, data: Array, wanted: int) -> Array:
-    """What deflate made small, which must be of the size wanted."""
+    """The inflated bytes, of which there must be as many as wanted."""
     inflate = zlib.decompressobj()
     try:
         out = inflate.decompress(data.data, wanted + 1)

@@ -1,4 +1,4 @@
-"""What a reader of an HDF5 file sees: groups, datasets and their attributes by name."""
+"""Groups, datasets and their attributes by name: the objects that ``File`` gives."""
 
 import io
 import os

@@ -70,18 +70,15 @@ class Storage:
 
 def _fill(header: Header, size: int) -> bytes:
     """The element that stands where nothing was written."""
-    at = header.find(FILL)
+    at, defined = header.find(FILL), True
     if at is None:
         at = header.find(OLD_FILL)
-        value = at.take(at.uint(4)) if at else b""
+    elif (version := at.version(1, 2, 3)) == 3:
+        defined = bool(at.uint() & 32)
     else:
-        version = at.version(1, 2, 3)
-        if version == 3:
-            defined = bool(at.uint() & 32)
-        else:
-            at.take(2)  # when space is taken, and filled
-            defined = bool(at.uint()) or version == 1
-        value = at.take(at.uint(4)) if defined else b""
+        at.take(2)  # when space is taken, and filled
+        defined = bool(at.uint()) or version == 1
+    value = at.take(at.uint(4)) if at and defined else b""
     if len(value) not in (0, size):
         raise header.source.fault(f"a fill value must have an element's {size} bytes; it has {len(value)}")
     return value or bytes(size)

@@ -1,4 +1,4 @@
-"""What the elements of a dataset or an attribute are, how many there are, and how their bytes become an array."""
+"""Types and shapes of datasets and attributes, and the arrays that their bytes become."""
 
 from dataclasses import dataclass
 from math import prod
