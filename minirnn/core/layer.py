@@ -13,6 +13,7 @@ and ``dy`` past a row's end are replaced by 0 on the way in, and ``y`` and ``dx`
 only the scan (``scan.py``) has to know that a row has ended.
 """
 
+from collections.abc import Callable
 from math import isqrt
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -181,7 +182,7 @@ class Layer(Weighted):
 
         if past is not None:
             y = blank(y, past) if self.keeps_time else y
-            saved = _blanked(saved, past)
+            saved = each_step(saved, past.shape, lambda a: blank(a, past))
         y = y.copy() if y is x else y
         return (y.swapaxes(0, 1) if swapped else y), final, Backward(edge, saved, inputs)
 
@@ -324,17 +325,17 @@ def over_time(a: Array, shape: tuple[int, ...]) -> bool:
     return a.shape[:2] == shape and (a.ndim > 2 or a.dtype.kind in "iu")
 
 
-def _blanked(saved: Saved, past: Array) -> Saved:
-    """The same readers; what they read for every step is 0 past the rows' ends."""
+def each_step(saved: Saved, shape: tuple[int, ...], change: Callable[[Array], Array]) -> Saved:
+    """The same readers; what they read for each of (T, B) = ``shape`` steps and rows goes through ``change``."""
 
-    def blanked(read: Reader) -> Reader:
-        def cleaned() -> Array:
+    def changed(read: Reader) -> Reader:
+        def whole() -> Array:
             a = read()
-            return blank(a, past) if over_time(a, past.shape) else a
+            return change(a) if over_time(a, shape) else a
 
-        return cleaned
+        return whole
 
-    return Later(lambda: {name: blanked(read) for name, read in saved.items()})
+    return Later(lambda: {name: changed(read) for name, read in saved.items()})
 
 
 def check_size(what: str, size: int, least: int = 1) -> int:

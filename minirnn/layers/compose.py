@@ -6,11 +6,11 @@ from typing import Any
 
 from minirnn.cells import split
 from minirnn.core.backend import Array
-from minirnn.core.layer import Layer, blank, over_time
+from minirnn.core.layer import Layer, blank, each_step
 from minirnn.core.module import brief
 from minirnn.core.parameters import Parameters
 from minirnn.core.protocol import Arrays
-from minirnn.core.run import Later, Pull, Reader, Result, Run, Saved, State, joined
+from minirnn.core.run import Pull, Result, Run, Saved, State, joined
 from minirnn.scan import flip, reversed_run
 
 
@@ -196,15 +196,8 @@ class Bidirectional(Layer):
                 dx = dflipped if dx is None else dx + dflipped
             return dx, (dstate_ahead, dstate_back)
 
-        def turned_back(read: Reader) -> Reader:
-            def whole() -> Array:
-                a = read()
-                return flip(a, run) if over_time(a, x.shape[:2]) else a
-
-            return whole
-
-        flipped = Later(lambda: {key: turned_back(read) for key, read in back.saved.items()})
-        saved = joined([("forward", ahead.saved), ("reverse", flipped)])
+        turned_back = each_step(back.saved, x.shape[:2], lambda a: flip(a, run))
+        saved = joined([("forward", ahead.saved), ("reverse", turned_back)])
         return Result(y if skip is None else blank(y, skip), (ahead.state, back.state), pull, saved)
 
 

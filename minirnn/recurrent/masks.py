@@ -13,15 +13,15 @@ That is what Keras does with a mask, in a layer and in its Bidirectional.
 """
 
 from minirnn.core.backend import Array
-from minirnn.core.layer import Layer, blank, over_time
+from minirnn.core.layer import Layer, blank, each_step
 from minirnn.core.lengths import ends
-from minirnn.core.run import Later, Reader, Result, Run, State
+from minirnn.core.run import Result, Run, State
 
 
 def skipping(layer: Layer, x: Array, state: State, run: Run, *, zero: bool) -> Result:
     """``layer`` applied to the rows of ``x`` without the steps that ``run`` skips.
 
-    At a skipped step y is 0 if ``zero``, else what it was at the last step that was not.
+    At a skipped step y is 0 if ``zero``, else that of the last step that was not.
     """
     gaps = Gaps(run)
     y, final, pull, saved, _ = layer.apply(gaps.gathered(x), state, gaps.run)
@@ -33,19 +33,12 @@ def skipping(layer: Layer, x: Array, state: State, run: Run, *, zero: bool) -> R
         dx, dinitial = pull(dy, dstate)
         return None if dx is None else gaps.spread(dx, zero=True), dinitial
 
-    def spread(read: Reader) -> Reader:
-        def whole() -> Array:
-            a = read()
-            return gaps.spread(a, zero=True) if over_time(a, gaps.skip.shape) else a
-
-        return whole
-
-    names = Later(lambda: {name: spread(read) for name, read in saved.items()})
-    return Result(gaps.spread(y, zero=zero), final, pull_through, names)
+    spread = each_step(saved, gaps.skip.shape, lambda a: gaps.spread(a, zero=True))
+    return Result(gaps.spread(y, zero=zero), final, pull_through, spread)
 
 
 class Gaps:
-    """Where each row's valid steps go.  ``run`` is that of the gathered rows, which end at ``past``."""
+    """Places of each row's valid steps.  ``run`` is that of the gathered rows, which end at ``past``."""
 
     def __init__(self, run: Run) -> None:
         assert run.skip is not None
