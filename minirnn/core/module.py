@@ -36,9 +36,11 @@ class Weighted:
         """Layers elsewhere in the model whose weights this one uses."""
         return ()
 
+    arguments: tuple[str, ...] = ()  # of the constructor, by the names of the attributes that hold them
+
     def config(self) -> dict[str, Any]:
         """The constructor's arguments that build this layer again."""
-        return {}
+        return {name: getattr(self, name) for name in self.arguments}
 
     def remarks(self) -> list[str]:
         """What a reader of ``repr`` should know beside, a sentence each."""

@@ -22,6 +22,7 @@ class Linear(Layer):
     """
 
     timeless = True
+    arguments = ("in_features", "out_features", "bias", "tie")
 
     def __init__(
         self, in_features: int, out_features: int, *, bias: bool = True, tie: "Embedding | None" = None
@@ -43,9 +44,6 @@ class Linear(Layer):
 
     def partners(self) -> tuple[Layer, ...]:
         return (self.tie,) if self.tie else ()
-
-    def config(self) -> dict[str, Any]:
-        return {"in_features": self.in_features, "out_features": self.out_features, "bias": self.bias, "tie": self.tie}
 
     def apply(self, x: Array, state: State, run: Run) -> Result:
         W = self.tie.weight("W").T if self.tie else self.weight("W")
@@ -82,6 +80,7 @@ class Embedding(Layer):
     """
 
     integers, floats = True, False
+    arguments = ("num_embeddings", "embedding_dim", "mask")
 
     def __init__(self, num_embeddings: int, embedding_dim: int, mask: int | None = None) -> None:
         self.num_embeddings = self.input_size = check_size("num_embeddings", num_embeddings)
@@ -93,9 +92,6 @@ class Embedding(Layer):
 
     def specs(self) -> dict[str, Spec]:
         return {"W": Spec((self.num_embeddings, self.embedding_dim), "embedding", self.embedding_dim)}
-
-    def config(self) -> dict[str, Any]:
-        return {"num_embeddings": self.num_embeddings, "embedding_dim": self.embedding_dim, "mask": self.mask}
 
     @property
     def masks(self) -> bool:
@@ -144,13 +140,12 @@ class Masking(Layer):
     the last step that counts, and ends the mask.  Several masks add up, and to ``lengths``.
     """
 
+    arguments = ("value",)
+
     def __init__(self, value: float = 0.0) -> None:
         if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
             raise ValueError(f"value must be a finite number; got {value!r:.60}")
         self.value: float = float(value)
-
-    def config(self) -> dict[str, Any]:
-        return {"value": self.value}
 
     @property
     def masks(self) -> bool:
@@ -200,12 +195,10 @@ class Dropout(Layer):
     """
 
     timeless = True
+    arguments = ("p", "locked")
 
     def __init__(self, p: float = 0.5, *, locked: bool = False) -> None:
         self.p, self.locked = check_probability("p", p), bool(locked)
-
-    def config(self) -> dict[str, Any]:
-        return {"p": self.p, "locked": self.locked}
 
     def apply(self, x: Array, state: State, run: Run) -> Result:
         return drop(x, self.p, self.prefix, run, locked=self.locked)
@@ -220,12 +213,10 @@ class Last(Layer):
     """
 
     keeps_time = False
+    arguments = ("bidirectional",)
 
     def __init__(self, *, bidirectional: bool = False) -> None:
         self.bidirectional = bidirectional
-
-    def config(self) -> dict[str, Any]:
-        return {"bidirectional": self.bidirectional}
 
     def apply(self, x: Array, state: State, run: Run) -> Result:
         xp = run.parameters.backend.xp

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, TypedDict, Unpack
 
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell, split
 from minirnn.core.backend import Array
-from minirnn.core.files import Json
 from minirnn.core.layer import Layer, check_size
 from minirnn.core.noise import check_probability, drop
 from minirnn.core.protocol import Arrays, check_cell, name_of, trains, width_of, widths_of
@@ -27,6 +26,9 @@ class Options(TypedDict, total=False):
     weight_dropout: float
     zoneout: float | Sequence[float]
     trainable_state: bool
+
+
+SHARED = ("input_size", "hidden_size", "num_layers", *Options.__annotations__)  # arguments of every recurrent layer
 
 
 class Recurrent(Layer):
@@ -49,6 +51,7 @@ class Recurrent(Layer):
     """
 
     integers = True
+    arguments = ("cell", *SHARED)
     _short: ShortCall | None = None
     __signature__: ClassVar[Signature]
 
@@ -112,10 +115,6 @@ class Recurrent(Layer):
     def children(self) -> dict[str, Layer]:
         return dict(zip(self.names, self.directions, strict=True))
 
-    def config(self) -> Json:
-        names = ("cell", "input_size", "hidden_size", "num_layers", *Options.__annotations__)
-        return {name: getattr(self, name) for name in names}
-
     def remarks(self) -> list[str]:
         return [f"{name_of(self.cell)} is for inference only: {self.inference_only}"] if self.inference_only else []
 
@@ -168,15 +167,11 @@ class Recurrent(Layer):
         finals: list[State] = []
         for layer in range(self.num_layers):
             here = range(layer * n, (layer + 1) * n)
-            if n == 1:
-                results = [self.directions[layer].apply(x, rows[layer], run)]
-                x = results[0].y
-            else:  # both directions write their half of one output
-                x, below = backend.empty((*x.shape[:2], n * self.directions[0].widths[0]), run.parameters.dtype), x
-                results = [
-                    self.directions[i].apply(below, rows[i], run, half)
-                    for i, half in zip(here, split(x, n), strict=True)
-                ]
+            # both directions write their half of one output
+            y = backend.empty((*x.shape[:2], n * self.directions[0].widths[0]), run.parameters.dtype) if n > 1 else None
+            halves = (None,) if y is None else split(y, n)
+            results = [self.directions[i].apply(x, rows[i], run, half) for i, half in zip(here, halves, strict=True)]
+            x = results[0].y if y is None else y
             x = backend.locked(x) if run.training else x
             finals += [r.state for r in results]
             p = self.dropout if layer + 1 < self.num_layers else 0.0
@@ -211,10 +206,7 @@ class Recurrent(Layer):
         return [tuple(a[i] for a in arrays) for i in range(len(self.directions))]
 
     def _stacked(self, states: list[State], xp: ModuleType) -> State:
-        arrays = []
-        for k in range(len(self.cell.state)):
-            one: Array = states[0][k]
-            arrays.append(one[None].copy() if len(states) == 1 else xp.stack([s[k] for s in states]))
+        arrays = [s[0][None].copy() if len(s) == 1 else xp.stack(s) for s in zip(*states, strict=True)]
         return tuple(arrays) if len(arrays) > 1 else arrays[0]
 
 
@@ -226,6 +218,8 @@ def _name(state: State) -> str:
 
 class RNN(Recurrent):
     """The vanilla network, h' = tanh(x W + h U + b), or relu with ``nonlinearity="relu"``; else as ``Recurrent``."""
+
+    arguments = (*SHARED, "nonlinearity")
 
     def __init__(
         self,
@@ -240,9 +234,6 @@ class RNN(Recurrent):
         self.nonlinearity = nonlinearity
         super().__init__(cell, input_size, hidden_size, num_layers, **_known(type(self), options))
 
-    def config(self) -> Json:
-        return _without_cell(super().config()) | {"nonlinearity": self.nonlinearity}
-
 
 class GRU(Recurrent):
     """The gated recurrent unit; else as ``Recurrent``.
@@ -251,6 +242,8 @@ class GRU(Recurrent):
     product; at zero and frozen, the layer is the chapter's concise GRU.  ``reset="before"`` is the form of the
     paper, and of the chapter's implementation from scratch.
     """
+
+    arguments = (*SHARED, "reset")
 
     def __init__(
         self,
@@ -265,9 +258,6 @@ class GRU(Recurrent):
         self.reset = reset
         super().__init__(cell, input_size, hidden_size, num_layers, **_known(type(self), options))
 
-    def config(self) -> Json:
-        return _without_cell(super().config()) | {"reset": self.reset}
-
 
 class LSTM(Recurrent):
     """Long short-term memory with state ``(h, c)``; else as ``Recurrent``.
@@ -276,6 +266,8 @@ class LSTM(Recurrent):
     proj_size features a direction, U is (proj_size, 4·hidden_size), and of the state h is (.., B, proj_size), c
     (.., B, hidden_size).  ``minirnn.cells.ProjectedLSTMCell`` derives it.
     """
+
+    arguments = (*SHARED, "proj_size")
 
     def __init__(
         self,
@@ -292,9 +284,6 @@ class LSTM(Recurrent):
         cell = ProjectedLSTMCell(self.proj_size) if self.proj_size else LSTMCell
         super().__init__(cell, input_size, hidden_size, num_layers, **_known(type(self), options))
 
-    def config(self) -> Json:
-        return _without_cell(super().config()) | {"proj_size": self.proj_size}
-
 
 def _known(kind: type[Recurrent], options: Options) -> Options:
     """``options``, or the error that Python has for a keyword that the signature does not show."""
@@ -308,7 +297,3 @@ def _choose(what: str, word: str, choices: dict[str, Any]) -> Any:
     if word not in choices:
         raise ValueError(f"{what} must be one of {', '.join(choices)}; got {word!r}")
     return choices[word]
-
-
-def _without_cell(config: Json) -> Json:
-    return {name: value for name, value in config.items() if name != "cell"}
