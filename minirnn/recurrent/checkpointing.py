@@ -10,7 +10,7 @@ al. 2016, arXiv 1604.06174, section 4.1), for less than one more forward pass: y
 holds anyway, has h of every step, so that no step's product waits for the one before.
 """
 
-from typing import Protocol
+from collections.abc import Callable
 
 from minirnn.core.backend import Array
 from minirnn.core.protocol import Arrays
@@ -21,14 +21,8 @@ from minirnn.recurrent.weights import Weights
 SPARED = 16  # kernels keep all of the last segment, whose turn comes first, where it is at most this part of all steps
 
 
-class MakePass(Protocol):
-    """Makes the pass of a segment; with ``rest``, from a state of zeros."""
-
-    def __call__(self, weights: Weights, run: Run, *, reverse: bool, rest: bool) -> Pass: ...
-
-
 class CheckpointedPass(Pass):
-    """A pass over segments of ``run.every`` steps, each of which ``make`` makes a pass for.
+    """A pass over segments of ``run.every`` steps; ``make(weights, run, reverse=..., rest=...)`` makes that of each.
 
     ``spares`` says that the last segment is computed once where it is short.  Without lengths a reverse direction's
     segments are stretches of x, the last first.
@@ -39,14 +33,14 @@ class CheckpointedPass(Pass):
         recurrence: Recurrence,
         weights: Weights,
         run: Run,
-        make: MakePass,
+        make: Callable[..., Pass],
         *,
         reverse: bool,
         rest: bool,
         spares: bool,
     ) -> None:
-        super().__init__(recurrence, weights, run, reverse=reverse)
-        self.make, self.rest, self.spares = make, rest, spares
+        super().__init__(recurrence, weights, run, reverse=reverse, rest=rest)
+        self.make, self.spares = make, spares
 
     def _forward(self, x: Array, state: Arrays, out: Array | None, *, known: bool) -> tuple[Array, Arrays]:
         backend, (T, B) = self.run.parameters.backend, x.shape[:2]

@@ -4,7 +4,6 @@ Gates lie side by side in G (T, B, N), as the products before the scan leave the
 them; u, c and m are (T, B, H).  Where nothing is saved, u, c and m hold one step.
 """
 
-from types import ModuleType
 from typing import Any
 
 from minirnn.core.backend import Array
@@ -20,11 +19,11 @@ class CudaPass(KernelPass):
     """A pass by kernels that compute one step each, between products of cuBLAS."""
 
     def __init__(
-        self, recurrence: Recurrence, weights: Weights, run: Run, kernels: ModuleType, *, reverse: bool
+        self, recurrence: Recurrence, weights: Weights, run: Run, *, reverse: bool, rest: bool = False
     ) -> None:
-        super().__init__(recurrence, weights, run, kernels, reverse=reverse)
+        super().__init__(recurrence, weights, run, reverse=reverse, rest=rest)
         self.backend, self.xp = run.parameters.backend, run.parameters.backend.xp
-        self.types = kernels.types_of(self.dtype, self.facts.name)
+        self.types = self.kernels.types_of(self.dtype, self.facts.name)
         self.H = H = recurrence.hidden_size
         self.threads = min(BLOCK, -(-H // WARP) * WARP)
         self.tiles = -(-H // self.threads)
@@ -45,11 +44,7 @@ class CudaPass(KernelPass):
         N, self.B = len(self.recurrence.gates) * H, B
         self.x = x
         self.initial = tuple(xp.array(s, dtype=dtype, order="C") for s in state)
-        if x.dtype.kind in "iu":
-            self.G = weights["W"][x]
-        else:
-            self.G = (x.reshape(T * B, self.recurrence.input_size) @ weights["W"]).reshape(T, B, N)
-        self.G += weights["b"]
+        self.G = weights.product(x)
         self.y = y = xp.empty((T, B, H), dtype) if out is None else out
         slots = T if save else 1
         self.beside = {name: xp.empty((slots, B, H), dtype) for name in self.facts.beside}
@@ -112,19 +107,13 @@ class CudaPass(KernelPass):
             )
             back = xp.matmul(dQ[now], U.T, out=product)
         dh += product
-        self._accumulate(dP, dQ)
-        rows = dP.reshape(T * B, N)
-        if self.x.dtype.kind in "iu":
-            self.backend.add_rows(weights.grad("W"), self.x.reshape(-1), rows)
-            return None, (dh, *rest)
-        weights.add("W", self.x.reshape(T * B, self.recurrence.input_size).T @ rows)
-        return (rows @ weights["W"].T).reshape(self.x.shape), (dh, *rest)
+        self._accumulate(dQ)
+        return self.weights.product_backward(self.x, dP), (dh, *rest)
 
-    def _accumulate(self, dP: Array, dQ: Array) -> None:
+    def _accumulate(self, dQ: Array) -> None:
         """The gradients of what stands inside the scan: dU = Σ h[t-1]ᵀ dQ[t], where h[-1] is the initial state."""
-        T, B, N = dP.shape
+        T, B, N = dQ.shape
         weights, H, order = self.weights, self.H, self.order(T)
-        weights.add("b", dP.reshape(T * B, N).sum(0))
         weights.add("U", self.initial[0].T @ dQ[order[0]])
         earlier, later = (slice(1, None), slice(None, -1)) if self.reverse else (slice(None, -1), slice(1, None))
         weights.add("U", self.y[earlier].reshape((T - 1) * B, H).T @ dQ[later].reshape((T - 1) * B, N))

@@ -1,6 +1,7 @@
 """One recurrent layer in one direction: its weights, its initial state, and the pass that computes it."""
 
-from functools import cached_property, partial
+from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -53,6 +54,7 @@ class Direction(Layer):
         self.reverse, self.trainable_state = reverse, trainable_state
         self.weight_dropout, self.zoneout = weight_dropout, zoneout
         self.gates = tuple(gate for stage in stages_of(cell) for gate in stage.gates)
+        self.recurrence = Recurrence(cell, input_size, hidden_size, self.gates, self.widths, zoneout, facts_of(cell))
 
     def specs(self) -> dict[str, Spec]:
         D, H, R, width = self.input_size or 0, self.hidden_size, self.widths[0], len(self.gates) * self.hidden_size
@@ -81,21 +83,8 @@ class Direction(Layer):
         name = f"{name_of(self.cell)}{' with zoneout' if any(self.zoneout) else ''}"
         return [f"{name} has no kernel on backend {backend.name}: it runs by its plain equations"]
 
-    @cached_property
-    def recurrence(self) -> Recurrence:
-        """What a pass has to know of this direction beside its weights."""
-        return Recurrence(
-            self.cell,
-            self.input_size or 0,
-            self.hidden_size,
-            self.gates,
-            self.widths,
-            self.zoneout,
-            facts_of(self.cell),
-        )
-
     def kernels(self, backend: Backend) -> ModuleType | None:
-        """What runs the cell faster than the plain scan, or None."""
+        """The module that runs the cell faster than the plain scan does, or None."""
         return backend.scans() if self.recurrence.facts and not any(self.zoneout) else None
 
     def initial(self, B: int, run: Run) -> Arrays:
@@ -137,29 +126,22 @@ class Direction(Layer):
     def pass_of(self, run: Run, T: int, *, rest: bool) -> Pass:
         """The pass over T steps that ``run`` asks for; with ``rest``, from a state of zeros."""
         weights, p = Weights(run.parameters, self.prefix), self.weight_dropout
-        if run.training and p:
-            make = partial(self.undropped_pass, run, T, rest=rest)
-            return WeightDropoutPass(self.recurrence, weights, run, p, make)
-        return self.undropped_pass(run, T, weights, rest=rest)
-
-    def undropped_pass(self, run: Run, T: int, weights: Weights, *, rest: bool) -> Pass:
-        """The same with these weights, whole or in segments."""
+        make: Callable[..., Pass] = self.simple_pass
         if run.training and 0 < run.every < T:
             spares = self.kernels(run.parameters.backend) is not None  # the plain scan copies y, and saves more
-            return CheckpointedPass(
-                self.recurrence, weights, run, self.simple_pass, reverse=self.reverse, rest=rest, spares=spares
-            )
-        return self.simple_pass(weights, run, reverse=self.reverse, rest=rest)
+            make = partial(CheckpointedPass, self.recurrence, make=self.simple_pass, spares=spares)
+        if run.training and p:
+            undropped = partial(make, run=run, reverse=self.reverse, rest=rest)
+            return WeightDropoutPass(self.recurrence, weights, run, p, undropped)
+        return make(weights, run, reverse=self.reverse, rest=rest)
 
     def simple_pass(self, weights: Weights, run: Run, *, reverse: bool, rest: bool) -> Pass:
         """A pass by whatever computes the cell fastest on the weights' backend."""
         parameters = run.parameters
-        kernels = None if parameters.quantized else self.kernels(parameters.backend)
-        if kernels is None:
+        if parameters.quantized or self.kernels(parameters.backend) is None:
             return self.plain_pass(weights, run, reverse=reverse)
-        if parameters.backend.on_device:
-            return CudaPass(self.recurrence, weights, run, kernels, reverse=reverse)
-        return FusedPass(self.recurrence, weights, run, kernels, reverse=reverse, rest=rest)
+        kind = CudaPass if parameters.backend.on_device else FusedPass
+        return kind(self.recurrence, weights, run, reverse=reverse, rest=rest)
 
     def plain_pass(self, weights: Weights, run: Run, *, reverse: bool) -> Pass:
         """A pass by the plain equations; a subclass may make one that is looked into."""

@@ -51,12 +51,9 @@ class ShortCall:
         self.step = 2 * self.hidden_size * self.gates  # of them, what stands inside the scan
         self.idle: dict[tuple[int, int], list[Workspace]] = {}  # by (T, B); a call takes one for itself
 
-    def __deepcopy__(self, memo: Any) -> None:
-        """A copy of the layer has weights elsewhere, and prepares its own."""
-        return
-
     def __reduce__(self) -> tuple[Any, ...]:
-        return _nothing, ()
+        """None: a copy of the layer, or one from a pickle, has weights elsewhere and prepares its own."""
+        return type(None), ()
 
     def __call__(self, x: object, state: State) -> tuple[Array, State] | None:
         dtype = self.dtype
@@ -139,7 +136,3 @@ class Workspace:
             arguments[RECURRENT] = own.addresses("U")[0]
             arguments[SHARE] = 0  # no rows are copied apart
             self.arguments.append(arguments)
-
-
-def _nothing() -> None:
-    return None

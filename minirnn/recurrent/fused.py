@@ -10,7 +10,6 @@ import numpy as np
 
 from minirnn.core.backend import Array
 from minirnn.core.protocol import Arrays
-from minirnn.core.run import Run
 from minirnn.kernels.cpu.passes import BackwardArguments, PassArguments, address
 from minirnn.recurrent.passes import KernelPass, Recurrence
 from minirnn.recurrent.weights import Weights
@@ -120,45 +119,11 @@ class Plan:
         return max(ahead, back) if self.save else ahead
 
 
-def plan_for(
-    recurrence: Recurrence,
-    weights: Weights,
-    kernels: ModuleType,
-    T: int,
-    B: int,
-    row: int,
-    *,
-    integers: bool,
-    save: bool,
-    reverse: bool,
-) -> Plan:
-    """The plan for these sizes, made once for the vectors that the weights are in."""
-    key, parameters = (weights.prefix, T, B, row, integers, save, reverse), weights.parameters
-    plan: Plan | None = parameters.prepared.get(key)
-    if plan is None:
-        plan = Plan(recurrence, weights, kernels, T, B, row, integers=integers, save=save, reverse=reverse)
-        parameters.prepare(key, plan)
-    return plan
-
-
 class FusedPass(KernelPass):
-    """A pass by one kernel forward and one backward; with ``rest``, from a state of zeros."""
-
-    def __init__(
-        self,
-        recurrence: Recurrence,
-        weights: Weights,
-        run: Run,
-        kernels: ModuleType,
-        *,
-        reverse: bool,
-        rest: bool,
-    ) -> None:
-        super().__init__(recurrence, weights, run, kernels, reverse=reverse)
-        self.rest, self.lend = rest, kernels.LEASES
+    """A pass by one kernel forward and one backward."""
 
     def _forward(self, x: Array, state: Arrays, out: Array | None, *, known: bool) -> tuple[Array, Arrays]:
-        facts, kernels, lend, save, dtype = self.facts, self.kernels, self.lend, self.run.saves, self.dtype
+        facts, kernels, lend, save, dtype = self.facts, self.kernels, self.kernels.LEASES, self.run.saves, self.dtype
         (T, B), H, weights = x.shape[:2], self.recurrence.hidden_size, self.weights
         integers = x.dtype.kind in "iu"
         self.x = np.ascontiguousarray(x, np.int64 if integers else dtype)
@@ -166,17 +131,7 @@ class FusedPass(KernelPass):
         if not self.rest:
             state = tuple(np.array(s, dtype, order="C") if save else np.ascontiguousarray(s) for s in state)
         self.initial = state
-        self.plan = plan = plan_for(
-            self.recurrence,
-            weights,
-            kernels,
-            T,
-            B,
-            row_stride(y),
-            integers=integers,
-            save=save,
-            reverse=self.reverse,
-        )
+        self.plan = plan = self._plan(T, B, row_stride(y), integers=integers)
         threads = kernels.threads_over_time(plan.operations, B, plan.step)
         self.lease, work = lend.room(plan.memory, dtype), lend.room(plan.room(threads), dtype)
         self.arguments = arguments = plan.arguments[:]
@@ -197,7 +152,7 @@ class FusedPass(KernelPass):
         return y, (y[last],) if facts.states == 1 else (y[last], self._saved("c", 0)[last % plan.slots])
 
     def _backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
-        kernels, lend, dtype, plan = self.kernels, self.lend, self.dtype, self.plan
+        kernels, lend, dtype, plan = self.kernels, self.kernels.LEASES, self.dtype, self.plan
         T, B = plan.T, plan.B
         dh = evenly_spaced(np.zeros((1, B, plan.H), dtype) if dy is None else dy)
         initial = tuple(np.array(d, dtype, order="C") for d in dstate)  # the kernel replaces them
@@ -216,6 +171,18 @@ class FusedPass(KernelPass):
         if B:
             kernels.backward(self.facts.name, dtype, self.arguments + back, threads, operations)
         return dx, initial
+
+    def _plan(self, T: int, B: int, row: int, *, integers: bool) -> Plan:
+        """The plan for these sizes, made once for the vectors that the weights are in."""
+        weights, save, reverse = self.weights, self.run.saves, self.reverse
+        key = weights.prefix, T, B, row, integers, save, reverse
+        plan: Plan | None = weights.parameters.prepared.get(key)
+        if plan is None:
+            plan = Plan(
+                self.recurrence, weights, self.kernels, T, B, row, integers=integers, save=save, reverse=reverse
+            )
+            weights.parameters.prepare(key, plan)
+        return plan
 
     def _saved(self, array: str, gate: int) -> Array:
         if array == "y":

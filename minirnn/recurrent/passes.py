@@ -4,8 +4,8 @@ A pass is one forward pass of a direction, with what its backward pass needs.
 """
 
 from abc import ABC, abstractmethod
-from types import ModuleType
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from minirnn.core.backend import Array
 from minirnn.core.protocol import Arrays, Cell
@@ -33,12 +33,16 @@ class Pass(ABC):
     A reverse direction with lengths starts at each row's own end: rows are reversed within their lengths on the way in
     and out, here, and the subclass computes a forward direction.  Without lengths a subclass that ``reads_backwards``
     gets x as it is and takes the steps from the last to the first where ``reverse`` is True.
+
+    ``rest`` says that the initial state is one of zeros that no one writes to.
     """
 
     reads_backwards = True
 
-    def __init__(self, recurrence: Recurrence, weights: Weights, run: Run, *, reverse: bool) -> None:
-        self.recurrence, self.weights, self.run = recurrence, weights, run
+    def __init__(
+        self, recurrence: Recurrence, weights: Weights, run: Run, *, reverse: bool, rest: bool = False
+    ) -> None:
+        self.recurrence, self.weights, self.run, self.rest = recurrence, weights, run, rest
         self.flipped = reverse and (run.past is not None or not self.reads_backwards)
         self.reverse = reverse and not self.flipped
 
@@ -66,10 +70,10 @@ class Pass(ABC):
         """Readers of what was saved, by the names of ``cells.py``, each (T, B, ...) in the order of x's steps."""
         if not self.flipped:
             return self._named()
-        return {name: self._flipped(read) for name, read in self._named().items()}
+        return {name: partial(self._flipped, read) for name, read in self._named().items()}
 
-    def _flipped(self, read: Reader) -> Reader:
-        return lambda: flip(read(), self.run)
+    def _flipped(self, read: Reader) -> Array:
+        return flip(read(), self.run)
 
     @abstractmethod
     def _forward(self, x: Array, state: Arrays, out: Array | None, *, known: bool) -> tuple[Array, Arrays]:
@@ -85,16 +89,17 @@ class Pass(ABC):
 
 
 class KernelPass(Pass):
-    """A pass by kernels, which ``facts`` describe: where they save what."""
+    """A pass by the backend's kernels, which ``facts`` describe: where they save what."""
 
     initial: Arrays  # the state that the forward pass began from
 
     def __init__(
-        self, recurrence: Recurrence, weights: Weights, run: Run, kernels: ModuleType, *, reverse: bool
+        self, recurrence: Recurrence, weights: Weights, run: Run, *, reverse: bool, rest: bool = False
     ) -> None:
-        super().__init__(recurrence, weights, run, reverse=reverse)
+        super().__init__(recurrence, weights, run, reverse=reverse, rest=rest)
         assert recurrence.facts is not None
-        self.kernels, self.facts, self.dtype = kernels, recurrence.facts, run.parameters.dtype
+        self.kernels: Any = run.parameters.backend.scans()  # a module
+        self.facts, self.dtype = recurrence.facts, run.parameters.dtype
         self.lengths = None if run.past is None else (len(run.past) - run.past.sum(0)).astype("int64")
 
     def _named(self) -> dict[str, Reader]:

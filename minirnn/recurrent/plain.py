@@ -1,5 +1,7 @@
 """The pass by the plain equations: the products before and after a ``Scan``, of any cell and on any backend."""
 
+from functools import partial
+
 from minirnn.core.backend import Array
 from minirnn.core.protocol import Arrays, block_of, matrix_of, recurrent_bias_of, units_of
 from minirnn.core.run import Reader, Run
@@ -20,32 +22,20 @@ class PlainPass(Pass):
         self.scan = Scan(recurrence.cell, recurrence.hidden_size, weights, self.xp)
 
     def _forward(self, x: Array, state: Arrays, out: Array | None, *, known: bool) -> tuple[Array, Arrays]:
-        weights, run, (T, B), (_, D, H, gates, *_) = self.weights, self.run, x.shape[:2], self.recurrence
-        zoneout = self.recurrence.zoneout
+        weights, run, (T, B), zoneout = self.weights, self.run, x.shape[:2], self.recurrence.zoneout
         self.x = x
         self.zones = zones(self.recurrence, weights.prefix, run, T, B)
         self.keep = carried(self.zones, run.past, T, self.xp)
         share = zoneout if any(zoneout) and not run.training else None
-        if x.dtype.kind in "iu":
-            P = weights["W"][x] + weights["b"]
-        else:
-            P = (x.reshape(T * B, D) @ weights["W"]).reshape(T, B, len(gates) * H)
-            P += weights["b"]
-        h, final = self.scan.forward(P, state, self.keep, share, out if known else None, save=run.saves)
+        h, final = self.scan.forward(
+            weights.product(x), state, self.keep, share, out if known else None, save=run.saves
+        )
         return placed(h[1:], None if known else out), final
 
     def _backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
-        weights, x, (T, B) = self.weights, self.x, self.x.shape[:2]
         dP, dQ, dunits, dstate = self.scan.backward(dy, dstate, self.keep)
-        rows = dP.reshape(T * B, dP.shape[2])
         self._accumulate(dQ, dunits)
-        weights.add("b", rows.sum(0))
-        if x.dtype.kind in "iu":
-            self.run.parameters.backend.add_rows(weights.grad("W"), x.reshape(-1), rows)
-            return None, dstate
-        weights.add("W", x.reshape(T * B, x.shape[2]).T @ rows)
-        dx = (rows @ weights["W"].T).reshape(x.shape)
-        return dx, dstate
+        return self.weights.product_backward(self.x, dP), dstate
 
     def _accumulate(self, dQ: list[Array], dunits: list[list[Array]]) -> None:
         """The gradients of what stands inside the scan."""
@@ -64,9 +54,6 @@ class PlainPass(Pass):
 
     def _named(self) -> dict[str, Reader]:
         zoned = zip(self.recurrence.cell.state, self.zones, strict=True)
-        return self.scan.named() | {f"zoneout.{name}": reader(zone) for name, zone in zoned if zone is not None}
-
-
-def reader(a: Array) -> Reader:
-    """Reads what is there already."""
-    return lambda: a
+        return self.scan.named() | {
+            f"zoneout.{name}": partial(self.xp.asarray, zone) for name, zone in zoned if zone is not None
+        }

@@ -1,4 +1,7 @@
-"""The weights of one direction, as a pass uses them: by name, each with its gradient and both their addresses."""
+"""The weights of one direction, as a pass uses them: by name, each with its gradient and both their addresses.
+
+Here too is what all passes do alike that have no kernel for it: the product with W, and its transpose.
+"""
 
 from collections.abc import Mapping
 
@@ -29,6 +32,24 @@ class Weights:
     def addresses(self, name: str) -> tuple[int, int]:
         """Where a weight and its gradient lie in memory."""
         return self.parameters.addresses(self.prefix + name)
+
+    def product(self, x: Array) -> Array:
+        """P = x W + b at all steps, (T, B, G·H); integers x stand for one-hot vectors."""
+        W, b = self["W"], self["b"]
+        P: Array = W[x] if x.dtype.kind in "iu" else (x.reshape(-1, x.shape[2]) @ W).reshape(*x.shape[:2], b.size)
+        P += b
+        return P
+
+    def product_backward(self, x: Array, dP: Array) -> Array | None:
+        """The transpose of ``product``: adds to dW and db, and returns dx, None for integers."""
+        rows = dP.reshape(-1, dP.shape[2])
+        self.add("b", rows.sum(0))
+        if x.dtype.kind in "iu":
+            self.parameters.backend.add_rows(self.grad("W"), x.reshape(-1), rows)
+            return None
+        self.add("W", x.reshape(-1, x.shape[2]).T @ rows)
+        dx: Array = (rows @ self["W"].T).reshape(x.shape)
+        return dx
 
 
 class ReplacedWeights(Weights):
