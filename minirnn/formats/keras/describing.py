@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 from minirnn.core.backend import Array
 from minirnn.core.layer import Layer
-from minirnn.core.module import brief
+from minirnn.core.module import Weighted, brief
 from minirnn.formats.keras.functions import spelled
-from minirnn.formats.keras.graph import MOST, numbered
-from minirnn.formats.keras.layers import MOST_CELLS, below
+from minirnn.formats.keras.graph import MOST, below, numbered
+from minirnn.formats.keras.layers import MOST_CELLS
 from minirnn.formats.keras.weights import keras_arrays
 from minirnn.formats.models import as_variant, has_bias, is_recurrent
 from minirnn.layers.activations import Function
@@ -36,14 +36,6 @@ class Described(NamedTuple):
     name: str
     config: Config
     parts: list[ArrayGroup]
-
-
-class DescribedCell(NamedTuple):
-    """One cell of Keras: its kind, the configuration and the arrays."""
-
-    kind: str
-    config: Config
-    arrays: dict[str, Array]
 
 
 def fault(layer: Layer, words: str) -> ValueError:
@@ -140,9 +132,11 @@ class KerasWriter:
         else:
             raise fault(layer, "its kind is not one of minirnn's own")
 
-    def add(self, kind: str, config: Config, parts: Sequence[ArrayGroup] = (), owned: Sequence[str] = ()) -> None:
-        """A layer, which does not train where all weights that it is made of, ``owned``, are frozen."""
-        trains = not owned or not self.parameters.frozen.issuperset(owned)
+    def add(self, kind: str, config: Config, parts: Sequence[ArrayGroup] = (), layers: Sequence[Weighted] = ()) -> None:
+        """Add a layer; it does not train where all weights of ``layers``, which it stands for, are frozen."""
+        trains = not layers or not self.parameters.frozen.issuperset(
+            name for one in layers for name in one.all_specs(one.prefix)
+        )
         self.made.append((kind, {"trainable": trains, "dtype": self.parameters.dtype.name, **config}, list(parts)))
 
     # ------------------------------------------------------------------ layers without recurrence
@@ -151,21 +145,17 @@ class KerasWriter:
         """A tied matrix is copied: in a chain of Keras' no layer uses another's."""
         W = layer.tie.weight("W").T if layer.tie else layer.weight("W")
         arrays = {"kernel": self.host(W)} | ({"bias": self.host(layer.weight("b"))} if layer.bias else {})
-        owned = names_of(layer) + (names_of(layer.tie) if layer.tie else [])
-        self.add("Dense", {"units": layer.out_features, "use_bias": layer.bias}, [ArrayGroup("", arrays)], owned)
+        config = {"units": layer.out_features, "use_bias": layer.bias}
+        self.add("Dense", config, [ArrayGroup("", arrays)], [layer, *layer.partners()])
 
     def embedding(self, layer: Embedding) -> None:
         if layer.mask not in (None, 0):
             raise fault(layer, "of all indices only 0 can be the mask (mask_zero)")
         if layer.masks:
             self.mask(layer)
-        config = {
-            "input_dim": layer.num_embeddings,
-            "output_dim": layer.embedding_dim,
-            "mask_zero": layer.masks,
-        }
+        config = {"input_dim": layer.num_embeddings, "output_dim": layer.embedding_dim, "mask_zero": layer.masks}
         part = ArrayGroup("", {"embeddings": self.host(layer.weight("W"))})
-        self.add("Embedding", config, [part], names_of(layer))
+        self.add("Embedding", config, [part], [layer])
 
     def activation(self, layer: Activation) -> None:
         spelling = self.spelled(layer, layer.function)
@@ -201,7 +191,7 @@ class KerasWriter:
                 self.both(layer, [here[:1], here[1:]], "concat", whole=whole)
             else:
                 kind, config, parts = self.unrolled(layer, here, whole=whole, backwards=backwards and k == 0)
-                self.add(kind, config, parts, [name for one in here for name in names_of(one)])
+                self.add(kind, config, parts, here)
             if layer.dropout and not top:
                 self.dropout(layer.dropout, locked=layer.locked)
 
@@ -245,7 +235,7 @@ class KerasWriter:
             kind, inner, own = self.unrolled(layer, way, whole=whole, backwards=word == "backward")
             config[key] = serialized(kind, {"name": f"{word}_{numbered([kind])[0]}", **inner})
             parts += [ArrayGroup(below(name, part.place), part.arrays) for part in own]
-        self.add("Bidirectional", config, parts, [name for way in ways for one in way for name in names_of(one)])
+        self.add("Bidirectional", config, parts, [one for way in ways for one in way])
 
     def unrolled(
         self, layer: Layer, way: list[Direction], *, whole: bool, backwards: bool
@@ -254,19 +244,16 @@ class KerasWriter:
         cells = [self.cell(layer, direction) for direction in way]
         time: Config = {"dtype": self.parameters.dtype.name, "return_sequences": whole, "go_backwards": backwards}
         if len(cells) == 1:
-            (cell,) = cells
-            return cell.kind, time | cell.config, [ArrayGroup("cell", cell.arrays)]
-        classes = [f"{cell.kind}Cell" for cell in cells]
-        listed = [
-            serialized(kind, {"dtype": time["dtype"], **cell.config}) for kind, cell in zip(classes, cells, strict=True)
-        ]
-        places = [f"cell/cells/{place}" for place in numbered(classes)]
-        parts = [ArrayGroup(place, cell.arrays) for place, cell in zip(places, cells, strict=True)]
+            ((kind, config, arrays),) = cells
+            return kind, time | config, [ArrayGroup("cell", arrays)]
+        places = numbered([f"{kind}Cell" for kind, _, _ in cells])
+        listed = [serialized(f"{kind}Cell", {"dtype": time["dtype"], **config}) for kind, config, _ in cells]
+        parts = [ArrayGroup(f"cell/cells/{place}", arrays) for place, (_, _, arrays) in zip(places, cells, strict=True)]
         stacked = serialized("StackedRNNCells", {"dtype": time["dtype"], "cells": listed})
         return "RNN", time | {"cell": stacked}, parts
 
-    def cell(self, layer: Layer, direction: Direction) -> DescribedCell:
-        """A cell that computes what a direction of ``layer`` does at one step."""
+    def cell(self, layer: Layer, direction: Direction) -> tuple[str, Config, dict[str, Array]]:
+        """The cell that computes one step of a direction of ``layer``: its kind, configuration and arrays."""
         if direction.trainable_state:
             raise fault(layer, "it has no trainable initial states, and starts from 0")
         if any(direction.zoneout):
@@ -290,7 +277,7 @@ class KerasWriter:
             spelling = self.spelled(layer, function)
             config[word] = spelling if isinstance(spelling, str) else serialized(*spelling)
         weights = {name: self.host(direction.weight(name)) for name in direction.specs()}
-        return DescribedCell(kind, config, keras_arrays(kind, weights, bias=bias, after=bool(words.get("reset_after"))))
+        return kind, config, keras_arrays(kind, weights, bias=bias, after=bool(words.get("reset_after")))
 
     def spelled(self, layer: Layer, function: Function) -> str | tuple[str, Config]:
         """The function in Keras' words; ValueError, which names the layer, where it has none."""
@@ -298,8 +285,3 @@ class KerasWriter:
             return spelled(function, self.version)
         except ValueError as error:
             raise fault(layer, str(error)) from None
-
-
-def names_of(layer: Layer) -> list[str]:
-    """The names of a layer's weights in the model."""
-    return list(layer.all_specs(layer.prefix))

@@ -62,6 +62,11 @@ def numbered(kinds: Sequence[str]) -> list[str]:
     return places
 
 
+def below(*parts: str) -> str:
+    """The path of a part of what is at another place; parts that are ``""`` are left out."""
+    return "/".join(part for part in parts if part)
+
+
 def _model(kind: str, config: Any, path: str, owner: str | None, *, trainable: bool, depth: int) -> list[LayerNode]:
     if depth > DEEPEST:
         raise ValueError(f"models must be nested at most {DEEPEST} deep")

@@ -1,4 +1,4 @@
-"""Keras' layers as minirnn's: what each needs from the file, and what it becomes."""
+"""Keras' layers as minirnn's: the arrays that each needs from the file, and the layers that it becomes."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from minirnn.core.layer import Layer
 from minirnn.formats.containers.hdf5 import Dataset
 from minirnn.formats.keras.functions import LAYERS as FUNCTIONS
 from minirnn.formats.keras.functions import LINEAR, function, function_of_layer
-from minirnn.formats.keras.graph import LayerNode, numbered
+from minirnn.formats.keras.graph import LayerNode, below, numbered
 from minirnn.formats.keras.settings import Settings
 from minirnn.formats.keras.stores import Need
-from minirnn.formats.keras.weights import Placed, expect, plain, recurrent
+from minirnn.formats.keras.weights import Placed, expect, placed_in, plain, recurrent
 from minirnn.layers.activations import Function
 from minirnn.layers.compose import Bidirectional, Sequential
 from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
@@ -77,11 +77,6 @@ def _parts(kind: str, settings: Settings) -> Iterator[tuple[str, int]]:
             yield below("layer", part), count
     elif kind not in KNOWN:
         raise settings.fault(f"is not supported; of layers, {', '.join(KNOWN)} are")
-
-
-def below(place: str, part: str) -> str:
-    """The place of a part of what is at ``place``; ``""`` is all of it."""
-    return f"{place}/{part}" if part else place
 
 
 def cells(kind: str, settings: Settings) -> list[StoredCell]:
@@ -211,16 +206,13 @@ class Builder:
             [self._scan(node, cell, below(way, cell.part)) for cell in cells(inner, own)]
             for way, inner, own in both_ways
         ]
-        if merge == "concat" and len(ways[0]) == len(ways[1]) == 1 and _alike(ways[0][0].layer, ways[1][0].layer):
-            both = _two_ways(ways[0][0], ways[1][0])
+        (first, *above), (second, *_) = ways
+        alike = type(first.layer) is type(second.layer) and first.layer.config() == second.layer.config()
+        if merge == "concat" and alike and not above and len(ways[1]) == 1:
+            both = _two_ways(first, second)
             return [both] if whole else [both, Placed(Last(bidirectional=True))]
         one, other = (joined(way if whole else [*way, Placed(Last())]) for way in ways)
-        both = Placed(Bidirectional(one.layer, other.layer, merge))
-        for name, part in (("forward", one), ("reverse", other)):
-            sources, frozen = part.within(name)
-            both.sources |= sources
-            both.frozen |= frozen
-        return [both]
+        return [placed_in(Bidirectional(one.layer, other.layer, merge), {"forward": one, "reverse": other})]
 
     def _sequences(self, settings: Settings) -> bool:
         """Whether a recurrent layer gives all steps, with the rest of what it says of time checked."""
@@ -284,21 +276,11 @@ def joined(placed: list[Placed]) -> Placed:
     """Several layers as one."""
     if len(placed) == 1:
         return placed[0]
-    whole = Placed(Sequential(*(one.layer for one in placed)))
-    for k, one in enumerate(placed):
-        sources, frozen = one.within(str(k))
-        whole.sources |= sources
-        whole.frozen |= frozen
-    return whole
-
-
-def _alike(one: Any, other: Any) -> bool:
-    """Whether two recurrent layers are of one kind and size, so that one of both directions can stand for them."""
-    return type(one) is type(other) and one.config() == other.config()
+    return placed_in(Sequential(*(one.layer for one in placed)), {str(k): one for k, one in enumerate(placed)})
 
 
 def _two_ways(ahead: Placed, back: Placed) -> Placed:
-    """Two layers of one direction each as one of both."""
+    """Two layers of one kind and size, of one direction each, as one of both."""
     config: dict[str, Any] = ahead.layer.config() | {"bidirectional": True}
     both = Placed(type(ahead.layer)(**config), dict(ahead.sources), set(ahead.frozen))
     both.sources |= {name.replace("0.", "0.reverse.", 1): source for name, source in back.sources.items()}

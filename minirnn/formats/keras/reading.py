@@ -31,12 +31,12 @@ Config = str | os.PathLike[str] | Mapping[str, Any]
 
 
 class Contents(NamedTuple):
-    """What a file holds: its weights, the model's configuration and the version of Keras, where it has those."""
+    """A file's weights, and the model's configuration and the version of Keras where it has those."""
 
     root: Group
     store: Store
     config: Any
-    version: str | None
+    version: Any  # a text, if the file is sound
 
 
 def load(
@@ -69,8 +69,6 @@ def load(
             return network(model, contents, path, backend, dtype)
     except ModelFileError:
         raise
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read: {error}") from None
     except ValueError as error:
         raise ModelFileError(f"{path}: {' '.join(str(error).split()):.600}") from None
 
@@ -117,10 +115,9 @@ def _check_total(root: Group, datasets: list[Dataset]) -> None:
         dataset.claim()
 
 
-def _version(stored: str | None, model: Mapping[str, Any]) -> Version:
+def _version(stored: Any, model: Mapping[str, Any]) -> Version:
     """The version of Keras that made a model, as the file or the configuration says, else by what it has names for."""
-    named = model.get("keras_version")
-    text = stored or (named if isinstance(named, str) else "")
+    text = next((said for said in (stored, model.get("keras_version")) if isinstance(said, str) and said), "")
     number = re.match(r"(\d{1,4})\.(\d{1,4})", text)
     if number:
         major, minor = int(number[1]), int(number[2])
@@ -144,22 +141,19 @@ def _opened(path: Path) -> Iterator[Contents]:
                 yield _of_hdf5(root)
         elif head.startswith(ZIP):
             archive = Archive(file, path)
-            metadata = (
-                parsed(_entry(archive, "metadata.json", path), CONFIG) if "metadata.json" in archive.entries else {}
-            )
+            metadata = parsed(_entry(archive, "metadata.json"), CONFIG) if "metadata.json" in archive.entries else {}
             version = metadata.get("keras_version") if isinstance(metadata, Mapping) else None
-            config = parsed(_entry(archive, "config.json", path), CONFIG)
+            config = parsed(_entry(archive, "config.json"), CONFIG)
             if WEIGHTS not in archive.entries:
                 raise ValueError(f"a .keras file must have its weights in {WEIGHTS}; it has none there")
             with File(io.BytesIO(archive.read(WEIGHTS)), f"{path}, {WEIGHTS}", archive.length) as root:
-                yield Contents(root, StoreByPlace(root), config, version if isinstance(version, str) else None)
+                yield Contents(root, StoreByPlace(root), config, version)
         else:
             raise ValueError(f"a file of Keras must be HDF5 or a zip; it begins with {head[:8]!r}")
 
 
 def _of_hdf5(root: File) -> Contents:
     version = root.attrs.get("keras_version")
-    version = version if isinstance(version, str) else None
     if "model_weights" in root:
         weights = root["model_weights"]
         text = root.attrs.get("model_config")
@@ -169,11 +163,11 @@ def _of_hdf5(root: File) -> Contents:
     if "layer_names" in root.attrs or "layer_names0" in root.attrs:
         return Contents(root, StoreByName(root), None, version)
     if StoreByPlace.holds(root):
-        return Contents(root, StoreByPlace(root), None, version or None)
+        return Contents(root, StoreByPlace(root), None, version)
     raise ValueError("the file is HDF5, but not one of Keras: it has neither layers nor layer_names")
 
 
-def _entry(archive: Archive, name: str, path: Path) -> bytes:
+def _entry(archive: Archive, name: str) -> bytes:
     if name not in archive.entries:
         raise ValueError(f"a .keras file must have a {name}; it has none")
     if archive.entries[name].file_size > LARGEST_JSON:

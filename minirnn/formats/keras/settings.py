@@ -1,4 +1,4 @@
-"""What a Keras configuration says of one layer, read by name and validated."""
+"""The configuration of one layer of Keras, read by name and validated."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ class Settings:
     def __init__(self, kind: str, name: str, values: Any) -> None:
         self.title = f"{kind} {name!r:.60}"
         if not isinstance(values, Mapping):
-            raise ValueError(f"the config of {self.title} must be a dictionary; got {_brief(values)}")
+            raise ValueError(f"the config of {self.title} must be a dictionary; got {values!r:.60}")
         self.values = values
 
     def fault(self, text: str) -> ValueError:
@@ -28,14 +28,14 @@ class Settings:
         """A number of units or the like."""
         value = self.values.get(name)
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST:
-            raise self.fault(f"{name} must be an integer of at least 1; got {_brief(value)}")
+            raise self.fault(f"{name} must be an integer of at least 1; got {value!r:.60}")
         return value
 
     def flag(self, name: str, *, default: bool = False) -> bool:
         """Something that is true or false; null is false."""
         value = self.values.get(name, default)
         if value is not None and not isinstance(value, bool):
-            raise self.fault(f"{name} must be true or false; got {_brief(value)}")
+            raise self.fault(f"{name} must be true or false; got {value!r:.60}")
         return bool(value)
 
     def number(self, name: str, default: float) -> float:
@@ -46,24 +46,20 @@ class Settings:
             value = inner.get("value") if isinstance(inner, Mapping) else None
         sound = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST_NUMBER
         if not sound:  # nor is NaN
-            raise self.fault(f"{name} must be a finite number; got {_brief(value)}")
+            raise self.fault(f"{name} must be a finite number; got {value!r:.60}")
         return float(value)
 
     def refuse(self, name: str, *harmless: Any) -> None:
         """Raise if it asks for something that is not supported: anything but null, false and these."""
         value = self.values.get(name)
         if value not in (None, False, *harmless):
-            raise self.fault(f"{name}={_brief(value)} is not supported")
+            raise self.fault(f"{name}={value!r:.60} is not supported")
 
     def layer(self, name: str) -> tuple[str, "Settings"]:
         """A layer within this one: its class and its own settings."""
         value = self.values.get(name)
         if not isinstance(value, Mapping) or not isinstance(value.get("class_name"), str):
-            raise self.fault(f"{name} must be a layer; got {_brief(value)}")
+            raise self.fault(f"{name} must be a layer; got {value!r:.60}")
         kind, inner = value["class_name"], value.get("config")
         own = inner.get("name") if isinstance(inner, Mapping) else None
         return kind, Settings(kind, own if isinstance(own, str) else name, inner)
-
-
-def _brief(value: Any) -> str:
-    return f"{value!r:.60}"

@@ -1,14 +1,15 @@
-"""Where a file keeps the weights of each layer: by places that follow from the classes, or by the layers' names."""
+"""The weights of each layer in a file: by places that follow from the classes, or by the layers' names."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minirnn.core.backend import Array
 from minirnn.formats.containers.hdf5 import Dataset, Group
 from minirnn.formats.filling import widened
-from minirnn.formats.keras.graph import LayerNode
+from minirnn.formats.keras.graph import LayerNode, below
 
 OLD_ROOT = "_layer_checkpoint_dependencies"  # what Keras 2.13 calls "layers"
 ROOTS = ("layers", OLD_ROOT)
@@ -20,13 +21,6 @@ class Need(NamedTuple):
     node: LayerNode
     part: str
     arrays: int
-
-
-class Store(Protocol):
-    """The weights in a file."""
-
-    def find(self, needs: list[Need]) -> list[list[Dataset]]:
-        """The arrays of each need, in its order; ValueError where they are not as many."""
 
 
 class StoreByPlace:
@@ -46,6 +40,7 @@ class StoreByPlace:
         return any(name.replace("\\", "/").split("/")[0] in ROOTS for name in root)
 
     def find(self, needs: list[Need]) -> list[list[Dataset]]:
+        """The arrays of each need, in its order; ValueError where they are not as many, or one belongs to none."""
         datasets = [self._one(need) for need in needs]
         used = {dataset.name for arrays in datasets for dataset in arrays}
         for place in self.names:
@@ -55,7 +50,7 @@ class StoreByPlace:
         return datasets
 
     def _one(self, need: Need) -> list[Dataset]:
-        place = "/".join(part for part in (need.node.path, need.part, "vars") if part)
+        place = below(need.node.path, need.part, "vars")
         if not any(name.split("/")[0] == "layers" for name in self.names):
             place = "/".join(OLD_ROOT if part == "layers" else part for part in place.split("/"))
         path = f"{self.names.get(place.removesuffix('/vars'), place.removesuffix('/vars'))}/vars"
@@ -86,6 +81,7 @@ class StoreByName:
         }
 
     def find(self, needs: list[Need]) -> list[list[Dataset]]:
+        """The arrays of each need, in its order; ValueError where they are not as many."""
         owners = list(dict.fromkeys(need.node.owner for need in needs if need.arrays))
         stored = [name for name, weights in self.weights.items() if weights]
         if len(owners) != len(stored):
@@ -94,26 +90,21 @@ class StoreByName:
             )
         if set(owners) == set(stored):
             stored = owners  # else, as Keras has it, by their order
-        datasets: dict[int, list[Dataset]] = {}
+        datasets: list[list[Dataset]] = [[] for _ in needs]
         for owner, name in zip(owners, stored, strict=True):
             # in a model within a model, those of layers that were frozen are stored last
             own = [k for k, need in enumerate(needs) if need.node.owner == owner]
             own.sort(key=lambda k: not needs[k].node.trainable)
+            total, there = sum(needs[k].arrays for k in own), len(self.weights[name])
+            if there != total:
+                raise needs[own[0]].node.settings.fault(f"must have {total} weights; {there} are stored")
             weights = iter(self.weights[name])
             for k in own:
-                datasets[k] = [_dataset(self.root, self._next(weights, needs[k])) for _ in range(needs[k].arrays)]
-            if next(weights, None) is not None:
-                total = sum(needs[k].arrays for k in own)
-                raise needs[own[0]].node.settings.fault(
-                    f"must have {total} weights; {len(self.weights[name])} are stored"
-                )
-        return [datasets[k] for k in range(len(needs))]
+                datasets[k] = [_dataset(self.root, path) for path in islice(weights, needs[k].arrays)]
+        return datasets
 
-    def _next(self, weights: Iterator[str], need: Need) -> str:
-        path = next(weights, None)
-        if path is None:
-            raise need.node.settings.fault(f"must have {need.arrays} weights; fewer are stored")
-        return path
+
+Store = StoreByPlace | StoreByName
 
 
 def texts(group: Group, name: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Keras' layouts of weights, and what becomes of each in minirnn.
+"""Keras' layouts of weights and minirnn's, each from the other.
 
 Keras has (D, G·H) and (H, G·H) kernels as minirnn does, the gates of the LSTM in minirnn's order i f g o, and those of
 the GRU as z r h; a GRU that resets after the product has its two biases as (2, 3H).  The ``CuDNN`` layers of Keras 2,
@@ -28,9 +28,14 @@ class Placed:
     sources: dict[str, Getter] = field(default_factory=dict)
     frozen: set[str] = field(default_factory=set)
 
-    def within(self, prefix: str) -> tuple[dict[str, Getter], set[str]]:
-        """The sources and the frozen weights by their names in a layer that this one is part of."""
-        return {f"{prefix}.{n}": s for n, s in self.sources.items()}, {f"{prefix}.{n}" for n in self.frozen}
+
+def placed_in(whole: Layer, parts: dict[str, Placed]) -> Placed:
+    """A layer made of others, which have these names in it."""
+    return Placed(
+        whole,
+        {f"{name}.{own}": source for name, part in parts.items() for own, source in part.sources.items()},
+        {f"{name}.{own}" for name, part in parts.items() for own in part.frozen},
+    )
 
 
 def expect(settings: Settings, dataset: Dataset, *shapes: tuple[int, ...]) -> None:

@@ -12,7 +12,7 @@ from minirnn.core.backend import Array
 from minirnn.core.files import atomic_write
 from minirnn.core.layer import Layer
 from minirnn.formats.keras.describing import Described, described, serialized
-from minirnn.formats.keras.graph import numbered
+from minirnn.formats.keras.graph import below, numbered
 from minirnn.formats.keras.reading import WEIGHTS
 from minirnn.formats.models import check_finite, network_of
 from minirnn.language.model import LanguageModel
@@ -50,7 +50,7 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str], *, version:
         for part in layer.parts:
             check_finite((f"{word} of {layer.name}", array) for word, array in part.arrays.items())
     about = _configuration(layers, version)
-    whole = _hdf5(_h5py(), layers, None if name.endswith((".keras", ".weights.h5")) else about)
+    whole = _hdf5(layers, None if name.endswith((".keras", ".weights.h5")) else about)
     with atomic_write(path) as file:
         if name.endswith(".keras"):
             _zip(file, about, whole)
@@ -89,14 +89,6 @@ def _configuration(layers: list[Described], version: int) -> dict[str, Any]:
     return serialized("Sequential", about, "keras") | {"keras_version": VERSIONS[version]}
 
 
-def _h5py() -> Any:
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError("Keras' files are written by h5py: pip install 'minirnn[keras]'") from error
-    return h5py
-
-
 def _zip(file: IO[bytes], about: dict[str, Any], weights: bytes) -> None:
     """A ``.keras`` file: the entries' time is 1980's, so that a file's bytes depend on nothing but the model."""
     with zipfile.ZipFile(file, "w") as archive:
@@ -108,8 +100,12 @@ def _zip(file: IO[bytes], about: dict[str, Any], weights: bytes) -> None:
             archive.writestr(zipfile.ZipInfo(name), content)
 
 
-def _hdf5(h5py: Any, layers: list[Described], about: dict[str, Any] | None) -> bytes:
-    """The weights by their places, or with what the model is ``about`` by their layers' names."""
+def _hdf5(layers: list[Described], about: dict[str, Any] | None) -> bytes:
+    """The weights by their places; where a configuration goes with them, ``about``, by their layers' names."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError("Keras' files are written by h5py: pip install 'minirnn[keras]'") from error
     data = io.BytesIO()
     with h5py.File(data, "w") as root:
         if about is None:
@@ -126,8 +122,7 @@ def _by_place(root: Any, layers: list[Described]) -> None:
     for layer, place in zip(layers, numbered([layer.kind for layer in layers]), strict=True):
         for part in layer.parts:
             for k, array in enumerate(part.arrays.values()):
-                path = "/".join(word for word in (PLACES, place, part.place, "vars", str(k)) if word)
-                root.create_dataset(path, data=_plain(array))
+                root.create_dataset(below(PLACES, place, part.place, "vars", str(k)), data=_plain(array))
 
 
 def _by_name(root: Any, layers: list[Described], about: dict[str, Any]) -> None:
@@ -139,9 +134,7 @@ def _by_name(root: Any, layers: list[Described], about: dict[str, Any]) -> None:
     group.attrs["layer_names"] = [layer.name.encode() for layer in weighty]
     for layer in weighty:
         arrays = {
-            "/".join(word for word in (layer.name, part.place, name) if word): array
-            for part in layer.parts
-            for name, array in part.arrays.items()
+            below(layer.name, part.place, name): array for part in layer.parts for name, array in part.arrays.items()
         }
         own = group.create_group(layer.name)
         own.attrs["weight_names"] = [path.encode() for path in arrays]
