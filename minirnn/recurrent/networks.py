@@ -167,11 +167,13 @@ class Recurrent(Layer):
         finals: list[State] = []
         for layer in range(self.num_layers):
             here = range(layer * n, (layer + 1) * n)
-            # both directions write their half of one output
-            y = backend.empty((*x.shape[:2], n * self.directions[0].widths[0]), run.parameters.dtype) if n > 1 else None
-            halves = (None,) if y is None else split(y, n)
-            results = [self.directions[i].apply(x, rows[i], run, half) for i, half in zip(here, halves, strict=True)]
-            x = results[0].y if y is None else y
+            if n == 1:
+                results = [self.directions[layer].apply(x, rows[layer], run)]
+                x = results[0].y
+            else:  # both directions write their half of one output
+                x, below = backend.empty((*x.shape[:2], n * self.directions[0].widths[0]), run.parameters.dtype), x
+                halves = zip(here, split(x, n), strict=True)
+                results = [self.directions[i].apply(below, rows[i], run, half) for i, half in halves]
             x = backend.locked(x) if run.training else x
             finals += [r.state for r in results]
             p = self.dropout if layer + 1 < self.num_layers else 0.0
