@@ -55,7 +55,7 @@ class Function:
             if value is not None and k >= len(defaults):
                 raise ValueError(f"{self.name} has no {word}; got {value!r:.60}")
             if k < len(defaults):
-                object.__setattr__(self, word, _constant(word, defaults[k] if value is None else value))
+                object.__setattr__(self, word, check_finite(word, defaults[k] if value is None else value))
 
     @property
     def constants(self) -> tuple[float, ...]:
@@ -87,7 +87,8 @@ class Function:
         return f"Function({', '.join([repr(self.name), *words])})"
 
 
-def _constant(word: str, value: Any) -> float:
+def check_finite(word: str, value: Any) -> float:
+    """``value`` as a float; ValueError unless it is a finite number."""
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise ValueError(f"{word} must be a finite number; got {value!r:.60}")
     return float(value)

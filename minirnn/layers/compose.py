@@ -14,7 +14,28 @@ from minirnn.core.run import Pull, Result, Run, Saved, State, joined
 from minirnn.scan import flip, reversed_run
 
 
-class Sequential(Layer):
+class Composite(Layer):
+    """The base of layers made of layers, whose state is a tuple with one entry for each of them, None for 0."""
+
+    _joins: bool  # whether any of the layers had weights when they were joined
+
+    def has_some(self) -> bool:
+        return self.parameters is not None or self._joins
+
+    def check_state(self, state: State, batch: int, *, cotangent: bool = False) -> State:
+        layers = self.children()
+        state = (None,) * len(layers) if state is None else state
+        if not isinstance(state, (tuple, list)) or len(state) != len(layers):
+            raise ValueError(
+                f"a {type(self).__name__}'s state is a tuple with one entry a layer, here {len(layers)}; "
+                f"got {type(state).__name__}{f' of {len(state)}' if isinstance(state, (tuple, list)) else ''}"
+            )
+        return tuple(
+            layer.check_state(s, batch, cotangent=cotangent) for layer, s in zip(layers.values(), state, strict=True)
+        )
+
+
+class Sequential(Composite):
     """Layers one after another: ``Sequential(Embedding(28, 32), GRU(32, 64), Linear(64, 28))``.
 
     The state is a tuple with one entry a layer, None for those without.  Layer k's weights are named ``k.…``.
@@ -61,24 +82,9 @@ class Sequential(Layer):
     def children(self) -> dict[str, Layer]:
         return {str(k): layer for k, layer in enumerate(self.layers)}
 
-    def has_some(self) -> bool:
-        return self.parameters is not None or self._joins
-
     def describe(self) -> str:
         lines = [f"  ({k}): {indent(layer.describe())}" for k, layer in enumerate(self.layers)]
         return "\n".join(["Sequential(", *lines, ")"])
-
-    def check_state(self, state: State, batch: int, *, cotangent: bool = False) -> State:
-        if state is None:
-            state = (None,) * len(self.layers)
-        if not isinstance(state, (tuple, list)) or len(state) != len(self.layers):
-            raise ValueError(
-                f"a Sequential's state is a tuple with one entry a layer, here {len(self.layers)}; "
-                f"got {type(state).__name__}{f' of {len(state)}' if isinstance(state, (tuple, list)) else ''}"
-            )
-        return tuple(
-            layer.check_state(s, batch, cotangent=cotangent) for layer, s in zip(self.layers, state, strict=True)
-        )
 
     def apply(self, x: Array, state: State, run: Run) -> Result:
         pulls: list[Pull] = []
@@ -105,7 +111,7 @@ class Sequential(Layer):
 MERGES = ("concat", "sum", "mul", "ave")
 
 
-class Bidirectional(Layer):
+class Bidirectional(Composite):
     """Two layers over the same input, one of them in reverse, and their outputs in one.
 
     ``reverse`` is a copy of ``forward`` unless it is given; layers that have weights are copied with them, as in a
@@ -160,23 +166,10 @@ class Bidirectional(Layer):
     def children(self) -> dict[str, Layer]:
         return {"forward": self.ahead, "reverse": self.back}
 
-    def has_some(self) -> bool:
-        return self.parameters is not None or self._joins
-
     def describe(self) -> str:
         lines = [f"  {name}: {indent(layer.describe())}" for name, layer in self.children().items()]
         lines += [f"  merge={self.merge!r}"] if self.merge != "concat" else []
         return "\n".join(["Bidirectional(", *lines, ")"])
-
-    def check_state(self, state: State, batch: int, *, cotangent: bool = False) -> State:
-        pair = (None, None) if state is None else state
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise ValueError(f"a Bidirectional's state is a pair (forward's, reverse's); got {type(state).__name__}")
-        ahead, back = (
-            layer.check_state(part, batch, cotangent=cotangent)
-            for layer, part in zip((self.ahead, self.back), pair, strict=True)
-        )
-        return ahead, back
 
     def apply(self, x: Array, state: State, run: Run) -> Result:
         skip = run.skip if self.keeps_time else None

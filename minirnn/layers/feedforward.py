@@ -1,7 +1,6 @@
-"""The layers without recurrence: Linear, Embedding, Activation, Dropout, Masking, Reverse, Last."""
+"""The layers without a recurrence: Linear, Embedding, Activation, Dropout, Masking, Reverse, Last."""
 
-import math
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 from minirnn.core.backend import Array
@@ -9,7 +8,7 @@ from minirnn.core.layer import Layer, blank, check_size
 from minirnn.core.noise import check_probability, drop
 from minirnn.core.parameters import Spec
 from minirnn.core.run import Result, Run, State
-from minirnn.layers.activations import Function
+from minirnn.layers.activations import Function, check_finite
 from minirnn.scan import flip, reversed_run
 
 
@@ -143,9 +142,7 @@ class Masking(Layer):
     arguments = ("value",)
 
     def __init__(self, value: float = 0.0) -> None:
-        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-            raise ValueError(f"value must be a finite number; got {value!r:.60}")
-        self.value: float = float(value)
+        self.value = check_finite("value", value)
 
     @property
     def masks(self) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from minirnn.core.backend import Array, check_indices, converted, maker, namespace, on_host, takes
+from minirnn.core.edge import exchanged
 
 
 def cross_entropy(logits: Array, targets: Any, mask: Any = None, *, total: int | None = None) -> tuple[Any, Array]:
@@ -23,11 +24,7 @@ def cross_entropy(logits: Array, targets: Any, mask: Any = None, *, total: int |
     V, looked_at = logits.shape[-1], on_host(targets) and on_host(mask)
     lib = np if looked_at else xp  # what is on a device stays there, unchecked: to look at it would be to wait for it
     targets = _integers(lib, targets)
-    if targets.shape != logits.shape[:-1]:
-        raise ValueError(
-            f"targets must have shape {logits.shape[:-1]}, logits' without the last; "
-            f"got {targets.shape}{_order(targets.shape, logits.shape[:-1])}"
-        )
+    _check_shape("targets must have shape {}, logits' without the last", targets, logits.shape[:-1])
     counts = _mask(lib, mask, targets.shape)
     count: Any = targets.size if counts is None else counts.sum()
     N = count if total is None else total
@@ -70,10 +67,7 @@ def mse(y: Array, target: Any, mask: Any = None) -> tuple[Any, Array]:
     """
     xp = _namespace("y", y)
     target = xp.asarray(target)
-    if target.shape != y.shape:
-        raise ValueError(
-            f"target must have the shape of y, {y.shape}; got {target.shape}{_order(target.shape, y.shape)}"
-        )
+    _check_shape("target must have the shape of y, {}", target, y.shape)
     if not np.can_cast(target.dtype, y.dtype, "same_kind"):
         raise ValueError(f"target must be real numbers, as y is; got {target.dtype}")
     difference = y - target
@@ -94,14 +88,11 @@ def mse(y: Array, target: Any, mask: Any = None) -> tuple[Any, Array]:
     return loss.astype(y.dtype), dy.astype(y.dtype, copy=False)  # N may be an array
 
 
-def _order(shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
-    """What to say where a shape would be right with its first two axes exchanged."""
-    exchanged = (*shape[1::-1], *shape[2:]) == wanted
-    return (
-        ": time and batch are exchanged (a call with batch_first=True gives y with the batch first)"
-        if exchanged
-        else ""
-    )
+def _check_shape(words: str, a: Array, shape: tuple[int, ...]) -> None:
+    if a.shape != shape:
+        also = ": time and batch are exchanged (a call with batch_first=True gives y with the batch first)"
+        also = also if exchanged(a.shape) == shape else ""
+        raise ValueError(f"{words.format(shape)}; got {a.shape}{also}")
 
 
 def _namespace(what: str, a: Any) -> Any:

@@ -11,6 +11,7 @@ holds anyway, has h of every step, so that no step's product waits for the one b
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from minirnn.core.backend import Array
 from minirnn.core.protocol import Arrays
@@ -73,15 +74,12 @@ class CheckpointedPass(Pass):
         """Readers of what would have been saved; each computes all of it again."""
         xp, stretches = self.run.parameters.backend.xp, list(enumerate(self._stretches()))
 
-        def reader(name: str) -> Reader:
-            def whole() -> Array:
-                parts = [self._again(k, stretch).named()[name]() for k, stretch in stretches]
-                joined: Array = xp.concatenate(parts[::-1] if self.reverse else parts)
-                return joined
+        def whole(name: str) -> Array:
+            parts = [self._again(k, stretch).named()[name]() for k, stretch in stretches]
+            joined: Array = xp.concatenate(parts[::-1] if self.reverse else parts)
+            return joined
 
-            return whole
-
-        return {name: reader(name) for name in self._again(*stretches[0]).named()}
+        return {name: partial(whole, name) for name in self._again(*stretches[0]).named()}
 
     def _stretches(self) -> list[slice]:
         """The segments' places in x, in the order in which this direction reads them."""

@@ -217,9 +217,7 @@ class LSTMVariant(_Variant):
     @property
     def units(self) -> tuple[str, ...]:
         """The peepholes' names."""
-        if not self.peepholes:
-            return ()
-        return ("p_i", "p_o") if self.coupled else ("p_i", "p_f", "p_o")
+        return tuple(f"p_{gate}" for gate in self.gates if gate != "g") if self.peepholes else ()
 
     def step(self, p: Array, q: Array, state: Arrays, *units: Array) -> tuple[Arrays, Arrays]:
         _, c = state

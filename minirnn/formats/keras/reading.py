@@ -88,7 +88,7 @@ def network(model: Any, contents: Contents, path: Path, backend: str, dtype: Any
     version = _version(contents.version, model)
     wanted = [need for node in nodes for need in needs(node)]
     datasets = contents.store.find(wanted)
-    _check_total(contents.root, [dataset for arrays in datasets for dataset in arrays])
+    _claim(contents.root, [dataset for arrays in datasets for dataset in arrays])
     stored = {(id(need.node), need.part): arrays for need, arrays in zip(wanted, datasets, strict=True)}
     builder = Builder(version, lambda node, part: stored[id(node), part])
     placed = [one for node in nodes for one in builder.build(node)]
@@ -106,8 +106,8 @@ def network(model: Any, contents: Contents, path: Path, backend: str, dtype: Any
     return whole.layer
 
 
-def _check_total(root: Group, datasets: list[Dataset]) -> None:
-    """Raise unless all arrays together are no more than the file can hold."""
+def _claim(root: Group, datasets: list[Dataset]) -> None:
+    """Claim the memory of all arrays; ValueError where they are more together than the file can hold."""
     total = sum(dataset.stored for dataset in datasets)
     if total > root.source.size or sum(dataset.nbytes for dataset in datasets) > LARGEST_FILE:
         raise ValueError(f"the weights must be no more than the file holds, {root.source.size:,} bytes")
