@@ -81,13 +81,18 @@ class StoredObject:
 
 
 class Dataset(StoredObject):
-    """An array in the file: ``shape``, and ``read()`` for its values."""
+    """An array in the file: ``shape``, and ``read()`` for its values.
+
+    ``nbytes`` is its size in memory, ``stored`` the least number of bytes that the file must have to hold it.
+    """
 
     def __init__(self, header: Header, name: str) -> None:
         super().__init__(header, name)
         self._type = read_type(header.need(headers.DATATYPE))
         self.shape = read_shape(header.need(headers.DATASPACE))
         self._storage = Storage(header, self.shape, self._type.dtype.itemsize)
+        self.nbytes = self._storage.nbytes
+        self.stored = -(-self.nbytes // self._storage.expansion)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -95,16 +100,6 @@ class Dataset(StoredObject):
         if self._type.text:
             return np.dtype(object)
         return np.dtype(bool) if self._type.boolean else self._type.dtype
-
-    @property
-    def nbytes(self) -> int:
-        """The size of the array in memory."""
-        return self._storage.nbytes
-
-    @property
-    def stored(self) -> int:
-        """The least number of bytes that the file must have to hold the array."""
-        return -(-self.nbytes // self._storage.expansion)
 
     def claim(self) -> None:
         """Raise, before memory is taken, if the array is more than the file is worth; ``read`` does it otherwise."""
