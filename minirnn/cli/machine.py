@@ -18,6 +18,7 @@ from minirnn.cli.shared import backend_option, one_sentence
 from minirnn.cli.terminal import console, output
 from minirnn.core.backend import BACKENDS, devices, get_backend
 from minirnn.core.files import Json
+from minirnn.core.protocol import name_of
 from minirnn.core.version import VERSION
 from minirnn.recurrent.networks import GRU, LSTM, RNN
 
@@ -27,14 +28,21 @@ from minirnn.recurrent.networks import GRU, LSTM, RNN
 @click.option("--max-layers", type=click.IntRange(1), default=3, show_default=True, help="Largest depth to check.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @backend_option
+@click.option("--prove", "by_proof", is_flag=True, help="Prove the gradients for all real numbers instead.")
 @click.option("--json", "as_json", is_flag=True)
 @one_sentence
-def check(cell: str | None, max_layers: int, seed: int, backend: str, as_json: bool) -> None:  # noqa: FBT001 - click passes options by name
+def check(cell: str | None, max_layers: int, seed: int, backend: str, by_proof: bool, as_json: bool) -> None:  # noqa: FBT001 - click passes options by name
     """Check the gradients of every cell, depth and direction on this machine and print the largest errors.
 
     With FILE.py:CELL, check a cell of your own, a class with step and unstep: report what is wrong, at which gate, and
     by what pattern.
+
+    With --prove, decide by exact arithmetic whether unstep is the transpose of step, and the backward pass over time
+    the chain rule's, for all real numbers at once; name the term that is wrong.
     """
+    if by_proof:
+        prove_cells(cell, seed, as_json=as_json)
+        return
     if cell:
         check_own(cell, seed, as_json=as_json)
         return
@@ -58,6 +66,27 @@ def check(cell: str | None, max_layers: int, seed: int, backend: str, as_json: b
         output.print(table)
         click.echo(f"{len(records)} layers checked, {failed} wrong")
     if failed:
+        sys.exit(1)
+
+
+def prove_cells(place: str | None, seed: int, *, as_json: bool) -> None:
+    """Prove the gradients of a reader's cell, or of all of minirnn's; exit code 1 if one is refuted."""
+    from minirnn.testing.own import cell_from
+    from minirnn.testing.proof import CELLS, prove
+
+    proofs = []
+    for cell in [cell_from(place)] if place else CELLS:
+        try:
+            with console.status(f"proving {name_of(cell)}"):
+                proofs.append(prove(cell, seed=seed, raises=False))
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+        if not as_json:
+            click.echo(str(proofs[-1]))
+    ok = all(proof.ok for proof in proofs)
+    if as_json:
+        click.echo(json.dumps({"ok": ok, "proofs": [proof.record() for proof in proofs]}))
+    if not ok:
         sys.exit(1)
 
 

@@ -1,0 +1,217 @@
+"""Arrays whose entries are no numbers of NumPy's: a stand-in that runs a cell, the scan and a layer as they are."""
+
+from collections.abc import Iterator
+from functools import partial
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from minirnn.core.backend import Array
+from minirnn.testing.proof.exact import UndecidedError
+
+SHAPING = {  # NumPy's functions that move entries and compute nothing
+    *("array_split", "atleast_2d", "broadcast_to", "concatenate", "copy", "expand_dims", "flip", "hsplit", "hstack"),
+    *("moveaxis", "ravel", "repeat", "reshape", "roll", "split", "squeeze", "stack", "swapaxes", "take_along_axis"),
+    *("tile", "transpose", "vstack", "where"),
+}
+FILLED = {"empty_like": 0.0, "zeros_like": 0.0, "ones_like": 1.0}
+FLOAT = np.dtype("float64")
+
+
+class Algebra(Protocol):
+    """What entries are, and what is computed with them."""
+
+    def lift(self, x: Any, /) -> Any:
+        """A number as an entry."""
+
+    def apply(self, name: str, /, *operands: Any) -> Any:
+        """NumPy's function ``name`` of entries."""
+
+
+class Symbolic(NDArrayOperatorsMixin):
+    """An array of any shape over an ``algebra``; it says of itself that it is float64."""
+
+    dtype = FLOAT
+
+    def __init__(self, entries: Any, algebra: Algebra) -> None:
+        self.algebra, self.entries = algebra, np.asarray(entries, object)
+
+    @classmethod
+    def of(cls, value: Any, algebra: Algebra) -> "Symbolic":
+        """``value``, as it is or as an array of constants."""
+        return value if isinstance(value, cls) else cls(np.frompyfunc(algebra.lift, 1, 1)(np.asarray(value)), algebra)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.entries.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.entries.ndim
+
+    @property
+    def size(self) -> int:
+        return self.entries.size
+
+    @property
+    def real(self) -> "Symbolic":
+        return self
+
+    @property
+    def T(self) -> "Symbolic":
+        return Symbolic(self.entries.T, self.algebra)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[k] for k in range(len(self)))
+
+    def __getitem__(self, key: Any) -> "Symbolic":
+        return Symbolic(self.entries[key], self.algebra)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.entries[key] = self._raw(value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # what NumPy asks for
+            raise AttributeError(name)
+        raise UndecidedError(f"uses .{name} of an array, which the proof does not know")
+
+    def __bool__(self) -> bool:
+        raise UndecidedError("branches on a value, with if, and, or or not: np.where does not")
+
+    def __float__(self) -> float:
+        raise UndecidedError("makes a number of Python's out of a value")
+
+    def clip(self, low: Any = None, high: Any = None) -> Any:
+        return np.clip(self, low, high)
+
+    def copy(self) -> "Symbolic":
+        return Symbolic(self.entries.copy(), self.algebra)
+
+    def astype(self, dtype: Any, **_: Any) -> "Symbolic":
+        if np.dtype(dtype) != FLOAT:
+            raise UndecidedError(f"converts to {np.dtype(dtype)}")
+        return self
+
+    def reshape(self, *shape: Any) -> "Symbolic":
+        return Symbolic(self.entries.reshape(*shape), self.algebra)
+
+    def swapaxes(self, a: int, b: int) -> "Symbolic":
+        return Symbolic(self.entries.swapaxes(a, b), self.algebra)
+
+    def sum(self, axis: Any = None, *, keepdims: bool = False) -> "Symbolic":
+        return self._reduced("add", axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, *, keepdims: bool = False) -> "Symbolic":
+        total = self.sum(axis, keepdims=keepdims)
+        mean: Symbolic = total / (self.size // max(1, total.size))
+        return mean
+
+    def max(self, axis: Any = None, *, keepdims: bool = False) -> "Symbolic":
+        return self._reduced("maximum", axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, *, keepdims: bool = False) -> "Symbolic":
+        return self._reduced("minimum", axis, keepdims=keepdims)
+
+    def var(self, axis: Any = None, *, keepdims: bool = False) -> "Symbolic":
+        off: Any = self - self.mean(axis, keepdims=True)
+        variance: Symbolic = (off * off).mean(axis, keepdims=keepdims)
+        return variance
+
+    def std(self, axis: Any = None, *, keepdims: bool = False) -> "Symbolic":
+        root: Any = np.sqrt(self.var(axis, keepdims=keepdims))
+        return root  # type: ignore[no-any-return]  # of ours
+
+    def _reduced(self, name: str, axis: Any, *, keepdims: bool) -> "Symbolic":
+        function = np.frompyfunc(partial(self.algebra.apply, name), 2, 1)
+        a, axes = self.entries, range(self.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        for k in sorted((n % self.ndim for n in axes), reverse=True):
+            a = np.asarray(function.reduce(a, axis=k, keepdims=keepdims), object)
+        return Symbolic(a, self.algebra)
+
+    def _raw(self, value: Any) -> Array:
+        """Entries, of whatever came."""
+        return Symbolic.of(value, self.algebra).entries
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
+        if method == "reduce":
+            array, axis = inputs[0], options.get("axis", 0)
+            return array._reduced(ufunc.__name__, axis, keepdims=options.get("keepdims", False))  # noqa: SLF001 - one of ours
+        raw = [self._raw(value) for value in inputs[:1]] + list(inputs[1:])
+        if method == "reduceat" and ufunc is np.add:
+            entries = ufunc.reduceat(raw[0], *raw[1:], **options)
+        elif method != "__call__" or options:
+            raise UndecidedError(f"uses np.{ufunc.__name__}.{method} with {', '.join(options)}")
+        elif ufunc is np.matmul:
+            entries = self._raw(inputs[0]) @ self._raw(inputs[1])
+        else:
+            function = np.frompyfunc(partial(self.algebra.apply, ufunc.__name__), ufunc.nin, 1)
+            entries = np.asarray(function(*map(self._raw, inputs)))
+            if all(isinstance(entry, bool) for entry in entries.flat) and entries.size:
+                return entries.astype(bool)
+        if out is None:
+            return Symbolic(entries, self.algebra)
+        out[0][...] = Symbolic(entries, self.algebra)
+        return out[0]
+
+    def __array_function__(self, function: Any, _: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        name = function.__name__
+        if name in FILLED:
+            return full(arguments[0].shape, FILLED[name], self.algebra)
+        if name == "full_like":
+            return full(arguments[0].shape, arguments[1], self.algebra)
+        if name in ("sum", "mean", "var", "std"):
+            return getattr(arguments[0], name)(*arguments[1:], **options)
+        if name in ("max", "min", "amax", "amin"):
+            return getattr(arguments[0], name[-3:])(*arguments[1:], **options)
+        if name == "clip":
+            low, high = (*arguments[1:], None, None)[:2]
+            clipped = arguments[0] if low is None else np.maximum(arguments[0], low)
+            return clipped if high is None else np.minimum(clipped, high)
+        if name not in SHAPING:
+            raise UndecidedError(f"uses np.{name}, which the proof does not know")
+        result = function(*(self._entries(a) for a in arguments), **options)
+        if isinstance(result, (list, tuple)):
+            return [Symbolic(part, self.algebra) for part in result]
+        return Symbolic(np.frompyfunc(self.algebra.lift, 1, 1)(result), self.algebra)
+
+    def _entries(self, value: Any) -> Any:
+        if isinstance(value, (list, tuple)) and any(isinstance(part, Symbolic) for part in value):
+            return [self._raw(part) for part in value]
+        return value.entries if isinstance(value, Symbolic) else value
+
+
+def full(shape: tuple[int, ...], value: Any, algebra: Algebra) -> Any:
+    """A ``Symbolic`` of one constant; to those who use it an array like any other."""
+    entries = np.empty(shape, object)
+    entries[...] = algebra.lift(value)
+    return Symbolic(entries, algebra)
+
+
+class Namespace(ModuleType):
+    """NumPy, but arrays of floats that it makes are ``Symbolic``."""
+
+    def __init__(self, algebra: Algebra) -> None:
+        super().__init__("symbolic")
+        self._algebra = algebra
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    def empty(self, shape: Any, dtype: Any = FLOAT) -> Any:
+        return self.zeros(shape, dtype)
+
+    def zeros(self, shape: Any, dtype: Any = FLOAT) -> Any:
+        if np.dtype(dtype).kind != "f":
+            return np.zeros(shape, dtype)
+        return full(shape if isinstance(shape, tuple) else (shape,), 0.0, self._algebra)
+
+    def array(self, a: Any, *arguments: Any, **options: Any) -> Any:
+        return a.copy() if isinstance(a, Symbolic) else np.array(a, *arguments, **options)
+
+    def asarray(self, a: Any, *arguments: Any, **options: Any) -> Any:
+        return a if isinstance(a, Symbolic) else np.asarray(a, *arguments, **options)

@@ -1,0 +1,202 @@
+"""The proof over time: a layer's backward pass is the transpose of the unrolled network, at exact numbers.
+
+A whole ``Recurrent`` layer runs as it stands, by its plain pass: ``scan.py``, the products around it, both directions,
+lengths, masks, gradient checkpointing.  Only its arrays are others.  With v a random direction of all that the layer
+reads, x, the weights and the initial state, and derivatives of the unrolled network (``unrolled.py``) by the chain rule
+(``exact.py``),
+
+    ⟨dy, y's derivative along v⟩ + ⟨dstate, the final state's⟩  =  ⟨dx, v⟩ + ⟨weights' gradients, v⟩ + ⟨dstate₀, v⟩
+
+where the right side is what ``backward`` returns.  The outputs are compared as well, in training and in inference.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minirnn.core.backend import Array, Backend, Dtype
+from minirnn.core.layer import blank
+from minirnn.core.lengths import ends
+from minirnn.core.noise import keep_mask
+from minirnn.core.run import Run
+from minirnn.recurrent.networks import Recurrent
+from minirnn.recurrent.zoneout import zones
+from minirnn.testing.precision import AnyCell
+from minirnn.testing.proof.arrays import Namespace, Symbolic, full
+from minirnn.testing.proof.exact import Point
+from minirnn.testing.proof.stages import array, equal, paired
+from minirnn.testing.proof.unrolled import Unrolled
+
+NOTHING = ("nothing",)  # moves
+
+
+class ExactBackend(Backend):
+    """The plain equations on exact numbers."""
+
+    def __init__(self, point: Point) -> None:
+        super().__init__("exact", "numpy", ("float64",))
+        self.__dict__ |= {"point": point, "xp": Namespace(point)}
+
+    def zeros(self, size: int, dtype: Dtype) -> Any:
+        return full((size,), 0.0, self.__dict__["point"])
+
+    def locked(self, a: Array) -> Array:
+        return a
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A layer and how it is run."""
+
+    words: str
+    lengths: tuple[float, ...] = ()  # as parts of all steps; (): one row without lengths
+    every: float = 0.0  # the same, of gradient checkpointing
+    one_hot: bool = False  # x is integers
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+SETTINGS = (
+    Setting("one row, both directions", options={"bidirectional": True}),
+    Setting("one row of integers, for one-hot inputs", one_hot=True),
+    Setting(
+        "two rows of different lengths, both directions, zoneout, weight dropout, gradient checkpointing, learnt h₀",
+        lengths=(1, 0.6),
+        every=0.4,
+        options={"bidirectional": True, "zoneout": 0.3, "weight_dropout": 0.3, "trainable_state": True},
+    ),
+)
+
+
+@dataclass
+class OverTime:
+    """The result for one setting: the arrays that are wrong, and log10 of the probability of an error."""
+
+    setting: Setting
+    wrong: list[str]
+    error: float
+
+
+class Case:
+    """A layer of exact numbers, along the random direction of what is ``moving``, or of everything."""
+
+    def __init__(
+        self, cell: AnyCell, setting: Setting, T: int, H: int, seed: int, moving: tuple[str, ...] = ()
+    ) -> None:
+        D, B = 2, max(1, len(setting.lengths))
+        self.point, self.moving, self.learnt = Point(seed), moving, "trainable_state" in setting.options
+        self.lengths = [max(1, round(T * part)) for part in setting.lengths] or [T]
+        self.layer = Recurrent(cell, D, H, **setting.options).init(0, backend="numpy", dtype="float64")
+        self.parameters = self._filled()
+        self.x = self.read = array(self.point, T, B, D, moves=self.moves("x"))
+        if setting.one_hot:
+            self.x = np.arange(T * B).reshape(T, B) * 7 // 4 % D
+            self.read = Symbolic.of(np.eye(D)[self.x], self.point)
+        self.state = tuple(array(self.point, *shape, moves=self.moves("state")) for shape in self.layer.state_shapes(B))
+        past, flipped = ends(np.array(self.lengths), T) if setting.lengths else (None, None)
+        self.run = Run(
+            self.parameters, training=True, call=0, past=past, flipped=flipped, every=round(T * setting.every)
+        )
+
+    def _filled(self) -> Any:
+        """The layer's parameters, with exact numbers in place of those that were drawn."""
+        parameters: Any = self.layer.bound
+        size = parameters.weights.size
+        parameters.backend = ExactBackend(self.point)
+        parameters.prepared.clear()
+        parameters.weights, parameters.grads = (full((size,), 0.0, self.point) for _ in range(2))
+        parameters.grads[...] = array(self.point, size, moves=False)  # which backward adds to
+        for name, slot in parameters.slots.items():
+            parameters.weights[slot.extent] = array(self.point, slot.size, moves=self.moves(name))
+        return parameters
+
+    def moves(self, name: str) -> bool:
+        return not self.moving or name in self.moving
+
+    def arrays(self) -> list[str]:
+        """The names of all that has a gradient."""
+        given = [name for name, absent in (("x", self.x is not self.read), ("state", self.learnt)) if not absent]
+        return [*given, *self.parameters.slots]
+
+    def passed(self, *, training: bool) -> tuple[Any, tuple[Any, ...], Any]:
+        """y, the states, and what goes back."""
+        one = len(self.state) == 1
+        state = None if self.learnt else self.state[0] if one else self.state
+        y, final, pull, *_ = self.layer.apply(self.x, state, self.run._replace(training=training))
+        y = y if self.run.past is None else blank(y, self.run.past)  # as the layer's edge does
+        return y, (final,) if one else final, pull
+
+    def unrolled(self, *, training: bool) -> tuple[Any, tuple[Any, ...]]:
+        """The same y and states from the definition, with the masks that the pass drew."""
+        (T, B), layer, view = self.x.shape[:2], self.layer, self.parameters.view
+        R = layer.directions[0].widths[0]
+        y = full((T, B, R * layer.num_directions), 0.0, self.point)
+        finals = tuple(full(shape, 0.0, self.point) for shape in layer.state_shapes(B))
+        for i, (direction, name) in enumerate(zip(layer.directions, layer.names, strict=True)):
+            prefix = f"{name}."
+            weights = {n: view(self.parameters.weights, prefix + n) for n in direction.specs()}
+            U, share, run = weights["U"], None if training else direction.zoneout, self.run._replace(training=training)
+            masks = zones(direction.recurrence, prefix, run, T, B)
+            if training and layer.weight_dropout:
+                p = layer.weight_dropout
+                mask = keep_mask(np, self.parameters.seed, f"{prefix}U", run.call, (1, *U.shape), p)[0]
+                U = np.where(mask, U * (1 / (1 - p)), 0.0)
+            one = Unrolled(layer.cell, weights, U, reverse=direction.reverse)
+            for b, length in enumerate(self.lengths):
+                row = tuple(None if mask is None else mask[:, b] for mask in masks)
+                start = tuple(s[i, b : b + 1] for s in self.state)
+                if self.learnt:
+                    start = tuple(weights[f"{n}0"][None] for n in layer.cell.state)
+                outputs, final = one.row(self.read[:length, b], start, row, share)
+                for t, h in enumerate(outputs):
+                    y[t, b : b + 1, i * R : (i + 1) * R] = h
+                for whole, part in zip(finals, final, strict=True):
+                    whole[i, b : b + 1] = part
+        return y, finals
+
+    def inference_holds(self) -> bool:
+        """Whether y and the states are the unrolled network's, in inference."""
+        y, finals, _ = self.passed(training=False)
+        true, states = self.unrolled(training=False)
+        return all(equal(a, b) for a, b in zip((y, *finals), (true, *states), strict=True))
+
+    def training_holds(self) -> tuple[bool, bool]:
+        """The same in training, and whether the equation above holds."""
+        y, finals, pull = self.passed(training=True)
+        true, states = self.unrolled(training=True)
+        outputs = all(equal(a, b) for a, b in zip((y, *finals), (true, *states), strict=True))
+        dy, one = array(self.point, *y.shape, moves=False), len(finals) == 1
+        dy = dy if self.run.past is None else blank(dy, self.run.past)
+        dfinal = tuple(array(self.point, *a.shape, moves=False) for a in finals)
+        before = self.parameters.grads.copy()
+        dx, dstate = pull(dy, dfinal[0] if one else dfinal)
+        dx = dx if self.run.past is None else blank(dx, self.run.past)
+        back: list[Any] = [(dx, self.read), (self.parameters.grads - before, self.parameters.weights)]
+        if not self.learnt:
+            back += zip((dstate,) if one else dstate, self.state, strict=True)
+        return outputs, paired([(dy, true), *zip(dfinal, states, strict=True)]) == paired(back)
+
+
+def holds(cell: AnyCell, T: int, H: int, seed: int) -> bool:
+    """Whether ``over_time`` has nothing to say."""
+    for setting in SETTINGS:
+        if not all(Case(cell, setting, T, H, seed).training_holds()):
+            return False
+        if not Case(cell, setting, T, H, seed, NOTHING).inference_holds():
+            return False
+    return True
+
+
+def over_time(cell: AnyCell, T: int, H: int, seed: int) -> Iterator[OverTime]:
+    """Every setting: whether all outputs are the unrolled network's and all gradients its derivatives."""
+    for setting in SETTINGS:
+        case = Case(cell, setting, T, H, seed)
+        outputs, gradients = case.training_holds()
+        wrong = [] if outputs else ["y"]
+        if not gradients:
+            alone = ((name, Case(cell, setting, T, H, seed, (name,))) for name in case.arrays())
+            wrong += [f"d{name}" for name, one in alone if not one.training_holds()[1]]
+        if not Case(cell, setting, T, H, seed, NOTHING).inference_holds():
+            wrong.append("y in inference")
+        yield OverTime(setting, wrong, case.point.error())

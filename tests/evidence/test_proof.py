@@ -1,0 +1,203 @@
+"""The proof: of every cell there is, over time, and that it refutes what is wrong and nothing that is right."""
+
+import ast
+import inspect
+import random
+import textwrap
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from faults import FAULTS
+from faults.fault import Fault
+from places import ROOT
+
+from minirnn import cells
+from minirnn.core.protocol import name_of, stages_of
+from minirnn.recurrent import direction, passes, plain
+from minirnn.testing import ProofError, UndecidedError, prove
+from minirnn.testing.own import cell_from
+from minirnn.testing.proof import CELLS
+from minirnn.testing.proof.bptt import holds
+from minirnn.testing.proof.stages import places_of, transposed
+
+SOLUTIONS = sorted((ROOT / "examples/exercises/solutions").glob("*.py"))
+OTHERS = [ROOT / "examples/own_cell.py", *SOLUTIONS]
+NAMES = ["PeepholeLSTM", "Vanilla", "Leaky", "MinimalGated", "LSTM", "Coupled", "Normed"]
+CONSISTENT = "consistently"  # a step that is another function, with its own right transpose: the oracle sees that
+NOT_OVER_TIME = (  # faults of scan.py and plain.py that touch no gradient of a layer, nor its outputs
+    "bidirectional: a mask not turned with the rows",  # minirnn.Bidirectional, of layers that are masked
+)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_every_cell_is_proved(cell: Any) -> None:
+    proof = prove(cell, num_steps=7, hidden_size=3)
+    assert proof.error < -100
+    assert "proved for all real numbers" in str(proof)
+
+
+@pytest.mark.parametrize(("path", "name"), list(zip(OTHERS, NAMES, strict=True)), ids=NAMES)
+def test_every_cell_of_the_examples_is_proved(path: Any, name: str) -> None:
+    assert prove(cell_from(f"{path}:{name}"), num_steps=5, hidden_size=2).ok
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_every_cell_is_proved_over_more_steps(cell: Any) -> None:
+    assert prove(cell, seed=1).ok
+
+
+def planted(fault: Fault) -> ModuleType:
+    """A module of the package with a fault in it."""
+    source = (ROOT / "minirnn" / fault.file).read_text(encoding="utf-8")
+    for old, new in fault.changes:
+        source = source.replace(old, new)
+    module = ModuleType("planted")
+    exec(compile(source, fault.file, "exec"), module.__dict__)  # noqa: S102 - the package's own
+    return module
+
+
+def in_file(file: str) -> list[str]:
+    return [name for name, fault in FAULTS.items() if fault.file == file]
+
+
+OF_TIME = in_file("scan.py") + in_file("recurrent/plain.py")
+SHOWN = ("off by one in dy", "direct path dropped", "reverse direction does not reverse", "dU: = for +=")
+
+
+@pytest.mark.parametrize("name", in_file("cells.py"))
+def test_faults_of_the_cells_are_refuted(name: str) -> None:
+    module = planted(FAULTS[name])
+    every = [getattr(module, type(cell).__name__ if not isinstance(cell, type) else cell.__name__) for cell in CELLS]
+    every[-1] = every[-1](3)
+    wrong = [place for cell in every for place in places_of(cell) if transposed(place, 0).wrong]
+    assert bool(wrong) is (CONSISTENT not in name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in SHOWN else pytest.mark.slow) for n in OF_TIME if n not in NOT_OVER_TIME],
+)
+def test_faults_of_time_are_refuted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = planted(FAULTS[name])
+    if FAULTS[name].file == "scan.py":
+        monkeypatch.setattr(plain, "Scan", module.Scan)
+        monkeypatch.setattr(passes, "flip", module.flip)
+    else:
+        monkeypatch.setattr(direction, "PlainPass", module.PlainPass)
+    every = (cells.GRUCell, cells.ProjectedLSTMCell(3), cell_from(f"{OTHERS[0]}:PeepholeLSTM"))
+    assert not all(holds(cell, 5, 2, seed=0) for cell in every)
+
+
+# ---------------------------------------------------------------------- rewritings
+
+
+class Rewriting(ast.NodeTransformer):
+    """Changes of expressions: right ones, or one that may be wrong."""
+
+    def __init__(self, seed: int, *, right: bool) -> None:
+        self.random, self.right, self.left = random.Random(seed), right, 1  # noqa: S311 - a seed of a test
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        if self.random.random() > (0.5 if self.right else 0.15) or not (self.right or self.left):
+            return node
+        if self.right:
+            return self.rewritten(node)
+        self.left -= 1
+        return self.random.choice((node.left, node.right, ast.BinOp(node.left, other(node.op), node.right)))
+
+    def rewritten(self, node: ast.BinOp) -> ast.AST:
+        a, b, op = node.left, node.right, node.op
+        if isinstance(op, ast.Add):
+            return ast.BinOp(b, op, a)
+        if isinstance(op, ast.Sub):
+            return ast.BinOp(ast.UnaryOp(ast.USub(), b), ast.Add(), a)
+        if isinstance(op, ast.Mult) and isinstance(b, ast.BinOp) and isinstance(b.op, (ast.Add, ast.Sub)):
+            return ast.BinOp(ast.BinOp(a, op, b.left), b.op, ast.BinOp(a, op, b.right))
+        return ast.BinOp(b, op, a) if isinstance(op, ast.Mult) else node
+
+
+def other(op: ast.operator) -> ast.operator:
+    return ast.Mult() if isinstance(op, ast.Add) else ast.Add()
+
+
+def rewritten(stage: Any, seed: int, *, right: bool) -> Any:
+    """The stage with another ``unstep``."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(stage.unstep)))
+    definition = tree.body[0]
+    assert isinstance(definition, ast.FunctionDef)
+    definition.decorator_list = []
+    changed = ast.fix_missing_locations(Rewriting(seed, right=right).visit(tree))
+    scope = dict(inspect.getmodule(stage).__dict__)
+    exec(compile(changed, "rewritten", "exec"), scope)  # noqa: S102 - the package's own
+    return type(stage.__name__, (stage,), {"unstep": staticmethod(scope["unstep"])})
+
+
+STAGES = [place for cell in CELLS for place in places_of(cell)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_right_is_not_refused(seed: int) -> None:
+    for place in STAGES:
+        stage = rewritten(place.stage, seed, right=True)
+        assert not transposed(replace(place, stage=stage), seed).wrong
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_computes_another_function_is_refuted(seed: int) -> None:
+    """Whether it is another is decided at numbers, by the ``unstep`` that all other evidence holds."""
+    for place in STAGES:
+        stage, rng = rewritten(place.stage, seed, right=False), np.random.default_rng(seed)
+        p, q = rng.normal(size=(1, len(place.gates) * 3)), rng.normal(size=(1, place.product))
+        out, saved = place.stage.step(p, q, tuple(rng.normal(size=(1, n)) for n in place.before.values()))
+        dout = tuple(rng.normal(size=a.shape) for a in out)
+        a, b = (s.unstep(dout, saved) for s in (place.stage, stage))
+        same = all(
+            np.allclose(0 if x is None else x, 0 if y is None else y, rtol=1e-9, atol=1e-12)
+            for x, y in zip((a[0], a[1], *a[2]), (b[0], b[1], *b[2]), strict=True)
+        )
+        assert bool(transposed(replace(place, stage=stage), seed).wrong) is not same
+
+
+# ---------------------------------------------------------------------- what it says
+
+
+class Forgets(cells.LSTMCell):
+    @staticmethod
+    def unstep(dstate: Any, saved: Any) -> Any:
+        dp, dq, _ = cells.LSTMCell.unstep(dstate, saved)
+        return dp, dq, (None, dstate[1] * saved[1])  # dc without what comes through m
+
+
+@pytest.mark.extras
+def test_a_failure_names_the_missing_term() -> None:
+    pytest.importorskip("sympy", reason="SymPy is not installed: pip install 'minirnn[prove]'")
+    with pytest.raises(ProofError, match=r"dc lacks dh' f o \(1 - m²\)"):
+        prove(Forgets)
+
+
+def test_a_failure_names_the_gradient() -> None:
+    with pytest.raises(ProofError, match="dc"):
+        prove(Forgets)
+
+
+class Unknown(cells.TanhCell):
+    @staticmethod
+    def step(p: Any, q: Any, state: Any) -> Any:
+        h1 = np.cbrt(p + q)
+        return (h1,), (h1,)
+
+
+def test_what_cannot_be_followed_is_said() -> None:
+    with pytest.raises(UndecidedError, match=r"Unknown cannot be proved: it uses np\.cbrt,"):
+        prove(Unknown)
+
+
+def test_stages_have_names() -> None:
+    assert [place.name for place in places_of(cells.GRUBeforeCell)] == [
+        name_of(stage) for stage in stages_of(cells.GRUBeforeCell)
+    ]
