@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from killing import newest
+from places import ROOT
 from safetensors.numpy import load_file, save_file
 
 import minirnn
@@ -388,6 +389,19 @@ def test_check_fails_on_a_wrong_gradient(monkeypatch: pytest.MonkeyPatch) -> Non
     record = json.loads(result.stdout)
     assert result.exit_code == 1
     assert {c["cell"] for c in record["checks"] if not c["ok"]} == {"LSTM projected"}
+
+
+def test_check_proves_a_cell_and_refutes_another() -> None:
+    place = ROOT / "examples/own_cell.py"
+    proved = json.loads(invoke("check", "--prove", f"{place}:PeepholeLSTM", "--json").stdout)
+    assert proved["ok"]
+    assert proved["proofs"][0]["log10_error"] < -100
+    refuted = invoke("check", "--prove", f"{place}:Forgotten")
+    assert refuted.exit_code == 1
+    assert "Forgotten: refuted\n  dp of i" in refuted.stdout
+    no_cell = invoke("check", "--prove", f"{ROOT / 'examples/exercises/4_lstm.py'}:LSTM")
+    assert no_cell.exit_code == 2
+    assert "does not run on one row of numbers" in no_cell.output
 
 
 def test_info() -> None:

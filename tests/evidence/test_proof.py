@@ -185,6 +185,69 @@ def test_a_failure_names_the_gradient() -> None:
         prove(Forgets)
 
 
+class Capped(cells.TanhCell):
+    """h' = a up to 4: few numbers come to the kink."""
+
+    saves = ("a",)
+
+    @staticmethod
+    def step(p: Any, q: Any, state: Any) -> Any:
+        a = p + q
+        return (np.minimum(a, 4.0),), (a,)
+
+    @staticmethod
+    def unstep(dstate: Any, saved: Any) -> Any:
+        (dh1,) = dstate
+        da = np.where(saved[0] > 4.0, 0.0, dh1)
+        return da, da, (None,)
+
+
+class Uncapped(Capped):
+    @staticmethod
+    def unstep(dstate: Any, saved: Any) -> Any:
+        return dstate[0], dstate[0], (None,)
+
+
+def test_kinks_are_looked_at_from_every_side() -> None:
+    assert prove(Capped, num_steps=3, hidden_size=2).stages[0].cases > 1
+    with pytest.raises(ProofError):
+        prove(Uncapped, num_steps=3, hidden_size=2)
+
+
+class Otherwise(cells.TanhCell):
+    """The logistic function by exp, its derivative by tanh; exp(2a) in one, exp(a)² in the other."""
+
+    saves = ("a",)
+
+    @staticmethod
+    def step(p: Any, q: Any, state: Any) -> Any:
+        a = p + q
+        return (1 / (1 + np.exp(-a)) + np.exp(2 * a) + np.sin(a) + np.sqrt(1 + a * a) + np.log1p(np.exp(a)),), (a,)
+
+    @staticmethod
+    def unstep(dstate: Any, saved: Any) -> Any:
+        (dh1,), (a,) = dstate, saved
+        s, e = cells.sigmoid(a), np.exp(a)
+        da = dh1 * (s * (1 - s) + 2 * e * e + np.cos(-a) + a / (1 + a**2) ** 0.5 + s)
+        return da, da, (None,)
+
+
+def test_relations_between_functions() -> None:
+    place = next(places_of(Otherwise))
+    assert not transposed(place, 0).wrong
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_output_that_has_no_gradient_is_compared(monkeypatch: pytest.MonkeyPatch, *, training: bool) -> None:
+    class Shifted(plain.PlainPass):
+        def _forward(self, *arguments: Any, **options: Any) -> Any:
+            y, final = super()._forward(*arguments, **options)
+            return y + (1.0 if self.run.training is training else 0.0), final
+
+    monkeypatch.setattr(direction, "PlainPass", Shifted)
+    assert not holds(cells.TanhCell, 2, 2, seed=0)
+
+
 class Unknown(cells.TanhCell):
     @staticmethod
     def step(p: Any, q: Any, state: Any) -> Any:
