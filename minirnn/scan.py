@@ -1,7 +1,7 @@
 """The only owner of time: the scan forward, and backpropagation through time.
 
 Written once, over any cell of ``cells.py`` or of your own; the products before and after are in
-``recurrent/plain.py``:
+``recurrent/plain.py`` and ``recurrent/weights.py``:
 
     before     P = X W + b                                   one product for all steps
 

@@ -25,7 +25,7 @@ def cross_entropy(logits: Array, targets: Any, mask: Any = None, *, total: int |
     lib = np if looked_at else xp  # what is on a device stays there, unchecked: to look at it would be to wait for it
     targets = _integers(lib, targets)
     _check_shape("targets must have shape {}, logits' without the last", targets, logits.shape[:-1])
-    counts = _mask(lib, mask, targets.shape)
+    counts = None if mask is None else _mask(lib, mask, targets.shape)
     count: Any = targets.size if counts is None else counts.sum()
     N = count if total is None else total
     if counts is not None:
@@ -76,7 +76,6 @@ def mse(y: Array, target: Any, mask: Any = None) -> tuple[Any, Array]:
         ndim = mask.ndim if hasattr(mask, "ndim") else np.ndim(mask)
         lib = np if on_host(mask) else xp
         counts = _mask(lib, mask, y.shape[:ndim])
-        assert counts is not None  # for the type checker: there was a mask
         counts = counts.reshape(counts.shape + (1,) * (y.ndim - ndim))
         N = counts.sum() * (y.size // max(1, counts.size))
         N, counts = int(N) if lib is np else N, xp.asarray(counts)
@@ -114,9 +113,7 @@ def _integers(xp: Any, targets: Any) -> Array:
     return array
 
 
-def _mask(xp: Any, mask: Any, shape: tuple[int, ...]) -> Array | None:
-    if mask is None:
-        return None
+def _mask(xp: Any, mask: Any, shape: tuple[int, ...]) -> Array:
     array: Array = np.asarray(mask) if on_host(mask) else mask
     numbers = array.dtype.kind in "iu" or takes(np.dtype(np.float64), array.dtype)
     if numbers and (not on_host(array) or bool(((array == 0) | (array == 1)).all())):

@@ -2,7 +2,7 @@
 
     networks.py        RNN, GRU, LSTM, Recurrent: depth and both directions
     direction.py       one layer in one direction: its weights, its initial state, and the choice of its pass
-    weights.py         the weights of a direction as a pass uses them: values, gradients, addresses
+    weights.py         the weights of a direction as a pass uses them: values, gradients, addresses, x W + b
 
     passes.py          the base of all passes: what each is handed, and the order of steps
     plain.py           by the plain equations, of any cell on any backend

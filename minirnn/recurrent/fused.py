@@ -16,10 +16,8 @@ from minirnn.recurrent.weights import Weights
 
 CHUNK = 1 << 15  # entries of P that are computed at once: they are still in the second cache when they are used
 ROWS = 256  # of x, whose part of the weights' gradients is added at once, for the same reason
-NO_PASS, NO_BACK = (
-    PassArguments(*[0] * len(PassArguments._fields)),
-    BackwardArguments(*[0] * len(BackwardArguments._fields)),
-)
+NO_PASS = PassArguments(*[0] * len(PassArguments._fields))
+NO_BACK = BackwardArguments(*[0] * len(BackwardArguments._fields))
 X, INDICES, LENGTHS, H0, C0, REST, RECURRENT, Y, KNOWN, G, U, C, M, WORK = (
     PassArguments._fields.index(name)
     for name in ("x", "indices", "lengths", "h0", "c0", "rest", "U", "y", "known", "G", "u", "c", "m", "work")

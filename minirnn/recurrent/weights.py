@@ -1,6 +1,6 @@
 """The weights of one direction, as a pass uses them: by name, each with its gradient and both their addresses.
 
-Here too is what all passes do alike that have no kernel for it: the product with W, and its transpose.
+Passes without a kernel for it share the product x W + b and its transpose, which are methods here.
 """
 
 from collections.abc import Mapping

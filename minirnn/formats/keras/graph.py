@@ -27,11 +27,7 @@ class LayerNode(NamedTuple):
     trainable: bool
 
 
-class Call(NamedTuple):
-    """How a layer of a Functional model is called: the one layer whose output it reads, and where its mask is from."""
-
-    source: str
-    mask: str | None
+Call = tuple[str, str | None]  # of a layer: the one whose output it reads, and the one that its mask is from
 
 
 def chain(model: Any) -> list[LayerNode]:
@@ -126,7 +122,7 @@ def _functional(config: Mapping[str, Any], items: list[Any], nodes: list[LayerNo
         if name == first:
             break
         calls[name] = _call(node, inbound[name])
-        name = calls[name].source
+        name, _ = calls[name]
     path.reverse()
     operations = {n.name: n for n in nodes if n.kind in OPERATIONS}
     for node in nodes:
@@ -169,7 +165,7 @@ def _call(node: LayerNode, calls: Any) -> Call:
     mask = options.get("mask")
     if mask is not None and _tensor(mask) is None:
         raise fault("is called with a mask of its own, which is not supported")
-    return Call(source, _tensor(mask))
+    return source, _tensor(mask)
 
 
 def _tensor(value: Any) -> str | None:
@@ -193,13 +189,13 @@ def _check_masks(
     """Raise unless every mask that is passed on is the one that the layer before makes of its own input."""
     made: set[str] = set()  # operations whose output is such a mask
     for node in path:
-        call = calls.get(node.name)
-        if call is None:
+        if node.name not in calls:  # the input
             continue
+        source, mask = calls[node.name]
         if node.kind in ("Embedding", "Masking"):
             value = 0.0 if node.kind == "Embedding" else node.settings.number("mask_value", 0.0)
-            made = {name for name in operations if _compares(name, operations, inbound, call.source, value)}
-        if call.mask is not None and call.mask not in made:
+            made = {name for name in operations if _compares(name, operations, inbound, source, value)}
+        if mask is not None and mask not in made:
             raise node.settings.fault("is called with a mask of its own, which is not supported")
 
 
