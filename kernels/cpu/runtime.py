@@ -198,7 +198,7 @@ def clipped_descend(w: Array, g: Array, rate: float, clip: float) -> float | Non
 
 def descend(w: Array, g: Array, rate: float, scale: float = 1.0) -> None:
     """w -= rate · scale · g;  g = 0."""
-    run(updates.descend, w.dtype, updates.Step(w.size, address(w), address(g), bits(rate * scale)), 10 * w.size)
+    run(updates.descend, w.dtype, updates.Update(w.size, address(w), address(g), bits(rate * scale)), 10 * w.size)
 
 
 def add_rows(out: Array, index: Array, rows: Array) -> None:
@@ -212,4 +212,4 @@ def adam(w: Array, g: Array, m: Array, v: Array, **numbers: float) -> None:
     """Adam's step, and g = 0: see ``updates.adam`` for the numbers."""
     places = {name: address(a) for name, a in (("w", w), ("g", g), ("m", m), ("v", v))}
     values = {name: bits(number) for name, number in numbers.items()}
-    run(updates.adam, w.dtype, updates.Step(n=w.size, **places, **values), 20 * w.size)
+    run(updates.adam, w.dtype, updates.Update(n=w.size, **places, **values), 20 * w.size)

@@ -35,7 +35,7 @@ class Clipped(NamedTuple):
     clip: int
 
 
-class Step(NamedTuple):
+class Update(NamedTuple):
     """Real numbers are the bits of a float64; v and what follows are Adam's."""
 
     n: int
@@ -63,7 +63,7 @@ class AddedRows(NamedTuple):
     rows: int  # (count, N)
 
 
-read_squares, read_clipped, read_step, read_rows = map(reader, (Squares, Clipped, Step, AddedRows))
+read_squares, read_clipped, read_update, read_rows = map(reader, (Squares, Clipped, Update, AddedRows))
 
 
 @inline
@@ -128,7 +128,7 @@ def clipped_descend(like, arguments, part, parts, sync):
 @kernel("descend")
 def descend(like, arguments, part, parts, sync):
     """w -= rate · g;  g = 0."""
-    a = read_step(arguments)
+    a = read_update(arguments)
     w, g, n, rate = numbers(a.w, like), numbers(a.g, like), a.n, real(a.rate, like)
     width, zeros = lanes(w), load(g, 0, 0)
     low, high = begin(n // width, part, parts) * width, begin(n // width, part + 1, parts) * width
@@ -157,7 +157,7 @@ def adam(like, arguments, part, parts, sync):
     ``decay`` times w is added to the gradient, w is multiplied by ``shrink``;
     ``rate`` is lr / (1 - β1ᵗ), ``correction`` 1 / (1 - β2ᵗ).
     """
-    a = read_step(arguments)
+    a = read_update(arguments)
     w, g, m, v, n = numbers(a.w, like), numbers(a.g, like), numbers(a.m, like), numbers(a.v, like), a.n
     scale, decay, shrink, rate = real(a.scale, like), real(a.decay, like), real(a.shrink, like), real(a.rate, like)
     beta1, beta2, eps = real(a.beta1, like), real(a.beta2, like), real(a.eps, like)

@@ -50,7 +50,7 @@ def descend() -> int:
     """Run a kernel that nothing in memory has compiled; how often its file was read."""
     kernel = compiling.Kernel("descend", updates.descend.inner.py_func)
     w, g = np.arange(20, dtype="float32"), np.ones(20, "float32")
-    arguments = np.array(updates.Step(20, w.ctypes.data, g.ctypes.data, runtime.bits(0.5)))
+    arguments = np.array(updates.Update(20, w.ctypes.data, g.ctypes.data, runtime.bits(0.5)))
     ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(kernel[w.dtype])(arguments.ctypes.data, 0, 1, 0)
     assert w.tolist() == DESCENDED
     return int(kernel.compiled[w.dtype]._cache.hits)

@@ -235,7 +235,7 @@ def test_the_number_of_threads_may_change_at_any_moment(eager: None, monkeypatch
 def descent(n: int = 1000) -> tuple[Array, Any, Any]:
     """Ones, the address of a kernel that makes them 0, and its arguments: their address, and what must live on."""
     w, g = np.ones(n, "float32"), np.ones(n, "float32")
-    arguments = np.array(updates.Step(n, w.ctypes.data, g.ctypes.data, runtime.bits(1.0)))
+    arguments = np.array(updates.Update(n, w.ctypes.data, g.ctypes.data, runtime.bits(1.0)))
     return w, updates.descend[w.dtype], (arguments, g)
 
 
