@@ -1,4 +1,4 @@
-"""What everything else stands on: arrays and backends, weights, the base of all layers.
+"""The base of everything else: arrays and backends, weights, the base of all layers.
 
     layer.py       the base of all layers: input is checked, a forward pass returns its backward pass
     module.py      the half of it that owns weights: names, copies, freezing, what ``repr`` shows

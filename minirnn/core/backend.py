@@ -73,7 +73,7 @@ class Backend:
         return None
 
     def scans(self) -> ModuleType | None:
-        """What runs cells that have kernels (``minirnn.kernels.facts``) faster than the plain scan, or None."""
+        """The module that runs cells with kernels (``minirnn.kernels.facts``) faster than the plain scan, or None."""
         return None
 
     def add_rows(self, out: Array, index: Array, rows: Array) -> None:

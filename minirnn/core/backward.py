@@ -39,7 +39,7 @@ class Backward:
 
     @property
     def saved(self) -> dict[str, Array]:
-        """What forward saved, by name (``"1.0.z"``), each for all steps of x: (T, B, ...), 0 past a row's end."""
+        """The saved arrays by name (``"1.0.z"``), each for all steps of x: (T, B, ...), 0 past a row's end."""
         return {name: read() for name, read in self.readers.items()}
 
     @property

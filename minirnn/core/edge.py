@@ -1,4 +1,4 @@
-"""What comes in from outside, as a layer computes with it: one array, floats in the model's dtype, time first.
+"""Arrays from outside, made what a layer computes with: one array, floats in the model's dtype, time first.
 
 Which arrays are taken for floats says ``backend.takes``; conversion is apart from that, since padding is cut off first:
 it may hold numbers that are too large for the model's dtype.
@@ -16,18 +16,13 @@ def as_array(backend: Backend, what: str, value: object) -> Array:
     return array
 
 
-def from_list(array: Array, dtype: Dtype) -> Array:
-    """What was a list of numbers as floats, or complex numbers; anything else as it is."""
-    return array.astype(dtype) if array.dtype.kind in "iu" else array
-
-
 def as_floats(backend: Backend, dtype: Dtype, what: str, value: object) -> Array:
     """``value`` as an array of floats that can become ``dtype``; of integers, lists alone are taken for floats."""
     array = as_array(backend, what, value)
     if array.dtype is dtype:
         return array
-    if not hasattr(value, "dtype"):
-        array = from_list(array, dtype)
+    if not hasattr(value, "dtype") and array.dtype.kind in "iu":
+        array = array.astype(dtype)
     if not takes(dtype, array.dtype):
         to = ", or the model with model.to(dtype=...)" if array.dtype.kind == "c" else ""
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What all model files share: the error for a bad one, the warning, and writing whole or not at all."""
+"""The common part of all model files: the error for a bad one, the warning, writing whole or not at all."""
 
 import os
 import sys

@@ -1,7 +1,5 @@
 """The base of all layers: a forward pass returns its backward pass, and input is checked at the edge.
 
-A layer's forward pass returns its backward pass::
-
     y, state, backward = layer.forward(x, state)  # training
     dx, dstate = backward(dy, dstate)  # adds to the gradients of the weights
 
@@ -22,31 +20,16 @@ import numpy as np
 
 from minirnn.core.backend import Array, check_indices, converted, on_host
 from minirnn.core.backward import Backward
-from minirnn.core.edge import as_array, as_floats, exchanged, from_list, of_order
+from minirnn.core.edge import as_array, as_floats, exchanged, of_order
 from minirnn.core.lengths import check_lengths, ends
 from minirnn.core.module import Weighted, brief
-from minirnn.core.run import Later, Pull, Reader, Result, Run, Saved, State, joined
+from minirnn.core.run import Later, Reader, Result, Run, Saved, State
+from minirnn.core.run import Pull as Pull  # ``minirnn.base``, the former name of this module, had this and ``joined``
+from minirnn.core.run import joined as joined
 from minirnn.core.unchanged import Inputs
 
 if TYPE_CHECKING:
     from minirnn.inference.streams import Stream
-
-__all__ = [  # ``minirnn.base``, the former name of this module, had all of these
-    "Backward",
-    "Later",
-    "Layer",
-    "Pull",
-    "Reader",
-    "Result",
-    "Run",
-    "Saved",
-    "State",
-    "blank",
-    "check_every",
-    "check_size",
-    "joined",
-    "over_time",
-]
 
 SQRT = 4  # times √T steps between stored states: fewer would take less memory, but weights are packed for each stretch
 
@@ -143,8 +126,7 @@ class Layer(Weighted):
         ``backward`` reads ``x`` and the weights again: leave them as they are until then (``Backward``).  A ``y`` that
         backward needs cannot be written.
         """
-        if not isinstance(first_row, Integral) or first_row < 0:
-            raise ValueError(f"first_row must be an integer of at least 0; got {first_row!r}")
+        check_size("first_row", first_row, 0)
         first = self.bound.batch_first if batch_first is None else batch_first
         x, state, run = self._admit(
             x,
@@ -261,12 +243,10 @@ class Layer(Weighted):
     def _admit_input(self, x: object, *, batch_first: bool) -> Array:
         """``x`` with its shape checked and time first; floats are those that came, not yet in the model's dtype."""
         name, axes = type(self).__name__, "B, T" if batch_first else "T, B"
-        backend, dtype = self.bound.backend, self.bound.dtype
+        backend = self.bound.backend
         array = as_array(backend, "x", x)
         listed = not hasattr(x, "dtype") and self.floats and (array.ndim != 2 or not self.integers)
-        if listed:
-            array = from_list(array, dtype)
-        if array.dtype.kind in "iu" and self.integers:
+        if array.dtype.kind in "iu" and self.integers and not listed:
             if array.ndim != 2:
                 also = f", or floats ({axes}, {self.input_size})" if self.floats else ""
                 raise ValueError(
@@ -275,7 +255,7 @@ class Layer(Weighted):
         elif not self.floats:
             raise ValueError(f"{name} expects integers of shape ({axes}); got {array.dtype} of shape {array.shape}")
         else:
-            array = as_floats(backend, dtype, "x", array if listed else x)
+            array = as_floats(backend, self.bound.dtype, "x", x)
             features = "features" if self.input_size is None else str(self.input_size)
             steps = (2, 3) if self.timeless else (3,)
             if array.ndim not in steps or self.input_size not in (None, array.shape[-1]):

@@ -43,7 +43,7 @@ class Weighted:
         return {name: getattr(self, name) for name in self.arguments}
 
     def remarks(self) -> list[str]:
-        """What a reader of ``repr`` should know beside, a sentence each."""
+        """Sentences that ``repr`` shows below the weights."""
         return []
 
     # ------------------------------------------------------------------ allocation
@@ -153,7 +153,7 @@ class Weighted:
             waiting += reversed(layer.children().values())
 
     def all_specs(self, prefix: str = "") -> dict[str, Spec]:
-        """What this layer and all in it ask for, by dotted name."""
+        """The weights that this layer and all in it ask for, by dotted name."""
         specs = {prefix + name: spec for name, spec in self.specs().items()}
         for name, child in self.children().items():
             specs |= child.all_specs(f"{prefix}{name}.")
@@ -194,23 +194,23 @@ class Weighted:
         gradient: Array = self.bound.view(self.bound.grads, self.prefix + name)
         return gradient
 
-    def _extent(self) -> slice:
-        """The layer's stretch of the flat vectors; a layer's names stand side by side."""
-        own = [self.bound.slots[name] for name in self.all_specs(self.prefix)]
-        return slice(own[0].offset, own[-1].end) if own else slice(0, 0)
-
-    def _check_flat(self) -> None:
-        if self.bound.quantized:
+    def _flat(self, parameters: Parameters, vector: Array) -> Array:
+        """The layer's stretch of a flat vector; a layer's names stand side by side."""
+        if parameters.quantized:
             raise ValueError(
-                f"a model quantised to {self.bound.quantized} has no flat vector of weights and no gradients; "
+                f"a model quantised to {parameters.quantized} has no flat vector of weights and no gradients; "
                 f"named_weights() has its matrices"
             )
+        if not self.prefix:
+            return vector
+        own = [parameters.slots[name] for name in self.all_specs(self.prefix)]
+        return vector[own[0].offset : own[-1].end] if own else vector[:0]
 
     @property
     def weights(self) -> Array:
         """All weights as one flat vector, written in place: ``model.weights[...] = vector``."""
-        self._check_flat()
-        return self.bound.weights[self._extent()] if self.prefix else self.bound.weights
+        bound = self.bound
+        return self._flat(bound, bound.weights)
 
     @weights.setter
     def weights(self, value: Array) -> None:
@@ -220,8 +220,8 @@ class Weighted:
     @property
     def grads(self) -> Array:
         """All gradients as one flat vector, laid out as ``weights``."""
-        self._check_flat()
-        return self.bound.grads[self._extent()] if self.prefix else self.bound.grads
+        bound = self.bound
+        return self._flat(bound, bound.grads)
 
     @grads.setter
     def grads(self, value: Array) -> None:

@@ -1,4 +1,4 @@
-"""What training adds at random: the masks of every kind of dropout, and the one place where they are made.
+"""The random part of training: masks of every kind of dropout are made here and nowhere else.
 
 A mask is a function of the model's seed, the place in the network, the number of the pass, the step, the row in its
 batch and the unit, by a counter-based generator: the same on every backend, for a batch of any size, on every rank that
@@ -31,7 +31,7 @@ def drop(x: Array, p: float, site: str, run: Run, *, locked: bool) -> Result:
     ``locked``: one m (B, D) for all steps, m[t] = m.
     """
     if not run.training or p == 0:
-        return Result(x, None, _straight, {})
+        return Result(x, None, lambda dy, _: (dy, None), {})
     xp, zero, scale = run.parameters.backend.xp, x.dtype.type(0), 1 / (1 - p)
     T, B, D = x.shape if x.ndim == 3 else (1, *x.shape)
     mask = keep_mask(xp, run.parameters.seed, site, run.call, (1 if locked else T, B, D), p, run.first_row)
@@ -42,10 +42,6 @@ def drop(x: Array, p: float, site: str, run: Run, *, locked: bool) -> Result:
 
     y = xp.where(mask, x * scale, zero)  # (1)
     return Result(y, None, pull, {"mask": lambda: xp.broadcast_to(mask, x.shape)})
-
-
-def _straight(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
-    return dy, None
 
 
 def keep_mask(

@@ -3,7 +3,7 @@
 import os
 import weakref
 from _thread import RLock, allocate_lock  # what threading's locks are; importing threading takes a millisecond
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal, TypeAlias, get_args
@@ -21,7 +21,7 @@ GRAIN = 16  # entries; every weight starts at a multiple of it, in every dtype, 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a layer asks for: a weight's shape and what it is, from which each scheme knows how to fill it.
+    """A weight as a layer asks for it: its shape and its role, from which each scheme knows how to fill it.
 
     ``fan`` is the width that torch's uniform initialisation divides by; ``gates`` are the names of the equal column
     blocks that a fused weight consists of, if it has any.
@@ -56,7 +56,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Draw:
-    """What one ``init`` drew: enough to draw it again, which tells whether weights have changed since."""
+    """The draw of one ``init``: it can be repeated, which tells whether weights have changed since."""
 
     seed: int
     scheme: Scheme
@@ -134,7 +134,7 @@ class Parameters:
         self.seed = self.calls = self.updates = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a backend prepared holds addresses, and stays; so do locks."""
+        """All but the locks and ``prepared``, which holds addresses."""
         here = ("prepared", "changing", "_counting")
         return {name: value for name, value in self.__dict__.items() if name not in here}
 
@@ -266,12 +266,12 @@ class Parameters:
             gap = slice(slot.extent.stop, slot.end)
             self.weights[gap] = self.grads[gap] = 0
 
-    def named(self, flat: Array, names: Iterable[str], prefix: str, *, gates: bool) -> Views:
-        """Views of ``flat`` for ``names``, which stand under ``prefix``; fused weights gate by gate if asked."""
+    def named(self, flat: Array, specs: dict[str, Spec], prefix: str, *, gates: bool) -> Views:
+        """Views of ``flat`` for weights that stand under ``prefix``; fused ones gate by gate if asked."""
         views: dict[str, Array] = {}
         parts: dict[str, Array] = {}
-        for name in names:
-            whole, spec = self.view(flat, prefix + name), self.slots[prefix + name].spec
+        for name, spec in specs.items():
+            whole = self.view(flat, prefix + name)
             path, width = name.rpartition("."), spec.shape[-1] // max(1, len(spec.gates))
             split = {
                 f"{path[0]}{path[1]}{g}": whole[..., k * width : (k + 1) * width] for k, g in enumerate(spec.gates)
@@ -285,18 +285,13 @@ class Parameters:
 
     def trainable(self) -> Iterator[slice]:
         """The stretches of the flat vectors that training changes: everything that is not frozen, gaps included."""
-        if not self.frozen:
-            yield slice(0, len(self.weights))
-            return
-        start, end = 0, 0
-        for name, slot in self.slots.items():
-            if name in self.frozen:
-                if start < end:
-                    yield slice(start, end)
-                start = slot.end
-            end = slot.end
-        if start < end:
-            yield slice(start, end)
+        start = 0
+        for slot in sorted((self.slots[name] for name in self.frozen), key=lambda slot: slot.offset):
+            if start < slot.offset:
+                yield slice(start, slot.offset)
+            start = slot.end
+        if start < len(self.weights):
+            yield slice(start, len(self.weights))
 
     def fill(self, seed: int, scheme: Scheme, skipped: Collection[str] = ()) -> None:
         """Draw every weight anew but those ``skipped``, in float64, whatever the dtype; gradients become 0.

@@ -1,4 +1,4 @@
-"""What a cell is to the rest of minirnn: the attributes that are read from it, and what is asked of them."""
+"""The protocol of a cell: the attributes that minirnn reads from it, and what is asked of them."""
 
 import inspect
 import linecache
@@ -48,7 +48,7 @@ class Stage(Protocol):
 
 
 class Cell(Protocol):
-    """What ``Recurrent`` needs to know: names of the states, and either one stage's attributes or ``stages``.
+    """A cell as ``Recurrent`` sees it: names of the states, and either one stage's attributes or ``stages``.
 
     A cell with one stage is that stage: it has ``gates``, ``saves``, ``step``, ``unstep`` itself.  A cell with more has
     ``stages`` instead, a tuple of them.  ``chapter_gates`` is optional: the letters that *Dive into Deep Learning*
@@ -60,39 +60,33 @@ class Cell(Protocol):
 
 
 def name_of(cell: Any) -> str:
-    """What a cell is called in a sentence: a class's name, or that of an instance's class."""
-    name: str = getattr(cell, "__name__", type(cell).__name__)
-    return name
+    """The cell's name in a sentence: a class's name, or that of an instance's class."""
+    return str(getattr(cell, "__name__", type(cell).__name__))
 
 
 def stages_of(cell: Any) -> tuple[Stage, ...]:
     """The cell's stages: its ``stages``, or the cell itself where it has only one."""
-    stages: tuple[Stage, ...] = getattr(cell, "stages", (cell,))
-    return stages
+    return tuple(getattr(cell, "stages", (cell,)))
 
 
 def recurrent_bias_of(stage: Any) -> tuple[str, ...]:
     """Gates whose recurrent product has a bias of its own."""
-    gates: tuple[str, ...] = getattr(stage, "recurrent_bias", ())
-    return gates
+    return tuple(getattr(stage, "recurrent_bias", ()))
 
 
 def units_of(stage: Any) -> tuple[str, ...]:
     """Names of the stage's per-unit weights."""
-    names: tuple[str, ...] = getattr(stage, "units", ())
-    return names
+    return tuple(getattr(stage, "units", ()))
 
 
 def matrix_of(stage: Any) -> str:
     """Name of the weight that the stage's product is with, ``""`` where it is some columns of U."""
-    name: str = getattr(stage, "matrix", "")
-    return name
+    return str(getattr(stage, "matrix", ""))
 
 
 def width_of(cell: Any, hidden_size: int) -> int:
     """How wide ``h``, and with it y, is."""
-    width: int = getattr(cell, "output_size", hidden_size)
-    return width
+    return int(getattr(cell, "output_size", hidden_size))
 
 
 def widths_of(cell: Any, hidden_size: int) -> tuple[int, ...]:
@@ -141,12 +135,11 @@ def check_cell(cell: Any, hidden_size: int) -> None:
 
 
 def _told(cell: Any, error: Exception) -> str:
-    """What went wrong in a cell, where, and what can be done about it."""
-    names = {"step": "step", "unstep": "unstep"}
+    """The error in a cell in words: where it came up, and what can be done about it."""
     place, frame = "", error.__traceback__
     while frame is not None:
         code = frame.tb_frame.f_code
-        if code.co_name in names and code.co_filename != __file__:
+        if code.co_name in ("step", "unstep") and code.co_filename != __file__:
             line = linecache.getline(code.co_filename, frame.tb_lineno).strip()
             place = f"{code.co_name}, line {frame.tb_lineno}" + (f", `{line}`" if line else "") + ": "
         frame = frame.tb_next
@@ -186,12 +179,6 @@ def _try(cell: Any, H: int) -> None:
             raise ValueError(f"step saves {len(saved)} arrays, and saves names {len(stage.saves)}")
         returned = stage.unstep(tuple(np.ones(np.shape(a)) for a in out), saved, *units)
         _check_returned(stage, returned, p, q, len(flow), len(units))
-        dp, dq, dflow, *dunits = returned
-        fits = dp is None if matrix_of(stage) else np.shape(dp) == p.shape
-        if not fits or np.shape(dq) != q.shape or len(dflow) != len(flow) or len(dunits) != len(units):
-            raise ValueError(
-                "unstep must return dp and dq with the shape of p, a gradient for each state, then each unit"
-            )
         flow = out
 
 
@@ -213,6 +200,8 @@ def _check_returned(stage: Any, returned: Any, p: Array, q: Array, states: int, 
         )
     for name, a, like in (("dp", dp, p), ("dq", dq, q)):
         if name == "dp" and matrix_of(stage):
+            if a is not None:
+                raise ValueError("unstep of a stage with a matrix must return None for dp: its p has no columns")
             continue
         if a is None:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""What layers hand to one another: a ``Run`` describes one pass, a ``Result`` is what a layer makes of it."""
+"""A ``Run`` describes one pass to every layer; a ``Result`` is what a layer makes of it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
@@ -39,7 +39,7 @@ class Run(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a layer returns to the layer around it: ``pull`` is its transpose, ``saved`` names what pull will use.
+    """A layer's answer to the layer around it: ``pull`` is its transpose, ``saved`` names what pull will use.
 
     ``run`` is for the layers after it, where theirs differs from this layer's: it has a mask.
     """

@@ -22,7 +22,7 @@ ROUNDING = 4  # units in the last place of max(1, |a|): what (w + e) - e may dif
 
 
 class Inputs:
-    """What a forward pass of ``layer`` on ``x`` reads, and its backward pass will read again."""
+    """The arrays that a forward pass of ``layer`` on ``x`` reads, and its backward pass will read again."""
 
     __slots__ = ("every", "layer", "looks", "parameters", "places", "updates", "weights", "x", "x_seen")
 

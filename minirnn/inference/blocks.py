@@ -61,7 +61,7 @@ class BlockedMatrix:
 
     @classmethod
     def stored(cls, values: Array, scale: Array | None, *, transposed: bool = False, product: Product = None) -> Self:
-        """What ``values()`` and ``scale`` said of a quantised matrix, as one again."""
+        """A quantised matrix made again from its ``values()`` and ``scale``."""
         stored = values.T if transposed else values
         return cls(in_blocks(stored), scale, stored.shape, np.dtype(np.float32), transposed=transposed, product=product)
 

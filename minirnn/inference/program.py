@@ -113,7 +113,7 @@ def _filled_up(vector: Array) -> Array:
 
 
 class Space:
-    """What the kernels of a program work in for ``B`` rows.
+    """The memory that the kernels of a program work in for ``B`` rows.
 
     ``links`` (parts, fields) are their arguments, ``operations`` how many they do a step.  ``states[k]`` are part
     k's: h before and after a step, which change places at every step, then the others.

@@ -6,7 +6,7 @@ would multiply with an array, they multiply with a ``BlockedMatrix``, for which 
 widen it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from minirnn.core.backend import Array, Backend, Dtype
 from minirnn.core.parameters import Parameters, Sources, Spec, Views
-from minirnn.inference.blocks import KINDS, BlockedMatrix, Product
+from minirnn.inference.blocks import KINDS, BlockedMatrix
 
 STORED = tuple(kind for kind in KINDS if kind != "full")
 
@@ -43,18 +43,15 @@ class NarrowParameters(Parameters):
     def view(self, flat: Array, name: str) -> Any:
         return self.matrices[name] if name in self.matrices else super().view(flat, name)
 
-    def named(self, flat: Array, names: Iterable[str], prefix: str, *, gates: bool) -> Views:
+    def named(self, flat: Array, specs: dict[str, Spec], prefix: str, *, gates: bool) -> Views:
         if gates:
             raise ValueError("a quantised model's matrices are not cut into gates; ask for named_weights()")
-        names = list(names)
-        vectors = super().named(flat, [n for n in names if prefix + n not in self.matrices], prefix, gates=False)
-        views: dict[str, Any] = {n: vectors[n] if n in vectors else self.matrices[prefix + n] for n in names}
-        return Views(views, {})
+        return Views(super().named(flat, specs, prefix, gates=False), {})
 
     def on(self, backend: Backend, dtype: Dtype) -> Parameters:
         if dtype != self.dtype:
             raise ValueError(f"a quantised model computes in float32; it cannot become {dtype.name}")
-        product = product_of(backend)
+        product = backend.fused("blocked_product")
         matrices = {name: matrix.multiplied_by(product) for name, matrix in self.matrices.items()}
         new = NarrowParameters(self.specs, matrices, self.quantized or "", backend)
         new.weights[...] = self.weights
@@ -98,7 +95,7 @@ def narrowed(old: Parameters, specs: dict[str, Spec], kind: str) -> NarrowParame
                 values.astype(np.float32, copy=False),
                 kind,
                 transposed=spec.role == "embedding",
-                product=product_of(old.backend),
+                product=old.backend.fused("blocked_product"),
             )
     new = NarrowParameters(specs, matrices, kind, old.backend)
     for name in new.slots:
@@ -113,7 +110,10 @@ def restored(specs: dict[str, Spec], values: Callable[[str], Array], kind: str, 
         if len(spec.shape) == 2:
             scale = np.array(values(f"{name}.scale")) if kind == "int8" else None
             matrices[name] = BlockedMatrix.stored(
-                values(name), scale, transposed=spec.role == "embedding", product=product_of(backend)
+                values(name),
+                scale,
+                transposed=spec.role == "embedding",
+                product=backend.fused("blocked_product"),
             )
     new = NarrowParameters(specs, matrices, kind, backend)
     for name in new.slots:
@@ -122,7 +122,7 @@ def restored(specs: dict[str, Spec], values: Callable[[str], Array], kind: str, 
 
 
 def stored(parameters: Parameters, specs: dict[str, Spec]) -> dict[str, Array]:
-    """What ``restored`` takes, by name."""
+    """The arrays that ``restored`` takes, by name."""
     arrays: dict[str, Array] = {}
     for name in specs:
         weight = parameters.view(parameters.weights, name)
@@ -144,9 +144,3 @@ def stored_as(specs: dict[str, Spec], kind: str) -> dict[str, tuple[tuple[int, .
         if matrix and kind == "int8":
             kinds[f"{name}.scale"] = ((spec.shape[0 if spec.role == "embedding" else 1],), "float32")
     return kinds
-
-
-def product_of(backend: Backend) -> Product:
-    """The backend's kernel for ``a @ BlockedMatrix``, or None."""
-    product: Product = backend.fused("blocked_product")
-    return product

@@ -34,7 +34,7 @@ GROUPS = 4  # numbers of rows for which ``stream_many`` keeps memory
 
 
 class Snapshot:
-    """What the streams of one model share: its weights as they were, as a program of kernels or in a copy of it."""
+    """The weights that the streams of one model share, as they were: a program of kernels, or a copy of the model."""
 
     def __init__(self, model: Any) -> None:
         p, name = model.bound, brief(model)

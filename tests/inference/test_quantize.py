@@ -34,7 +34,6 @@ from minirnn import (
 )
 from minirnn.core.backend import get_backend
 from minirnn.inference.blocks import BlockedMatrix, quantized
-from minirnn.inference.quantize import product_of
 from minirnn.language.model import LanguageModel
 from minirnn.language.text import Text
 
@@ -119,7 +118,7 @@ def test_it_stands_where_its_array_would(
     W, rng = matrix_of(K, N, seed), np.random.default_rng(seed)
     low, high = sorted(min(c, N) for c in cut)
     a = (rng.normal(size=(rows, K)) * 10.0 ** rng.integers(-3, 3, (rows, 1))).astype(np.float32)
-    M = BlockedMatrix.of(W, kind, product=product_of(get_backend(backend)))
+    M = BlockedMatrix.of(W, kind, product=get_backend(backend).fused("blocked_product"))
     D = M.dense()
     fine = kind != "int8" or backend == "numpy"
     assert_product(a @ M, a, D, exact=fine)
@@ -128,7 +127,7 @@ def test_it_stands_where_its_array_would(
     np.testing.assert_array_equal(M[index], D[index])
     np.testing.assert_array_equal(M[:, low:high].dense(), D[:, low:high])
     np.testing.assert_array_equal(M.T.dense(), D.T)
-    E = BlockedMatrix.of(W, kind, transposed=True, product=product_of(get_backend(backend)))
+    E = BlockedMatrix.of(W, kind, transposed=True, product=get_backend(backend).fused("blocked_product"))
     np.testing.assert_array_equal(E[index], E.dense()[index])
     b = rng.normal(size=(rows, N)).astype(np.float32)
     assert_product(b @ E.T, b, E.dense().T, exact=fine)
@@ -147,7 +146,7 @@ def test_sums_of_int8_products_have_room_at_the_largest_sizes() -> None:
     for K in (255, 256, 1000, 5001):
         W, a = np.ones((K, 40), np.float32), np.ones((2, K), np.float32)
         W[:, 1], a[1] = -1, -1
-        M = BlockedMatrix.of(W, "int8", product=product_of(get_backend("numba")))
+        M = BlockedMatrix.of(W, "int8", product=get_backend("numba").fused("blocked_product"))
         np.testing.assert_allclose(a @ M, a @ W, rtol=1e-4)
 
 

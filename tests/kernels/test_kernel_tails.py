@@ -14,7 +14,6 @@ from minirnn import Recurrent
 from minirnn.cells import GRUCell, LSTMCell, ReluCell, TanhCell
 from minirnn.core.backend import get_backend
 from minirnn.inference.blocks import BlockedMatrix
-from minirnn.inference.quantize import product_of
 
 runtime, updates, vectors = (import_module(f"minirnn.kernels.cpu.{n}") for n in ("runtime", "updates", "vectors"))
 DTYPES = ("float32", "float64")
@@ -139,7 +138,7 @@ def test_every_entry_of_a_row_counts_in_a_product_with_a_blocked_matrix(kind: st
     for K in lengths("float32"):
         for N in (1, 31, 32, 33, 64, 65):
             W = np.random.default_rng(K).normal(size=(K, N)).astype("float32")
-            M = BlockedMatrix.of(W, kind, product=product_of(get_backend("numba")))
+            M = BlockedMatrix.of(W, kind, product=get_backend("numba").fused("blocked_product"))
             for value in (1.0, -2e6):
                 a = np.diag(np.full(K, value, "float32"))
                 np.testing.assert_allclose(a @ M, value * M.dense(), rtol=1e-6, atol=0)
@@ -148,7 +147,7 @@ def test_every_entry_of_a_row_counts_in_a_product_with_a_blocked_matrix(kind: st
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
 def test_no_entry_that_is_not_finite_is_hidden_by_int16(odd: float) -> None:
     for K in lengths("float32"):
-        M = BlockedMatrix.of(np.ones((K, 3), "float32"), "int8", product=product_of(get_backend("numba")))
+        M = BlockedMatrix.of(np.ones((K, 3), "float32"), "int8", product=get_backend("numba").fused("blocked_product"))
         a = np.ones((K + 1, K), "float32")
         np.fill_diagonal(a, odd)
         found = a @ M

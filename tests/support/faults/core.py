@@ -56,7 +56,7 @@ FAULTS = {
     ),
     "frozen weights are trained": Fault(
         "core/parameters.py",
-        (("if name in self.frozen:", "if False:"),),
+        (("for name in self.frozen)", "for name in ())"),),
         "optim/test_optim.py::test_frozen_weights_take_no_part_even_if_their_gradient_is_nan",
     ),
     "load: NaN accepted": Fault(

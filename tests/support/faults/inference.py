@@ -36,7 +36,7 @@ FAULTS = {
     ),
     "quantize: a row's scale for an embedding's column": Fault(
         "inference/quantize.py",
-        (('transposed=spec.role == "embedding",\n                product=product_of(old.backend)', "transposed=False,\n                product=product_of(old.backend)"),),
+        (('transposed=spec.role == "embedding",\n                product=old.backend.fused("blocked_product")', 'transposed=False,\n                product=old.backend.fused("blocked_product")'),),
         "inference/test_quantize.py::test_a_quantised_model_computes_with_its_rounded_weights[f16-numpy-tied]",
     ),
     "quantize: not finite is finite": Fault(
