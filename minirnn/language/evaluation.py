@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Protocol
 
 import numpy as np
 
 from minirnn.core.backend import Array
-from minirnn.core.layer import Layer
+from minirnn.core.layer import Layer, check_size
 from minirnn.language.text import Text, TextError, Vocabulary
 from minirnn.layers.losses import cross_entropy
 
@@ -18,7 +19,7 @@ SAMPLE = 256 * PIECE  # characters of the sample that ``minirnn`` takes of a tex
 
 
 class Predictor(Protocol):
-    """What is evaluated: a ``LanguageModel``."""
+    """A model that can be evaluated: a ``LanguageModel``."""
 
     @property
     def network(self) -> Layer: ...
@@ -53,7 +54,7 @@ class Evaluation:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """What is read side by side: from ``starts`` (B,) ``lengths`` characters each, the first ``skip`` not counted."""
+    """Stretches read side by side: from ``starts`` (B,) ``lengths`` characters, the first ``skip`` not counted."""
 
     starts: Array
     lengths: Array
@@ -81,8 +82,7 @@ def evaluate(
         raise TypeError(f"perplexity takes a Text; got {type(text).__name__}")
     if text.vocab != lm.vocab:
         raise ValueError("the text must be in the model's vocabulary: Text.from_string(..., vocab=lm.vocab)")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1; got {batch_size}")
+    check_size("batch_size", batch_size)
     if len(text) < 2:
         raise TextError(f"perplexity takes a text of at least 2 characters; got {len(text)}")
     if most is not None and most < 2 * PIECE:
@@ -90,14 +90,12 @@ def evaluate(
     whole = most is None or len(text) - 1 <= most
     batches = [_all(text, batch_size)] if whole else _sample(lm, text, most or 0, batch_size)
     windows = sum(-(-int(rows.lengths.max()) // WINDOW) for rows in batches)
-    done, rng = 0, np.random.default_rng(0)
+    done, rng = count(1), np.random.default_rng(0)
     sums: list[Array] = []
     counted: list[Array] = []
 
     def tick() -> None:
-        nonlocal done
-        done += 1
-        progress(min(1.0, done / windows))
+        progress(min(1.0, next(done) / windows))
 
     with np.errstate(over="ignore", invalid="ignore"):  # a diverged model has perplexity inf or NaN
         for rows in batches:
@@ -106,15 +104,15 @@ def evaluate(
                 losses, counts = _read(lm, text, rows, rng, tick, apart=not whole, force=True)
             sums.append(losses)
             counted.append(counts)
-        total, count = np.concatenate(sums), np.concatenate(counted)
-        loss = float(total.sum() / count.sum())
+        total, n = np.concatenate(sums), np.concatenate(counted)
+        loss = float(total.sum() / n.sum())
         if whole:
-            return Evaluation(loss, 0.0, int(count.sum()))
+            return Evaluation(loss, 0.0, int(n.sum()))
         # of a ratio of sums over pieces, drawn without replacement (Cochran 1977, Sampling Techniques, section 6.4)
-        left = total - loss * count
-        share = min(1.0, count.sum() / (len(text) - 1)) if lm.task == "next" else 0.0
-        variance = (1 - share) * (left @ left) / (len(count) - 1) * len(count) / count.sum() ** 2
-        return Evaluation(loss, float(np.sqrt(variance)), int(count.sum()))
+        left = total - loss * n
+        share = min(1.0, n.sum() / (len(text) - 1)) if lm.task == "next" else 0.0
+        variance = (1 - share) * (left @ left) / (len(n) - 1) * len(n) / n.sum() ** 2
+        return Evaluation(loss, float(np.sqrt(variance)), int(n.sum()))
 
 
 def _all(text: Text, batch_size: int) -> Rows:

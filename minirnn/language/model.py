@@ -6,13 +6,12 @@ fill    a network that reads in both directions restores masked characters.  (On
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 
 from minirnn.core.backend import Array, maker
-from minirnn.core.layer import Layer
+from minirnn.core.layer import Layer, check_size
 from minirnn.core.parameters import Scheme
 from minirnn.core.run import State
 from minirnn.language.evaluation import MASK_RATE, Evaluation, evaluate
@@ -134,7 +133,7 @@ class LanguageModel:
         rng: "np.random.Generator | None" = None,
         stride: int | None = None,
         rows: slice = ALL,
-    ) -> tuple[Any, Any, Callable[[], None]]:
+    ) -> tuple[Any, Any, Callable[[], object]]:
         """One training pass over a batch (T, B): the mean loss in nats, the final state, a function that runs backward.
 
         For task fill, characters of ``x`` are masked at random by ``rng``, which it takes, and the loss counts those.
@@ -159,21 +158,17 @@ class LanguageModel:
         if self.task == "fill" or not stride or stride == len(x):
             logits, state, backward = self.network.forward(x, state, first_row=first)
             loss, dlogits = cross_entropy(logits, y, mask, total=total)
-
-            def run_whole() -> None:
-                backward(dlogits)
-
-            return loss, state, run_whole
+            return loss, state, lambda: backward(dlogits)
         before, state, back_first = self.network.forward(x[:stride], state, first_row=first)
         after, _, back_second = self.network.forward(x[stride:], state, first_row=first)
         xp = self.network.bound.backend.xp
         loss, dlogits = cross_entropy(xp.concatenate([before, after]), y, mask, total=total)
 
-        def run_halves() -> None:
+        def backward_of_both() -> None:
             _, dstate = back_second(dlogits[stride:])
             back_first(dlogits[:stride], dstate)
 
-        return loss, state, run_halves
+        return loss, state, backward_of_both
 
     def _mask(self, x: Array, rng: "np.random.Generator") -> tuple[Array, Array, Array]:
         mask = rng.random(x.shape) < MASK_RATE
@@ -182,12 +177,7 @@ class LanguageModel:
         return np.where(mask, len(self.vocab), x.astype(np.int64)), x, mask
 
     def perplexity(self, text: Text, *, batch_size: int = 32) -> float:
-        """exp of the mean loss a character.
-
-        next    every character but the first, given all before it in its row: the text is read as ``batch_size`` rows,
-                each from the zero state.
-        fill    characters masked at random (always the same ones), given the rest of their window.
-        """
+        """exp of the mean loss a character of the whole text: see ``minirnn.language.evaluation.evaluate``."""
         return self.evaluate(text, batch_size=batch_size).perplexity
 
     def evaluate(
@@ -222,31 +212,22 @@ class LanguageModel:
         chosen.
         """
         check_sampling(temperature, top_k, top_p)
-        logits, state = self._read_prefix(prefix, length)
-        return self._generate(logits, state, length, temperature, top_k, top_p, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
 
-    def _generate(
-        self,
-        logits: Array,
-        state: State,
-        length: int,
-        temperature: float,
-        top_k: int | None,
-        top_p: float | None,
-        rng: "np.random.Generator",
-    ) -> Iterator[str]:
-        for left in reversed(range(length)):
-            p = distribution(logits, temperature=temperature, top_k=top_k, top_p=top_p)
-            symbol = int(rng.choice(len(p), p=p))
-            yield self.vocab.symbols[symbol]
-            if left:
-                y, state = self.network(np.array([[symbol]]), state)
-                logits = self._known(y[-1])[0]
+        def characters(logits: Array, state: State) -> Iterator[str]:
+            for left in reversed(range(length)):
+                p = distribution(logits, temperature=temperature, top_k=top_k, top_p=top_p)
+                symbol = int(rng.choice(len(p), p=p))
+                yield self.vocab.symbols[symbol]
+                if left:
+                    y, state = self.network(np.array([[symbol]]), state)
+                    logits = self._known(y[-1])[0]
+
+        return characters(*self._read_prefix(prefix, length))
 
     def beam(self, prefix: str, length: int = 200, *, width: int = 4) -> list[tuple[str, float]]:
         """Beam search: up to ``width`` continuations of ``length`` characters with their log p, best first."""
-        if width < 1:
-            raise ValueError(f"width must be at least 1; got {width}")
+        check_size("width", width)
         logits, state = self._read_prefix(prefix, length)
         log_p, scores, texts = log_softmax(logits)[None], np.zeros(1), np.zeros((1, 0), int)
         for left in reversed(range(length)):
@@ -268,8 +249,7 @@ class LanguageModel:
         check_string("a prefix", prefix)
         if not prefix:
             raise ValueError("a prefix needs at least one character; got none")
-        if not isinstance(length, Integral) or length < 1:
-            raise ValueError(f"length must be an integer of at least 1; got {length!r}")
+        check_size("length", length)
         y, state = self.network(self.vocab.encode(prefix)[:, None])
         return self._known(y[-1])[0], state
 

@@ -1,10 +1,9 @@
 """Choosing the next symbol from its logits: greedy, temperature, top-k, top-p."""
 
-from numbers import Integral
-
 import numpy as np
 
 from minirnn.core.backend import Array, namespace
+from minirnn.core.layer import check_size
 from minirnn.core.run import State
 from minirnn.core.tree import rebuilt
 
@@ -52,8 +51,8 @@ def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -
     """Raise ValueError for what ``distribution`` cannot use."""
     if not 0 <= temperature < float("inf"):
         raise ValueError(f"temperature must be a number of at least 0; got {temperature}")
-    if top_k is not None and (not isinstance(top_k, Integral) or top_k < 1):
-        raise ValueError(f"top_k must be an integer of at least 1; got {top_k!r}")
+    if top_k is not None:
+        check_size("top_k", top_k)
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p must be above 0 and at most 1; got {top_p}")
 

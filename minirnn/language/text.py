@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from minirnn.core.backend import Array
+from minirnn.core.layer import check_size
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # stands for, and is shown for, any symbol that is not in the vocabulary
 PIECE = 2**20  # characters, or bytes of a file, that are looked at together
@@ -26,12 +27,8 @@ class Vocabulary:
     """Characters and their indices; index 0 is the unknown symbol, the rest are sorted by code point."""
 
     def __init__(self, symbols: Sequence[str]) -> None:
-        if (
-            not symbols
-            or symbols[0] != UNKNOWN
-            or any(len(s) != 1 for s in symbols)
-            or len(set(symbols)) < len(symbols)
-        ):
+        distinct = len(set(symbols)) == len(symbols) and all(len(s) == 1 for s in symbols)
+        if not symbols or symbols[0] != UNKNOWN or not distinct:
             raise ValueError(f"a vocabulary is {UNKNOWN!r} followed by distinct single characters; got {symbols!r:.60}")
         self.symbols = tuple(symbols)
         self._codes = code_points("".join(self.symbols))
@@ -62,13 +59,12 @@ class Vocabulary:
 
     def look_up(self, codes: Array) -> Array:
         """Indices of code points, in the smallest dtype that has them all and one more, the mask's."""
-        table = self._table
-        return table.take(codes, mode="clip")  # the last entry is 0: for whatever lies beyond all symbols
+        return self._table.take(codes, mode="clip")  # the last entry is 0: for whatever lies beyond all symbols
 
     @cached_property
     def _table(self) -> Array:
         """The index of each code point."""
-        codes = code_points("".join(self.symbols[1:]))
+        codes = self._codes[1:]
         table = np.zeros(max(codes.tolist(), default=0) + 2, smallest(len(self)))
         table[codes] = np.arange(1, len(self))
         return table
@@ -83,8 +79,7 @@ class Vocabulary:
         wrong = index[(index < 0) | (index >= len(self))]
         if wrong.size:
             raise ValueError(f"indices must be from 0 to {len(self) - 1}; got {wrong[0]}")
-        codes: Array = self._codes[index]
-        return codes.tobytes().decode("utf-32-le", "surrogatepass")
+        return as_string(self._codes[index])
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,13 +140,12 @@ class Text:
 
     def digest(self) -> str:
         """A short name for the text: another text, another name."""
-        symbols = "".join(self.vocab.symbols).encode("utf-32-le", "surrogatepass")
         from hashlib import blake2b  # here: see Parameters.digest
 
         total = blake2b(digest_size=16)
         for k in range(0, len(self), PIECE):
             total.update(self.indices[k : k + PIECE].astype("<u4").data)
-        total.update(symbols)
+        total.update(code_points("".join(self.vocab.symbols)).data)
         return total.hexdigest()
 
     def split(self, fraction: float = 0.1) -> tuple["Text", "Text"]:
@@ -202,8 +196,7 @@ class Text:
     def _offset(self, batch_size: int, num_steps: int, seed: int | None) -> int:
         """Where an epoch's first character stands, after a check that there is room for a batch."""
         for name, value in (("batch_size", batch_size), ("num_steps", num_steps)):
-            if not isinstance(value, Integral) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1; got {value!r}")
+            check_size(name, value)
         if len(self) <= batch_size * num_steps:
             raise TextError(
                 f"a text of {len(self)} characters is too short for a batch of {batch_size} rows of {num_steps} steps "
@@ -260,6 +253,11 @@ def code_points(text: str) -> Array:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
+def as_string(codes: Array) -> str:
+    """The string of these code points."""
+    return codes.tobytes().decode("utf-32-le", "surrogatepass")
+
+
 def _batch(indices: Array) -> Array:
     """A part of a text as it is computed with, which cannot be written either."""
     wide = indices.astype(np.int64, order="C")
@@ -281,7 +279,7 @@ def _numbered(pieces: Iterable[str]) -> tuple[Vocabulary, list[Array]]:
         numbers[new] = np.arange(len(codes) + 1, len(codes) + len(new) + 1)
         codes = np.concatenate([codes, new])
         parts.append(numbers[here].astype(smallest(len(codes))))
-    vocab = Vocabulary.of(codes.tobytes().decode("utf-32-le", "surrogatepass"))
+    vocab = Vocabulary.of(as_string(codes))
     final = np.concatenate([np.zeros(1, smallest(len(vocab))), vocab.look_up(codes)])
     for k, part in enumerate(parts):
         parts[k] = final[part]

@@ -402,7 +402,10 @@ def test_each_beam_has_the_log_p_of_its_steps_and_they_are_distinct_and_in_order
 
 
 def test_beam_search_refuses_what_it_cannot_search() -> None:
-    for options, words in (({"width": 0}, "width must be at least 1; got 0"), ({"length": 0}, "length must be")):
+    for options, words in (
+        ({"width": 0}, "width must be an integer of at least 1; got 0"),
+        ({"length": 0}, "length must be"),
+    ):
         with pytest.raises(ValueError, match=words):
             model().beam("a", **options)
     with pytest.raises(ValueError, match="a prefix needs at least one character"):
