@@ -10,7 +10,7 @@ from minirnn.cli.options import LIMITS, TrainOptions, spelt
 from minirnn.cli.terminal import say
 from minirnn.core.files import Json
 from minirnn.training.checkpoints import Folder
-from minirnn.training.loop import State
+from minirnn.training.loop import TrainingState
 from minirnn.training.metrics import METRICS, RUN, damaged, read_run
 
 # what may be otherwise when a run goes on; all else decides what its steps are
@@ -26,7 +26,7 @@ class Saved:
 
     options: Json
     text: str
-    state: State | None = None
+    state: TrainingState | None = None
     more: Json = field(default_factory=dict)
 
 

@@ -190,7 +190,7 @@ def keep_quiet() -> None:
 
 
 def show_samples(lm: LanguageModel, held_out: Text, seed: int, to: Console) -> None:
-    """What the model can do now: a continuation, or a restored stretch of the held-out text."""
+    """Show what the model can do now: a continuation, or a restored stretch of the held-out text."""
     start = held_out.vocab.decode(held_out.indices[:200])
     if lm.task == "next":
         first, *lines = start.splitlines() or [start]  # the first may be the end of one

@@ -1,13 +1,12 @@
 """Optimisers: a few lines each, over the flat vectors of weights and gradients."""
 
 from collections.abc import Callable
-from numbers import Integral
 from typing import Any, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 
 from minirnn.core.backend import Array
-from minirnn.core.layer import Layer
+from minirnn.core.layer import Layer, check_size
 from minirnn.optim.checks import above_0, at_least_0, below_1
 from minirnn.optim.clipping import check_still_whole, clip_grad_value, grad_norm
 from minirnn.optim.on_device import Norm, decide
@@ -17,7 +16,7 @@ Schedule: TypeAlias = Callable[[int], float]
 
 
 class Options(TypedDict, total=False):
-    """What every optimiser takes, by keyword."""
+    """The options of every optimiser, by keyword."""
 
     weight_decay: float
     clip: float | None
@@ -25,7 +24,7 @@ class Options(TypedDict, total=False):
 
 
 class Optimizer:
-    """What all optimisers share: a schedule, clipping, and a step over everything that is not frozen.
+    """The base of all optimisers: a schedule, clipping, and a step over everything that is not frozen.
 
     ``lr`` is a number or a schedule (see ``minirnn.optim.schedules``): a function of the number of steps taken, from 0.
     ``clip`` limits the gradients' global norm, ``clip_value`` their entries (first, where both are set).
@@ -81,12 +80,10 @@ class Optimizer:
                 raise ValueError(
                     f"{name} must be {own.dtype} of shape {own.shape}; got {loaded.dtype} of shape {loaded.shape}"
                 )
-        steps, factor = state["steps"], at_least_0("factor", state["factor"])
-        if not isinstance(steps, Integral) or steps < 0:
-            raise ValueError(f"steps must be an integer of at least 0; got {steps!r}")
+        steps, factor = check_size("steps", state["steps"], 0), at_least_0("factor", state["factor"])
         for name in self.buffers:
             self.state[name][...] = self.model.bound.backend.xp.asarray(state[name])
-        self.steps, self.factor = int(steps), factor
+        self.steps, self.factor = steps, factor
 
     def step(self) -> Any:
         """Clip, update the weights, zero the gradients; returns the gradients' norm before clipping by norm.

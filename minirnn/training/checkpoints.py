@@ -23,7 +23,7 @@ import numpy as np
 
 from minirnn.core.backend import Array
 from minirnn.core.files import LARGEST_FILE, Json, ModelFileError, atomic_write
-from minirnn.training.loop import State
+from minirnn.training.loop import TrainingState
 
 NAME = re.compile(r"step-(\d{8,18})\.checkpoint")
 BEST, LOCK = "best.safetensors", ".lock"
@@ -99,7 +99,7 @@ class Folder:
             old, self._lock = self._lock, self._take_lock()
             old.close()
 
-    def write(self, state: State, more: Json) -> Path:
+    def write(self, state: TrainingState, more: Json) -> Path:
         """Write a checkpoint of ``state`` and of what else is to be found again, then remove the oldest.
 
         Raises OSError where the disk will not have it; what was there before stays.
@@ -116,7 +116,7 @@ class Folder:
             self.at(step).unlink(missing_ok=True)
         return path
 
-    def newest(self, report: Callable[[str], None]) -> tuple[State, Json] | None:
+    def newest(self, report: Callable[[str], None]) -> tuple[TrainingState, Json] | None:
         """The newest sound checkpoint, None where there is none; ``report`` is told of each that is not sound."""
         steps = self.steps()
         for step in steps:
@@ -127,7 +127,7 @@ class Folder:
         return None
 
 
-def to_bytes(state: State, more: Json) -> bytes:
+def to_bytes(state: TrainingState, more: Json) -> bytes:
     """A checkpoint as a file."""
     from safetensors.numpy import save
 
@@ -135,7 +135,7 @@ def to_bytes(state: State, more: Json) -> bytes:
     return save(state.arrays, metadata={"minirnn-checkpoint": about, "digest": digest(state.arrays, about)})
 
 
-def read(path: Path) -> tuple[State, Json]:
+def read(path: Path) -> tuple[TrainingState, Json]:
     """The arguments of ``Folder.write``; ModelFileError where the file is damaged, or is something else."""
     from safetensors import SafetensorError, safe_open
 
@@ -154,7 +154,7 @@ def read(path: Path) -> tuple[State, Json]:
         raise ModelFileError(f"{path} is damaged: {error!s:.300}") from None
     if whole["version"] != VERSION:
         raise ModelFileError(f"{path} must be of version {VERSION}; it is of {whole['version']!r:.40}")
-    return State(arrays, whole["about"]), whole["more"]
+    return TrainingState(arrays, whole["about"]), whole["more"]
 
 
 def digest(arrays: dict[str, Array], about: str) -> str:

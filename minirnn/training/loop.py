@@ -9,13 +9,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 
 from minirnn.core.backend import Array, on_host
 from minirnn.core.files import Json
+from minirnn.core.layer import check_size
 from minirnn.core.tree import arrays_in, filled_in, outline, rebuilt
 from minirnn.language.model import LanguageModel
 from minirnn.language.text import Text, check_stride
@@ -24,6 +24,7 @@ from minirnn.optim.optimisers import Optimizer
 from minirnn.training.ranks import Ranks
 
 NONFINITE = ("stop", "skip", "halve-lr")  # what to do about a gradient that is not finite
+COUNTED = ("steps", "factor")  # of an optimiser's state, beside its buffers
 HOPELESS = 20  # steps in a row that were skipped: the model will not come back
 
 
@@ -47,8 +48,8 @@ class Step:
 
 
 @dataclass(frozen=True)
-class State:
-    """What a later step depends on: ``arrays`` by name, and the rest, ``about``, as JSON."""
+class TrainingState:
+    """All that a later step depends on: ``arrays`` by name, and the rest, ``about``, as JSON."""
 
     arrays: dict[str, Array]
     about: Json
@@ -108,8 +109,8 @@ class Training(Iterator[Step]):
         if epochs is None and steps is None and seconds is None:
             raise ValueError("train takes a limit: epochs, steps or seconds; got none")
         for name, limit in (("epochs", epochs), ("steps", steps)):
-            if limit is not None and (not isinstance(limit, Integral) or limit < 0):
-                raise ValueError(f"{name} must be an integer of at least 0; got {limit!r}")
+            if limit is not None:
+                check_size(name, limit, 0)
         if seconds is not None and not seconds >= 0:
             raise ValueError(f"seconds must be at least 0; got {seconds!r}")
         if text.vocab != lm.vocab:
@@ -213,11 +214,11 @@ class Training(Iterator[Step]):
 
     @cached_property
     def _identity(self) -> Json:
-        """What decides which batch comes next: a state goes on only where all of it is the same."""
+        """The options that decide which batch comes next: a state goes on only where all of them are the same."""
         names = ("batch_size", "num_steps", "stride", "sampling", "seed")
         return {"text": self.text.digest()} | {name: getattr(self, name) for name in names}
 
-    def state(self) -> State:
+    def state(self) -> TrainingState:
         """A copy of what a later step depends on, with the recurrent state of the whole batch.
 
         Called by every rank.  ValueError where ranks have drifted apart.
@@ -238,17 +239,13 @@ class Training(Iterator[Step]):
             "skipped": self._skipped,
             "calls": p.calls,
             "masks": self._masks.bit_generator.state,
-            "optimizer": {
-                "kind": type(self.optimizer).__name__,
-                "steps": optimizer["steps"],
-                "factor": optimizer["factor"],
-            },
+            "optimizer": {"kind": type(self.optimizer).__name__} | {name: optimizer[name] for name in COUNTED},
             "state": outline(self._carried),
             "of": self._identity,
         }
-        return State(arrays, about)
+        return TrainingState(arrays, about)
 
-    def restore(self, state: State) -> None:
+    def restore(self, state: TrainingState) -> None:
         """Go on from what ``state`` of a training of the same model, on the same text, returned.
 
         That may have been on another number of ranks.  ValueError, with nothing changed, where it cannot be.
@@ -269,9 +266,7 @@ class Training(Iterator[Step]):
         masks = np.random.default_rng()
         masks.bit_generator.state = about["masks"]
         buffers = {name.removeprefix("optimizer."): a for name, a in arrays.items() if name.startswith("optimizer.")}
-        self.optimizer.load_state_dict(
-            {"steps": about["optimizer"]["steps"], "factor": about["optimizer"]["factor"], **buffers}
-        )
+        self.optimizer.load_state_dict({name: about["optimizer"][name] for name in COUNTED} | buffers)
         p.weights[...] = p.backend.xp.asarray(weights)
         p.grads[...] = 0
         p.calls, p.updates = about["calls"], p.updates + 1

@@ -97,7 +97,7 @@ def read_lines(path: Path) -> list[Json]:
 
 
 def read_run(folder: Path) -> Json | None:
-    """What ``run.json`` in a folder says, with ``options`` and the ``text``'s digest; None where there is none.
+    """The contents of ``run.json`` in a folder, with ``options`` and the ``text``'s digest; None where there is none.
 
     ValueError where it is not what a run has written.
     """

@@ -3,9 +3,10 @@
 import json
 import os
 from collections.abc import Sequence
-from math import exp
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from minirnn.core.files import Json, atomic_write
 from minirnn.training.metrics import METRICS, RUN, read_lines
@@ -56,13 +57,16 @@ def _draw(axes: dict[str, Any], label: str, lines: list[Json], by: str, color: s
     """One run in all panels."""
     seconds = {line["step"]: line["seconds"] for line in lines if "seconds" in line}
     steps = [line for line in lines if line.get("loss") is not None]
-    x = [line[by] for line in steps]
-    axes["loss"].plot(x, [line["loss"] for line in steps], color=color, lw=1, label=label)
-    axes["perplexity"].plot(x, [_exp(line["loss"]) for line in steps], color=color, lw=0.8, alpha=0.5)
-    axes["norm"].plot(x, [_number(line["grad_norm"]) for line in steps], color=color, lw=0.5, alpha=0.5)
-    axes["norm"].plot(x, [_number(line["clipped_norm"]) for line in steps], color=color, lw=1.2)
+    drawn = (by, "loss", "grad_norm", "clipped_norm", "lr", "tokens_per_second")
+    of = {name: np.array([line[name] for line in steps], float) for name in drawn}  # NaN, not drawn, for None
+    with np.errstate(over="ignore"):
+        perplexity = np.exp(of["loss"])
+    axes["loss"].plot(of[by], of["loss"], color=color, lw=1, label=label)
+    axes["perplexity"].plot(of[by], perplexity, color=color, lw=0.8, alpha=0.5)
+    axes["norm"].plot(of[by], of["grad_norm"], color=color, lw=0.5, alpha=0.5)
+    axes["norm"].plot(of[by], of["clipped_norm"], color=color, lw=1.2)
     for name in ("lr", "tokens_per_second"):
-        axes[name].plot(x, [_number(line[name]) for line in steps], color=color, lw=1)
+        axes[name].plot(of[by], of[name], color=color, lw=1)
     known = [line for line in lines if line.get("validation_perplexity") is not None]
     known = known if by == "step" else [line for line in known if line["step"] in seconds]
     at = [line["step"] if by == "step" else seconds[line["step"]] for line in known]
@@ -83,15 +87,6 @@ def _labelled(folders: list[Path]) -> dict[str, Path]:
             raise ValueError(f"each run is drawn once; {folder} is there twice")
         by_label[label] = folder
     return by_label
-
-
-def _number(value: float | None) -> float:
-    """What the record has None for, as a number that is not drawn."""
-    return float("nan") if value is None else value
-
-
-def _exp(loss: float) -> float:
-    return exp(loss) if loss < 700 else float("inf")
 
 
 def check_picture(out: str | os.PathLike[str]) -> Path:

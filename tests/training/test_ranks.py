@@ -29,7 +29,7 @@ from minirnn.language.evaluation import Evaluation
 from minirnn.language.text import Text
 from minirnn.training.checkpoints import Folder
 from minirnn.training.keeper import Keeper
-from minirnn.training.loop import State, Step, Training
+from minirnn.training.loop import Step, Training, TrainingState
 from minirnn.training.metrics import Record, read_lines
 from minirnn.training.ranks import Ranks, takes_device_arrays, world
 
@@ -137,7 +137,9 @@ def test_a_step_counts_the_characters_of_all_ranks() -> None:
 def test_a_run_goes_on_with_another_number_of_ranks(task: str, stop: int) -> None:
     wanted, end = trained(task=task)
 
-    def part(ranks: Ranks, state: State | None = None, steps: int | None = None) -> tuple[Any, State, Any]:
+    def part(
+        ranks: Ranks, state: TrainingState | None = None, steps: int | None = None
+    ) -> tuple[Any, TrainingState, Any]:
         training = begun(ranks, task=task)
         if state:
             training.restore(state)

@@ -31,7 +31,7 @@ FAULTS = {
     ),
     "resume: a halved rate is forgotten": Fault(
         "optim/optimisers.py",
-        (("self.steps, self.factor = int(steps), factor", "self.steps = int(steps)"),),
+        (("self.steps, self.factor = steps, factor", "self.steps = steps"),),
         "training/test_resume.py::test_an_optimizers_state_is_all_that_it_knows[sgd]",
     ),
     "optim: a step does not wait for a backward pass": Fault(
