@@ -160,9 +160,8 @@ class Port(NamedTuple):
     half: bool = False  # float16 in the file: computed in float32 all the same
 
     def __str__(self) -> str:
-        shape = (
-            "of any shape" if self.shape is None else f"({', '.join('?' if n is None else str(n) for n in self.shape)})"
-        )
+        sizes = ", ".join("?" if n is None else str(n) for n in self.shape or ())
+        shape = "of any shape" if self.shape is None else f"({sizes})"
         return f"{short(self.name)} {shape} {self.dtype}"
 
 

@@ -109,7 +109,7 @@ FAULTS = {
         "formats/onnx/test_onnx_structures.py::test_a_small_file_takes_little[TopK of none]",
     ),
     "onnx: the steps of a Scan for nothing": Fault(
-        "formats/onnx/running/scan.py",
+        "formats/onnx/running/operators.py",
         (("        meter.spend(T * around(body))\n", ""),),
         "formats/onnx/test_onnx_structures.py::test_a_small_file_takes_little[a Scan of no nodes]",
     ),
@@ -174,7 +174,7 @@ FAULTS = {
         "formats/onnx/test_onnx_files.py::test_a_graph_computes_what_it_did_elsewhere[auto-standard, top_k_same_values]",
     ),
     "onnx: a Scan in one direction": Fault(
-        "formats/onnx/running/scan.py",
+        "formats/onnx/running/operators.py",
         (("whole[-1 - t if back else t] = a", "whole[t] = a"),),
         "formats/onnx/test_onnx_files.py::test_a_graph_computes_what_it_did_elsewhere[auto-minirnn, a scan]",
     ),

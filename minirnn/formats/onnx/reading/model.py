@@ -1,7 +1,8 @@
 """From the messages of an ONNX file to its ``Model``: every node is checked against its operator; nothing is run."""
 
-from collections import ChainMap
-from typing import Any, TypeAlias
+from collections.abc import Container
+from dataclasses import dataclass
+from typing import Any
 
 from minirnn.core.backend import Array
 from minirnn.core.files import ModelFileError
@@ -19,7 +20,17 @@ LOOPS = ("If", "Loop", "SequenceMap")
 LONGEST_TEXT = 1 << 16  # bytes of an attribute's text, or of a list of them
 KINDS = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}  # of attributes, by type
 LISTS = ("floats", "ints", "strings")
-Names: TypeAlias = ChainMap[str, None]  # of values known so far: those of a node's graph, then of the graph around it
+
+
+@dataclass
+class Names:
+    """What is known where a node stands: the values of its graph so far, and those of the graph around that."""
+
+    own: set[str]
+    around: Container[str] = ()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.own or name in self.around
 
 
 class ModelReader:
@@ -41,7 +52,7 @@ class ModelReader:
         constants = self.initializers(about)
         inputs = [port for port in self.ports(about, "input") if port.name not in constants]  # else: a default, kept
         outputs = self.ports(about, "output")
-        known: Names = ChainMap(dict.fromkeys([*(port.name for port in inputs), *constants]))
+        known = Names({*(port.name for port in inputs), *constants})
         nodes = self.nodes(about, known)
         for port in outputs:
             if port.name not in known:
@@ -83,7 +94,7 @@ class ModelReader:
                     raise ModelFileError(f"{node} reads {short(name)}, which must be computed before; it is not")
             for name in node.outputs:
                 if name:
-                    known[_new(name, known, "an output of", node)] = None
+                    known.own.add(_new(name, known, "an output of", node))
             nodes.append(node)
         return nodes
 
@@ -94,7 +105,7 @@ class ModelReader:
         node = Node(op, about.get("name", ""), inputs, outputs, self.opset, self.backend)
         if domain not in ("", "ai.onnx"):
             raise ModelFileError(f"{node} is of the domain {short(domain)}; only the standard's own operators are run")
-        deep = op == "Scan" and len(known.maps) > 1
+        deep = op == "Scan" and known.around != ()
         if op not in OPERATORS or deep:
             why = ": it holds graphs of its own" if op in LOOPS else " within another" if deep else ""
             raise ModelFileError(f"{node}: {short(op)} is no operator that minirnn runs{why}")
@@ -123,16 +134,16 @@ class ModelReader:
 
     def body(self, about: Message, around: Names) -> Body:
         """The graph within a node; it may use what is known around it, and give no other value such a name."""
-        constants, known = self.initializers(about), around.new_child()
+        constants, known = self.initializers(about), Names(set(), around)
         inputs, outputs = (tuple(v.get("name", "") for v in about.get(word, ())) for word in ("input", "output"))
         for name in (*constants, *inputs):
-            known[_new(name, known, "a value within a node")] = None
+            known.own.add(_new(name, known, "a value within a node"))
         nodes = self.nodes(about, known)
         for name in outputs:
             if name not in known:
                 raise ModelFileError(f"{short(name)} must be computed within the node; it is not")
         used = (*(name for node in nodes for name in node.inputs), *outputs)
-        captured = dict.fromkeys(name for name in used if name and name not in known.maps[0])
+        captured = dict.fromkeys(name for name in used if name and name not in known.own)
         return Body(inputs, outputs, tuple(nodes), constants, tuple(captured))
 
     def value(self, attribute: Message) -> Any:

@@ -117,21 +117,18 @@ def _applied(form: Form, function: Function) -> Form:
 def _recurrence(node: Node, inputs: list[Form]) -> Form:
     about = RecurrentNode.of(node)
     X, W, R, B, lens, h0, c0, P = (*inputs, *[None] * 8)[:8]
-    weights = [W, R, B, P]
     if not isinstance(X, ChainValue) or X.axes != ("BTF" if about.batch_first else "TBF"):
         return None
-    if any(a is not None and not isinstance(a, np.ndarray) for a in weights):
+    if any(a is not None and not isinstance(a, np.ndarray) for a in (W, R, B, P)):
         return None
     if lens is not None and not isinstance(lens, Lengths):
         return None
     starts = []
     for form in (h0, c0) if node.op == "LSTM" else (h0,):
-        known = form
-        if isinstance(form, np.ndarray):
-            known = Zeros() if all_are(form, 0) else None
-        elif not (form is None or isinstance(form, (InitialState, Spread, Zeros))):
+        known = Zeros() if all_are(form, 0) else form
+        if not (known is None or isinstance(known, (InitialState, Spread, Zeros))):
             return None
-        if (known is None and form is not None) or (isinstance(known, InitialState) and len(known.axes) != 3):
+        if isinstance(known, InitialState) and len(known.axes) != 3:
             return None
         starts.append(known)
     unit = Unit(node, about, W, R, B, P, tuple(starts), lens and lens.name)

@@ -36,10 +36,6 @@ def _fixed(node: Node, inputs: list[Form], name: str, place: int = 1) -> list[in
     return [int(v) for v in form.reshape(-1)]
 
 
-def _moved(form: Form, axes: str) -> Form:
-    return form._replace(axes=axes)
-
-
 def _last(form: FinalStates) -> Form:
     """One row of final h as the last step of a unit's output, where that has one direction and it is forward."""
     row = form.rows[0]
@@ -71,7 +67,7 @@ def _transpose(node: Node, inputs: list[Form]) -> Form:
     if not isinstance(form, (ChainValue, FinalStates, InitialState)):
         return None
     perm = node.attributes.get("perm", list(range(len(form.axes)))[::-1])
-    return _moved(form, "".join(form.axes[k] for k in perm)) if len(perm) == len(form.axes) else None
+    return form._replace(axes="".join(form.axes[k] for k in perm)) if len(perm) == len(form.axes) else None
 
 
 def _squeeze(node: Node, inputs: list[Form]) -> Form:
@@ -82,14 +78,14 @@ def _squeeze(node: Node, inputs: list[Form]) -> Form:
     left = "".join(letter for k, letter in enumerate(form.axes) if k not in gone)
     taken = "".join(form.axes[k] for k in sorted(gone))
     if isinstance(form, InitialState):
-        return _moved(form, left)
+        return form._replace(axes=left)
     if taken != "d":
         return None
     if isinstance(form, FinalStates):
-        return _last(_moved(form, left)) if len(form.rows) == 1 else None
+        return _last(form._replace(axes=left)) if len(form.rows) == 1 else None
     unit = form.parts[-1]
     one = isinstance(unit, Unit) and len(unit.about.directions) == 1
-    return _moved(form, left.replace("H", "F")) if one else None
+    return form._replace(axes=left.replace("H", "F")) if one else None
 
 
 def _unsqueeze(node: Node, inputs: list[Form]) -> Form:
@@ -99,7 +95,7 @@ def _unsqueeze(node: Node, inputs: list[Form]) -> Form:
     if not isinstance(form, InitialState) or axes is None or len(axes) != 1:
         return None
     k = axes[0] % (len(form.axes) + 1)
-    return _moved(form, f"{form.axes[:k]}n{form.axes[k:]}")
+    return form._replace(axes=f"{form.axes[:k]}n{form.axes[k:]}")
 
 
 def _reshape(node: Node, inputs: list[Form]) -> Form:
@@ -110,13 +106,13 @@ def _reshape(node: Node, inputs: list[Form]) -> Form:
         return None
     rank = shape.size if isinstance(shape, np.ndarray) else len(form.axes) - ("d" in form.axes)
     if form.axes.endswith("dH") and rank == len(form.axes) - 1:
-        return _moved(form, form.axes.removesuffix("dH") + "F")
+        return form._replace(axes=form.axes.removesuffix("dH") + "F")
     flat = {"TBF": "RF", "BTF": "rF"}  # all rows of all steps, one below the other
     if form.axes in flat and rank == 2:
-        return _moved(form, flat[form.axes])
+        return form._replace(axes=flat[form.axes])
     deep = {letters: axes for axes, letters in flat.items()}
     if form.axes in deep and rank == 3:
-        return _moved(form, deep[form.axes])
+        return form._replace(axes=deep[form.axes])
     return form if rank == len(form.axes) and form.axes[-1] == "F" else None
 
 

@@ -184,20 +184,19 @@ def recurrence(node: Node) -> Operation:
     fixed = all(node.constants[k] is not None for k in (1, 2, 3, 7) if k < node.declared and node.inputs[k])
     if fixed and W is not None and R is not None:
         about.check_weights(W, R, B, P)
-    built: list[list[Layer]] = []
+    built: list[Layer] = []
 
     def run(meter: Meter, operands: Operands) -> Sequence[Array]:
         X, W, R, B, lens, h0, c0, P = (*operands, *[None] * 8)[:8]
         one_dtype(X, W, R, B, h0, c0, P)
-        layers = built[0] if built else made(meter, W, R, B, P)
-        if fixed and not built:
-            built.append(layers)
+        if built:
+            layers = built
+        else:
+            meter.spend(BUILT * len(about.directions))
+            meter.claim((W.size + R.size,), W.itemsize, copies=2)
+            layers = about.layers(W, R, B, P, node.backend)
+            built.extend(layers if fixed else ())
         return unrolled(about, layers, meter, X, lens, [h0, c0] if node.op == "LSTM" else [h0])
-
-    def made(meter: Meter, W: Array, R: Array, B: Array | None, P: Array | None) -> list[Layer]:
-        meter.spend(BUILT * len(about.directions))
-        meter.claim((W.size + R.size,), W.itemsize, copies=2)
-        return about.layers(W, R, B, P, node.backend)
 
     return run
 

@@ -51,9 +51,8 @@ class Steps:
     @cached_property
     def times(self) -> str:
         """(T, 1), the number of each step."""
-        e = self.e
-        with e.within(""):
-            return e("Unsqueeze", self.upto(self.count), e.integers(1))
+        with self.e.within(""):
+            return self.e("Unsqueeze", self.upto(self.count), self.e.integers(1))
 
     @cached_property
     def ends(self) -> str:
@@ -65,9 +64,9 @@ class Steps:
     @cached_property
     def empty(self) -> str:
         """(B, 1), True where a row has no steps."""
-        e = self.e
-        with e.within(""):
-            return e("Unsqueeze", e("Equal", self.ends, e.constant(0, np.int64)), e.integers(1))
+        with self.e.within(""):
+            none = self.e("Equal", self.ends, self.e.constant(0, np.int64))
+            return self.e("Unsqueeze", none, self.e.integers(1))
 
     @cached_property
     def turning(self) -> str:
