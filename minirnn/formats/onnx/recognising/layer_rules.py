@@ -41,9 +41,9 @@ def _one_hot(node: Node, inputs: list[Form]) -> Form:
     plain = isinstance(index, ChainValue) and not index.parts and index.axes in ("TB", "BT")
     if not plain or node.attributes.get("axis", -1) not in (-1, 2):
         return None
-    if not all(isinstance(form, np.ndarray) for form in (depth, values)) or depth.size != 1:
+    if not all(isinstance(form, np.ndarray) for form in (depth, values)) or (depth.size, values.size) != (1, 2):
         return None
-    if values.dtype.kind != "f" or values.reshape(-1).tolist() != [0, 1]:
+    if values.dtype.kind != "f" or list(values.reshape(-1)) != [0, 1]:
         return None
     return ChainValue((Encoding(int(depth.reshape(-1)[0])),), f"{index.axes}F")
 
