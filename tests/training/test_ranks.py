@@ -416,6 +416,7 @@ class Ended(BaseException):
         (KeyboardInterrupt(), "minirnn: stopped at once\n"),
         (KeyError("a fault"), "KeyError: 'a fault'\n"),
     ],
+    ids=["a sentence", "stopped", "a fault"],
 )
 def test_a_rank_that_raises_says_so_and_ends_all(
     rank: int, error: BaseException, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
