@@ -34,14 +34,14 @@ NOT_OVER_TIME = (  # faults of scan.py and plain.py that touch no gradient of a 
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_every_cell_is_proved(cell: Any) -> None:
-    proof = prove(cell, num_steps=7, hidden_size=3)
+    proof = prove(cell, num_steps=5, hidden_size=2)
     assert proof.error < -100
     assert "proved for all real numbers" in str(proof)
 
 
 @pytest.mark.parametrize(("path", "name"), list(zip(OTHERS, NAMES, strict=True)), ids=NAMES)
 def test_every_cell_of_the_examples_is_proved(path: Any, name: str) -> None:
-    assert prove(cell_from(f"{path}:{name}"), num_steps=5, hidden_size=2).ok
+    assert prove(cell_from(f"{path}:{name}"), num_steps=3, hidden_size=2).ok
 
 
 @pytest.mark.slow

@@ -3,8 +3,8 @@
 Small valid files of every format (``corpora.py``) are spoilt (``mutations.py``), and some files are made to cost more
 than they are worth (``structures.py``, ``onnx_structures.py``).  Each is loaded in a process that is watched
 (``hostile_worker.py``) and killed if it hangs.  A load must end in a model that can be used or in ModelFileError,
-within a second of processor time, more where a core is slow, take no more memory than 64 MB and four times what the file
-declares, and do nothing but read.
+within a second of processor time (more where a core is slow), take no more memory than 64 MB and four times what the
+file declares, and do nothing but read.
 
 Prints a line for each format.  A file that breaks a rule is kept, with what makes it again, and the exit status is 1.
 """
