@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -18,15 +18,17 @@ SHAPING = {  # NumPy's functions that move entries and compute nothing
 }
 FILLED = {"empty_like": 0.0, "zeros_like": 0.0, "ones_like": 1.0}
 FLOAT = np.dtype("float64")
+Value: TypeAlias = Any  # an array or a number, of NumPy's or of this module: who computes with it sees no difference
+Axis: TypeAlias = int | tuple[int, ...] | None
 
 
 class Algebra(Protocol):
     """What entries are, and what is computed with them."""
 
-    def lift(self, x: Any, /) -> Any:
+    def lift(self, x: Value, /) -> Value:
         """A number as an entry."""
 
-    def apply(self, name: str, /, *operands: Any) -> Any:
+    def apply(self, name: str, /, *operands: Value) -> Value:
         """NumPy's function ``name`` of entries."""
 
 
@@ -35,11 +37,11 @@ class Symbolic(NDArrayOperatorsMixin):
 
     dtype = FLOAT
 
-    def __init__(self, entries: Any, algebra: Algebra) -> None:
+    def __init__(self, entries: Value, algebra: Algebra) -> None:
         self.algebra, self.entries = algebra, np.asarray(entries, object)
 
     @classmethod
-    def of(cls, value: Any, algebra: Algebra) -> "Symbolic":
+    def of(cls, value: Value, algebra: Algebra) -> "Symbolic":
         """``value``, as it is or as an array of constants."""
         return value if isinstance(value, cls) else cls(np.frompyfunc(algebra.lift, 1, 1)(np.asarray(value)), algebra)
 
@@ -66,16 +68,16 @@ class Symbolic(NDArrayOperatorsMixin):
     def __len__(self) -> int:
         return len(self.entries)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Value]:
         return (self[k] for k in range(len(self)))
 
-    def __getitem__(self, key: Any) -> "Symbolic":
+    def __getitem__(self, key: Value) -> "Symbolic":
         return Symbolic(self.entries[key], self.algebra)
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: Value, value: Value) -> None:
         self.entries[key] = self._raw(value)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Value:
         if name.startswith("_"):  # what NumPy asks for
             raise AttributeError(name)
         raise UndecidedError(f"uses .{name} of an array, which the proof does not know")
@@ -86,58 +88,60 @@ class Symbolic(NDArrayOperatorsMixin):
     def __float__(self) -> float:
         raise UndecidedError("makes a number of Python's out of a value")
 
-    def clip(self, low: Any = None, high: Any = None) -> Any:
+    def clip(self, low: Value = None, high: Value = None) -> Value:
         return np.clip(self, low, high)
 
     def copy(self) -> "Symbolic":
         return Symbolic(self.entries.copy(), self.algebra)
 
-    def astype(self, dtype: Any, **_: Any) -> "Symbolic":
+    def astype(self, dtype: Value, **_: Value) -> "Symbolic":
         if np.dtype(dtype) != FLOAT:
             raise UndecidedError(f"converts to {np.dtype(dtype)}")
         return self
 
-    def reshape(self, *shape: Any) -> "Symbolic":
+    def reshape(self, *shape: Value) -> "Symbolic":
         return Symbolic(self.entries.reshape(*shape), self.algebra)
 
     def swapaxes(self, a: int, b: int) -> "Symbolic":
         return Symbolic(self.entries.swapaxes(a, b), self.algebra)
 
-    def sum(self, axis: Any = None, *, keepdims: bool = False) -> "Symbolic":
+    def sum(self, axis: Axis = None, *, keepdims: bool = False) -> "Symbolic":
         return self._reduced("add", axis, keepdims=keepdims)
 
-    def mean(self, axis: Any = None, *, keepdims: bool = False) -> "Symbolic":
+    def mean(self, axis: Axis = None, *, keepdims: bool = False) -> "Symbolic":
         total = self.sum(axis, keepdims=keepdims)
         mean: Symbolic = total / (self.size // max(1, total.size))
         return mean
 
-    def max(self, axis: Any = None, *, keepdims: bool = False) -> "Symbolic":
+    def max(self, axis: Axis = None, *, keepdims: bool = False) -> "Symbolic":
         return self._reduced("maximum", axis, keepdims=keepdims)
 
-    def min(self, axis: Any = None, *, keepdims: bool = False) -> "Symbolic":
+    def min(self, axis: Axis = None, *, keepdims: bool = False) -> "Symbolic":
         return self._reduced("minimum", axis, keepdims=keepdims)
 
-    def var(self, axis: Any = None, *, keepdims: bool = False) -> "Symbolic":
-        off: Any = self - self.mean(axis, keepdims=True)
+    def var(self, axis: Axis = None, *, keepdims: bool = False) -> "Symbolic":
+        off: Value = self - self.mean(axis, keepdims=True)
         variance: Symbolic = (off * off).mean(axis, keepdims=keepdims)
         return variance
 
-    def std(self, axis: Any = None, *, keepdims: bool = False) -> "Symbolic":
-        root: Any = np.sqrt(self.var(axis, keepdims=keepdims))
+    def std(self, axis: Axis = None, *, keepdims: bool = False) -> "Symbolic":
+        root: Value = np.sqrt(self.var(axis, keepdims=keepdims))
         return root  # type: ignore[no-any-return]  # of ours
 
-    def _reduced(self, name: str, axis: Any, *, keepdims: bool) -> "Symbolic":
+    def _reduced(self, name: str, axis: Axis, *, keepdims: bool) -> "Symbolic":
         function = np.frompyfunc(partial(self.algebra.apply, name), 2, 1)
         a, axes = self.entries, range(self.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         for k in sorted((n % self.ndim for n in axes), reverse=True):
             a = np.asarray(function.reduce(a, axis=k, keepdims=keepdims), object)
         return Symbolic(a, self.algebra)
 
-    def _raw(self, value: Any) -> Array:
+    def _raw(self, value: Value) -> Array:
         """Entries, of whatever came."""
         return Symbolic.of(value, self.algebra).entries
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Value, out: Value = None, **options: Value
+    ) -> Value:
         if method == "reduce":
             array, axis = inputs[0], options.get("axis", 0)
             return array._reduced(ufunc.__name__, axis, keepdims=options.get("keepdims", False))  # noqa: SLF001 - one of ours
@@ -158,7 +162,9 @@ class Symbolic(NDArrayOperatorsMixin):
         out[0][...] = Symbolic(entries, self.algebra)
         return out[0]
 
-    def __array_function__(self, function: Any, _: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    def __array_function__(
+        self, function: Value, _: Value, arguments: tuple[Value, ...], options: dict[str, Value]
+    ) -> Value:
         name = function.__name__
         if name in FILLED:
             return full(arguments[0].shape, FILLED[name], self.algebra)
@@ -179,13 +185,13 @@ class Symbolic(NDArrayOperatorsMixin):
             return [Symbolic(part, self.algebra) for part in result]
         return Symbolic(np.frompyfunc(self.algebra.lift, 1, 1)(result), self.algebra)
 
-    def _entries(self, value: Any) -> Any:
+    def _entries(self, value: Value) -> Value:
         if isinstance(value, (list, tuple)) and any(isinstance(part, Symbolic) for part in value):
             return [self._raw(part) for part in value]
         return value.entries if isinstance(value, Symbolic) else value
 
 
-def full(shape: tuple[int, ...], value: Any, algebra: Algebra) -> Any:
+def full(shape: tuple[int, ...], value: Value, algebra: Algebra) -> Value:
     """A ``Symbolic`` of one constant; to those who use it an array like any other."""
     entries = np.empty(shape, object)
     entries[...] = algebra.lift(value)
@@ -199,19 +205,19 @@ class Namespace(ModuleType):
         super().__init__("symbolic")
         self._algebra = algebra
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Value:
         return getattr(np, name)
 
-    def empty(self, shape: Any, dtype: Any = FLOAT) -> Any:
+    def empty(self, shape: Value, dtype: Value = FLOAT) -> Value:
         return self.zeros(shape, dtype)
 
-    def zeros(self, shape: Any, dtype: Any = FLOAT) -> Any:
+    def zeros(self, shape: Value, dtype: Value = FLOAT) -> Value:
         if np.dtype(dtype).kind != "f":
             return np.zeros(shape, dtype)
         return full(shape if isinstance(shape, tuple) else (shape,), 0.0, self._algebra)
 
-    def array(self, a: Any, *arguments: Any, **options: Any) -> Any:
+    def array(self, a: Value, *arguments: Value, **options: Value) -> Value:
         return a.copy() if isinstance(a, Symbolic) else np.array(a, *arguments, **options)
 
-    def asarray(self, a: Any, *arguments: Any, **options: Any) -> Any:
+    def asarray(self, a: Value, *arguments: Value, **options: Value) -> Value:
         return a if isinstance(a, Symbolic) else np.asarray(a, *arguments, **options)

@@ -12,7 +12,6 @@ where the right side is what ``backward`` returns.  The outputs are compared as 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from minirnn.core.run import Run
 from minirnn.recurrent.networks import Recurrent
 from minirnn.recurrent.zoneout import zones
 from minirnn.testing.precision import AnyCell
-from minirnn.testing.proof.arrays import Namespace, Symbolic, full
+from minirnn.testing.proof.arrays import Namespace, Symbolic, Value, full
 from minirnn.testing.proof.exact import Point
 from minirnn.testing.proof.stages import array, equal, paired
 from minirnn.testing.proof.unrolled import Unrolled
@@ -39,7 +38,7 @@ class ExactBackend(Backend):
         super().__init__("exact", "numpy", ("float64",))
         self.__dict__ |= {"point": point, "xp": Namespace(point)}
 
-    def zeros(self, size: int, dtype: Dtype) -> Any:
+    def zeros(self, size: int, dtype: Dtype) -> Value:
         return full((size,), 0.0, self.__dict__["point"])
 
     def locked(self, a: Array) -> Array:
@@ -54,7 +53,7 @@ class Setting:
     lengths: tuple[float, ...] = ()  # as parts of all steps; (): one row without lengths
     every: float = 0.0  # the same, of gradient checkpointing
     one_hot: bool = False  # x is integers
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Value] = field(default_factory=dict)
 
 
 SETTINGS = (
@@ -99,9 +98,9 @@ class Case:
             self.parameters, training=True, call=0, past=past, flipped=flipped, every=round(T * setting.every)
         )
 
-    def _filled(self) -> Any:
+    def _filled(self) -> Value:
         """The layer's parameters, with exact numbers in place of those that were drawn."""
-        parameters: Any = self.layer.bound
+        parameters: Value = self.layer.bound
         size = parameters.weights.size
         parameters.backend = ExactBackend(self.point)
         parameters.prepared.clear()
@@ -119,7 +118,7 @@ class Case:
         given = [name for name, absent in (("x", self.x is not self.read), ("state", self.learnt)) if not absent]
         return [*given, *self.parameters.slots]
 
-    def passed(self, *, training: bool) -> tuple[Any, tuple[Any, ...], Any]:
+    def passed(self, *, training: bool) -> tuple[Value, tuple[Value, ...], Value]:
         """y, the states, and what goes back."""
         one = len(self.state) == 1
         state = None if self.learnt else self.state[0] if one else self.state
@@ -127,7 +126,7 @@ class Case:
         y = y if self.run.past is None else blank(y, self.run.past)  # as the layer's edge does
         return y, (final,) if one else final, pull
 
-    def unrolled(self, *, training: bool) -> tuple[Any, tuple[Any, ...]]:
+    def unrolled(self, *, training: bool) -> tuple[Value, tuple[Value, ...]]:
         """The same y and states from the definition, with the masks that the pass drew."""
         (T, B), layer, view = self.x.shape[:2], self.layer, self.parameters.view
         R = layer.directions[0].widths[0]
@@ -172,7 +171,7 @@ class Case:
         before = self.parameters.grads.copy()
         dx, dstate = pull(dy, dfinal[0] if one else dfinal)
         dx = dx if self.run.past is None else blank(dx, self.run.past)
-        back: list[Any] = [(dx, self.read), (self.parameters.grads - before, self.parameters.weights)]
+        back: list[Value] = [(dx, self.read), (self.parameters.grads - before, self.parameters.weights)]
         if not self.learnt:
             back += zip((dstate,) if one else dstate, self.state, strict=True)
         return outputs, paired([(dy, true), *zip(dfinal, states, strict=True)]) == paired(back)

@@ -11,13 +11,12 @@ looked at at a point of its own.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from minirnn.core.protocol import matrix_of, name_of, stages_of, units_of
 from minirnn.testing.precision import AnyCell
-from minirnn.testing.proof.arrays import Symbolic
+from minirnn.testing.proof.arrays import Symbolic, Value
 from minirnn.testing.proof.exact import P, Point
 
 UNITS = 3
@@ -28,7 +27,7 @@ PATIENCE, MOST = 24, 400  # points without a new case after which all are though
 class Place:
     """A stage of a cell as ``step`` and ``unstep`` see it: names and widths of what they read and return."""
 
-    stage: Any  # a Stage, which is run on other arrays than its types say
+    stage: Value  # a Stage, which is run on other arrays than its types say
     before: dict[str, int]  # the states, or what the stage before puts out
     after: dict[str, int]
     gates: tuple[str, ...]
@@ -71,7 +70,7 @@ class Transposed:
     error: float
 
 
-def array(point: Point, *shape: int, moves: bool = True) -> Any:
+def array(point: Point, *shape: int, moves: bool = True) -> Value:
     """Random inputs: a ``Symbolic``, to those who use it an array like any other."""
     entries = np.empty(shape, object)
     for index in np.ndindex(*shape):
@@ -79,7 +78,7 @@ def array(point: Point, *shape: int, moves: bool = True) -> Any:
     return Symbolic(entries, point)
 
 
-def paired(pairs: Iterable[tuple[Any, Symbolic]]) -> int:
+def paired(pairs: Iterable[tuple[Value, Symbolic]]) -> int:
     """The sum of ⟨a, tangent of b⟩ modulo P; None stands for zeros."""
     total = 0
     for a, b in pairs:
@@ -117,13 +116,13 @@ class Inputs:
     def __init__(self, place: Place, point: Point, moving: tuple[str, ...] = ()) -> None:
         H = self.H = place.units
 
-        def made(name: str, *shape: int) -> Any:
+        def made(name: str, *shape: int) -> Value:
             return array(point, *shape, moves=not moving or name in moving)
 
-        def gates(of: str, width: int) -> Any:
+        def gates(of: str, width: int) -> Value:
             if not place.gates or matrix_of(place.stage):
                 return made(f"d{of}", 1, width)
-            joined: Any = np.concatenate([made(f"d{of} of {gate}", 1, H) for gate in place.gates], axis=-1)
+            joined: Value = np.concatenate([made(f"d{of} of {gate}", 1, H) for gate in place.gates], axis=-1)
             return joined
 
         self.place, self.point = place, point
@@ -132,7 +131,7 @@ class Inputs:
         self.states = tuple(made(f"d{name}", 1, width) for name, width in place.before.items())
         self.units = [made(f"d{name}", H) for name in units_of(place.stage)]
 
-    def stepped(self) -> tuple[Any, Any]:
+    def stepped(self) -> tuple[Value, Value]:
         out, saved = self.place.stage.step(self.p, self.q, self.states, *self.units)
         return tuple(Symbolic.of(a, self.point) for a in out), saved
 

@@ -7,7 +7,7 @@ that the cell gave: tanh(c') becomes m, and σ(a) becomes i with the derivative 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import sympy as sp
@@ -18,13 +18,14 @@ from minirnn.testing.proof.exact import CHOICES, COMPARISONS, UndecidedError, sa
 from minirnn.testing.proof.stages import Inputs, gradients_of
 
 HALF, ONE, TWO = sp.Rational(1, 2), sp.Integer(1), sp.Integer(2)
+Expression: TypeAlias = Any  # SymPy's, which says no types
 
 
 @dataclass(frozen=True)
 class Term:
     """An expression, and the float that decides comparisons."""
 
-    expression: Any
+    expression: Expression
     sample: float
 
     def __add__(self, other: "Term") -> "Term":
@@ -38,11 +39,15 @@ class Term:
 class Terms:
     """What is computed with terms: ``meaning`` says what each symbol that is no input stands for."""
 
-    unknowns: dict[tuple[str, Any], Any] = field(default_factory=dict)
-    slopes: dict[Any, tuple[Any, Any]] = field(default_factory=dict)  # by symbol: its argument, the derivative
-    meaning: dict[Any, Any] = field(default_factory=dict)  # of what is saved, in terms of inputs and unknowns
+    unknowns: dict[tuple[str, Expression], Expression] = field(default_factory=dict)
+    slopes: dict[Expression, tuple[Expression, Expression]] = field(
+        default_factory=dict
+    )  # by symbol: its argument, the derivative
+    meaning: dict[Expression, Expression] = field(
+        default_factory=dict
+    )  # of what is saved, in terms of inputs and unknowns
 
-    def lift(self, x: Any) -> Term:
+    def lift(self, x: Expression) -> Term:
         if isinstance(x, Term):
             return x
         fraction = simplest(float(x))
@@ -72,7 +77,7 @@ class Terms:
             return a if over else Term(-a.expression, -a.sample)
         return a if over == (name in ("maximum", "fmax")) else b
 
-    def unknown(self, name: str, argument: Any, slope: Callable[[Any], Any]) -> Any:
+    def unknown(self, name: str, argument: Expression, slope: Callable[[Expression], Expression]) -> Expression:
         """The symbol of a function's value."""
         argument = sp.expand(argument.subs(self.meaning))
         if (name, argument) not in self.unknowns:
@@ -81,7 +86,7 @@ class Terms:
             self.slopes[symbol] = argument, slope(symbol)
         return self.unknowns[name, argument]
 
-    def derivative(self, expression: Any, symbol: Any) -> Any:
+    def derivative(self, expression: Expression, symbol: Expression) -> Expression:
         """By the chain rule, through the unknowns."""
         total = sp.diff(expression, symbol)
         for unknown in sorted(expression.free_symbols & self.slopes.keys(), key=str):
@@ -95,7 +100,7 @@ def _plain(name: str, samples: list[float]) -> float:
     return a + b if name == "add" else a * b
 
 
-RATIONAL: dict[str, Callable[..., Any]] = {
+RATIONAL: dict[str, Callable[..., Expression]] = {
     "add": lambda a, b: a + b,
     "subtract": lambda a, b: a - b,
     "multiply": lambda a, b: a * b,
@@ -109,7 +114,7 @@ RATIONAL: dict[str, Callable[..., Any]] = {
     "reciprocal": lambda a: 1 / a,
     "sqrt": sp.sqrt,
 }
-FUNCTIONS: dict[str, Callable[..., Any]] = {
+FUNCTIONS: dict[str, Callable[..., Expression]] = {
     "tanh": lambda t, a: t.unknown("tanh", a, lambda y: 1 - y**2),
     "exp": lambda t, a: t.unknown("exp", a, lambda y: y) if not _negated(a) else 1 / t.unknown("exp", -a, lambda y: y),
     "expm1": lambda t, a: t.unknown("exp", a, lambda y: y) - 1,
@@ -122,7 +127,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _negated(a: Any) -> bool:
+def _negated(a: Expression) -> bool:
     return bool(sp.expand(a).could_extract_minus_sign())
 
 
@@ -140,7 +145,7 @@ class Naming:
         step, unstep = place.stage.step, place.stage.unstep
         out, saved = step(self.p, self.q, self.states, *self.units)
         self.out = [Symbolic.of(a, self.terms) for a in out]
-        self.rules: dict[Any, Any] = {}
+        self.rules: dict[Expression, Expression] = {}
         named = tuple(self._named(n, Symbolic.of(a, self.terms)) for n, a in zip(place.stage.saves, saved, strict=True))
         rng = np.random.default_rng(0)
         self.dout = [
@@ -151,7 +156,7 @@ class Naming:
         self.returned = [dp, dq, *dstates, *(d.sum(0) for d in dunits)]
         self.read = [self.p, self.q, *self.states, *self.units]
 
-    def _symbols(self, names: list[str], a: Any) -> Symbolic:
+    def _symbols(self, names: list[str], a: Expression) -> Symbolic:
         """An array of symbols, with the samples of ``a``; the names are those of its blocks."""
         entries, flat = np.empty(a.shape, object), list(a.entries.flat)
         width = max(1, len(flat) // len(names))
@@ -170,14 +175,14 @@ class Naming:
                 named.entries[entry] = old
         return named
 
-    def _unnamed(self, symbol: Any) -> bool:
+    def _unnamed(self, symbol: Expression) -> bool:
         """Whether a symbol is a name that only the proof gave: of a product's part, or of a function."""
         return symbol in self.terms.slopes or symbol in self._products()
 
-    def _products(self) -> set[Any]:
+    def _products(self) -> set[Expression]:
         return {term.expression for a in (self.p, self.q) for term in a.entries.flat}
 
-    def _learn(self, symbol: Any, expression: Any) -> None:
+    def _learn(self, symbol: Expression, expression: Expression) -> None:
         """Use a saved name for what it stands for, if that can be told from it."""
         free = [s for s in expression.free_symbols if self._unnamed(s) and s not in self.rules]
         if expression.is_Symbol and not free:
@@ -205,10 +210,10 @@ class Naming:
                     continue
                 yield sentence(gradient, d, self._shown(given), self._shown(true))
 
-    def _parts(self, gradient: str) -> Iterator[tuple[Any, Any]]:
+    def _parts(self, gradient: str) -> Iterator[tuple[Expression, Expression]]:
         """The input's symbols that a gradient is of, and what ``unstep`` says."""
         names = [*gradients_of(self.place)]
-        blocks: list[tuple[Any, Any]] = []
+        blocks: list[tuple[Expression, Expression]] = []
         for a, returned in zip(self.read, self.returned, strict=True):
             if not a.size:
                 continue
@@ -221,14 +226,14 @@ class Naming:
         k = names.index(gradient)
         yield from blocks[k * per : k * per + 1]
 
-    def _zero(self, e: Any) -> bool:
+    def _zero(self, e: Expression) -> bool:
         return bool(sp.cancel(sp.together(e.subs(self.terms.meaning))) == 0)
 
-    def _shown(self, e: Any) -> Any:
+    def _shown(self, e: Expression) -> Expression:
         return sp.factor(sp.together(e.subs(self.rules).subs(self.rules)))
 
 
-def sentence(gradient: str, d: Any, given: Any, true: Any) -> str:
+def sentence(gradient: str, d: Expression, given: Expression, true: Expression) -> str:
     """What is wrong with the part of a gradient that comes from ``d``, a gradient of a state after the step."""
     if given == 0:
         return f"{gradient} lacks {text(d * true)}"
@@ -246,7 +251,7 @@ def sentence(gradient: str, d: Any, given: Any, true: Any) -> str:
     return instead
 
 
-def text(e: Any) -> str:
+def text(e: Expression) -> str:
     """A product as the derivations write it: ``dh' o (1 - m²) f``."""
     number, factors = sp.Integer(1), []
     for factor in sp.Mul.make_args(sp.factor(e)):
@@ -268,13 +273,13 @@ def text(e: Any) -> str:
     return sign + " ".join(words) + "".join(f" / {each}" for each in down)
 
 
-def _upright(base: Any) -> tuple[Any, Any]:
+def _upright(base: Expression) -> tuple[Expression, Expression]:
     """A sum with its first term positive, and the sign for that."""
     first = base.as_ordered_terms()[-1] if any(t.is_number for t in base.args) else base.as_ordered_terms()[0]
     return (sp.Integer(-1), -base) if first.could_extract_minus_sign() else (sp.Integer(1), base)
 
 
-def _squares(factors: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+def _squares(factors: list[tuple[Expression, Expression]]) -> list[tuple[Expression, Expression]]:
     """1 - m² for (1 - m) (1 + m)."""
     left = list(factors)
     for base, power in factors:
@@ -288,7 +293,7 @@ def _squares(factors: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
     return left
 
 
-def _power(base: Any, power: Any) -> str:
+def _power(base: Expression, power: Expression) -> str:
     words = f"({_sum(base)})" if base.is_Add else str(base)
     if power == 1:
         return words
@@ -299,7 +304,7 @@ def _power(base: Any, power: Any) -> str:
     )
 
 
-def _sum(e: Any) -> str:
+def _sum(e: Expression) -> str:
     numbers_first = sorted(e.as_ordered_terms(), key=lambda t: (not t.is_number, t.could_extract_minus_sign(), str(t)))
     words = text(numbers_first[0])
     for term in numbers_first[1:]:

@@ -7,30 +7,32 @@ Nothing here is shared with ``scan.py`` or the passes but the cell's own ``step`
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from minirnn.core.protocol import matrix_of, recurrent_bias_of, stages_of, units_of
 from minirnn.testing.precision import AnyCell
+from minirnn.testing.proof.arrays import Value
 
-Zones = tuple[Any, ...]  # for each state where it is carried over, (T, width) in the order of the steps taken; or None
+Zones = tuple[
+    Value, ...
+]  # for each state where it is carried over, (T, width) in the order of the steps taken; or None
 
 
 class Unrolled:
     """One direction: ``weights`` by name, ``U`` what the state is multiplied with, which weight dropout has changed."""
 
-    def __init__(self, cell: AnyCell, weights: dict[str, Any], U: Any, *, reverse: bool) -> None:
+    def __init__(self, cell: AnyCell, weights: dict[str, Value], U: Value, *, reverse: bool) -> None:
         self.cell, self.weights, self.U, self.reverse = cell, weights, U, reverse
 
     def row(
-        self, x: Any, state: tuple[Any, ...], zones: Zones, share: Sequence[float] | None
-    ) -> tuple[list[Any], tuple[Any, ...]]:
+        self, x: Value, state: tuple[Value, ...], zones: Zones, share: Sequence[float] | None
+    ) -> tuple[list[Value], tuple[Value, ...]]:
         """The h after each step of one row, ``x`` (length, D), in the order of x, and the final state; each (1, width).
 
         In training ``zones`` say where a state is carried over; in inference ``share`` is how much of it is.
         """
-        y: list[Any] = [None] * len(x)
+        y: list[Value] = [None] * len(x)
         for k, t in enumerate(reversed(range(len(x))) if self.reverse else range(len(x))):
             new = self.step(x[t : t + 1], state)
             if share is not None:
@@ -42,7 +44,7 @@ class Unrolled:
             y[t] = state[0]
         return y, state
 
-    def step(self, x: Any, state: tuple[Any, ...]) -> tuple[Any, ...]:
+    def step(self, x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
         """One step of one row."""
         start, flow, p = 0, state, x @ self.weights["W"] + self.weights["b"]
         H = p.shape[1] // sum(len(stage.gates) for stage in stages_of(self.cell))
