@@ -1,4 +1,4 @@
-"""What one thread may do to a number that others look at, and how a thread waits."""
+"""Operations on a number that other threads look at, and how a thread waits."""
 
 import os
 import platform

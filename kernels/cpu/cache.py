@@ -83,7 +83,7 @@ def described(constant: Any) -> Any:
 
 
 def versions() -> tuple[str | None, ...]:
-    """What compiled code depends on beside its sources, processor and argument types."""
+    """The versions that compiled code depends on beside its sources, processor and argument types."""
     release = getattr(sys.modules[PACKAGE.partition(".")[0]], "__version__", None)
     return release, sys.version, np.__version__, numba.__version__, llvmlite.__version__
 

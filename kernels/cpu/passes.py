@@ -57,7 +57,7 @@ class PassArguments(NamedTuple):
 
 
 class BackwardArguments(NamedTuple):
-    """What the backward pass takes beside ``PassArguments``."""
+    """The backward pass's arguments beside ``PassArguments``."""
 
     dy: int  # (T, B, Z) from the first of h's columns on; with 0 steps, one (B, H) of zeros
     Z: int

@@ -1,4 +1,4 @@
-"""What the rest of minirnn calls: kernels on arrays, and the sizes of the memory that they work in."""
+"""The kernels as the rest of minirnn calls them: on arrays, and the sizes of the memory that they work in."""
 
 import struct
 from array import array
@@ -25,7 +25,7 @@ _INTEGER, _REAL = struct.Struct("q"), struct.Struct("d")
 
 
 def describe() -> dict[str, Any]:
-    """What kernels are compiled for, and where they are stored."""
+    """The target that kernels are compiled for, and where they are stored."""
     return {
         "vectors": f"{8 * VECTOR_BYTES} bits, {REGISTERS} of them",
         "kernel threads": get_num_threads(),

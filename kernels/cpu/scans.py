@@ -47,7 +47,7 @@ def ended(lengths, row, t):
 
 @inline
 def shares(pointer, B, H, part, parts):
-    """What a thread does of every step: its first row and how many, from and to which unit, and whether by units.
+    """A thread's share of every step: its first row and how many, from and to which unit, and whether by units.
 
     Threads take rows of the batch, so that none has to wait for another.  If there are fewer rows than threads, they
     take units, and meet after every step.

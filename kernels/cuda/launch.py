@@ -59,7 +59,7 @@ for _path in sorted(FOLDER.glob("*.cu")):
 
 
 def types_of(dtype: "np.dtype[Any]", cell: str = "") -> dict[str, str]:
-    """What stands for the template's parameters: numbers are stored in ``dtype``, and computed in it or in float."""
+    """The template's arguments: numbers are stored in ``dtype``, and computed in it or in float."""
     stored, computed = TYPES[dtype.name]
     return {"Cell": cell, "S": stored, "F": computed}
 

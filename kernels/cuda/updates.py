@@ -1,4 +1,4 @@
-"""What optimisers do to the flat vectors, decided on the device: see ``updates.cu``."""
+"""The optimisers' updates of the flat vectors, decided on the device: see ``updates.cu``."""
 
 from collections.abc import Sequence
 

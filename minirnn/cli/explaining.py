@@ -89,7 +89,7 @@ def explain(text: str, **values: Any) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainOptions:
-    """What ``minirnn explain`` is asked to show, and where."""
+    """The options of ``minirnn explain``."""
 
     model: Path | None
     cell: str | None
@@ -115,7 +115,7 @@ class ExplainOptions:
         return [path for path in (self.flow, self.gates, self.colours) if path]
 
     def scene(self, text: str) -> Scene:
-        """What to look into; ValueError, one sentence, for what cannot be shown."""
+        """The scene to look into; ValueError, one sentence, for what cannot be shown."""
         view: Json = {
             "scale": self.scale,
             "clip": None if self.no_clip else self.clip,

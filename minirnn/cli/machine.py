@@ -188,7 +188,7 @@ def _devices() -> Json:
 
 
 def _kernels() -> Json:
-    """What the kernels are compiled for, where they are kept, and the seconds until each cell's were ready."""
+    """The processor that kernels are compiled for, their place, and the seconds until each cell's were ready."""
     from minirnn.kernels.cpu.runtime import describe
 
     seconds: dict[str, float] = {}

@@ -48,7 +48,7 @@ SPELT = {"modules": "module", "names": "name"}
 
 @dataclass(frozen=True, kw_only=True)
 class Hints:
-    """What a file does not say of itself."""
+    """Facts that a file does not say of itself."""
 
     nonlinearity: str | None
     prefix: str | None
@@ -150,7 +150,7 @@ def inspect(file: Path, as_json: bool, **options: Any) -> None:  # noqa: FBT001 
 
 
 def about(file: Path, hints: Hints) -> Json:
-    """What ``inspect`` says of a file, for JSON."""
+    """The description of a file, for JSON."""
     assumed: list[str] = []
     unsaid: list[str] = []
     advice = ""

@@ -27,7 +27,7 @@ Interval = tuple[int | None, float | None]  # so many steps, or so many seconds
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """What ``minirnn train`` is asked to do."""
+    """The options of ``minirnn train``."""
 
     task: str
     cell: str
@@ -78,7 +78,7 @@ class TrainOptions:
                 raise ValueError(f"--{spelt(name)} must be a finite number")
 
     def recorded(self, files: tuple[Path, ...]) -> Json:
-        """What the record of a run says of how it began; it may go on from another working directory."""
+        """The record of how a run began; it may go on from another working directory."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         places = {"out": str(self.out.absolute()), "files": [str(path.resolve()) for path in files]}
         return {name: value for name, value in values.items() if name not in ("checkpoint", "resume")} | places

@@ -28,7 +28,7 @@ class Shares(click.ParamType[float | list[float]]):
     name = "P[,P]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | list[float]:
-        """What was written, or a default as it is."""
+        """The numbers that were written, or a default as it is."""
         if isinstance(value, list):  # as a run's record has it
             return [float(number) for number in value]
         if not isinstance(value, str):

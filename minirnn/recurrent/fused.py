@@ -28,7 +28,7 @@ DY, Z, STEPS, DH, DC, DP, DX, D_RECURRENT, BACK_WORK = (
 
 
 class Plan:
-    """What all passes of one direction have in common that have the same sizes.
+    """The arguments that all passes of one direction and the same sizes share.
 
     ``arguments`` and ``back`` are ``PassArguments`` and ``BackwardArguments``, in which the addresses of arrays that
     each pass has for itself are still 0.  ``row`` is the number of entries from one row of y to the next.

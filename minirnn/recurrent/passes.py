@@ -16,7 +16,7 @@ from minirnn.scan import flip
 
 
 class Recurrence(NamedTuple):
-    """What a direction computes, whatever its weights and whichever way it reads: the cell and its sizes."""
+    """The computation of a direction without its weights and the way it reads: the cell and its sizes."""
 
     cell: Cell
     input_size: int

@@ -28,7 +28,7 @@ SIGMOID, TANH = Function("sigmoid"), Function("tanh")
 
 
 class _Variant:
-    """What the three have in common: dataclasses of functions, a clip, and options."""
+    """The base of the three: a dataclass of functions, a clip, and options."""
 
     clip: float | None
 

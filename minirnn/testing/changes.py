@@ -1,4 +1,4 @@
-"""What may be wrong with a line, and what its formula may have in it: named quantities, and changes with a cost."""
+"""The faults that a line may have, and the parts of its formula: named quantities, and changes with a cost."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ FORMS: dict[str, tuple[Callable[[Array], Array], float]] = {
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a formula may have in it: its words, values, the quantity that it is made of, and how simple it is."""
+    """A part of a formula: its words, values, the quantity that it is made of, and how simple it is."""
 
     words: str
     value: Array
@@ -38,7 +38,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Change:
-    """What is wrong: the pattern, a sentence, the line, and how far-fetched it is."""
+    """One fault: the pattern, a sentence, the line, and how far-fetched it is."""
 
     cost: float
     pattern: str

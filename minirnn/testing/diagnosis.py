@@ -58,7 +58,7 @@ class Finding:
 
 
 def diagnose(cell: AnyCell, *, seed: int = 0) -> list[Finding]:
-    """What is wrong with the transpose of ``cell``; an empty list where nothing is.
+    """The faults of ``cell``'s transpose; an empty list where there are none.
 
     TypeError where ``cell`` has no ``unstep``.
     """
@@ -196,7 +196,7 @@ def points_of(cell: AnyCell, seed: int = 0) -> list[Point]:
 
 
 def _findings(item: Item, point: Point) -> Iterator[Finding]:
-    """What is wrong with one gradient, for each state after the step that it is wrong about."""
+    """The faults of one gradient, for each state after the step that it is wrong about."""
     for k, (g, d) in enumerate(zip(item.said, item.true, strict=True)):
         if equal(g, d, point.tolerance):
             continue
@@ -267,7 +267,7 @@ def _merged(findings: list[Finding], key: Callable[[Finding], Hashable]) -> list
 
 
 def _through_all(findings: list[Finding], point: Point) -> list[Finding]:
-    """What is wrong alike in all that reaches a gradient, without saying it for each state."""
+    """A fault of all that reaches a gradient, said once and not for each state."""
 
     def plain(one: Finding) -> str:
         return one.words.partition(", in what d")[0]

@@ -98,7 +98,7 @@ class Expressions(Formulas):
             yield from self._inside_a_sum(node, target)
 
     def _wanted(self, node: int, target: Array) -> Iterator[tuple[int, Array]]:
-        """What each operand should be, for the node to be the target."""
+        """The value of each operand for which the node would be the target."""
         one = self.tape.nodes[node]
         if len(one.args) == 2 and one.label in ("multiply", "add", "subtract", "divide", "true_divide"):
             a, b = (np.asarray(self.value(x)) for x in one.args)

@@ -148,7 +148,7 @@ class Lines(Records):
         return said if said is None or columns is None else np.asarray(said)[..., columns]
 
     def _path(self, gate: str, true: Array) -> str:
-        """What a direct path should be, in words, where that is short."""
+        """The right direct path in words, where that is short."""
         for name, d in zip(self.point.after, self.douts, strict=True):
             if d.shape == true.shape:
                 if self.equal(d, true):
@@ -161,7 +161,7 @@ class Lines(Records):
     def _judged(
         self, target: Target, overrides: Overrides, wrong: set[tuple[int, int]]
     ) -> Iterator[tuple[Array, list[Change]]]:
-        """What the target should be and how it differs from that, if it does: the least far-fetched first."""
+        """The right value of the target and how it differs from that, if it does: the least far-fetched first."""
         with np.errstate(all="ignore"):
             values = self.unstep.run(overrides)
         value = np.asarray(values[target.node])

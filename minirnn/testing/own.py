@@ -117,7 +117,7 @@ def _examined(cell: AnyCell, seed: int, examples: int, progress: Progress) -> Ve
 
 
 def _notes(point: Point) -> list[str]:
-    """What to know about the evidence for one stage."""
+    """Remarks on the evidence for one stage."""
     name = name_of(point.stage)
     if not point.judged:
         return [f"{name}.step changes too abruptly for differences: its gradient alone is not judged"]

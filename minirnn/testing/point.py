@@ -157,7 +157,7 @@ class Point:
             yield item(name, f"d{name}", itemgetter(3 + k), self.true[2 + len(self.flow) + k])
 
     def _alone(self) -> list[tuple[Array, ...]]:
-        """What comes back from each of the states after the step alone."""
+        """The gradients that come back from each of the states after the step alone."""
         numbers = range(len(self.douts))
         return [tuple(d if k == i else 0 * d for k, d in enumerate(self.douts)) for i in numbers]
 
@@ -168,7 +168,7 @@ class Point:
         return self.stage.step(p, q, tuple(rest[:n]), *rest[n:])
 
     def _unstep(self, douts: Arrays) -> Returned:
-        """What ``unstep`` returns; it gets copies."""
+        """The result of ``unstep``, which gets copies."""
         saved = tuple(np.array(a) for a in self.saved)
         return self.stage.unstep(tuple(np.array(a) for a in douts), saved, *(np.array(w) for w in self.units))
 

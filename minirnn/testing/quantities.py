@@ -1,4 +1,4 @@
-"""What the formulas of an ``unstep`` may be made of: its variables, what ``step`` computes, and forms of these."""
+"""The quantities that formulas of an ``unstep`` may use: its variables, what ``step`` computes, and forms of these."""
 
 from collections.abc import Callable, Iterator
 from itertools import permutations
@@ -15,7 +15,7 @@ from minirnn.testing.records import Records, Target
 
 
 def expressions_of(records: Records, values: list[Value], target: Target, overrides: Overrides) -> Expressions:
-    """What formulas before the target may be made of."""
+    """The quantities that formulas before the target may use."""
     tape, carries = records.unstep, records.moved(*list(records.unstep.leaves.values())[: records.n])
     names = {node: tape.nodes[node].label for node in tape.leaves.values()}
     sources: list[tuple[str, Array]] = []

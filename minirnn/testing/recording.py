@@ -113,7 +113,7 @@ class Tape:
         return values
 
     def result(self, values: list[Value]) -> Value:
-        """What the function returns where the nodes have these values."""
+        """The function's result where the nodes have these values."""
         return _filled(self.returned, values)
 
 

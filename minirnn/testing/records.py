@@ -61,7 +61,7 @@ class Records:
         self.tape = tape
 
     def _hole(self, name: str, _: int) -> Value:
-        """What a variable that is not filled in should be, as far as its name says that; else nothing is known."""
+        """The right value of a variable that is not filled in, as far as its name tells; else nothing is known."""
         truth = self.truth_of(name)
         return self.tape.leaf(name, np.full(self.douts[0].shape, np.nan) if truth is None else truth)
 
@@ -141,7 +141,7 @@ class Records:
         return truths
 
     def truth_of(self, name: str) -> Array | None:
-        """What a local variable of ``unstep`` should be, by its name."""
+        """The right value of a local variable of ``unstep``, by its name."""
         for prefix in ("d_", "grad_", "delta_", "d"):
             if name.startswith(prefix) and name[len(prefix) :] in self.truths:
                 return self.truths[name[len(prefix) :]]

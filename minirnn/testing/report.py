@@ -1,4 +1,4 @@
-"""What a check of gradients found: rows of numbers, a table of them, and the error that carries it."""
+"""The report of a check of gradients: rows of numbers, a table of them, and the error that carries it."""
 
 from dataclasses import dataclass
 

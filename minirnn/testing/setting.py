@@ -118,7 +118,7 @@ def along(setting: Setting, direction: Direction, by: complex) -> Array:
 
 
 def slopes(gradients: Gradients, direction: Direction) -> Array:
-    """What the gradients say of the derivative of each scalar along a direction."""
+    """The derivative of each scalar along a direction, by the gradients."""
     return np.array([sum((one[name] * way).sum() for name, way in direction.items()) for one in gradients])
 
 

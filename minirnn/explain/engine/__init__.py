@@ -1,4 +1,4 @@
-"""What looks into a pass: every quantity by name and time, and the equation that made it.
+"""Looking into a pass: every quantity by name and time, and the equation that made it.
 
 equations.py   the numbered lines of a cell's docstring
 watching.py    what a function assigns, statement by statement

@@ -231,7 +231,7 @@ def _backward(take: Take) -> Iterator[Line]:
 
 
 def _added(stages: Sequence[Stage], walk: Walk, name: str) -> tuple[str, str]:
-    """What each step adds to a weight's gradient."""
+    """Each step's contribution to a weight's gradient."""
     if name in ("W", "b"):
         return "(a)", {"W": "dW += xᵀ dp", "b": "db += dp"}[name]
     for k, stage in enumerate(stages):

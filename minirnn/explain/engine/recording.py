@@ -97,7 +97,7 @@ def entry(kind: str, stage: int, *places: object) -> Find:
 
 
 def assigned(event: Event) -> Find:
-    """What was assigned."""
+    """The value that was assigned."""
     return lambda moment: moment.events.get(event)
 
 

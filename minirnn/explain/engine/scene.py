@@ -34,7 +34,7 @@ LARGEST_SCALE = 100.0
 
 @dataclass(frozen=True)
 class Scene:
-    """What is looked into: a network learns to say the next character at each of ``num_steps`` steps of ``text``.
+    """The subject: a network learns to say the next character at each of ``num_steps`` steps of ``text``.
 
     The network is a fresh one of the text's own characters, one-hot input, a recurrent layer of ``cell`` and
     ``hidden_size``, a Linear, drawn from ``seed``; or that of ``lm``, a language model, whose cell and size are then
@@ -205,7 +205,7 @@ class Take:
 
 
 def _word_for(layer: Recurrent) -> str:
-    """What ``CELLS`` calls a layer's cell, or the cell's own name."""
+    """The name of a layer's cell in ``CELLS``, or its own."""
     for word, make in CELLS.items():
         if make(1, 1).cell is layer.cell:
             return word

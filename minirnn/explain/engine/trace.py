@@ -62,7 +62,7 @@ def _cast(value: Any, dtype: Dtype) -> Any:
 
 
 class Trace:
-    """What a forward and a backward pass computed.
+    """All that a forward and a backward pass computed.
 
     ``y``, ``state``, ``dx`` and ``dstate`` are what the two passes returned, ``grads`` the gradients of all weights by
     name, and ``walks`` has the walk through time of each recurrent layer in each direction, by its name in the model:
@@ -136,7 +136,7 @@ class Walk:
     # ------------------------------------------------------------------ equations
 
     def line(self, equation: Equation) -> dict[str, Array]:
-        """What one line of the derivation computed at every step, by the names on its left: (T, B, ...) each.
+        """The values of one line of the derivation at every step, by the names on its left: (T, B, ...) each.
 
         Empty where the code has no such name on a line with that number.
         """
@@ -188,7 +188,7 @@ class Walk:
         return tuple(name for name, spec in self._direction.specs().items() if spec.role != "state")
 
     def parts(self, weight: str) -> Array:
-        """What each step adds to the gradient of a weight of this layer: (T, ...)."""
+        """Each step's contribution to the gradient of a weight of this layer: (T, ...)."""
         D = self._direction
         if weight not in self.weights:
             raise KeyError(f"{self.name!r} has no weight {weight!r}; it has {', '.join(self.weights)}")

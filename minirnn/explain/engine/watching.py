@@ -1,4 +1,4 @@
-"""What a function assigns while it runs, statement by statement, with the equation numbers in the comments beside it.
+"""The assignments of a function while it runs, one by one, with the equation numbers in the comments beside them.
 
 The function runs as it is written, under a trace function of Python's (``sys.settrace``), so a cell need not know.
 """

@@ -1,4 +1,4 @@
-"""What the page tells: a run of a scene as plain data, moment by moment.
+"""The page's story: a run of a scene as plain data, moment by moment.
 
 A moment is one line of the derivation at one step.  They come in the order in which they are computed: every line
 forward for each step, the loss, every line backward for each step from the last, the clip.  The page draws this and
@@ -153,7 +153,7 @@ def _steps(take: Take) -> list[Json]:
 
 
 def described(scene: Scene) -> list[tuple[str, str]]:
-    """What the scene is made of, in words."""
+    """The parts of the scene, in words."""
     text = scene.text[: scene.T + 1]
     entries = [("text", "".join(visible(c) if c.isspace() and c != " " else c for c in text)), ("cell", scene.cell)]
     entries.append(("hidden size", str(scene.hidden_size)))
@@ -164,7 +164,7 @@ def described(scene: Scene) -> list[tuple[str, str]]:
 
 
 def besides(take: Take) -> list[tuple[str, str]]:
-    """What else a reader should know of a trained model."""
+    """Remarks on a trained model."""
     lm = take.scene.lm
     entries = [] if lm is None else [("weights", "of a trained model")]
     if len(take.trace) > 1:
@@ -177,7 +177,7 @@ def besides(take: Take) -> list[tuple[str, str]]:
 
 
 def controls(scene: Scene) -> dict[str, str]:
-    """What a form has for a scene, each as it is written there; of a trained model what may still be chosen."""
+    """A scene as the fields of a form; of a trained model, those that may still be chosen."""
     entries = {
         "text": scene.text,
         "num_steps": "" if scene.num_steps is None else str(scene.num_steps),

@@ -157,7 +157,7 @@ class _Machine:
         return values
 
     def top(self, kind: type, what: str) -> Any:
-        """What is on top of the stack, which stays there and must be of this kind or a Foreign."""
+        """The top of the stack, which stays there and must be of this kind or a Foreign."""
         value = self.pop()
         if type(value) not in (kind, Foreign):
             raise UnreadableError(f"the pickle {what} {type(value).__name__}")

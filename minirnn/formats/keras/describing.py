@@ -165,7 +165,7 @@ class KerasWriter:
             self.add(*spelling)
 
     def dropout(self, rate: float, *, locked: bool) -> None:
-        """What drops whole channels in Keras has one mask for all steps, and no ``trainable``."""
+        """A layer that drops whole channels in Keras has one mask for all steps, and no ``trainable``."""
         if locked and self.timed:
             self.made.append(("SpatialDropout1D", {"dtype": self.parameters.dtype.name, "rate": rate}, []))
         else:
@@ -204,7 +204,7 @@ class KerasWriter:
         self.both(layer, [self.stack(layer, way) for way in layer.children().values()], layer.merge, whole=whole)
 
     def stack(self, layer: Bidirectional, way: Layer) -> list[Direction]:
-        """What one direction of ``layer`` runs, one above the other."""
+        """The cells that one direction of ``layer`` runs, one above the other."""
         inner = list(_flat(way))
         inner = inner[: len(inner) - (type(inner[-1]) is Last)]
         stacked: list[Direction] = []

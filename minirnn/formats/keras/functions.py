@@ -76,7 +76,7 @@ def function_of_layer(kind: str, settings: Settings, keras: int | None) -> Funct
 
 
 def spelled(f: Function, version: int) -> str | tuple[str, dict[str, Any]]:
-    """What Keras of a version, 2 or 3, calls a function: its name, else the layer that it is and that layer's settings.
+    """A function in Keras 2 or 3: its name, else the layer that it is and that layer's settings.
 
     ValueError where it has neither.
     """

@@ -144,7 +144,7 @@ def _end(config: Mapping[str, Any], which: str) -> str:
 
 
 def _call(node: LayerNode, calls: Any) -> Call:
-    """What the one call of a layer says, as Keras 3 or as Keras 2 writes it."""
+    """The one call of a layer, as Keras 3 or as Keras 2 writes it."""
     fault = node.settings.fault
     if not isinstance(calls, list) or len(calls) != 1:
         raise fault(f"must be called once; it is called {len(calls) if isinstance(calls, list) else 0} times")

@@ -30,7 +30,7 @@ TANH, SIGMOID, RELU = Function("tanh"), Function("sigmoid"), Function("relu")
 
 @dataclass(frozen=True)
 class Version:
-    """What wrote the model: 2 or 3, None where that is unknown, and its number, () where that is."""
+    """The Keras that wrote the model: 2 or 3, None where that is unknown, and its number, () where that is."""
 
     major: int | None
     number: tuple[int, ...] = ()

@@ -176,7 +176,7 @@ def _entry(archive: Archive, name: str) -> bytes:
 
 
 def _described_by(config: Config) -> Any:
-    """What the caller says that the model is, as plain JSON."""
+    """The caller's description of the model, as plain JSON."""
     if isinstance(config, Mapping):
         try:
             return parsed(json.dumps(config).encode(), CONFIG)

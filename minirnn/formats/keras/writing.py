@@ -59,7 +59,7 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str], *, version:
 
 
 def configuration(model: Layer | LanguageModel, *, version: int = 3) -> dict[str, Any]:
-    """What the ``to_json()`` of the model says that ``save`` writes, as a dictionary.
+    """The ``to_json()`` of the model that ``save`` writes, as a dictionary.
 
     ``keras.models.model_from_json(json.dumps(configuration(model)))`` is that model, without its weights, and
     ``minirnn.load("model.weights.h5", config=configuration(model))`` reads a file of weights alone.  Raises ValueError

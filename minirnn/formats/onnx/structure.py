@@ -149,7 +149,7 @@ class Body(NamedTuple):
 
 
 class Port(NamedTuple):
-    """What goes into a graph or comes out: a name, a shape, and the dtype that stands for the element type.
+    """An input or output of a graph: a name, a shape, and the dtype that stands for the element type.
 
     A size is a number, or a name or None where any will do; a shape is None where any will do.
     """
@@ -166,7 +166,7 @@ class Port(NamedTuple):
 
 
 class Model(NamedTuple):
-    """What a file says.  ``constants`` are values by name, ``about`` its producer and metadata, ``size`` its bytes.
+    """A file's content: ``constants`` are values by name, ``about`` its producer and metadata, ``size`` its bytes.
 
     ``room`` is how many bytes may be taken by what is computed once, when the file is read.
     """

@@ -36,7 +36,7 @@ class ProofError(AssertionError):
 
 @dataclass
 class Proof:
-    """What was proved of a cell, or refuted: ``stages`` row by row, ``layers`` over time."""
+    """The verdict on a cell: its ``stages`` row by row, its ``layers`` over time."""
 
     name: str
     num_steps: int

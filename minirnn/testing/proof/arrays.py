@@ -23,7 +23,7 @@ Axis: TypeAlias = int | tuple[int, ...] | None
 
 
 class Algebra(Protocol):
-    """What entries are, and what is computed with them."""
+    """The entries of an array, and how to compute with them."""
 
     def lift(self, x: Value, /) -> Value:
         """A number as an entry."""

@@ -37,7 +37,7 @@ class Term:
 
 @dataclass
 class Terms:
-    """What is computed with terms: ``meaning`` says what each symbol that is no input stands for."""
+    """Computation with terms: ``meaning`` has the expression that each symbol stands for which is no input."""
 
     unknowns: dict[tuple[str, Expression], Expression] = field(default_factory=dict)
     slopes: dict[Expression, tuple[Expression, Expression]] = field(
@@ -234,7 +234,7 @@ class Naming:
 
 
 def sentence(gradient: str, d: Expression, given: Expression, true: Expression) -> str:
-    """What is wrong with the part of a gradient that comes from ``d``, a gradient of a state after the step."""
+    """The fault in the part of a gradient that comes from ``d``, a gradient of a state after the step."""
     if given == 0:
         return f"{gradient} lacks {text(d * true)}"
     if true == 0:
@@ -313,5 +313,5 @@ def _sum(e: Expression) -> str:
 
 
 def named(inputs: Inputs, gradient: str) -> str:
-    """What is wrong with one gradient, in the cell's own names."""
+    """The faults of one gradient, in the cell's own names."""
     return "; ".join(Naming(inputs).differences(gradient))

@@ -24,7 +24,7 @@ LISTS = ("floats", "ints", "strings")
 
 @dataclass
 class Names:
-    """What is known where a node stands: the values of its graph so far, and those of the graph around that."""
+    """The values that a node can read: those of its graph so far, and of the graph around that."""
 
     own: set[str]
     around: Container[str] = ()
@@ -74,7 +74,7 @@ class ModelReader:
         return constants
 
     def ports(self, about: Message, word: str) -> list[Port]:
-        """What goes in or comes out."""
+        """The inputs or outputs."""
         known: set[str] = set()
         ports = [_port(value) for value in about.get(word, ())]
         for port in ports:

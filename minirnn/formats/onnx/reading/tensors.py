@@ -93,7 +93,7 @@ def narrowed(views: Sequence[bytearray | memoryview], size: int, dtype: np.dtype
 
 
 def converted(values: Array, code: int) -> Array:
-    """What is stored for an element type, in the dtype that stands for it."""
+    """The stored values of an element type, in the dtype that stands for it."""
     if code == FLOAT16:
         return values.view("<f2").astype(np.float32)
     if code == BFLOAT16:

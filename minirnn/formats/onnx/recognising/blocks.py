@@ -173,7 +173,7 @@ def starts_of(block: LayerBlock, feed: dict[str, Array], B: int, dtype: Any) -> 
 
 
 def part_of(unit: Unit, form: InitialState, feed: dict[str, Array]) -> Array:
-    """What of an input a node starts from: (d, B, H)."""
+    """The part of an input that a node starts from: (d, B, H)."""
     letters, array = letters_of(unit, form), feed[form.name]
     left = "012"[: array.ndim]
     if form.cut:

@@ -110,7 +110,7 @@ class Chain:
         return layer
 
     def stream(self, axes: Sequence[str]) -> ChainValue:
-        """What comes out of the chain; everything else that comes out must be its final states."""
+        """The output of the chain; all other outputs must be its final states."""
         flows, states = [], []
         for port in self.graph.outputs:
             form = self.forms.get(port.name, Other())
@@ -132,7 +132,7 @@ class Chain:
     # ------------------------------------------------------------------ in numbers
 
     def tried(self, network: Layer, blocks: list[LayerBlock], stream: ChainValue, dtype: np.dtype[Any]) -> Trial:
-        """What the graph gives for an input drawn at random."""
+        """The graph's output for an input drawn at random."""
         rng, indices = np.random.default_rng(0), isinstance(stream.parts[0], (Lookup, Encoding))
         units = [unit for block in blocks for unit in block.units]
         lens = {unit.lens for unit in units}

@@ -1,4 +1,4 @@
-"""What a value of a graph can be to a chain of layers: parts that it went through, states, lengths, constants.
+"""The forms of a graph's values in a chain of layers: parts that they went through, states, lengths, constants.
 
 A value's axes are named by letters: T steps, B rows, F features, and of what a recurrent node gives, d directions and
 H units; R is all rows of all steps, one below the other, r the same with the batch first.
@@ -64,7 +64,7 @@ Part: TypeAlias = Lookup | Encoding | Affine | Unit | Layer  # a layer without w
 
 
 class ChainValue(NamedTuple):
-    """What goes through the chain, after ``parts``."""
+    """The value that goes through the chain, after ``parts``."""
 
     parts: tuple[Part, ...]
     axes: str

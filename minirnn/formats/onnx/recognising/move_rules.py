@@ -199,7 +199,7 @@ def _at_least_one(node: Node, inputs: list[Form]) -> Form:
 
 
 def _where(node: Node, inputs: list[Form]) -> Form:
-    """What is past a row's length is nothing, and of a row without steps the graph says what layers say."""
+    """Past a row's length there is nothing; a row without steps is in the graph as it is in layers."""
     condition, chosen, form = inputs
     if isinstance(condition, Past) and isinstance(form, ChainValue):
         return form if all_are(chosen, 0) else None

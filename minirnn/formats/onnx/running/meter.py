@@ -1,4 +1,4 @@
-"""What running a graph may take: memory and time, counted before they are taken.
+"""The memory and time that running a graph may take, counted before they are taken.
 
 A few bytes of a graph can ask for any amount of either.  What an honest graph asks for goes with its input: results
 with the input's size, times a width; time with the input's size, times the weights or the steps of a recurrence.
@@ -32,7 +32,7 @@ class TooMuchError(ModelFileError):
 
 
 class Meter:
-    """What is left of the bytes that results may take at a time, and of the time, None where there is no end to it."""
+    """The bytes that results may still take at a time, and the time left, None where there is no limit."""
 
     def __init__(self, room: int, time: int | None) -> None:
         self.limit = self.room = room

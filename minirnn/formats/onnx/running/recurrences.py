@@ -51,7 +51,7 @@ BUILT = 1_000_000  # nanoseconds that it takes to make a layer
 
 @dataclass(frozen=True)
 class RecurrentNode:
-    """What a node's attributes say; ``functions`` has those of each direction."""
+    """A node's attributes; ``functions`` has those of each direction."""
 
     op: str
     directions: tuple[bool, ...]  # True: reverse

@@ -85,7 +85,7 @@ class _Equations:
         self.outer, self.e, self.cell, self.layer = outer, e, cell, direction
 
     def step(self, p: str, state: list[str]) -> list[str]:
-        """What ``cell`` does."""
+        """The step of ``cell``."""
         if isinstance(self.cell, RNNVariant):
             return self.rnn(p, *state)
         if isinstance(self.cell, GRUVariant):

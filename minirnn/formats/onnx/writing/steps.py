@@ -1,4 +1,4 @@
-"""What a graph must know of its steps and rows, none of which is a number when it is written."""
+"""The numbers of steps and rows in a graph, neither of which is known when it is written."""
 
 import copy
 from functools import cached_property
