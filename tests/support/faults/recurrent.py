@@ -12,7 +12,7 @@ FAULTS = {
     "a projection's state as wide as the cell": Fault(
         "recurrent/direction.py",
         (("p.backend.xp.zeros((B, n), p.dtype)", "p.backend.xp.zeros((B, self.hidden_size), p.dtype)"),),
-        "evidence/test_gradients.py::test_every_recurrent_layer_by_complex_step",
+        "evidence/test_proof.py::test_every_cell_is_proved",
     ),
     "weights' gradients: = for +=": Fault(
         "recurrent/weights.py",
