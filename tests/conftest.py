@@ -7,6 +7,7 @@ last lines say how many of each there are and which command runs them.
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -37,6 +38,8 @@ LEFT_OUT = pytest.StashKey[Counter[str]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[LEFT_OUT] = Counter()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background jobs begin so, and children inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
