@@ -14,7 +14,7 @@ nitpicky = True
 INSIDE = (
     "core.module.Weighted core.parameters.Parameters core.parameters.Views core.unchanged.Inputs "
     "explain.engine.recording.TracedPass inference.streams.Snapshot language.evaluation.Predictor "
-    "optim.optimisers.Options recurrent.direction.Direction"
+    "optim.optimisers.Options recurrent.direction.Direction testing.proof.bptt.OverTime testing.proof.stages.Transposed"
 )
 nitpick_ignore_regex = [
     ("py:.*", r"(numpy|hypothesis|collections|os|pathlib|types)\..*|Array"),  # others' types, whose pages are not here
