@@ -5,7 +5,6 @@ object under both names.
 """
 
 import importlib
-import importlib.abc
 import importlib.machinery
 import sys
 from collections.abc import Sequence
@@ -60,11 +59,18 @@ def current(name: str) -> str | None:
     return None
 
 
-class _Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class _Alias:
+    """A finder and a loader, without their base classes: ``importlib.abc`` would load twenty modules more."""
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        return importlib.machinery.ModuleSpec(fullname, self) if current(fullname) else None
+        if not current(fullname):
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self)  # type: ignore[arg-type]  # a loader by its methods
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        """Let Python make an empty module, which ``exec_module`` replaces."""
 
     def exec_module(self, module: ModuleType) -> None:
         sys.modules[module.__name__] = importlib.import_module(current(module.__name__) or "")
