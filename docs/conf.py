@@ -13,7 +13,7 @@ exclude_patterns = ["_ext"]
 nitpicky = True
 INSIDE = (
     "core.module.Weighted core.parameters.Parameters core.parameters.Views core.unchanged.Inputs "
-    "explain.engine.recording.TracedPass inference.streams.Snapshot language.evaluation.Predictor "
+    "explain.engine.recording.TracedPass language.evaluation.Predictor "
     "optim.optimisers.Options recurrent.direction.Direction testing.proof.bptt.OverTime testing.proof.stages.Transposed"
 )
 nitpick_ignore_regex = [

@@ -14,11 +14,12 @@ from minirnn.core.backward import Backward
 from minirnn.core.files import ModelFileError, ModelFileWarning
 from minirnn.core.layer import Layer
 from minirnn.core.lengths import length_mask, pad
+from minirnn.core.stream import Stream
 from minirnn.core.version import VERSION
 from minirnn.formats.export import to_keras, to_onnx, to_torch
 from minirnn.formats.load import load
 from minirnn.formats.native import save
-from minirnn.inference.streams import Stream, stream_many
+from minirnn.inference.streams import stream_many
 from minirnn.kernels.cpu.threads import get_num_threads, set_num_threads
 from minirnn.language.model import LanguageModel
 from minirnn.language.text import Text

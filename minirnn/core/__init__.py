@@ -7,6 +7,7 @@
     unchanged.py   whether x and the weights are still those of the forward pass
     edge.py        arrays from outside: conversion, order of axes
     lengths.py     rows of several lengths in one array
+    stream.py      single steps, with a state of their own
     noise.py       dropout's masks, from a counter-based generator
     parameters.py  the flat vectors of weights and gradients
     backend.py     numpy, numba, cupy, cuda: where numbers live and what computes them

@@ -14,7 +14,7 @@ only the scan (``scan.py``) has to know that a row has ended.
 from collections.abc import Callable
 from math import isqrt
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -26,10 +26,8 @@ from minirnn.core.module import Weighted, brief
 from minirnn.core.run import Later, Reader, Result, Run, Saved, State
 from minirnn.core.run import Pull as Pull  # ``minirnn.base``, the former name of this module, had this and ``joined``
 from minirnn.core.run import joined as joined
+from minirnn.core.stream import Stream
 from minirnn.core.unchanged import Inputs
-
-if TYPE_CHECKING:
-    from minirnn.inference.streams import Stream
 
 SQRT = 4  # times √T steps between stored states: fewer would take less memory, but weights are packed for each stretch
 
@@ -70,7 +68,7 @@ class Layer(Weighted):
             raise ValueError(f"{type(self).__name__} has no state: expected None, got {type(state).__name__}")
         return None
 
-    def stream(self, batch_size: int = 1) -> "Stream":
+    def stream(self, batch_size: int = 1) -> Stream:
         """The model as a stream of single steps, with a state of its own for each of ``batch_size`` rows.
 
         It keeps the weights as they are now.  ValueError for a network that reads in both directions.

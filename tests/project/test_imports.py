@@ -29,7 +29,6 @@ FLOORS = [
 # ``model.stream()`` and ``model.quantize()`` are methods of every layer: one line each reaches upwards
 ALLOWED = {
     ("core.layer", "stream", "inference.streams"),
-    ("core.layer", "", "inference.streams"),  # Stream, for types only: at run time this would fail
     ("core.module", "quantize", "inference.quantize"),
 }
 

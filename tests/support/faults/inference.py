@@ -15,17 +15,17 @@ FAULTS = {
         "inference/test_stream.py::test_many_streams_as_one_batch_say_what_each_says",
     ),
     "stream: a fork begins anew": Fault(
-        "inference/streams.py",
+        "core/stream.py",
         (("        other.state = self.state\n", ""),),
         "inference/test_stream.py::test_forks_go_their_own_ways",
     ),
     "stream: the state before for the one after": Fault(
-        "inference/streams.py",
+        "core/stream.py",
         (("            self._turn ^= 1\n", ""),),
         "inference/test_stream.py::test_any_sizes",
     ),
     "stream: output of whatever shape": Fault(
-        "inference/streams.py",
+        "core/stream.py",
         (("and out.shape == self._out_shape and", "and"),),
         "inference/test_stream.py::test_a_wrong_out_is_refused",
     ),
