@@ -253,7 +253,7 @@ def _check(path: Path, network: Layer, tensors: dict[str, tuple[tuple[int, ...],
         (shape, dtype), (actual, kind) = expected.get(name, (None, "")), tensors.get(name, (None, ""))
         if shape is None or shape != actual:
             wanted = "not be there" if shape is None else f"have shape {shape}"
-            found = "it is missing" if actual is None else f"it has {actual!s:.100}"
-            raise ModelFileError(f"{path}: weight {name:.100} must {wanted}; {found}")
+            stored = "it is missing" if actual is None else f"it has {actual!s:.100}"
+            raise ModelFileError(f"{path}: weight {name:.100} must {wanted}; {stored}")
         if ALL_DTYPES.get(kind) != dtype:
             raise ModelFileError(f"{path}: weight {name:.100} must be {dtype}; got {kind}")

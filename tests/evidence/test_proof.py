@@ -152,7 +152,7 @@ def test_what_computes_another_function_is_refuted(seed: int) -> None:
     """Whether it is another is decided at numbers, by the ``unstep`` that all other evidence holds."""
     for place in STAGES:
         stage, rng = rewritten(place.stage, seed, right=False), np.random.default_rng(seed)
-        p, q = rng.normal(size=(1, len(place.gates) * 3)), rng.normal(size=(1, place.product))
+        p, q = rng.normal(size=(1, len(place.stage.gates) * 3)), rng.normal(size=(1, place.product))
         out, saved = place.stage.step(p, q, tuple(rng.normal(size=(1, n)) for n in place.before.values()))
         dout = tuple(rng.normal(size=a.shape) for a in out)
         a, b = (s.unstep(dout, saved) for s in (place.stage, stage))

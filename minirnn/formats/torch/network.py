@@ -293,10 +293,10 @@ def _another(chain: list[Link]) -> list[Link] | None:
 
 def _search(modules: list[Module]) -> tuple[list[Link] | None, str]:
     """The one order in which the modules fit, or None and why there is not one."""
-    found: dict[tuple[str, ...], list[Link]] = {}
+    fitting: dict[tuple[str, ...], list[Link]] = {}
     for chain in _orders(modules, lambda _, module: reversed(module.kinds)):
         if chain:
-            found.setdefault(tuple(module.path for module, _ in chain), chain)
-        if not chain or len(found) > 1:
+            fitting.setdefault(tuple(module.path for module, _ in chain), chain)
+        if not chain or len(fitting) > 1:
             return None, "they fit in more than one order"
-    return (found.popitem()[1], "") if found else (None, "they do not fit one after another")
+    return (fitting.popitem()[1], "") if fitting else (None, "they do not fit one after another")

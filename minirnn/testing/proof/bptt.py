@@ -115,8 +115,8 @@ class Case:
 
     def arrays(self) -> list[str]:
         """The names of all that has a gradient."""
-        given = [name for name, absent in (("x", self.x is not self.read), ("state", self.learnt)) if not absent]
-        return [*given, *self.parameters.slots]
+        inputs = [name for name, absent in (("x", self.x is not self.read), ("state", self.learnt)) if not absent]
+        return [*inputs, *self.parameters.slots]
 
     def passed(self, *, training: bool) -> tuple[Value, tuple[Value, ...], Value]:
         """y, the states, and what goes back."""

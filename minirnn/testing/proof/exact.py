@@ -20,7 +20,7 @@ import random
 from collections.abc import Callable
 from fractions import Fraction
 from numbers import Real
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 P = 2**521 - 1  # a Mersenne prime
 DOUBLINGS = 4  # exp(a / 16), ..., exp(16 a) are powers of one unknown
@@ -130,7 +130,9 @@ class Point:
             self.decisions.append(decision)
             return decision
         if name in CHOICES:
-            return self._choice(name, *operands)
+            chosen, over = choice(self, name, *operands)
+            self.decisions.append(over)
+            return chosen
         if name in ("power", "float_power"):
             return self._power(*operands)
         if name not in RULES:
@@ -143,17 +145,6 @@ class Point:
                 part = a.tangent * slope
                 tangent = part if tangent is None else tangent + part
         return Exact(self, value, tangent, sampled(name, [a.sample for a in operands]))
-
-    def _choice(self, name: str, *operands: Exact) -> Exact:
-        """A function that is one of its operands, with a sign, on either side of a kink."""
-        a, b = operands if len(operands) == 2 else (operands[0], self.lift(0))
-        over = a.sample > b.sample
-        self.decisions.append(over)
-        if name == "sign":
-            return self.lift(1 if over else -1)
-        if name == "absolute":
-            return a if over else self.apply("negative", a)  # type: ignore[return-value]  # no comparison
-        return a if over == (name in ("maximum", "fmax")) else b
 
     def _power(self, a: Exact, b: Exact) -> Exact:
         n = b.sample
@@ -209,6 +200,27 @@ def simplest(x: float) -> Fraction:
     exact = Fraction(x)
     simple = exact.limit_denominator(SIMPLE)
     return simple if float(simple) == x else exact
+
+
+class Sampled(Protocol):
+    """A number that has a sample."""
+
+    @property
+    def sample(self) -> float: ...
+
+
+Entry = TypeVar("Entry", bound=Sampled)
+
+
+def choice(algebra: Any, name: str, *operands: Entry) -> tuple[Entry, bool]:
+    """One of ``CHOICES`` of numbers with samples, and on which side of the kink they are."""
+    a, b = operands if len(operands) == 2 else (operands[0], algebra.lift(0))
+    over = bool(a.sample > b.sample)
+    if name == "sign":
+        return algebra.lift(1 if over else -1), over
+    if name == "absolute":
+        return (a if over else algebra.apply("negative", a)), over
+    return (a if over == (name in ("maximum", "fmax")) else b), over
 
 
 def sampled(name: str, samples: list[float]) -> float:
@@ -317,6 +329,8 @@ RULES: dict[str, Rule] = {
 SAMPLES: dict[str, Callable[..., float]] = {
     **{name: getattr(math, name) for name in ("tanh", "exp", "expm1", "sinh", "cosh", "log", "log1p", "sqrt", "sin")},
     "cos": math.cos,
+    "add": lambda a, b: a + b,
+    "multiply": lambda a, b: a * b,
     "subtract": lambda a, b: a - b,
     "divide": lambda a, b: a / b,
     "power": lambda a, b: a**b,

@@ -30,24 +30,23 @@ class Place:
     stage: Value  # a Stage, which is run on other arrays than its types say
     before: dict[str, int]  # the states, or what the stage before puts out
     after: dict[str, int]
-    gates: tuple[str, ...]
     product: int  # the width of q
-    units: int  # H
+    hidden_size: int
 
     @property
     def name(self) -> str:
         return name_of(self.stage)
 
-    def of(self, units: int) -> "Place":
+    def of(self, hidden_size: int) -> "Place":
         """The same with another H."""
-        H = self.units
+        H = self.hidden_size
 
         def other(width: int) -> int:
-            return width // H * units + width % H
+            return width // H * hidden_size + width % H
 
         before = {name: other(width) for name, width in self.before.items()}
         after = {name: other(width) for name, width in self.after.items()}
-        return Place(self.stage, before, after, self.gates, other(self.product), units)
+        return Place(self.stage, before, after, other(self.product), hidden_size)
 
 
 @dataclass
@@ -102,11 +101,11 @@ def places_of(cell: AnyCell, H: int = UNITS) -> Iterator[Place]:
     for stage in stages:
         product = R if matrix_of(stage) else len(stage.gates) * H
         last = stage is stages[-1]
-        inputs = Inputs(Place(stage, before, {}, stage.gates, product, H), Point(0))
+        inputs = Inputs(Place(stage, before, {}, product, H), Point(0))
         out = inputs.stepped()[0]
         names = cell.state if last else [f"out{k}" for k in range(len(out))]
         after = {name: a.shape[1] for name, a in zip(names, out, strict=True)}
-        yield Place(stage, before, after, stage.gates, product, H)
+        yield Place(stage, before, after, product, H)
         before = after
 
 
@@ -114,19 +113,19 @@ class Inputs:
     """Everything that ``step`` reads, at one point; of ``moving`` names only what is named moves, or all for ()."""
 
     def __init__(self, place: Place, point: Point, moving: tuple[str, ...] = ()) -> None:
-        H = self.H = place.units
+        H = self.H = place.hidden_size
 
         def made(name: str, *shape: int) -> Value:
             return array(point, *shape, moves=not moving or name in moving)
 
         def gates(of: str, width: int) -> Value:
-            if not place.gates or matrix_of(place.stage):
+            if not place.stage.gates or matrix_of(place.stage):
                 return made(f"d{of}", 1, width)
-            joined: Value = np.concatenate([made(f"d{of} of {gate}", 1, H) for gate in place.gates], axis=-1)
+            joined: Value = np.concatenate([made(f"d{of} of {gate}", 1, H) for gate in place.stage.gates], axis=-1)
             return joined
 
         self.place, self.point = place, point
-        self.p = gates("p", len(place.gates) * H) if place.gates else array(point, 1, 0)
+        self.p = gates("p", len(place.stage.gates) * H) if place.stage.gates else array(point, 1, 0)
         self.q = gates("q", place.product)
         self.states = tuple(made(f"d{name}", 1, width) for name, width in place.before.items())
         self.units = [made(f"d{name}", H) for name in units_of(place.stage)]
@@ -147,7 +146,7 @@ class Inputs:
 
 def gradients_of(place: Place) -> list[str]:
     """The names of all that ``unstep`` returns."""
-    gates = [f"d{of} of {gate}" for of in "pq" for gate in place.gates] if place.gates else ["dq"]
+    gates = [f"d{of} of {gate}" for of in "pq" for gate in place.stage.gates] if place.stage.gates else ["dq"]
     return [*gates, *(f"d{name}" for name in place.before), *(f"d{name}" for name in units_of(place.stage))]
 
 

@@ -14,10 +14,10 @@ import sympy as sp
 
 from minirnn.core.protocol import units_of
 from minirnn.testing.proof.arrays import Symbolic
-from minirnn.testing.proof.exact import CHOICES, COMPARISONS, UndecidedError, sampled, simplest
+from minirnn.testing.proof.exact import CHOICES, COMPARISONS, UndecidedError, choice, sampled, simplest
 from minirnn.testing.proof.stages import Inputs, gradients_of
 
-HALF, ONE, TWO = sp.Rational(1, 2), sp.Integer(1), sp.Integer(2)
+HALF = sp.Rational(1, 2)
 Expression: TypeAlias = Any  # SymPy's, which says no types
 
 
@@ -40,12 +40,10 @@ class Terms:
     """Computation with terms: ``meaning`` has the expression that each symbol stands for which is no input."""
 
     unknowns: dict[tuple[str, Expression], Expression] = field(default_factory=dict)
-    slopes: dict[Expression, tuple[Expression, Expression]] = field(
-        default_factory=dict
-    )  # by symbol: its argument, the derivative
-    meaning: dict[Expression, Expression] = field(
-        default_factory=dict
-    )  # of what is saved, in terms of inputs and unknowns
+    # by symbol: its argument, and the derivative with respect to that
+    slopes: dict[Expression, tuple[Expression, Expression]] = field(default_factory=dict)
+    # of the saved symbols, in terms of inputs and unknowns
+    meaning: dict[Expression, Expression] = field(default_factory=dict)
 
     def lift(self, x: Expression) -> Term:
         if isinstance(x, Term):
@@ -58,7 +56,7 @@ class Terms:
         if name in COMPARISONS:
             return COMPARISONS[name](*samples)
         if name in CHOICES:
-            return self._choice(name, *operands)
+            return choice(self, name, *operands)[0]
         expressions = [a.expression for a in operands]
         if name in RATIONAL:
             made = RATIONAL[name](*expressions)
@@ -66,16 +64,7 @@ class Terms:
             made = FUNCTIONS[name](self, *expressions)
         else:
             raise UndecidedError(f"uses np.{name}")
-        return Term(made, sampled(name, samples) if name not in ("add", "multiply") else _plain(name, samples))
-
-    def _choice(self, name: str, *operands: Term) -> Term:
-        a, b = operands if len(operands) == 2 else (operands[0], self.lift(0))
-        over = a.sample > b.sample
-        if name == "sign":
-            return self.lift(1 if over else -1)
-        if name == "absolute":
-            return a if over else Term(-a.expression, -a.sample)
-        return a if over == (name in ("maximum", "fmax")) else b
+        return Term(made, sampled(name, samples))
 
     def unknown(self, name: str, argument: Expression, slope: Callable[[Expression], Expression]) -> Expression:
         """The symbol of a function's value."""
@@ -93,11 +82,6 @@ class Terms:
             argument, slope = self.slopes[unknown]
             total += sp.diff(expression, unknown) * slope * self.derivative(argument, symbol)
         return total
-
-
-def _plain(name: str, samples: list[float]) -> float:
-    a, b = samples
-    return a + b if name == "add" else a * b
 
 
 RATIONAL: dict[str, Callable[..., Expression]] = {
@@ -131,13 +115,18 @@ def _negated(a: Expression) -> bool:
     return bool(sp.expand(a).could_extract_minus_sign())
 
 
+def expressions(a: Symbolic) -> list[Expression]:
+    """The expressions of an array's terms, flat."""
+    return [term.expression for term in a.entries.flat]
+
+
 class Naming:
     """Both functions of a stage, run on terms at the samples of one point."""
 
     def __init__(self, inputs: Inputs) -> None:
-        self.place, self.terms, self.H = inputs.place, Terms(), inputs.H
+        self.place, self.terms = inputs.place, Terms()
         place = self.place
-        gates = [f"_{gate}" for gate in place.gates] or [""]
+        gates = [f"_{gate}" for gate in place.stage.gates] or [""]
         self.p = self._symbols([f"p{gate}" for gate in gates], inputs.p)
         self.q = self._symbols([f"q{gate}" for gate in gates], inputs.q)
         self.states = tuple(self._symbols([n], a) for n, a in zip(place.before, inputs.states, strict=True))
@@ -180,7 +169,7 @@ class Naming:
         return symbol in self.terms.slopes or symbol in self._products()
 
     def _products(self) -> set[Expression]:
-        return {term.expression for a in (self.p, self.q) for term in a.entries.flat}
+        return {*expressions(self.p), *expressions(self.q)}
 
     def _learn(self, symbol: Expression, expression: Expression) -> None:
         """Use a saved name for what it stands for, if that can be told from it."""
@@ -197,34 +186,28 @@ class Naming:
 
     def differences(self, gradient: str) -> Iterator[str]:
         """Sentences about one gradient, one for each state after the step whose part is wrong."""
-        for symbol, said in self._parts(gradient):
-            for d in sorted({t.expression for a in self.dout for t in a.entries.flat}, key=str):
-                out = next(
-                    o.expression
-                    for a, b in zip(self.dout, self.out, strict=True)
-                    for t, o in zip(a.entries.flat, b.entries.flat, strict=True)
-                    if t.expression == d
-                )
-                true, given = self.terms.derivative(out, symbol), sp.diff(said, d)
-                if self._zero(given - true):
-                    continue
-                yield sentence(gradient, d, self._shown(given), self._shown(true))
+        symbol, said = self._part(gradient)
+        for a, b in zip(self.dout, self.out, strict=True):
+            for d, out in zip(expressions(a), expressions(b), strict=True):
+                true, returned = self.terms.derivative(out, symbol), sp.diff(said, d)
+                if not self._zero(returned - true):
+                    yield sentence(gradient, d, self._shown(returned), self._shown(true))
 
-    def _parts(self, gradient: str) -> Iterator[tuple[Expression, Expression]]:
-        """The input's symbols that a gradient is of, and what ``unstep`` says."""
-        names = [*gradients_of(self.place)]
-        blocks: list[tuple[Expression, Expression]] = []
+    def _part(self, gradient: str) -> tuple[Expression, Expression]:
+        """The symbol of the first unit of what a gradient is of, and the gradient that ``unstep`` returned for it."""
+        names, gates = gradients_of(self.place), max(1, len(self.place.stage.gates))
         for a, returned in zip(self.read, self.returned, strict=True):
             if not a.size:
                 continue
-            said = [sp.Integer(0)] * a.size
-            if returned is not None:
+            blocks = gates if a is self.p or a is self.q else 1
+            if gradient in names[:blocks]:
+                k = names.index(gradient) * a.size // blocks
+                if returned is None:
+                    return expressions(a)[k], sp.Integer(0)
                 whole = np.broadcast_to(Symbolic.of(returned, self.terms).entries, a.shape)
-                said = [term.expression for term in whole.flat]
-            blocks += zip((term.expression for term in a.entries.flat), said, strict=True)
-        per = len(blocks) // len(names)
-        k = names.index(gradient)
-        yield from blocks[k * per : k * per + 1]
+                return expressions(a)[k], whole.flat[k].expression
+            del names[:blocks]
+        raise ValueError(f"{gradient} is none of {gradients_of(self.place)}")
 
     def _zero(self, e: Expression) -> bool:
         return bool(sp.cancel(sp.together(e.subs(self.terms.meaning))) == 0)
@@ -233,20 +216,20 @@ class Naming:
         return sp.factor(sp.together(e.subs(self.rules).subs(self.rules)))
 
 
-def sentence(gradient: str, d: Expression, given: Expression, true: Expression) -> str:
+def sentence(gradient: str, d: Expression, returned: Expression, true: Expression) -> str:
     """The fault in the part of a gradient that comes from ``d``, a gradient of a state after the step."""
-    if given == 0:
+    if returned == 0:
         return f"{gradient} lacks {text(d * true)}"
     if true == 0:
-        return f"{gradient} has {text(d * given)}, which does not belong there"
-    if sp.cancel(given + true) == 0:
-        return f"{gradient} has {text(d * given)}, whose sign is wrong"
-    instead = f"{gradient} has {text(d * given)} where {text(d * true)} belongs"
-    more, fewer = (len(sp.Add.make_args(sp.expand(e))) for e in (given, true))
+        return f"{gradient} has {text(d * returned)}, which does not belong there"
+    if sp.cancel(returned + true) == 0:
+        return f"{gradient} has {text(d * returned)}, whose sign is wrong"
+    instead = f"{gradient} has {text(d * returned)} where {text(d * true)} belongs"
+    more, fewer = (len(sp.Add.make_args(sp.expand(e))) for e in (returned, true))
     if more < fewer:
-        return min(f"{gradient} lacks {text(d * sp.factor(true - given))}", instead, key=len)
+        return min(f"{gradient} lacks {text(d * sp.factor(true - returned))}", instead, key=len)
     if more > fewer:
-        superfluous = f"{gradient} has {text(d * sp.factor(given - true))}, which does not belong there"
+        superfluous = f"{gradient} has {text(d * sp.factor(returned - true))}, which does not belong there"
         return min(superfluous, instead, key=len)
     return instead
 
