@@ -63,7 +63,7 @@ class Guarding:
 SHAPES = (1, 1, 1, 1, 0), (16, 32, 1, 3, 1), (7, 17, 2, 5, 1), (33, 15, 5, 5, 0), (3, 100, 9, 2, 0), (7, 256, 5, 2, 1)
 
 def run(guard, dtype):
-    rng, found = np.random.default_rng(0), []
+    rng, results = np.random.default_rng(0), []
     keep = guard or (lambda a: a)
     for make in (RNN, lambda *a, **k: RNN(*a, nonlinearity="relu", **k), GRU, LSTM):
         for D, H, B, T, both in SHAPES:
@@ -72,18 +72,18 @@ def run(guard, dtype):
                 x = keep(x)
                 dy = keep(rng.normal(size=(T, B, model.output_size)).astype(dtype))
                 y, _, back = model.forward(x)
-                found += [y, back(dy)[0], *model.named_grads().values(), model(x)[0]]
+                results += [y, back(dy)[0], *model.named_grads().values(), model(x)[0]]
                 for optimiser in (SGD(model, 0.1), Adam(model, 0.1)):
                     model.grads[...] = 1
                     optimiser.step()
-                found += list(model.named_weights().values())
+                results += list(model.named_weights().values())
     for K, N, rows in ((1, 1, 1), (5, 32, 4), (32, 16, 3), (33, 31, 19)):
         model = Linear(K, N).init(0, backend="numba", dtype=dtype)
         x, dy = (keep(rng.normal(size=(rows, n)).astype(dtype)) for n in (K, N))
         y, _, back = model.forward(x)
-        found += [y, back(dy)[0], *model.named_grads().values()]
-        found += runtime.cross_entropy(dy, keep(rng.integers(0, N, rows)), 1.0)
-    return [np.zeros(0) if a is None else np.array(a) for a in found]
+        results += [y, back(dy)[0], *model.named_grads().values()]
+        results += runtime.cross_entropy(dy, keep(rng.integers(0, N, rows)), 1.0)
+    return [np.zeros(0) if a is None else np.array(a) for a in results]
 
 plain = [run(None, dtype) for dtype in ("float32", "float64")]
 runtime.LEASES.empty = guarded

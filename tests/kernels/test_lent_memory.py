@@ -68,13 +68,13 @@ def test_memory_comes_back_when_the_last_view_is_gone_and_not_before() -> None:
     for view in views:
         a = pool.empty((100, 300), dtype)
         a[...] = 5
-        place, kept = a.ctypes.data, view(a)
+        place, borrowed = a.ctypes.data, view(a)
         del a
         others = [pool.empty((100, 300), dtype) for _ in range(3)]
         for other in others:
             assert abs(other.ctypes.data - place) >= 100 * 300 * 4
             other[...] = 6
-        del kept, other
+        del borrowed, other
         again = [pool.empty((100, 300), dtype) for _ in range(3)]
         assert place in {one.ctypes.data for one in again}
         del others, again

@@ -53,9 +53,9 @@ def test_vectors_are_as_wide_as_this_processor_has_them() -> None:
 @pytest.mark.parametrize(("width", "registers", "environment"), WIDTHS, ids=[f"{w[0]} bytes" for w in WIDTHS])
 @pytest.mark.slow  # every width is compiled anew
 def test_narrower_vectors_give_the_same_results(width: int, registers: int, environment: dict[str, Any]) -> None:
-    found = python(CONFORMANCE, **environment)
-    assert found[:2] == [width, registers]
-    assert found[2] <= 200  # eps
+    report = python(CONFORMANCE, **environment)
+    assert report[:2] == [width, registers]
+    assert report[2] <= 200  # eps
 
 
 STREAMS = """
@@ -83,8 +83,8 @@ print(json.dumps([vectors.VECTOR_BYTES, errors]))
 @pytest.mark.parametrize(("width", "registers", "environment"), WIDTHS, ids=[f"{w[0]} bytes" for w in WIDTHS])
 @pytest.mark.slow
 def test_narrower_vectors_give_the_same_streams(width: int, registers: int, environment: dict[str, Any]) -> None:
-    found, errors = python(STREAMS, **environment)
-    assert found == width
+    used, errors = python(STREAMS, **environment)
+    assert used == width
     assert errors["full"] < 1e-6
     assert errors["f16"] < 1e-6
     assert errors["int8"] < 1e-4  # rows are int16 there
@@ -125,8 +125,8 @@ def test_the_tile_compiles_to_fused_multiply_adds_of_neon(bits: int, lanes: str)
     rows, panels = 8, 1
     width, assembly = python(NEON, str(bits), str(rows), str(panels), **OLD)
     assert width == 16
-    found = re.findall(rf"^\s*fmla\s+v\d+\.{lanes}", assembly, re.MULTILINE)
-    assert len(found) == rows * 2 * panels * (tiles.UNROLL + 1)  # the round of the loop, and the rest of k
+    instructions = re.findall(rf"^\s*fmla\s+v\d+\.{lanes}", assembly, re.MULTILINE)
+    assert len(instructions) == rows * 2 * panels * (tiles.UNROLL + 1)  # the round of the loop, and the rest of k
     assert not re.search(rf"^\s*fadd\s+v\d+\.{lanes}", assembly, re.MULTILINE)
     loop = max(re.findall(r"^\.LBB\w+:(.*?)b\.\w+\s+\.LBB", assembly, re.MULTILINE | re.DOTALL), key=len)
     assert "fmla" in loop
