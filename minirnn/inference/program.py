@@ -127,7 +127,7 @@ class Space:
         self.operations = sum(sizes)
         threads = [program.kernels.threads(size) for size in sizes]
         share = program.kernels.narrow_bytes(B, max(max(part.D, part.H) for part in program.parts))
-        narrow = self._kept(aligned((max(threads) * share,), np.uint8))
+        narrow = self._held(aligned((max(threads) * share,), np.uint8))
 
         def rows(n: int) -> Array:
             return aligned((B, n), program.dtype)
@@ -138,7 +138,7 @@ class Space:
             states = [rows(H) for _ in range(part.states + 1)] if part.states else []
             self.states.append(states)
             h, h1, c = [*map(address, states), 0, 0, 0][:3]
-            y = self._kept(rows(H))
+            y = self._held(rows(H))
             link = StepArguments(
                 function=part.kernel,
                 threads=most,
@@ -155,9 +155,9 @@ class Space:
                 c=c,
                 h1=h1,
                 y=y,
-                P=self._kept(rows(N)),
-                Q=self._kept(rows(N)),
-                m=self._kept(rows(H)),
+                P=self._held(rows(N)),
+                Q=self._held(rows(N)),
+                m=self._held(rows(H)),
                 narrow=narrow,
                 share=share,
             )
@@ -169,8 +169,8 @@ class Space:
         """Run the program on x, of indices if ``integer``, and fill ``out``; h changes places."""
         self.run(x, integer, out, self.links, self.operations)
 
-    def _kept(self, array: Array) -> int:
-        """The address of an array, which is kept as long as this is."""
+    def _held(self, array: Array) -> int:
+        """The address of an array that lives as long as this does."""
         self.arrays.append(array)
         return address(array)
 
@@ -180,5 +180,5 @@ class Space:
         if matrix:
             blocks, apart = address(matrix.blocks), matrix.blocks.strides[0]
             if matrix.scale is not None:
-                scale = self._kept(_filled_up(matrix.scale))
+                scale = self._held(_filled_up(matrix.scale))
         return {name: blocks, f"scale_{name}": scale, f"apart_{name}": apart}

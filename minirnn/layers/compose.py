@@ -189,8 +189,8 @@ class Bidirectional(Composite):
                 dx = dflipped if dx is None else dx + dflipped
             return dx, (dstate_ahead, dstate_back)
 
-        turned_back = each_step(back.saved, x.shape[:2], lambda a: flip(a, run))
-        saved = joined([("forward", ahead.saved), ("reverse", turned_back)])
+        reverse_saved = each_step(back.saved, x.shape[:2], lambda a: flip(a, run))
+        saved = joined([("forward", ahead.saved), ("reverse", reverse_saved)])
         return Result(y if skip is None else blank(y, skip), (ahead.state, back.state), pull, saved)
 
 

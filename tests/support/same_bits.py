@@ -22,8 +22,8 @@ def one_pass(model: Layer, x: Array, dy: Array, **options: Any) -> list[Array]:
     return [y, *leaves(final), *leaves(dstate)] + ([] if dx is None else [dx])
 
 
-def assert_same_bits(found: list[Array], wanted: list[Array]) -> None:
-    for k, (a, b) in enumerate(zip(found, wanted, strict=True)):
+def assert_same_bits(actual: list[Array], wanted: list[Array]) -> None:
+    for k, (a, b) in enumerate(zip(actual, wanted, strict=True)):
         np.testing.assert_array_equal(a, b, err_msg=f"array {k}")  # equality of -0 and 0 is the only one beside bits
 
 

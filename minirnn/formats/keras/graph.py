@@ -59,7 +59,7 @@ def numbered(kinds: Sequence[str]) -> list[str]:
 
 
 def below(*parts: str) -> str:
-    """The path of a part of what is at another place; parts that are ``""`` are left out."""
+    """Parts of a path joined by slashes; those that are ``""`` are left out."""
     return "/".join(part for part in parts if part)
 
 

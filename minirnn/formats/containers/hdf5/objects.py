@@ -28,7 +28,7 @@ class Attributes(Mapping[str, Any]):
 
     def __init__(self, header: Header) -> None:
         self._source = header.source
-        self._found: dict[str, tuple[bytes, bytes, bytes]] = {}  # type, shape and data, not looked into
+        self._pieces: dict[str, tuple[bytes, bytes, bytes]] = {}  # type, shape and data, not looked into
         for message in header.all(headers.ATTRIBUTE):
             if message.shared:
                 raise self._source.fault("an attribute must stand with its object; this one is shared")
@@ -49,11 +49,11 @@ class Attributes(Mapping[str, Any]):
         for size in sizes:
             parts.append(at.take(size))
             at.take(-size % 8 if version == 1 else 0)
-        self._found[decoded(parts[0])] = (parts[1], parts[2], at.take(at.left))
+        self._pieces[decoded(parts[0])] = (parts[1], parts[2], at.take(at.left))
 
     def __getitem__(self, name: str) -> Any:
         what = f"attribute {name!r:.60}"
-        kind, space, stored = self._found[name]
+        kind, space, stored = self._pieces[name]
         element, shape = read_type(Cursor(self._source, kind, what)), read_shape(Cursor(self._source, space, what))
         size = prod(shape) * element.dtype.itemsize
         if size > len(stored):
@@ -62,10 +62,10 @@ class Attributes(Mapping[str, Any]):
         return array if shape else array[()]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
+        return iter(self._pieces)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._pieces)
 
 
 class StoredObject:

@@ -100,12 +100,14 @@ def as_array(source: Source, data: Array, element: Type, shape: tuple[int, ...])
     source.spend(64 * len(pieces))
     out = np.empty(len(pieces), object)
     out[:] = (
-        _kept(source, pieces) if element.text == "variable" else [decoded(p.rstrip(element.padding)) for p in pieces]
+        _strings_in_heaps(source, pieces)
+        if element.text == "variable"
+        else [decoded(p.rstrip(element.padding)) for p in pieces]
     )
     return out.reshape(shape)
 
 
-def _kept(source: Source, pieces: list[bytes]) -> list[str]:
+def _strings_in_heaps(source: Source, pieces: list[bytes]) -> list[str]:
     """The texts that these elements say the place of."""
     heaps: dict[int, dict[int, bytes]] = {}
     texts: list[str] = []
