@@ -32,6 +32,8 @@ class Formulas:
         self.shape = shape
         self.known = [q for q in self.quantities if q.value.shape == shape]
         self.stack = np.array([q.value for q in self.known]).reshape(len(self.known), *shape)
+        self.simple = [q for q in self.known if q.cost < 1.2]
+        self.values_of_simple = np.array([q.value.ravel() for q in self.simple]).reshape(len(self.simple), -1)
 
     # -- comparing
 
@@ -60,14 +62,13 @@ class Formulas:
         known = np.flatnonzero(np.isfinite(target))
         if target.shape != e.shape or 4 * len(known) < target.size or np.isinf(target).any():
             return
-        first = known[:6]  # few products are right there, and only those are computed whole
-        simple = [q for q in self.known if q.cost < 1.2]
-        there = np.array([q.value.ravel()[first] for q in simple]).reshape(len(simple), len(first))
-        size = self.tolerance * max(1e-4, float(np.abs(target.ravel()[known]).max(initial=0.0)))
-        off = np.abs(there[:, None] * there * e.ravel()[first] - target.ravel()[first]).max(-1, initial=0.0)
-        for k, n in np.argwhere(off <= size):
-            if k <= n and self.matching(target, (e * simple[k].value * simple[n].value)[None]):
-                yield simple[k], simple[n]
+        e, sought = e.ravel(), target.ravel()
+        limit = self.tolerance * max(1e-4, float(np.abs(sought[known]).max(initial=0.0)))
+        at = known[0]  # few products are right there, and only those are computed whole
+        there = self.values_of_simple[:, at]
+        for k, n in np.argwhere(np.abs(there[:, None] * there * e[at] - sought[at]) <= limit):
+            if k <= n and (np.abs(self.values_of_simple[k] * self.values_of_simple[n] * e - sought)[known] <= limit).all():
+                yield self.simple[k], self.simple[n]
 
     def over(self, a: Value, b: Value) -> Array:
         """a / b; not known where both are 0 or nearly, infinite where only b is 0."""

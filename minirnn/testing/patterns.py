@@ -79,25 +79,32 @@ class _Terms:
                 self.words.append(" ".join(filter(None, (source, word, name))))
                 values.append(e * a * b)
         self.values = np.array(values).reshape(len(values), *shape)
+        self.largest = np.abs(self.values).max((1, 2), initial=0.0)
         self.tolerance = point.tolerance
 
     def that_are(self, rest: Array, factor: Array) -> list[str]:
         """The terms that make ``rest`` when they are multiplied by ``factor``."""
-        return [self.words[i] for i in np.flatnonzero(self._equal(rest, self.values * factor))]
+        few = self.values[:, :2] * factor[:2]  # few terms are right in the first rows, and only those are compared whole
+        off = np.abs(few - rest[:2]).max((1, 2), initial=0.0)
+        likely = np.flatnonzero(off <= self._limits(self.largest * np.abs(factor).max(initial=0.0)))
+        return [self.words[i] for i in likely[self._equal(rest, self.values[likely] * factor)]]
 
     def sizes(self, rest: Array) -> list[tuple[str, float]]:
         """The terms of which ``rest`` is a multiple, and how many times."""
-        axes = tuple(range(1, self.values.ndim))
-        norms = np.maximum((self.values**2).sum(axes), 1e-300)
-        size = (self.values * rest).sum(axes) / norms
-        alike = self._equal(rest, size.reshape(-1, *(1 for _ in axes)) * self.values)
+        norms = np.maximum((self.values**2).sum((1, 2)), 1e-300)
+        size = (self.values * rest).sum((1, 2)) / norms
+        alike = self._equal(rest, size[:, None, None] * self.values)
         return [(self.words[i], float(size[i])) for i in np.flatnonzero(alike)]
 
     def _equal(self, rest: Array, values: Array) -> Array:
-        axes = tuple(range(1, values.ndim))
-        large = np.maximum(1.0, np.abs(values).max(axes, initial=0.0))
-        alike: Array = np.abs(values - rest).max(axes, initial=0.0) <= self.tolerance * large
+        alike: Array = np.abs(values - rest).max((1, 2), initial=0.0) <= self._limits(
+            np.abs(values).max((1, 2), initial=0.0)
+        )
         return alike
+
+    def _limits(self, largest: Array) -> Array:
+        limits: Array = self.tolerance * np.maximum(1.0, largest)
+        return limits
 
 
 def _sum_pattern(rest: Array, item: Item, terms: _Terms, point: Point) -> tuple[str, str]:

@@ -674,7 +674,7 @@ def test_an_absurd_description_is_refused_at_once_and_allocates_nothing(
     finally:
         tracemalloc.stop()
     assert peak < 10_000_000
-    assert time.perf_counter() - began < 2
+    assert time.perf_counter() - began < 10
 
 
 NO_CELLS: dict[str, tuple[tuple[Any, ...], Any, str]] = {

@@ -72,8 +72,10 @@ SHOWN = ("takes_memory", "dies", "unpickles", "writes_beside")
         for fault, words in FAULTS.items()
     ],
 )
-def test_a_planted_fault_is_found(fault: str, words: str, file: Path) -> None:
+def test_a_planted_fault_is_found(fault: str, words: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_bytes(b"pass")
+    if fault == "takes_long":  # a second
+        monkeypatch.setattr(hostile, "SECONDS", 0.1)
     with hostile.Worker(f"planted:{fault}", [str(file)] if fault in LOAD else []) as worker:
         worker.hangs = 1 if fault == "hangs" else 30
         found = worker.load(str(file))
@@ -135,9 +137,11 @@ def test_a_file_takes_no_more_than_it_is_worth(form: str, warm: dict[str, list[s
     ],
 )
 def test_a_loader_without_one_of_its_bounds_is_found(
-    loader: str, what: tuple[str, str, str], warm: dict[str, list[str]], file: Path
+    loader: str, what: tuple[str, str, str], warm: dict[str, list[str]], file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     form, kind, words = what
+    if "time" in words:  # with its bounds a loader takes less than a tenth of a second
+        monkeypatch.setattr(hostile, "SECONDS", 0.4)
     data = KINDS[form][kind](Random(1))  # noqa: S311 - no secret
     file.write_bytes(data)
     with hostile.Worker(f"planted:{loader}", warm[form], hangs=120) as worker:

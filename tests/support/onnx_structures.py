@@ -222,9 +222,9 @@ NAMED: dict[str, Callable[[], bytes]] = {
     "a scaled matrix for each node": lambda: scaled(2000, alpha=2.0),
     "a scaled bias for each node": lambda: scaled(2000, beta=2.0),
     "Max with a large constant": lambda: beside(
-        *(node("Max", "l c", f"m{k}") for k in range(3000)),
+        *(node("Max", "l c", f"m{k}") for k in range(4000)),
         inputs=(port("l", ["B"], INT64),),
-        tensors=(tensor("c", np.ones(BIG, np.int64)),),
+        tensors=(tensor("c", np.ones(2 * BIG, np.int64)),),
     ),
     "Where with large zeros": lambda: beside(
         node("GreaterOrEqual", "t l", "p"),

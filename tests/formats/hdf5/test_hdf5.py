@@ -348,5 +348,5 @@ def test_a_damaged_file_is_read_or_refused_in_time(version: str) -> None:
                 walk(file)
         except ModelFileError:
             refused += 1
-        assert time.perf_counter() - start < 1
+        assert time.perf_counter() - start < 5
     assert refused > 20

@@ -18,6 +18,7 @@ from minirnn.formats.onnx import read
 from minirnn.formats.onnx.running.meter import Meter, extent, memory_of
 
 DRAWN = 150
+HANGS = 3.0  # seconds after which a loader that has a fault is stopped
 
 
 def started(loader: str, folder: Path) -> hostile.Worker:
@@ -80,13 +81,14 @@ def test_a_loader_that_does_not_count_is_found(
 ) -> None:
     monkeypatch.setenv("MINIRNN_BACKEND", "numpy")
     with started(f"planted:{fault}", tmp_path) as worker:
+        worker.hangs = HANGS
         assert broken(worker, tmp_path / "file", NAMED[name]())
 
 
 def test_drawn_graphs_find_a_loader_that_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIRNN_BACKEND", "numpy")
     with started("planted:counts_nothing_of_empty_arrays", tmp_path) as worker:
-        worker.hangs = 5
+        worker.hangs = HANGS
         drawn = (structure(Random(seed)) for seed in range(DRAWN))  # noqa: S311 - no secret
         assert any(broken(worker, tmp_path / "file", data) for data in drawn)
 
