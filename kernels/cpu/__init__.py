@@ -1,6 +1,6 @@
 """Kernels for processors, compiled by Numba when they are first needed.
 
-    compiling.py    four decorators: inline, long, kernel, entry
+    compiling.py    five decorators: inline, long, shared, kernel, entry
     cache.py        compiled kernels on disk
 
     vectors.py      registers as a type: constants, arithmetic

@@ -18,7 +18,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minirnn.kernels.cpu.compiling import inline, inline_as, kernel, long, named
+from minirnn.kernels.cpu.compiling import inline, inline_as, kernel, named, shared
 from minirnn.kernels.cpu.memory import at, bytes_at, get, lanes, load, load_vector, numbers, put, reader, store_vector
 from minirnn.kernels.cpu.rows import begin
 from minirnn.kernels.cpu.vectors import (
@@ -228,7 +228,8 @@ def make_product(kind):
                         p += 1
                 i += rows
 
-    return long(named(product, f"blocked-product-{kind}"))
+    pointers, shorts = ("start", "c", "scale", "factors"), ("a",) if kind == "int8" else ()
+    return shared(*pointers, *(() if shorts else ("a",)), shorts=shorts)(named(product, f"blocked-product-{kind}"))
 
 
 @intrinsic
@@ -312,7 +313,10 @@ def narrow_bytes(rows: int, K: int) -> int:
 
 
 def make_parts(kind):
-    """The two products with a matrix of one kind: ``times`` for rows of numbers, ``pick`` for a one-hot row."""
+    """The two products with a matrix of one kind: ``times`` for rows of numbers, ``pick`` for a one-hot row.
+
+    The third is the shared function that ``times`` calls.
+    """
     product, narrow, halves = make_product(kind), kind == "int8", kind == "f16"
 
     @inline_as(f"times-{kind}")
@@ -342,7 +346,7 @@ def make_parts(kind):
                     value = get(numbers(place, like), index * COLUMNS + n)
                 put(get(start, j) + value, c, j)
 
-    return times, pick
+    return times, pick, product
 
 
 PARTS = {kind: make_parts(kind) for kind in KINDS}
@@ -371,9 +375,9 @@ ROWS = 64  # of ``a`` that are taken at once
 
 def make_kernel(kind):
     """The kernel that fills y with a @ matrix."""
-    times, _ = PARTS[kind]
+    times, _, product = PARTS[kind]
 
-    @kernel(f"blocked-{kind}")
+    @kernel(f"blocked-{kind}", calls=[product])
     def multiply(like, arguments, part, parts, sync):
         a = read(arguments)
         low, high = begin(a.last - a.first, part, parts), begin(a.last - a.first, part + 1, parts)

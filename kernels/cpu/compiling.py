@@ -1,16 +1,24 @@
-"""How kernels are compiled: four decorators.
+"""How kernels are compiled: five decorators.
 
-``inline`` is for the small functions that kernels are made of, ``long`` for the long ones, ``kernel`` for what threads
-run together, ``entry`` for what Python calls.  All leave Python's lock alone, divide as NumPy does, and may fuse a
+``inline`` is for the small functions that kernels are made of, ``long`` for the long ones, ``shared`` for what is too
+long to be compiled with every kernel, ``kernel`` for what threads run together, ``entry`` for what Python calls.
+All leave Python's lock alone, divide as NumPy does, and may fuse a
 multiplication with an addition; nothing else about floats is given up, so that a diverged model shows its NaN.
 What is compiled is stored on disk (``cache.py``).
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from inspect import Parameter, Signature, signature
 from typing import Any, TypeAlias
 
+import llvmlite.binding as llvm
 from numba import njit, types
+from numba.core import cgutils
+from numba.core.errors import TypingError
+from numba.extending import intrinsic
+from numba.np.numpy_support import as_dtype, from_dtype
 
 from minirnn.kernels.cpu.cache import KernelCache
 from minirnn.kernels.cpu.cache import sources as sources
@@ -62,6 +70,103 @@ def entry(name: str) -> Function:
     return decorate
 
 
+class Shared:
+    """A function that is compiled once for each dtype, however many kernels call it; ``shared`` makes one.
+
+    A kernel holds the name of the compiled function, which the linker must know before it sees the kernel: so whatever
+    calls a shared function names it among its ``calls``.
+    """
+
+    def __init__(
+        self, function: Function, pointers: Sequence[str], shorts: Sequence[str], calls: Sequence[Function]
+    ) -> None:
+        self.name, self.function, self.calls = function.__name__.replace("_", "-"), function, calls
+        self.pointers, self.shorts = pointers, shorts
+        self.compiled: dict[Dtype, Dispatcher] = {}
+        self.compiling = threading.Lock()
+
+    def symbol(self, dtype: Dtype) -> str:
+        """The compiled function's name for the linker."""
+        return f"minirnn-{self.name}-{dtype}"
+
+    def types_of(self, numbers: Any) -> Any:
+        """Numba's types of the arguments, where pointers are to such ``numbers``."""
+        kinds = dict.fromkeys(self.pointers, types.CPointer(numbers))
+        kinds |= dict.fromkeys(self.shorts, types.CPointer(types.int16))
+        return types.void(*(kinds.get(name, types.intp) for name in signature(self.function).parameters))
+
+    def ready(self, dtype: Dtype) -> None:
+        """Compile the function for a NumPy dtype, or read it from disk, unless it is there."""
+        if dtype in self.compiled:
+            return
+        with self.compiling, calling(self.calls, dtype):
+            if dtype in self.compiled:
+                return
+            dispatcher = njit(**INNER)(named(self.function, self.name))
+            dispatcher._cache = KernelCache(f"{self.name}-{dtype}")  # noqa: SLF001 - as for ``entry``
+            dispatcher.compile(self.types_of(from_dtype(dtype)))
+            (result,) = dispatcher.overloads.values()
+            place = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+            llvm.add_symbol(self.symbol(dtype), place)
+            self.compiled[dtype] = dispatcher
+
+    def call(self, context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        """The code of a call, as one function of Numba's calls another; none raises."""
+        kind = context.call_conv.get_function_type(types.void, sig.args)
+        function = cgutils.get_or_insert_function(builder.module, kind, self.symbol(as_dtype(numbers_of(sig.args))))
+        context.call_conv.call_function(builder, function, types.void, sig.args, args)
+        return context.get_dummy_value()
+
+
+SHARED: dict[Function, Shared] = {}
+COMPILING = threading.local()  # ``calls``: what that which this thread compiles may call
+
+
+@contextmanager
+def calling(calls: Sequence[Function], dtype: Dtype) -> Iterator[None]:
+    """Make shared functions ready for what is compiled or read from disk meanwhile."""
+    for one in calls:
+        SHARED[one].ready(dtype)
+    before, COMPILING.calls = getattr(COMPILING, "calls", ()), calls
+    try:
+        yield
+    finally:
+        COMPILING.calls = before
+
+
+def numbers_of(arguments: Sequence[Any]) -> Any:
+    """Numba's type of the numbers that the arguments of a shared function point to."""
+    pointed = [kind.dtype for kind in arguments if isinstance(kind, types.CPointer)]
+    return next(kind for kind in pointed if isinstance(kind, types.Float))
+
+
+def shared(
+    *pointers: str, shorts: Sequence[str] = (), calls: Sequence[Function] = ()
+) -> Callable[[Function], Function]:
+    """Compile for kernels to call, once for each dtype: for what is too long to be compiled with every kernel.
+
+    ``pointers`` are the arguments that are pointers to numbers of the dtype, ``shorts`` those to int16; all others are
+    integers.
+    """
+
+    def decorate(function: Function) -> Function:
+        one = Shared(function, pointers, shorts, calls)
+
+        def typed(typingctx: Any, *args: Any) -> Any:
+            if call not in COMPILING.calls:
+                raise TypingError(f"{one.name} is called, and not among the ``calls`` of what is compiled")
+            return one.types_of(numbers_of(args)), one.call
+
+        parameters = signature(function).parameters.values()
+        typed.__signature__ = Signature([Parameter("typingctx", Parameter.POSITIONAL_OR_KEYWORD), *parameters])  # type: ignore[attr-defined]
+        typed.__name__ = function.__name__
+        call: Function = intrinsic(typed)
+        SHARED[call] = one
+        return call
+
+    return decorate
+
+
 class Kernel:
     """A function ``(like, arguments, part, parts, sync)`` that threads run together, one address for each dtype.
 
@@ -70,8 +175,8 @@ class Kernel:
     four, which a thread can call without Python.
     """
 
-    def __init__(self, name: str, function: Function) -> None:
-        self.name, self.inner = name, long(named(function, name))
+    def __init__(self, name: str, function: Function, calls: Sequence[Function] = ()) -> None:
+        self.name, self.inner, self.calls = name, long(named(function, name)), calls
         self.addresses: dict[Dtype, int] = {}
         self.compiled: dict[Dtype, Dispatcher] = {}
         self.compiling = threading.Lock()
@@ -96,10 +201,11 @@ class Kernel:
             inner(like, arguments, part, parts, sync)
 
         dispatcher = entry(f"{self.name}-{dtype}")(run)
-        dispatcher.compile(types.void(*[types.int64] * 4))
+        with calling(self.calls, dtype):
+            dispatcher.compile(types.void(*[types.int64] * 4))
         return dispatcher
 
 
-def kernel(name: str) -> Callable[[Function], Kernel]:
-    """Make a function a ``Kernel``."""
-    return lambda function: Kernel(name, function)
+def kernel(name: str, calls: Sequence[Function] = ()) -> Callable[[Function], Kernel]:
+    """Make a function a ``Kernel``, which calls these shared functions."""
+    return lambda function: Kernel(name, function, calls)

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from minirnn.kernels.cpu.compiling import inline, long
+from minirnn.kernels.cpu.compiling import inline, shared
 from minirnn.kernels.cpu.memory import at, lanes, load, load_vector, store, store_vector
 from minirnn.kernels.cpu.vectors import Vector, vector_type
 
@@ -26,7 +26,7 @@ def packed_size(pointer, k, n):
     return (n + width - 1) // width * width * k
 
 
-@long
+@shared("b", "packed")
 def pack(b, ldb, k, n, packed, first, step):
     """Lay out b (k, n), rows ``ldb`` apart, in panels: those numbered first, first + step ..., one thread's."""
     width = panel_width(b)
@@ -93,7 +93,7 @@ def transpose(typingctx, b, ldb, rows, columns, out, ldo):
     return types.void(b, i, count, count, b, i), codegen
 
 
-@long
+@shared("b", "packed")
 def pack_transposed(b, ldb, k, n, packed, depth, first, step):
     """Lay out bᵀ (k, n), where b is (n, k) with rows ``ldb`` apart, in panels that are ``depth`` lines each."""
     width, half = panel_width(b), lanes(b)

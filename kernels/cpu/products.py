@@ -31,7 +31,7 @@ class Product(NamedTuple):
 read = reader(Product)
 
 
-@kernel("linear-forward")
+@kernel("linear-forward", calls=[pack, pack_transposed, product])
 def forward(like, arguments, part, parts, sync):
     """y = x W + b."""
     a = read(arguments)
@@ -53,7 +53,7 @@ def forward(like, arguments, part, parts, sync):
     product(at(x, low * K), K, packed, line, apart, K, N, start, 0, at(y, low * N), N, high - low, 0)
 
 
-@kernel("linear-backward")
+@kernel("linear-backward", calls=[pack, pack_transposed, product, add_transposed_product])
 def backward(like, arguments, part, parts, sync):
     """dx = dy Wᵀ;  dW += xᵀ dy;  db += Σ dy."""
     a = read(arguments)

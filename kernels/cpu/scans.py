@@ -21,7 +21,7 @@ their gradient passes straight through.
 """
 
 from minirnn.kernels.cpu import steps
-from minirnn.kernels.cpu.compiling import entry, inline, inline_as, kernel, long
+from minirnn.kernels.cpu.compiling import entry, inline, inline_as, kernel, long, shared
 from minirnn.kernels.cpu.memory import address, at, get, integers, lanes, numbers, reader
 from minirnn.kernels.cpu.packing import pack, pack_transposed, packed_size, panel_width
 from minirnn.kernels.cpu.passes import BackwardArguments, PassArguments
@@ -69,7 +69,7 @@ def uncrowded(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, spare, sha
         product_of_copy(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, spare)
 
 
-@long
+@shared("a", "b", "start", "c", "spare", calls=[product])
 def product_of_copy(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, spare):
     """``product``, some rows of ``a`` at a time, which are first copied to ``spare``."""
     spread = k + panel_width(a)
@@ -144,7 +144,7 @@ def make_forward(cell, run, gates, apart):
     ``apart``: the last gate's product with U is kept apart.
     """
 
-    @kernel(f"forward-{cell}")
+    @kernel(f"forward-{cell}", calls=[pack, product, product_of_copy])
     def forward(like, arguments, part, parts, sync):
         a = read_pass(arguments)
         T, B, D, H, Y, stride = a.T, a.B, a.D, a.H, a.Y, a.stride
@@ -250,7 +250,7 @@ def make_forward(cell, run, gates, apart):
 def make_backward(cell, unstep, gates, apart):
     """The backward kernel of a cell; but for the cell's ``unstep``, arguments are those of ``make_forward``."""
 
-    @kernel(f"backward-{cell}")
+    @kernel(f"backward-{cell}", calls=[pack_transposed, product, add_transposed_product])
     def backward(like, arguments, part, parts, sync):
         a, d = read_pass(arguments), read_back(arguments + PASS_BYTES)
         T, B, D, H, Y, stride = a.T, a.B, a.D, a.H, a.Y, a.stride

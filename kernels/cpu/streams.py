@@ -25,9 +25,9 @@ def make_recurrent(cell, kind):
     """The kernel of one layer in one direction."""
     *_, gates, apart = STEPS[cell]
     run = RUNS[cell]
-    times, pick = PARTS[kind]
+    times, pick, product = PARTS[kind]
 
-    @kernel(f"stream-{cell}-{kind}")
+    @kernel(f"stream-{cell}-{kind}", calls=[product])
     def recurrent(like, arguments, part, parts, sync):
         a = read(arguments)
         B, H = a.B, a.H
@@ -64,10 +64,10 @@ def make_recurrent(cell, kind):
 
 def make_linear(kind):
     """The kernel of a Linear, y = x W + b, and of an Embedding, whose rows are the columns of a transposed matrix."""
-    times, _ = PARTS[kind]
+    times, _, product = PARTS[kind]
     narrow, halves = kind == "int8", kind == "f16"
 
-    @kernel(f"stream-linear-{kind}")
+    @kernel(f"stream-linear-{kind}", calls=[product])
     def linear(like, arguments, part, parts, sync):
         a = read(arguments)
         blocks = (a.H + COLUMNS - 1) // COLUMNS

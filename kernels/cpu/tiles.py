@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minirnn.kernels.cpu.compiling import inline, long
+from minirnn.kernels.cpu.compiling import inline, shared
 from minirnn.kernels.cpu.memory import at, fetch, get, load_vector, put, store_vector
 from minirnn.kernels.cpu.packing import pack, panel_width
 from minirnn.kernels.cpu.vectors import CONTRACT, REGISTERS, Vector, scalar_type, splat, vector_type
@@ -188,7 +188,7 @@ def narrow_tile(rows, a, lda, b, line, k, start, stride, c, ldc, count):
         narrow_one(a, lda, None, b, line, 0, k, start, stride, c, ldc, count)
 
 
-@long
+@shared("a", "b", "start", "c")
 def product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, last_first):
     """c (m, n) = start + a (m, k) @ b (k, n); rows of ``a``, ``start`` and ``c`` are lda, stride and ldc apart.
 
@@ -275,7 +275,7 @@ def add_tile(rows, columns, a, b, line, depth, c, ldc, tile):
         i += some
 
 
-@long
+@shared("a", "b", "c", "work", calls=[pack])
 def add_transposed_product(a, lda, m, b, ldb, first, last, k, c, ldc, work):
     """c[:, first:last] += aᵀ @ b[:, first:last] for a (k, m) and b (k, n): a weight's gradient, columns of one thread.
 

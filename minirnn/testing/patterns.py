@@ -84,7 +84,9 @@ class _Terms:
 
     def that_are(self, rest: Array, factor: Array) -> list[str]:
         """The terms that make ``rest`` when they are multiplied by ``factor``."""
-        few = self.values[:, :2] * factor[:2]  # few terms are right in the first rows, and only those are compared whole
+        few = (
+            self.values[:, :2] * factor[:2]
+        )  # few terms are right in the first rows, and only those are compared whole
         off = np.abs(few - rest[:2]).max((1, 2), initial=0.0)
         likely = np.flatnonzero(off <= self._limits(self.largest * np.abs(factor).max(initial=0.0)))
         return [self.words[i] for i in likely[self._equal(rest, self.values[likely] * factor)]]

@@ -181,7 +181,9 @@ _packer: Any = numba.njit(**compiling.OPTIONS)(_lay_out)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_packed_matrix_is_panel_after_panel_with_zeros_at_the_end(turned: bool, dtype: str) -> None:
-    width = runtime.panel_width(np.dtype(dtype))
+    width, kind = runtime.panel_width(np.dtype(dtype)), np.dtype(dtype)
+    with compiling.calling([packing.pack, packing.pack_transposed], kind):
+        _packer.compile((numba.from_dtype(kind), *[numba.intp] * 7))
     for k in (1, 2, 7, 15, 16, 17, 33):
         for n in (1, 5, 15, 16, 17, 31, 32, 33, 70):
             depth, panels = k + (3 if turned else 0), -(-n // width)

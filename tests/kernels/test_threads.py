@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from same_bits import assert_same_bits, drawn, gru, leaves, one_pass
+from tiers import marked_but
 
 from minirnn import (
     GRU,
@@ -89,7 +90,7 @@ LAYERS = (  # of some, threads can take units where there are fewer rows than th
 )
 
 
-@pytest.mark.parametrize("B", [1, 2, 3, 7])
+@pytest.mark.parametrize("B", marked_but([1, 3], [1, 2, 3, 7], "slow"))
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.describe())
 def test_layers_give_the_same_bits_on_any_number_of_threads(

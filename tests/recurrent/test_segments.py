@@ -120,7 +120,7 @@ def test_any_sizes(
 
 @every_backend
 @pytest.mark.parametrize("cell", [RNN, GRU, LSTM])
-@pytest.mark.parametrize(("T", "B"), [(1024, 4), (4096, 1)])
+@pytest.mark.parametrize(("T", "B"), [(1024, 4), pytest.param(4096, 1, marks=pytest.mark.slow)])
 def test_what_is_kept_is_a_tenth_at_most(
     cell: Any, backend: str, T: int, B: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,13 +4,12 @@ All cells and faults that there are take minutes: most of them are marked.
 """
 
 import sys
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from students import FUNCTIONS, Fault, doubles_in, planted_in, right_cells
+from tiers import marked_but
 
 from minirnn import Recurrent
 from minirnn.testing import GradientError, check_adjoint, check_gradients
@@ -28,13 +27,7 @@ def cell_of(source: str, tmp_path: Path) -> str:
     return f"{path}:Cell"
 
 
-def marked_but(shown: Iterable[str], every: Iterable[Any], name: Callable[[Any], str] = str) -> list[Any]:
-    """Parameters of which most are left out."""
-    shown = set(shown)
-    return [pytest.param(one, marks=[] if name(one) in shown else pytest.mark.long, id=name(one)) for one in every]
-
-
-@pytest.mark.parametrize("name", marked_but(dict(right_cells(6)), RIGHT))
+@pytest.mark.parametrize("name", marked_but(dict(right_cells(6)), RIGHT, "long"))
 def test_a_right_cell_is_not_called_wrong(name: str, tmp_path: Path) -> None:
     verdict = examine(cell_from(cell_of(RIGHT[name], tmp_path)), examples=6)
     assert verdict.ok, (verdict.findings, verdict.adjoint, verdict.smallest, str(verdict.report))
@@ -121,7 +114,7 @@ def name_of(fault: Fault) -> str:
     return f"{fault.cell} {fault.name}"
 
 
-@pytest.mark.parametrize("fault", marked_but(map(name_of, PLANTED[::29]), PLANTED, name_of))
+@pytest.mark.parametrize("fault", marked_but(PLANTED[::29], PLANTED, "long", name_of))
 def test_a_fault_is_told_of_at_its_line_and_by_its_pattern(fault: Fault, tmp_path: Path) -> None:
     path = tmp_path / "student.py"
     path.write_text(fault.source, encoding="utf-8")
@@ -133,8 +126,9 @@ def test_a_fault_is_told_of_at_its_line_and_by_its_pattern(fault: Fault, tmp_pat
 @pytest.mark.parametrize(
     "fault",
     marked_but(
-        (name_of(one) for faults in DOUBLES for one in faults[:1]),
-        (one for faults in DOUBLES for one in faults),
+        [one for faults in DOUBLES for one in faults[:1]],
+        [one for faults in DOUBLES for one in faults],
+        "long",
         name_of,
     ),
 )

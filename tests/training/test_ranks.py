@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from meeting import together
 from short_runs import CORPUS, OPTIMIZERS, begun, trained, weights
+from tiers import marked_but
 
 import minirnn
 from minirnn import NonFiniteGradientError
@@ -132,7 +133,7 @@ def test_a_step_counts_the_characters_of_all_ranks() -> None:
 # ---------------------------------------------------------------------- stopping and going on
 
 
-@pytest.mark.parametrize("stop", [0, 7, 11])
+@pytest.mark.parametrize("stop", marked_but([7], [0, 7, 11], "slow"))
 @pytest.mark.parametrize("task", ["next", "fill"])
 def test_a_run_goes_on_with_another_number_of_ranks(task: str, stop: int) -> None:
     wanted, end = trained(task=task)

@@ -19,6 +19,7 @@ import pytest
 import strict_cupy
 from hypothesis import given
 from hypothesis import strategies as st
+from tiers import marked_but
 
 from minirnn import cells
 from minirnn.core.backend import Array
@@ -393,7 +394,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 SCALES = st.sampled_from((-1.0, 0.0, 0.25, 1.0))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", marked_but(["float32"], DTYPES, "slow"))
 @given(n=st.integers(1, 3000), blocks=st.integers(1, 5), seed=SEEDS)
 def test_squares_are_added_in_float64(dtype: str, n: int, blocks: int, seed: int) -> None:
     assert_squares(SOUND, dtype, n, blocks, seed)
@@ -411,13 +412,13 @@ def test_a_verdict_clips_or_stops_and_keeps_the_first_step_that_was_stopped(
     assert_verdict(SOUND, sums + bad, clip, first)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", marked_but(["float32"], DTYPES, "slow"))
 @given(n=st.integers(1, 800), scale=SCALES, seed=SEEDS)
 def test_descend_is_a_step_of_sgd_or_none(dtype: str, n: int, scale: float, seed: int) -> None:
     assert_descend(SOUND, dtype, n, scale, seed)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", marked_but(["float32"], DTYPES, "slow"))
 @given(n=st.integers(1, 800), scale=SCALES, decay=st.sampled_from((0.0, 0.1)), seed=SEEDS)
 def test_adam_is_a_step_of_adam_or_none(dtype: str, n: int, scale: float, decay: float, seed: int) -> None:
     assert_adam(SOUND, dtype, n, scale, decay, seed)

@@ -1,0 +1,12 @@
+"""Parameters of which only some run with every change: the others carry a marker, and a longer command runs them."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+
+def marked_but(shown: Iterable[Any], every: Iterable[Any], marker: str, name: Callable[[Any], str] = str) -> list[Any]:
+    """All of them, by name; those that are not shown carry the marker."""
+    names, mark = {name(one) for one in shown}, getattr(pytest.mark, marker)
+    return [pytest.param(one, marks=[] if name(one) in names else mark, id=name(one)) for one in every]
