@@ -16,13 +16,8 @@ from minirnn.core.layer import Layer
 from minirnn.core.lengths import length_mask, pad
 from minirnn.core.stream import Stream
 from minirnn.core.version import VERSION
-from minirnn.formats.export import to_keras, to_onnx, to_torch
 from minirnn.formats.load import load
-from minirnn.formats.native import save
-from minirnn.inference.streams import stream_many
 from minirnn.kernels.cpu.threads import get_num_threads, set_num_threads
-from minirnn.language.model import LanguageModel
-from minirnn.language.text import Text
 from minirnn.layers.activations import Function
 from minirnn.layers.compose import Bidirectional, Sequential
 from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
@@ -38,7 +33,14 @@ from minirnn.optim import (
     grad_norm,
 )
 from minirnn.recurrent.networks import GRU, LSTM, RNN, Recurrent
-from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
+
+if TYPE_CHECKING:  # a checker sees them here; the first who asks for one imports it (``LATER``)
+    from minirnn.formats.export import to_keras, to_onnx, to_torch
+    from minirnn.formats.native import save
+    from minirnn.inference.streams import stream_many
+    from minirnn.language.model import LanguageModel
+    from minirnn.language.text import Text
+    from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
 
 __version__ = VERSION
 _moved.install()
@@ -91,10 +93,29 @@ __all__ = [
     "to_torch",
 ]
 
+LATER = {  # names that many programs never use, and where they are: importing all takes a fifth longer
+    "GRUVariant": "recurrent.variants",
+    "LSTMVariant": "recurrent.variants",
+    "LanguageModel": "language.model",
+    "RNNVariant": "recurrent.variants",
+    "Text": "language.text",
+    "save": "formats.native",
+    "stream_many": "inference.streams",
+    "to_keras": "formats.export",
+    "to_onnx": "formats.export",
+    "to_torch": "formats.export",
+}
+
 if not TYPE_CHECKING:  # a type checker shall say so where a name is missing
 
     def __getattr__(name: str) -> object:
-        """A module by the name that it had as an attribute: ``minirnn.text``."""
+        """A name of ``LATER``, or a module by the name that it had as an attribute: ``minirnn.text``."""
+        if name in LATER:
+            value = globals()[name] = getattr(import_module(f"minirnn.{LATER[name]}"), name)
+            return value
         if _moved.current(f"minirnn.{name}") is None:
             raise AttributeError(f"module 'minirnn' has no attribute {name!r}")
         return import_module(f"minirnn.{name}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *LATER})
