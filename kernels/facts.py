@@ -1,10 +1,35 @@
-"""What the kernels do for each cell that has some: what they save for the backward pass, and where.
+"""A cell as kernels see it: the operations of one unit, what they save for the backward pass, and where.
 
-The passes of ``minirnn.recurrent`` read this table, so that none of them knows a cell by its name.
+``minirnn.core.tracing`` finds them by running a cell's ``step`` and ``unstep``.  The passes of ``minirnn.recurrent``
+and the kernels read nothing else, so that none of them knows a cell by its name.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+CUDA = ("TanhCell", "ReluCell", "GRUCell", "LSTMCell")  # the cells of minirnn.cells that have kernels in CUDA C++
+
+
+class Operation(NamedTuple):
+    """One operation: NumPy's name of a function and the places of its operands, or where a number comes from.
+
+    ``number`` has a value in place of operands; ``gate``, ``apart``, ``state``, ``unit``, ``saved`` and ``dstate`` have
+    an index: a gate's p + q (of the last one, where its q is kept apart, p alone), that q, and the rest in their order.
+    """
+
+    name: str
+    operands: tuple[Any, ...]
+
+
+class Program(NamedTuple):
+    """Operations in an order in which they can be done, and the results among them.
+
+    A result is where it goes ("state", "saved", "dp", "dq", "dstate", "dunit"), which of these it is, and the place of
+    the operation, or None for 0.
+    """
+
+    operations: tuple[Operation, ...]
+    results: tuple[tuple[str, int, int | None], ...]
 
 
 class Saved(NamedTuple):
@@ -18,47 +43,26 @@ class Saved(NamedTuple):
 class CellFacts(NamedTuple):
     """One cell as its kernels see it; all arrays are (T, B, H)."""
 
-    name: str  # of the cell, and in C++ of its struct
-    saved: Mapping[str, Saved]  # by the names of ``cells.py``, in the order of the cell's ``saves``
-    beside: tuple[str, ...] = ()  # arrays saved beside the gates, by the names they have as kernel arguments
-    states: int = 1
-    in_place: bool = False  # the gate is y: nothing else is saved
-    bias: str = ""  # the weight added to the last gate's product with U, which is kept apart: then dQ is not dP
+    name: str  # of the cell, and in CUDA C++ of its struct
+    gates: int
+    saved: Mapping[str, Saved]  # by the names that the cell gives them, in the order of its ``saved``
+    beside: tuple[str, ...]  # arrays saved beside the gates: "u", then "c", "c2" ... and "m", "m2" ...
+    states: int
+    units: tuple[str, ...]  # names of the per-unit weights
+    in_place: bool  # the gate is y: nothing else is saved
+    bias: str  # the weight added to the last gate's product with U, which is kept apart: then dQ is not dP
+    on_cuda: bool
+    step: Program
+    unstep: Program
+    key: str  # the name of its kernels: the cell's, and a digest of what they compute
 
+    def count(self, array: str) -> int:
+        """How many arrays beside the gates are of one kind, "u", "c" or "m"."""
+        return sum(name.startswith(array) for name in self.beside)
 
-_FACTS = (
-    CellFacts("TanhCell", {"h1": Saved("y")}, in_place=True),
-    CellFacts("ReluCell", {"a": Saved("gates")}),
-    CellFacts(
-        "GRUCell",
-        {
-            "r": Saved("gates", 0),
-            "z": Saved("gates", 1),
-            "n": Saved("gates", 2),
-            "u": Saved("u"),
-            "h": Saved("y", before=True),
-        },
-        beside=("u",),
-        bias="bn",
-    ),
-    CellFacts(
-        "LSTMCell",
-        {
-            "i": Saved("gates", 0),
-            "f": Saved("gates", 1),
-            "g": Saved("gates", 2),
-            "o": Saved("gates", 3),
-            "c": Saved("c", before=True),
-            "m": Saved("m"),
-        },
-        beside=("c", "m"),
-        states=2,
-    ),
-)
-CELLS = {facts.name: facts for facts in _FACTS}  # by the names of minirnn.cells
+    def keyed(self) -> "CellFacts":
+        """The same, with its key."""
+        from hashlib import sha256  # here: importing it takes milliseconds
 
-
-def facts_of(cell: object) -> CellFacts | None:
-    """What the kernels do for this cell; None for one that has no kernels, be it of the same name."""
-    facts = CELLS.get(getattr(cell, "__name__", ""))
-    return facts if facts and cell.__module__ == "minirnn.cells" else None
+        computed = repr(self._replace(name="", on_cuda=False, key=""))
+        return self._replace(key=f"{self.name}-{sha256(computed.encode()).hexdigest()[:12]}")

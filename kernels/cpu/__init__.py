@@ -5,13 +5,13 @@
 
     vectors.py      registers as a type: constants, arithmetic
     memory.py       addresses, pointers, vectors loaded and stored
-    activations.py  tanh, sigmoid, exp
+    activations.py  tanh, exp
     packing.py      matrices laid out for the tiles
     tiles.py        matrix products on register tiles
     blocks.py       products of few rows with a matrix in blocks: float32, float16, int8
     rows.py         rows, and each thread's share of them
 
-    steps.py        the cells' equations on vectors
+    emitting.py     a cell's equations on vectors, from its operations (``kernels/facts.py``)
     scans.py        a layer's forward and backward pass
     streams.py      one step of a whole network
     products.py     Linear
@@ -30,5 +30,5 @@
 
 A compiled kernel takes its arguments as one block (``passes.py``).  The functions that kernels are made of are compiled
 into them and take as many arguments as they need, by position: a block would be built and read at every step.  So do
-``scans.short`` and the tiles.  Nothing here imports minirnn; it knows the names of cells alone.
+``scans.short`` and the tiles.  Nothing here imports minirnn; what a cell is, it is told.
 """

@@ -1,9 +1,9 @@
-"""tanh, the logistic sigmoid and exp on vectors.
+"""tanh, tanh of a half, and exp on vectors.
 
-All three rest on one reduction: a = n ln 2 + r with an integer n and |r| ≤ ln 2 / 2, so that exp(a) = 2ⁿ exp(r), and
-on exp's own series, cut off where the rest is below half an ulp: after r⁷ in float32, r¹³ in float64.  ``ln 2`` is
-subtracted in two parts, the first so short that n times it is exact (Cody and Waite 1980).  NaN goes in and comes out,
-±inf gives the limits.
+The logistic sigmoid is 0.5 tanh(a / 2) + 0.5, as in ``cells.py``.  All three rest on one reduction: a = n ln 2 + r with
+an integer n and |r| ≤ ln 2 / 2, so that exp(a) = 2ⁿ exp(r), and on exp's own series, cut off where the rest is below
+half an ulp: after r⁷ in float32, r¹³ in float64.  ``ln 2`` is subtracted in two parts, the first so short that n times
+it is exact (Cody and Waite 1980).  NaN goes in and comes out, ±inf gives the limits.
 """
 
 from minirnn.kernels.cpu.compiling import inline
@@ -54,9 +54,3 @@ def tanh_of_half(a):
 def tanh(a):
     """The hyperbolic tangent."""
     return tanh_of_half(2.0 * a)
-
-
-@inline
-def sigmoid(a):
-    """The logistic sigmoid, σ(a) = 1 / (1 + exp(-a)), as tanh, as in ``cells.py``."""
-    return 0.5 * tanh_of_half(a) + 0.5

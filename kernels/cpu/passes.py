@@ -39,8 +39,10 @@ class PassArguments(NamedTuple):
     U: int  # (H, N)
     b: int  # (N)
     v: int  # (H), the bias of a product that is kept apart
+    w: int  # (units, line_w) per-unit weights
+    line_w: int
     h0: int  # (B, H)
-    c0: int  # (B, H)
+    c0: int  # (states - 1, B, H)
     rest: int  # 1 where h0 is 0, and the first step's product with U need not be computed
     y: int  # (T, B, Y) from the first of h's columns on
     known: int  # 1 where y is there already: every step's product with U can be computed at once
@@ -48,8 +50,8 @@ class PassArguments(NamedTuple):
     G: int  # (T or chunk, B, stride): P, then the gates
     stride: int
     u: int  # (slots, B, H), the product kept apart
-    c: int  # (slots, B, H)
-    m: int  # (slots, B, H)
+    c: int  # (states - 1, slots, B, H), the states beside h
+    m: int  # (.., slots, B, H), what else is saved
     work: int  # for packed weights
     share: int  # entries of work for each thread alone, after the packed weights, or 0
     last: int  # (B, H) for the final h, or 0
@@ -63,8 +65,8 @@ class BackwardArguments(NamedTuple):
     Z: int
     dy_steps: int
     dh: int  # (B, H): the final state's gradient; on return, the initial state's
-    dc: int
-    dP: int  # (chunk, B, wide) of N; of N + H for a cell whose last product is apart: gates n, r, z, then du
+    dc: int  # (states - 1, B, H)
+    dP: int  # (chunk, B, wide): N, or for a cell whose last product is apart N + H (gates n, r, z, then du); then units
     wide: int  # entries from one row of dP to the next
     chunk: int  # steps whose part of the weights' gradients is added at once
     dx: int  # (T, B, D)
@@ -72,6 +74,7 @@ class BackwardArguments(NamedTuple):
     dU: int
     db: int
     dv: int
+    dw: int  # (units, line_w)
     work: int
     share: int  # entries of work for each thread alone, after the packed weights
 
@@ -103,6 +106,7 @@ class StepArguments(NamedTuple):
     y: int  # (B, H) to fill
     P: int  # (B, N) of the gates' arguments, then the gates
     Q: int  # (B, N)
-    m: int  # (B, H)
+    m: int  # (.., B, H)
+    w: int  # (units, H) per-unit weights
     narrow: int  # for rows of x and h as int16, and their factors: ``share`` bytes for each thread
     share: int

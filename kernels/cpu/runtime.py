@@ -15,11 +15,13 @@ from minirnn.kernels.cpu.dispatch import take as take
 from minirnn.kernels.cpu.dispatch import threads_over_time as threads_over_time
 from minirnn.kernels.cpu.leases import LEASES
 from minirnn.kernels.cpu.passes import Array, Dtype, address
-from minirnn.kernels.cpu.scans import BACKWARD, COPIED, FORWARD, PAGE
+from minirnn.kernels.cpu.scans import COPIED, PAGE, backward_of
+from minirnn.kernels.cpu.scans import forward_of as forward_of
 from minirnn.kernels.cpu.scans import short as short
 from minirnn.kernels.cpu.threads import get_num_threads
 from minirnn.kernels.cpu.tiles import BLOCK, HIGH
 from minirnn.kernels.cpu.vectors import REGISTERS, VECTOR_BYTES
+from minirnn.kernels.facts import CellFacts
 
 _INTEGER, _REAL = struct.Struct("q"), struct.Struct("d")
 
@@ -66,14 +68,14 @@ def padded(row: int, dtype: Dtype) -> int:
     return row + panel_width(dtype) if row * dtype.itemsize % PAGE == 0 else row
 
 
-def forward(cell: str, dtype: Dtype, arguments: "array[int]", most: int, work: float) -> None:
+def forward(facts: CellFacts, dtype: Dtype, arguments: "array[int]", most: int, work: float) -> None:
     """A forward pass of ``work`` operations, with ``PassArguments``, by ``most`` threads that fit in its memory."""
-    run(FORWARD[cell], dtype, arguments, work, most)
+    run(forward_of(facts), dtype, arguments, work, most)
 
 
-def backward(cell: str, dtype: Dtype, arguments: "array[int]", most: int, work: float) -> None:
+def backward(facts: CellFacts, dtype: Dtype, arguments: "array[int]", most: int, work: float) -> None:
     """A backward pass of ``work`` operations, with ``PassArguments`` and ``BackwardArguments``, by ``most`` threads."""
-    run(BACKWARD[cell], dtype, arguments, work, most)
+    run(backward_of(facts), dtype, arguments, work, most)
 
 
 def _product(

@@ -20,8 +20,8 @@ threads.  ``reverse`` reads the steps of x last to first.  Rows that have ended 
 their gradient passes straight through.
 """
 
-from minirnn.kernels.cpu import steps
-from minirnn.kernels.cpu.compiling import entry, inline, inline_as, kernel, long, shared
+from minirnn.kernels.cpu.compiling import Kernel, entry, inline, inline_as, kernel, long, shared
+from minirnn.kernels.cpu.emitting import step_of, unstep_of
 from minirnn.kernels.cpu.memory import address, at, get, integers, lanes, numbers, reader
 from minirnn.kernels.cpu.packing import pack, pack_transposed, packed_size, panel_width
 from minirnn.kernels.cpu.passes import BackwardArguments, PassArguments
@@ -29,6 +29,7 @@ from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of, copy
 from minirnn.kernels.cpu.team import barrier, lead
 from minirnn.kernels.cpu.tiles import WIDE, add_transposed_product, product
 from minirnn.kernels.cpu.vectors import VECTOR_BYTES
+from minirnn.kernels.facts import CellFacts
 
 PAGE = 4096  # bytes; rows so far apart, or a multiple of it, share their places in the first cache
 COPIED = 64  # rows that are copied at once
@@ -123,28 +124,27 @@ def recur(h, ldh, terms, g, stride, u, rows, last_first, matrix, units, spare, s
         )
 
 
-def make_run(cell, step):
+def make_run(facts):
     """A cell's ``step`` for its units from ``left`` up to ``right``, a vector at a time."""
+    step = step_of(facts)
 
-    @inline_as(f"step-{cell}")
-    def run(G, u, h, c, h1, c1, m, H, left, right):
+    @inline_as(f"steps-{facts.key}")
+    def run(G, u, h, c, h1, c1, m, w, H, left, right, line_c, line, line_w):
         width = lanes(G)
         whole = left + (right - left) // width * width
         for j in range(left, whole, width):
-            step(G, u, h, c, h1, c1, m, H, j, None)
+            step(G, u, h, c, h1, c1, m, w, H, j, None, line_c, line, line_w)
         if whole < right:
-            step(G, u, h, c, h1, c1, m, H, whole, right - whole)
+            step(G, u, h, c, h1, c1, m, w, H, whole, right - whole, line_c, line, line_w)
 
     return run
 
 
-def make_forward(cell, run, gates, apart):
-    """The forward kernel of a cell with so many gates, whose step is ``run``.
+def make_forward(facts):
+    """The forward kernel of a cell."""
+    run, gates, apart, others = make_run(facts), facts.gates, bool(facts.bias), facts.states - 1
 
-    ``apart``: the last gate's product with U is kept apart.
-    """
-
-    @kernel(f"forward-{cell}", calls=[pack, product, product_of_copy])
+    @kernel(f"forward-{facts.key}", calls=[pack, product, product_of_copy])
     def forward(like, arguments, part, parts, sync):
         a = read_pass(arguments)
         T, B, D, H, Y, stride = a.T, a.B, a.D, a.H, a.Y, a.stride
@@ -219,6 +219,7 @@ def make_forward(cell, run, gates, apart):
                 terms = H if t or not a.rest else 0
                 h, ldh = (at(y, (before * B + first) * Y), Y) if t else (at(numbers(a.h0, like), first * H), H)
                 c = at(numbers(a.c, like), (old * B + first) * H) if t else at(numbers(a.c0, like), first * H)
+                line, line_c = a.slots * B * H, (a.slots if t else 1) * B * H
                 g, u = at(G, (slot * B + first) * stride), at(numbers(a.u, like), (save * B + first) * H)
                 if alone:
                     here = at(x, first * D)
@@ -232,11 +233,12 @@ def make_forward(cell, run, gates, apart):
                     gr, hr, cr = at(g, r * stride), at(h, r * ldh), at(c, r * H)
                     h1r, c1r = at(h1, r * Y), at(c1, r * H)
                     if not ended(a.lengths, first + r, t):
-                        run(gr, at(u, r * H), hr, cr, h1r, c1r, at(m, r * H), H, left, right)
+                        mr, w = at(m, r * H), numbers(a.w, like)
+                        run(gr, at(u, r * H), hr, cr, h1r, c1r, mr, w, H, left, right, line_c, line, a.line_w)
                     else:
                         copy_row(at(hr, left), at(h1r, left), right - left)
-                        if a.c:
-                            copy_row(at(cr, left), at(c1r, left), right - left)
+                        for k in range(others):
+                            copy_row(at(cr, k * line_c + left), at(c1r, k * line + left), right - left)
                 if by_units:
                     phase = barrier(sync, phase, parts)
         if a.last:
@@ -247,10 +249,11 @@ def make_forward(cell, run, gates, apart):
     return forward
 
 
-def make_backward(cell, unstep, gates, apart):
-    """The backward kernel of a cell; but for the cell's ``unstep``, arguments are those of ``make_forward``."""
+def make_backward(facts):
+    """The backward kernel of a cell."""
+    unstep, gates, apart, units = unstep_of(facts), facts.gates, bool(facts.bias), len(facts.units)
 
-    @kernel(f"backward-{cell}", calls=[pack_transposed, product, add_transposed_product])
+    @kernel(f"backward-{facts.key}", calls=[pack_transposed, product, add_transposed_product])
     def backward(like, arguments, part, parts, sync):
         a, d = read_pass(arguments), read_back(arguments + PASS_BYTES)
         T, B, D, H, Y, stride = a.T, a.B, a.D, a.H, a.Y, a.stride
@@ -281,20 +284,22 @@ def make_backward(cell, unstep, gates, apart):
                 before = now + 1 if a.reverse else now - 1
                 h, ldh = (at(y, (before * B + first) * Y), Y) if t else (at(numbers(a.h0, like), first * H), H)
                 c = at(numbers(a.c, like), (before * B + first) * H) if t else at(numbers(a.c0, like), first * H)
+                line, line_c, w = T * B * H, (T if t else 1) * B * H, numbers(a.w, like)
                 g, h1, here = at(G, (now * B + first) * stride), at(y, (now * B + first) * Y), (now * B + first) * H
-                u, m = at(numbers(a.u, like), here), at(numbers(a.m, like), here)
+                u, m, c1 = at(numbers(a.u, like), here), at(numbers(a.m, like), here), at(numbers(a.c, like), here)
                 above = at(dy, (now * B + first) * d.Z if d.dy_steps else first * H)
                 dp, below = at(dP, ((now - start) * B + first) * wide), at(dh, first * H)
                 for r in range(rows):
                     dpr, dhr, dyr = at(dp, r * wide), at(below, r * H), at(above, r * d.Z)
                     if ended(a.lengths, first + r, t):
                         add_row(at(dyr, left), at(dhr, left), right - left)
-                        for k in range(0, N + q, H):
+                        for k in range(0, N + q + units * H, H):
                             clear_row(at(dpr, k + left), right - left)
                     else:
                         gr, hr, h1r, cr = at(g, r * stride), at(h, r * ldh), at(h1, r * Y), at(c, r * H)
-                        dcr = at(dc, (first + r) * H)
-                        run(unstep, gr, at(u, r * H), hr, h1r, cr, at(m, r * H), dyr, dhr, dcr, dpr, H, left, right)
+                        ur, mr, c1r, dcr = at(u, r * H), at(m, r * H), at(c1, r * H), at(dc, (first + r) * H)
+                        lines = line_c, line, a.line_w, B * H
+                        run(gr, ur, hr, h1r, cr, c1r, mr, w, dyr, dhr, dcr, dpr, H, left, right, lines)
                 if by_units:
                     phase = barrier(sync, phase, parts)
                 panel, block = at(packed_U, left // width * N * width), at(below, left)
@@ -314,6 +319,11 @@ def make_backward(cell, unstep, gates, apart):
                     add_row(at(dP, k * wide + N + low), at(numbers(d.dv, like), low), high - low)
             else:
                 add_columns(x, a, start * B, count, dP, wide, 0, 0, N, dW, db, N, own, part, parts)
+            low, high = begin(H, part, parts), begin(H, part + 1, parts)
+            for unit in range(units):
+                target = at(numbers(d.dw, like), unit * a.line_w + low)
+                for k in range(count):
+                    add_row(at(dP, k * wide + N + q + unit * H + low), target, high - low)
             # dU += Σ h[t-1]ᵀ dQ[t]; before the first step stands h0
             edge = B if t0 == 0 else 0
             if edge and not a.rest:
@@ -325,14 +335,15 @@ def make_backward(cell, unstep, gates, apart):
             add_transposed_product(h, Y, H, dQ, wide, low_U, high_U, count - edge, dU, N, own)
             phase = barrier(sync, phase, parts)
 
-    @inline_as(f"unstep-{cell}")
-    def run(unstep, G, u, h, h1, c, m, dy, dh, dc, dP, H, left, right):
+    @inline_as(f"unsteps-{facts.key}")
+    def run(G, u, h, h1, c, c1, m, w, dy, dh, dc, dP, H, left, right, lines):
+        line_c, line, line_w, line_d = lines
         width = lanes(G)
         whole = left + (right - left) // width * width
         for j in range(left, whole, width):
-            unstep(G, u, h, h1, c, m, dy, dh, dc, dP, H, j, None)
+            unstep(G, u, h, h1, c, c1, m, w, dy, dh, dc, dP, H, j, None, line_c, line, line_w, line_d)
         if whole < right:
-            unstep(G, u, h, h1, c, m, dy, dh, dc, dP, H, whole, right - whole)
+            unstep(G, u, h, h1, c, c1, m, w, dy, dh, dc, dP, H, whole, right - whole, line_c, line, line_w, line_d)
 
     return backward
 
@@ -354,15 +365,22 @@ def add_columns(x, a, row, count, dP, wide, source, target, n, dW, db, N, work, 
         add_transposed_product(at(x, row * D), D, D, at(dP, source), wide, low, high, count, at(dW, target), N, work)
 
 
-STEPS = {
-    "TanhCell": (steps.tanh_step, steps.tanh_unstep, 1, False),
-    "ReluCell": (steps.relu_step, steps.relu_unstep, 1, False),
-    "GRUCell": (steps.gru_step, steps.gru_unstep, 3, True),
-    "LSTMCell": (steps.lstm_step, steps.lstm_unstep, 4, False),
-}
-RUNS = {name: make_run(name, step) for name, (step, *_) in STEPS.items()}
-FORWARD = {name: make_forward(name, RUNS[name], gates, apart) for name, (*_, gates, apart) in STEPS.items()}
-BACKWARD = {name: make_backward(name, unstep, gates, apart) for name, (_, unstep, gates, apart) in STEPS.items()}
+FORWARD: dict[str, Kernel] = {}  # by ``CellFacts.key``, once they were asked for
+BACKWARD: dict[str, Kernel] = {}
+
+
+def forward_of(facts: CellFacts) -> Kernel:
+    """The forward kernel of a cell."""
+    if facts.key not in FORWARD:
+        FORWARD[facts.key] = make_forward(facts)
+    return FORWARD[facts.key]
+
+
+def backward_of(facts: CellFacts) -> Kernel:
+    """The backward kernel of a cell."""
+    if facts.key not in BACKWARD:
+        BACKWARD[facts.key] = make_backward(facts)
+    return BACKWARD[facts.key]
 
 
 @entry("short")

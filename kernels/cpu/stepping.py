@@ -3,9 +3,9 @@
 from minirnn.kernels.cpu.blocks import narrow_bytes
 from minirnn.kernels.cpu.dispatch import leave, take, threads
 from minirnn.kernels.cpu.passes import Array
-from minirnn.kernels.cpu.streams import EMBEDDING, LINEAR, RECURRENT, stream
+from minirnn.kernels.cpu.streams import EMBEDDING, LINEAR, recurrent_of, stream
 
-__all__ = ["EMBEDDING", "LINEAR", "RECURRENT", "narrow_bytes", "step", "threads"]
+__all__ = ["EMBEDDING", "LINEAR", "narrow_bytes", "recurrent_of", "step", "threads"]
 
 
 def step(x: Array, integer: bool, out: Array, links: Array, operations: float) -> None:  # noqa: FBT001 - called once per step

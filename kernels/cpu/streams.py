@@ -8,12 +8,13 @@ Threads share the columns of the products, meet, and share the units.
 """
 
 from minirnn.kernels.cpu.blocks import COLUMNS, KINDS, PARTS, half
-from minirnn.kernels.cpu.compiling import entry, kernel
+from minirnn.kernels.cpu.compiling import Kernel, entry, kernel
 from minirnn.kernels.cpu.memory import address, at, bytes_at, get, integers, numbers, put, reader
 from minirnn.kernels.cpu.passes import StepArguments
 from minirnn.kernels.cpu.rows import add_row, begin, copy_row
-from minirnn.kernels.cpu.scans import RUNS, STEPS
+from minirnn.kernels.cpu.scans import make_run
 from minirnn.kernels.cpu.team import barrier, lead
+from minirnn.kernels.facts import CellFacts
 
 read = reader(StepArguments)
 FUNCTION, THREADS, X, INDICES, Y, H0, H1 = (
@@ -21,13 +22,12 @@ FUNCTION, THREADS, X, INDICES, Y, H0, H1 = (
 )
 
 
-def make_recurrent(cell, kind):
+def make_recurrent(facts, kind):
     """The kernel of one layer in one direction."""
-    *_, gates, apart = STEPS[cell]
-    run = RUNS[cell]
+    run, gates, apart = make_run(facts), facts.gates, bool(facts.bias)
     times, pick, product = PARTS[kind]
 
-    @kernel(f"stream-{cell}-{kind}", calls=[product])
+    @kernel(f"stream-{facts.key}-{kind}", calls=[product])
     def recurrent(like, arguments, part, parts, sync):
         a = read(arguments)
         B, H = a.B, a.H
@@ -49,13 +49,14 @@ def make_recurrent(cell, kind):
             times(like, h, H, a.U, a.apart_U, scale_U, first, last, P, N, P, N, B, work)
         barrier(sync, 0, parts)
         left, right = begin(H, part, parts), begin(H, part + 1, parts)
-        c, m, y = numbers(a.c, like), numbers(a.m, like), numbers(a.y, like)
+        c, m, w, y = numbers(a.c, like), numbers(a.m, like), numbers(a.w, like), numbers(a.y, like)
         for r in range(B):
             g, q, cr = at(P, r * N), at(Q, r * N), at(c, r * H)
             if apart:
                 for k in range(0, joint, H):
                     add_row(at(q, k + left), at(g, k + left), right - left)
-            run(g, at(q, joint), at(h, r * H), cr, at(h1, r * H), cr, at(m, r * H), H, left, right)
+            hr, h1r, mr = at(h, r * H), at(h1, r * H), at(m, r * H)
+            run(g, at(q, joint), hr, cr, h1r, cr, mr, w, H, left, right, B * H, B * H, H)
             if a.y:
                 copy_row(at(h1, r * H + left), at(y, r * H + left), right - left)
 
@@ -100,8 +101,15 @@ def make_linear(kind):
     return linear, embedding
 
 
-RECURRENT = {(cell, kind): make_recurrent(cell, kind) for cell in STEPS for kind in KINDS}
+RECURRENT: dict[tuple[str, str], Kernel] = {}  # by ``CellFacts.key`` and kind, once they were asked for
 LINEAR, EMBEDDING = (dict(zip(KINDS, row, strict=True)) for row in zip(*map(make_linear, KINDS), strict=True))
+
+
+def recurrent_of(facts: CellFacts, kind: str) -> Kernel:
+    """The kernel of one layer of a cell, with weights of one kind."""
+    if (facts.key, kind) not in RECURRENT:
+        RECURRENT[facts.key, kind] = make_recurrent(facts, kind)
+    return RECURRENT[facts.key, kind]
 
 
 @entry("stream")

@@ -153,17 +153,28 @@ def square_root(typingctx, a):
     return a(a), codegen
 
 
-@intrinsic
-def where_positive(typingctx, a, yes):
-    """``yes`` where a > 0 or a is NaN, else 0: relu's derivative, which does not hide a NaN."""
-    kind = _vector(a, yes)
+COMPARISONS = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">="}  # by NumPy's names
 
-    def codegen(context, builder, sig, args):
-        a, yes = args
-        zero = constant(a.type, 0.0)
-        return builder.select(builder.fcmp_ordered("<=", a, zero), zero, yes)
 
-    return kind(kind, kind), codegen
+def _chooser(name, comparison):
+    """An intrinsic that chooses, lane by lane, by whether a comparison holds; with NaN it does not."""
+
+    def where(typingctx, a, b, yes, no):
+        kind = _vector(a, b, yes, no)
+
+        def codegen(context, builder, sig, args):
+            a, b, yes, no = args
+            return builder.select(builder.fcmp_ordered(comparison, a, b), yes, no)
+
+        return kind(kind, kind, kind, kind), codegen
+
+    where.__name__, where.__doc__ = f"where_{name}", f"``yes`` where a {comparison} b, else ``no``."
+    return intrinsic(where)
+
+
+where_less, where_less_equal, where_greater, where_greater_equal = (
+    _chooser(name, comparison) for name, comparison in COMPARISONS.items()
+)
 
 
 @intrinsic

@@ -12,6 +12,8 @@
     parameters.py  the flat vectors of weights and gradients
     backend.py     numpy, numba, cupy, cuda: where numbers live and what computes them
     protocol.py    what a cell is
+    tracing.py     what a cell does to one unit, for kernels
+    symbolic.py    arrays of symbols, which a cell is run on
     tree.py        states as nested tuples of arrays
     files.py       model files: the error for a bad one, warnings, written whole or not at all
     interrupts.py  Ctrl-C on the command line

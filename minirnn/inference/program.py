@@ -18,7 +18,7 @@ Weight: TypeAlias = "Array | BlockedMatrix"  # as a model has it, whole or quant
 
 
 class Part(NamedTuple):
-    """One layer: the address of its kernel, its weights in blocks, its sizes, how many states it has."""
+    """One layer: the address of its kernel, its weights in blocks, its sizes, how many states and units it has."""
 
     kernel: int
     W: BlockedMatrix
@@ -28,6 +28,8 @@ class Part(NamedTuple):
     D: int
     H: int
     states: int
+    saved: int = 0  # arrays that a step writes beside gates and states
+    w: Array | None = None  # (units, H)
 
 
 class StepProgram:
@@ -64,17 +66,21 @@ def _(layer: Sequential, program: StepProgram) -> None:
 def _(layer: Recurrent, program: StepProgram) -> None:
     first, one = len(program.parts), layer.directions[0]
     facts = one.recurrence.facts
-    if facts is None or one.kernels(layer.bound.backend) is None:
+    if facts is None or facts.states > 2 or one.kernels(layer.bound.backend) is None:
         program.whole = False
         return
     for direction in layer.directions:
         W, U = _blocked(direction.weight("W")), _blocked(direction.weight("U"))
         H, N = U.shape
         v = np.zeros(N, program.dtype)
-        if "bn" in direction.specs():
-            v[-H:] = direction.weight("bn")
-        kernel, b = program.kernels.RECURRENT[facts.name, W.kind][program.dtype], _filled_up(direction.weight("b"))
-        program.parts.append(Part(kernel, W, U, b, _filled_up(v), W.shape[0], H, facts.states))
+        if facts.bias:
+            v[-H:] = direction.weight(facts.bias)
+        w = aligned((len(facts.units), H), program.dtype)
+        for k, name in enumerate(facts.units):
+            w[k] = direction.weight(name)
+        kernel, b = program.kernels.recurrent_of(facts, W.kind)[program.dtype], _filled_up(direction.weight("b"))
+        part = Part(kernel, W, U, b, _filled_up(v), W.shape[0], H, facts.states, facts.count("m"), w)
+        program.parts.append(part)
     program.stacks.append(range(first, len(program.parts)))
 
 
@@ -157,7 +163,8 @@ class Space:
                 y=y,
                 P=self._held(rows(N)),
                 Q=self._held(rows(N)),
-                m=self._held(rows(H)),
+                m=self._held(rows(max(1, part.saved) * H)),
+                w=0 if part.w is None else address(part.w),
                 narrow=narrow,
                 share=share,
             )

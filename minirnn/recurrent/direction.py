@@ -19,7 +19,7 @@ from minirnn.core.protocol import (
     widths_of,
 )
 from minirnn.core.run import Later, Result, Run, State
-from minirnn.kernels.facts import facts_of
+from minirnn.core.tracing import facts_of
 from minirnn.recurrent.checkpointing import CheckpointedPass
 from minirnn.recurrent.cuda import CudaPass
 from minirnn.recurrent.fused import FusedPass
@@ -85,7 +85,9 @@ class Direction(Layer):
 
     def kernels(self, backend: Backend) -> ModuleType | None:
         """The module that runs the cell faster than the plain scan does, or None."""
-        return backend.scans() if self.recurrence.facts and not any(self.zoneout) else None
+        facts = self.recurrence.facts
+        known = facts is not None and (facts.on_cuda or not backend.on_device)
+        return backend.scans() if known and not any(self.zoneout) else None
 
     def initial(self, B: int, run: Run) -> Arrays:
         """The state before the first step where the caller passed none."""

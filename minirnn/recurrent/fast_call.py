@@ -32,7 +32,9 @@ def prepare(layers: Sequence[Direction], directions: int) -> "ShortCall | None":
     one = layers[0]
     p, facts = one.bound, one.recurrence.facts
     kernels = None if p.backend.on_device or p.quantized or p.batch_first else one.kernels(p.backend)
-    return ShortCall(layers, directions, kernels, facts) if kernels and facts and not one.trainable_state else None
+    if kernels is None or facts is None or facts.states > 2 or one.trainable_state:
+        return None
+    return ShortCall(layers, directions, kernels, facts)
 
 
 class ShortCall:
@@ -42,10 +44,11 @@ class ShortCall:
         first = layers[0].recurrence
         self.kernels, self.parameters = kernels, layers[0].bound  # held, since addresses lead there
         self.dtype = self.parameters.dtype
-        self.function = kernels.FORWARD[facts.name][self.dtype]
+        self.function = kernels.forward_of(facts)[self.dtype]
         self.layers, self.input_size, self.hidden_size = layers, first.input_size, first.hidden_size
         self.gates = len(first.gates) * first.hidden_size
         self.states, self.directions, self.in_place = facts.states, directions, facts.in_place
+        self.saved = facts.count("m")
         sizes = [one.recurrence.input_size + self.hidden_size for one in self.layers]
         self.work = 2 * sum(size * self.gates for size in sizes)  # of a row and step
         self.step = 2 * self.hidden_size * self.gates  # of them, what stands inside the scan
@@ -127,7 +130,7 @@ class Workspace:
             for one, own in zip(call.layers, weights, strict=True)
         ]
         self.zeros = np.zeros((len(call.layers), B, H), call.dtype)
-        sizes = max(plan.gates for plan in plans), B * H, B * H, max(plan.packed for plan in plans)
+        sizes = max(plan.gates for plan in plans), B * H, call.saved * B * H, max(plan.packed for plan in plans)
         self.memory = tuple(p.backend.zeros(size, call.dtype) for size in sizes)
         self.arguments = []
         for own, plan in zip(weights, plans, strict=True):

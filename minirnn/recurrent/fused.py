@@ -9,6 +9,7 @@ from types import ModuleType
 import numpy as np
 
 from minirnn.core.backend import Array
+from minirnn.core.parameters import GRAIN
 from minirnn.core.protocol import Arrays
 from minirnn.kernels.cpu.passes import BackwardArguments, PassArguments, address
 from minirnn.recurrent.passes import KernelPass, Recurrence
@@ -49,7 +50,7 @@ class Plan:
     ) -> None:
         facts, D, H = recurrence.facts, recurrence.input_size, recurrence.hidden_size
         assert facts is not None
-        N, apart, wide = len(recurrence.gates) * H, bool(facts.bias), len(facts.beside)
+        N, apart, units = len(recurrence.gates) * H, bool(facts.bias), facts.units
         dtype, packed, addresses = weights.parameters.dtype, kernels.packed, weights.addresses
         self.T, self.B, self.H, self.N, self.save = T, B, H, N, save
         self.rest: tuple[Array | None, int] = None, 0
@@ -57,11 +58,17 @@ class Plan:
         # entries: of the gates, of each array beside them; of packed weights, and what each thread has for itself
         self.gates = 0 if facts.in_place else (T if save else chunk) * B * N
         self.slots, self.beside = slots, slots * B * H
-        self.memory = self.gates + wide * self.beside
-        # where each array beside the gates begins, as the argument of that name says it
+        self.memory = self.gates + len(facts.beside) * self.beside
+        # where each kind of arrays beside the gates begins, as the argument of that name says it
         self.places = [
-            (PassArguments._fields.index(name), self.gates + k * self.beside) for k, name in enumerate(facts.beside)
+            (PassArguments._fields.index(name), self.gates + k * self.beside)
+            for k, name in enumerate(facts.beside)
+            if len(name) == 1
         ]
+        self.others = [name for name in facts.beside if name.startswith("c")]
+        # per-unit weights lie one after another, from multiples of ``GRAIN`` on
+        self.line_w = -(-H // GRAIN) * GRAIN
+        w, dw = addresses(units[0]) if units else (0, 0)
         self.packed = packed(D, N, dtype) + packed(H, N, dtype) + apart * packed(H, H, dtype)
         self.share = max(kernels.spare(D, D, dtype), kernels.spare(H, row, dtype))
         # floating-point operations of all steps' products, and of those that stand inside one step
@@ -79,12 +86,14 @@ class Plan:
                 W=addresses("W")[0],
                 b=addresses("b")[0],
                 v=addresses(facts.bias)[0] if apart else 0,
+                w=w,
+                line_w=self.line_w,
                 Y=row,
                 stride=row if facts.in_place else N,
                 share=self.share,
             ),
         )
-        back_chunk, width = min(T, max(1, ROWS // max(1, B))), kernels.padded(N + apart * H, dtype)
+        back_chunk, width = min(T, max(1, ROWS // max(1, B))), kernels.padded(N + (apart + len(units)) * H, dtype)
         self.dP = back_chunk * B * width
         self.packed_back = packed(N, H, dtype) + (0 if integers else packed(N, D, dtype))
         self.share_back = kernels.share(max(D, H), dtype)
@@ -96,6 +105,7 @@ class Plan:
                 dW=addresses("W")[1],
                 db=addresses("b")[1],
                 dv=addresses(facts.bias)[1] if apart else 0,
+                dw=dw,
                 share=self.share_back,
             ),
         )
@@ -141,34 +151,34 @@ class FusedPass(KernelPass):
             arguments[LENGTHS] = address(self.lengths)
         for argument, entry in plan.places:
             arguments[argument] = start + entry * item
-        if facts.states == 2:
-            arguments[C0] = plan.address(state[1], keep=self.rest)
+        if facts.states > 1:
+            self.c0 = state[1] if facts.states == 2 else np.stack(state[1:])
+            arguments[C0] = plan.address(self.c0, keep=self.rest and self.c0 is state[1])
         arguments[KNOWN] = known
         if B and not (known and facts.in_place):  # which saves nothing but y
-            kernels.forward(facts.name, dtype, arguments, threads, plan.operations)
+            kernels.forward(facts, dtype, arguments, threads, plan.operations)
         last = 0 if self.reverse else T - 1
-        return y, (y[last],) if facts.states == 1 else (y[last], self._saved("c", 0)[last % plan.slots])
+        return y, (y[last], *(self._saved(name, 0)[last % plan.slots] for name in plan.others))
 
     def _backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
         kernels, lend, dtype, plan = self.kernels, self.kernels.LEASES, self.dtype, self.plan
         T, B = plan.T, plan.B
         dh = evenly_spaced(np.zeros((1, B, plan.H), dtype) if dy is None else dy)
-        initial = tuple(np.array(d, dtype, order="C") for d in dstate)  # the kernel replaces them
+        initial = np.array(dstate, dtype, order="C")  # (states, B, H): the kernel replaces them
         dx = None if self.x.dtype.kind in "iu" else lend.empty(self.x.shape, dtype)
         operations = 2 * plan.operations
         threads = kernels.threads_over_time(operations, B, plan.step)
         work = lend.room(plan.room(threads), dtype)
         back = plan.back[:]
         back[DY], back[Z], back[STEPS] = address(dh), row_stride(dh), 0 if dy is None else T
-        back[BACK_WORK], back[DH], back[D_RECURRENT] = work.start, address(initial[0]), self.weights.addresses("U")[1]
+        back[BACK_WORK], back[DH], back[D_RECURRENT] = work.start, address(initial), self.weights.addresses("U")[1]
         back[DP] = back[BACK_WORK] + (plan.packed_back + threads * plan.share_back) * dtype.itemsize
-        if len(initial) == 2:
-            back[DC] = address(initial[1])
+        back[DC] = back[DH] + initial[0].nbytes
         if dx is not None:
             back[DX] = address(dx)
         if B:
-            kernels.backward(self.facts.name, dtype, self.arguments + back, threads, operations)
-        return dx, initial
+            kernels.backward(self.facts, dtype, self.arguments + back, threads, operations)
+        return dx, tuple(initial)
 
     def _plan(self, T: int, B: int, row: int, *, integers: bool) -> Plan:
         """The plan for these sizes, made once for the vectors that the weights are in."""

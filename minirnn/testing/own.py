@@ -96,7 +96,7 @@ def _examined(cell: AnyCell, seed: int, examples: int, progress: Progress) -> Ve
     verdict.findings, verdict.right = unfilled(cell, seed=seed)
     if verdict.findings:
         return verdict
-    layer = Recurrent(cell, 2, 3).init(seed, dtype="float64")  # which holds it against the protocol
+    layer = Recurrent(cell, 2, 3).init(seed, dtype="float64", backend="numpy")  # which holds it against the protocol
     if not trains(cell):
         raise TypeError(f"{name_of(cell)} has no unstep: there is no gradient to check")
     verdict.findings = diagnose(cell, seed=seed)
@@ -193,6 +193,6 @@ def _cases(cell: AnyCell, number: int, seed: int) -> Iterator[_Case]:
     for k in [*range(min(few, number)), *rest]:
         (T, B, D, H), (depth, bidirectional, with_lengths, trainable) = every[k]
         layer = Recurrent(cell, D, H, depth, bidirectional=bidirectional, trainable_state=trainable)
-        layer.init(int(rng.integers(2**32)), dtype="float64")
+        layer.init(int(rng.integers(2**32)), dtype="float64", backend="numpy")
         x = rng.normal(size=(T, B, D)) * rng.choice([1.0, 3.0])
         yield _Case(layer, x, rng.integers(0, T + 1, B) if with_lengths else None)

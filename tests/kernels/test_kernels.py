@@ -100,7 +100,7 @@ def _drive(like: Any, n: Any, x: Any, out: Any) -> None:
         count = min(width, n - j)
         a = memory.load(source, j, count)
         memory.store(activations.tanh(a), target, j, count)
-        memory.store(activations.sigmoid(a), target, n + j, count)
+        memory.store(0.5 * activations.tanh_of_half(a) + 0.5, target, n + j, count)
         memory.store(activations.exp(a), target, 2 * n + j, count)
 
 

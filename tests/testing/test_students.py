@@ -65,7 +65,7 @@ def test_a_wrong_gradient_of_such_a_step_is_wrong(tmp_path: Path) -> None:
     verdict = examine(cell, examples=3)
     assert verdict.findings
     assert verdict.smallest
-    layer = Recurrent(cell, 2, 3).init(0, dtype="float64")
+    layer = Recurrent(cell, 2, 3).init(0, dtype="float64", backend="numpy")
     with pytest.raises(GradientError, match="WRONG"):
         check_gradients(layer, X)
     with pytest.raises(GradientError, match="differ by"):
@@ -73,7 +73,8 @@ def test_a_wrong_gradient_of_such_a_step_is_wrong(tmp_path: Path) -> None:
 
 
 def test_a_right_gradient_of_such_a_step_is_right_over_time(tmp_path: Path) -> None:
-    layer = Recurrent(cell_from(cell_of(dict(right_cells(10_000))[SOFTSIGN], tmp_path)), 2, 3).init(0, dtype="float64")
+    layer = Recurrent(cell_from(cell_of(dict(right_cells(10_000))[SOFTSIGN], tmp_path)), 2, 3)
+    layer.init(0, dtype="float64", backend="numpy")
     report = check_gradients(layer, X, methods=("complex step",))
     assert not report.holomorphic
     assert {row.method for row in report.rows} == {"difference"}

@@ -1,10 +1,9 @@
 """Proof: that a cell's ``unstep`` is the transpose of its ``step``, and backpropagation through time the chain rule.
 
 ``prove`` decides it for all real numbers at once, where the other checks draw samples.  It runs the code as it stands
-on other numbers:
+on other numbers (in arrays of ``core/symbolic.py``):
 
     exact     rational functions at a random point modulo a prime, with derivatives and degrees
-    arrays    arrays of these, which take the place of NumPy's
     stages    a cell's stages, row by row
     unrolled  a layer from its definition, one row and one step at a time
     bptt      the same layer as minirnn computes it, compared with that
@@ -20,6 +19,7 @@ from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, R
 from minirnn.core.files import Json
 from minirnn.core.layer import check_size
 from minirnn.core.protocol import check_cell, name_of, trains
+from minirnn.core.symbolic import SymbolicError
 from minirnn.testing.precision import AnyCell
 from minirnn.testing.proof.bptt import OverTime, over_time
 from minirnn.testing.proof.exact import Point, UndecidedError
@@ -109,7 +109,7 @@ def prove(cell: AnyCell, *, num_steps: int = 12, hidden_size: int = 4, seed: int
     try:
         stages = [_named(transposed(place, seed), seed) for place in places_of(cell)]
         layers = list(over_time(cell, num_steps, hidden_size, seed)) if not any(s.wrong for s in stages) else []
-    except UndecidedError as error:
+    except SymbolicError as error:
         raise UndecidedError(f"{name_of(cell)} cannot be proved: it {error}") from None
     proof = Proof(name_of(cell), num_steps, hidden_size, stages, layers)
     if raises and not proof.ok:

@@ -20,10 +20,10 @@ from minirnn.core.layer import blank
 from minirnn.core.lengths import ends
 from minirnn.core.noise import keep_mask
 from minirnn.core.run import Run
+from minirnn.core.symbolic import Namespace, Symbolic, Value, full
 from minirnn.recurrent.networks import Recurrent
 from minirnn.recurrent.zoneout import zones
 from minirnn.testing.precision import AnyCell
-from minirnn.testing.proof.arrays import Namespace, Symbolic, Value, full
 from minirnn.testing.proof.exact import Point
 from minirnn.testing.proof.stages import array, equal, paired
 from minirnn.testing.proof.unrolled import Unrolled

@@ -22,12 +22,14 @@ from fractions import Fraction
 from numbers import Real
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from minirnn.core.symbolic import SymbolicError
+
 P = 2**521 - 1  # a Mersenne prime
 DOUBLINGS = 4  # exp(a / 16), ..., exp(16 a) are powers of one unknown
 SIMPLE = 10**6  # a float is read as the fraction with a denominator up to this that it is nearest to, if it is
 
 
-class UndecidedError(ValueError):
+class UndecidedError(SymbolicError):
     """A computation that the proof cannot follow; the message says what it is."""
 
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from minirnn.core.protocol import matrix_of, name_of, stages_of, units_of
+from minirnn.core.symbolic import Symbolic, Value
 from minirnn.testing.precision import AnyCell
-from minirnn.testing.proof.arrays import Symbolic, Value
 from minirnn.testing.proof.exact import P, Point
 
 UNITS = 3

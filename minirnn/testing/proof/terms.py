@@ -13,7 +13,7 @@ import numpy as np
 import sympy as sp
 
 from minirnn.core.protocol import units_of
-from minirnn.testing.proof.arrays import Symbolic
+from minirnn.core.symbolic import Symbolic
 from minirnn.testing.proof.exact import CHOICES, COMPARISONS, UndecidedError, choice, sampled, simplest
 from minirnn.testing.proof.stages import Inputs, gradients_of
 

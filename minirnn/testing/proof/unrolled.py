@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from minirnn.core.protocol import matrix_of, recurrent_bias_of, stages_of, units_of
+from minirnn.core.symbolic import Value
 from minirnn.testing.precision import AnyCell
-from minirnn.testing.proof.arrays import Value
 
 Zones = tuple[
     Value, ...

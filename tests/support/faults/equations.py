@@ -164,7 +164,7 @@ FAULTS = {
     "padding's gradient leaks": Fault(
         "scan.py",
         (("self.xp.where(k[t], zero, d) for", "d for"),),
-        "recurrent/test_segments.py::test_what_is_computed_again_is_the_same[lengths-float32-numpy-lstm]",
+        "evidence/test_gradients.py::test_every_recurrent_layer_by_complex_step",
     ),
     "per-unit gradients: = for +=": Fault(
         "scan.py",

@@ -1,4 +1,8 @@
-"""Arrays whose entries are no numbers of NumPy's: a stand-in that runs a cell, the scan and a layer as they are."""
+"""Arrays whose entries are no numbers of NumPy's: a stand-in that runs a cell, the scan and a layer as they are.
+
+What an entry is, an ``Algebra`` says: exact numbers prove a derivation (``minirnn.testing.proof``), operations that are
+written down become kernels (``minirnn.core.tracing``).
+"""
 
 from collections.abc import Iterator
 from functools import partial
@@ -9,7 +13,6 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from minirnn.core.backend import Array
-from minirnn.testing.proof.exact import UndecidedError
 
 SHAPING = {  # NumPy's functions that move entries and compute nothing
     *("array_split", "atleast_2d", "broadcast_to", "concatenate", "copy", "expand_dims", "flip", "hsplit", "hstack"),
@@ -20,6 +23,10 @@ FILLED = {"empty_like": 0.0, "zeros_like": 0.0, "ones_like": 1.0}
 FLOAT = np.dtype("float64")
 Value: TypeAlias = Any  # an array or a number, of NumPy's or of this module: who computes with it sees no difference
 Axis: TypeAlias = int | tuple[int, ...] | None
+
+
+class SymbolicError(ValueError):
+    """What a function does is more than symbols can follow; the words go on from "it"."""
 
 
 class Algebra(Protocol):
@@ -80,13 +87,13 @@ class Symbolic(NDArrayOperatorsMixin):
     def __getattr__(self, name: str) -> Value:
         if name.startswith("_"):  # what NumPy asks for
             raise AttributeError(name)
-        raise UndecidedError(f"uses .{name} of an array, which the proof does not know")
+        raise SymbolicError(f"uses .{name} of an array, which symbols do not know")
 
     def __bool__(self) -> bool:
-        raise UndecidedError("branches on a value, with if, and, or or not: np.where does not")
+        raise SymbolicError("branches on a value, with if, and, or or not: np.where does not")
 
     def __float__(self) -> float:
-        raise UndecidedError("makes a number of Python's out of a value")
+        raise SymbolicError("makes a number of Python's out of a value")
 
     def clip(self, low: Value = None, high: Value = None) -> Value:
         return np.clip(self, low, high)
@@ -96,7 +103,7 @@ class Symbolic(NDArrayOperatorsMixin):
 
     def astype(self, dtype: Value, **_: Value) -> "Symbolic":
         if np.dtype(dtype) != FLOAT:
-            raise UndecidedError(f"converts to {np.dtype(dtype)}")
+            raise SymbolicError(f"converts to {np.dtype(dtype)}")
         return self
 
     def reshape(self, *shape: Value) -> "Symbolic":
@@ -149,7 +156,7 @@ class Symbolic(NDArrayOperatorsMixin):
         if method == "reduceat" and ufunc is np.add:
             entries = ufunc.reduceat(raw[0], *raw[1:], **options)
         elif method != "__call__" or options:
-            raise UndecidedError(f"uses np.{ufunc.__name__}.{method} with {', '.join(options)}")
+            raise SymbolicError(f"uses np.{ufunc.__name__}.{method} with {', '.join(options)}")
         elif ufunc is np.matmul:
             entries = self._raw(inputs[0]) @ self._raw(inputs[1])
         else:
@@ -178,8 +185,11 @@ class Symbolic(NDArrayOperatorsMixin):
             low, high = (*arguments[1:], None, None)[:2]
             clipped = arguments[0] if low is None else np.maximum(arguments[0], low)
             return clipped if high is None else np.minimum(clipped, high)
+        if name == "where" and isinstance(arguments[0], Symbolic):
+            choose = np.frompyfunc(partial(self.algebra.apply, "where"), 3, 1)
+            return Symbolic(choose(*map(self._raw, arguments)), self.algebra)
         if name not in SHAPING:
-            raise UndecidedError(f"uses np.{name}, which the proof does not know")
+            raise SymbolicError(f"uses np.{name}, which symbols do not know")
         result = function(*(self._entries(a) for a in arguments), **options)
         if isinstance(result, (list, tuple)):
             return [Symbolic(part, self.algebra) for part in result]

@@ -1,0 +1,196 @@
+"""What a cell does to one unit, found by running it on symbols; and what kernels cannot compute, refused in words."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from own_cell import PeepholeLSTM
+
+from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell, join, sigmoid, split
+from minirnn.core.symbolic import SymbolicError
+from minirnn.core.tracing import facts_of, run, traced
+from minirnn.kernels.facts import Saved
+from minirnn.recurrent.variants import LSTMVariant
+
+CELLS = [TanhCell, ReluCell, GRUCell, LSTMCell, PeepholeLSTM]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.__name__)
+def test_the_operations_of_a_cell_give_its_numbers(cell: Any) -> None:
+    facts, rng = traced(cell), np.random.default_rng(0)
+    B, H = 4, 7
+    p, q = rng.normal(size=(2, B, facts.gates * H))
+    state, dstate = rng.normal(size=(2, facts.states, B, H))
+    w = rng.normal(size=(len(facts.units), H))
+    after, saved = cell.step(p, q, tuple(state), *w)
+    sums = list(np.split(p + q, facts.gates, axis=1))
+    apart = [q[:, -H:]]
+    if facts.bias:
+        sums[-1] = p[:, -H:]
+    found = run(facts.step, {"gate": sums, "apart": apart, "state": state, "unit": w})
+    for k, a in enumerate(after):
+        np.testing.assert_allclose(found["state", k], a, rtol=1e-14)  # type: ignore[arg-type]  # it is an array
+    dp, dq, dbefore, *dw = cell.unstep(tuple(dstate), saved, *w)
+    found = run(facts.unstep, {"saved": saved, "dstate": dstate, "unit": w})
+    gradients = [found["dp", k] for k in range(facts.gates)]
+    np.testing.assert_allclose(np.concatenate(gradients, axis=1), dp, rtol=1e-13)  # type: ignore[arg-type]  # arrays
+    if facts.bias:
+        np.testing.assert_allclose(found["dq", facts.gates - 1], dq[:, -H:], rtol=1e-13)  # type: ignore[arg-type]
+    for k, d in enumerate(dbefore):
+        if d is None:
+            assert found["dstate", k] is None
+        else:
+            np.testing.assert_allclose(found["dstate", k], d, rtol=1e-13)  # type: ignore[arg-type]  # as above
+    assert len(dw) == len(facts.units)
+    for k, d in enumerate(dw):
+        np.testing.assert_allclose(found["dunit", k], d, rtol=1e-13)  # type: ignore[arg-type]  # as above
+
+
+def test_what_is_saved_needs_no_place_where_a_state_or_a_gate_has_one() -> None:
+    assert traced(TanhCell).saved == {"h1": Saved("y")}
+    assert traced(TanhCell).in_place
+    gru, lstm = traced(GRUCell), traced(LSTMCell)
+    assert gru.saved == {
+        **{name: Saved("gates", k) for k, name in enumerate("rzn")},
+        "u": Saved("u"),
+        "h": Saved("y", 0, True),
+    }
+    assert gru.beside == ("u",)
+    assert lstm.saved["c"] == Saved("c", before=True)
+    assert lstm.beside == ("c", "m")
+    assert traced(PeepholeLSTM).saved["c1"] == Saved("c")
+
+
+def test_equal_operations_are_one() -> None:
+    step = traced(LSTMCell).step.operations
+    assert len(set(step)) == len(step)
+
+
+def test_kernels_are_named_by_what_they_compute() -> None:
+    class Other(TanhCell):
+        """The same."""
+
+    assert traced(Other).key.partition("-")[2] == traced(TanhCell).key.partition("-")[2]
+    assert traced(ReluCell).key.partition("-")[2] != traced(TanhCell).key.partition("-")[2]
+
+
+class Base:
+    state: tuple[str, ...] = ("h",)
+    gates: tuple[str, ...] = ("h",)
+    saves: tuple[str, ...] = ("h1",)
+
+    @staticmethod
+    def step(p: Any, q: Any, state: Any) -> Any:
+        h1 = np.tanh(p + q)
+        return (h1,), (h1,)
+
+    @staticmethod
+    def unstep(dstate: Any, saved: Any) -> Any:
+        da = dstate[0] * (1 - saved[0] * saved[0])
+        return da, da, (None,)
+
+
+def cell(step: Any = None, unstep: Any = None, **attributes: Any) -> Any:
+    """``Base`` with another step or unstep."""
+    methods = {name: staticmethod(f) for name, f in (("step", step), ("unstep", unstep)) if f}
+    return type("Odd", (Base,), methods | attributes)
+
+
+def of_h1(f: Any) -> Any:
+    """A step that returns a function of p + q."""
+
+    def step(p: Any, q: Any, _: Any) -> Any:
+        h1 = f(p + q)
+        return (h1,), (h1,)
+
+    return step
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "reversed units": (cell(of_h1(lambda a: np.tanh(a[:, ::-1]))), "does not treat every row and unit alike"),
+    "neighbours": (cell(of_h1(lambda a: a + a[:, ::-1])), "computes with several units at once"),
+    "the batch's mean": (cell(of_h1(lambda a: a - a.mean(0))), "computes with several rows at once"),
+    "a norm of the units": (cell(of_h1(lambda a: a / a.sum(-1, keepdims=True))), "several units at once"),
+    "a branch": (cell(of_h1(lambda a: a if a[0, 0] > 0 else -a)), "branches on a value"),
+    "a function that kernels lack": (cell(of_h1(np.sin)), "uses np.sin, which kernels do not have"),
+    "two values' maximum": (cell(of_h1(lambda a: np.maximum(a, 2 * a))), "takes the maximum of two values"),
+    "q alone": (cell(lambda p, q, _: ((np.tanh(2 * p + q),), (np.tanh(2 * p + q),))), "computes more than"),
+    "numbers drawn": (cell(of_h1(lambda a: a * np.random.default_rng().normal())), "computes more than"),
+    "the width": (cell(of_h1(lambda a: a / a.shape[1])), "computes more than"),
+    "infinity": (cell(of_h1(lambda a: a * np.inf)), "computes with inf"),
+    "another gradient of q": (cell(unstep=lambda d, _: (d[0], 2 * d[0], (None,))), "sends another gradient to p"),
+    "two stages": (GRUBeforeCell, "has a second product within a step"),
+    "two widths": (ProjectedLSTMCell(2), "has a second product within a step"),
+    "no transpose": (LSTMVariant(peepholes=True), "is for inference only"),
+    "a bias of the first gate": (
+        cell(
+            lambda p, q, _: ((p + q)[:, : p.shape[1] // 2],) * 2,
+            gates=("a", "b"),
+            recurrent_bias=("a",),
+        ),
+        "has a recurrent bias elsewhere than in its last gate",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_kernels_cannot_compute_is_refused_in_words(name: str) -> None:
+    odd, words = REFUSED[name]
+    with pytest.raises(SymbolicError, match=words):
+        traced(odd)
+    assert facts_of(odd) is None
+
+
+def test_functions_that_kernels_have_under_another_name() -> None:
+    def f(a: Any) -> Any:
+        return np.abs(a) + np.square(a) - a**2 + np.clip(a, -1, 0.5) + 1 / np.exp(a) + np.where(a > 0, a, 0.0)
+
+    names = {one.name for one in traced(cell(of_h1(f))).step.operations}
+    assert names <= {
+        "number",
+        "gate",
+        "less",
+        "greater",
+        "negative",
+        "where",
+        "multiply",
+        "add",
+        "subtract",
+        "divide",
+        "exp",
+        "maximum",
+        "minimum",
+    }
+
+
+def test_facts_are_found_once_and_anew_where_a_function_was_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = facts_of(GRUCell)
+    assert facts_of(GRUCell) is before
+    monkeypatch.setattr(GRUCell, "unstep", staticmethod(lambda d, s: _half(GRUCell, d, s)))
+    after = facts_of(GRUCell)
+    assert after is not None
+    assert before is not None
+    assert after.key != before.key
+
+
+_RIGHT = GRUCell.unstep
+
+
+def _half(_: Any, dstate: Any, saved: Any) -> Any:
+    dp, dq, (dh,) = _RIGHT(dstate, saved)
+    return dp, dq, (dh * 0.5,)
+
+
+def test_a_cell_written_with_the_helpers_of_cells_is_traced() -> None:
+    def step(p: Any, q: Any, state: Any) -> Any:
+        f, a = split(p + q, 2)
+        f, n = sigmoid(f), np.tanh(a)
+        return ((1 - f) * state[0] + f * n,), (f, n, state[0])
+
+    def unstep(dstate: Any, saved: Any) -> Any:
+        f, n, h = saved
+        d = join(dstate[0] * (n - h) * f * (1 - f), dstate[0] * f * (1 - n * n))
+        return d, d, (dstate[0] * (1 - f),)
+
+    facts = traced(cell(step, unstep, gates=("f", "n"), saves=("f", "n", "h")))
+    assert facts.saved == {"f": Saved("gates", 0), "n": Saved("gates", 1), "h": Saved("y", before=True)}
