@@ -26,12 +26,12 @@ from minirnn.kernels.facts import CellFacts, Operation, Program, Saved
 STEP = "G, u, h, c, h1, c1, m, w, H, j, n, line_c, line, line_w"
 UNSTEP = "G, u, h, h1, c, c1, m, w, dy, dh, dc, dP, H, j, n, line_c, line, line_w, line_d"
 BINARY = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
-CALLS = {"tanh": "tanh", "exp": "exp", "sqrt": "square_root", "maximum": "at_least", "minimum": "at_most"}
+CALLS = {"tanh": "tanh", "exp": "whole_exp", "sqrt": "square_root", "maximum": "at_least", "minimum": "at_most"}
 NAMES: dict[str, Any] = {
     name: getattr(place, name)
     for place, names in (
         (memory, ("load", "store")),
-        (activations, ("exp", "tanh", "tanh_of_half")),
+        (activations, ("tanh", "tanh_of_half", "whole_exp")),
         (vectors, ("at_least", "at_most", "square_root", *(f"where_{name}" for name in vectors.COMPARISONS))),
     )
     for name in names

@@ -102,6 +102,7 @@ def _drive(like: Any, n: Any, x: Any, out: Any) -> None:
         memory.store(activations.tanh(a), target, j, count)
         memory.store(0.5 * activations.tanh_of_half(a) + 0.5, target, n + j, count)
         memory.store(activations.exp(a), target, 2 * n + j, count)
+        memory.store(activations.whole_exp(a), target, 3 * n + j, count)
 
 
 _driver: Any = numba.njit(**compiling.OPTIONS)(_drive)
@@ -109,8 +110,8 @@ EXP_LIMIT = {"float32": 87.0, "float64": 708.0}  # beyond ± which exp stays wha
 
 
 def activated(x: Array) -> Array:
-    """tanh, sigmoid and exp of x, (3, n), by the vector code."""
-    out = np.full((3, x.size), 7.0, x.dtype)
+    """tanh, sigmoid, exp and the whole exp of x, (4, n), by the vector code."""
+    out = np.full((4, x.size), 7.0, x.dtype)
     _driver(x.dtype.type(0), x.size, x.ctypes.data, out.ctypes.data)
     return out
 
@@ -123,16 +124,22 @@ def ulps(actual: Array, exact: Array) -> Array:
 
 
 def assert_activations_are_right(x: Array) -> None:
-    tanh, sigmoid, exp = activated(x)
-    nan, eps, limit = np.isnan(x), np.finfo(x.dtype).eps, EXP_LIMIT[x.dtype.name]
-    for found in (tanh, sigmoid, exp):
+    tanh, sigmoid, exp, whole = activated(x)
+    nan, info, limit = np.isnan(x), np.finfo(x.dtype), EXP_LIMIT[x.dtype.name]
+    for found in (tanh, sigmoid, exp, whole):
         assert (np.isnan(found) == nan).all()
     long = x[~nan].astype(np.longdouble)
-    tanh, sigmoid, exp = (found[~nan] for found in (tanh, sigmoid, exp))
+    tanh, sigmoid, exp, whole = (found[~nan] for found in (tanh, sigmoid, exp, whole))
     assert ulps(tanh, np.tanh(long)).max(initial=0) <= 4
     with np.errstate(over="ignore", under="ignore"):
-        assert np.abs(sigmoid - 1 / (1 + np.exp(-long))).max(initial=0) <= 4 * eps / 2
+        assert np.abs(sigmoid - 1 / (1 + np.exp(-long))).max(initial=0) <= 4 * info.eps / 2
+        far = np.exp(long)
     assert ulps(exp, np.exp(np.clip(long, -limit, limit))).max(initial=0) <= 4
+    least, most = np.longdouble(info.tiny), np.longdouble(info.max)
+    inside = (far > 2 * least) & (far < most / 2)
+    assert ulps(whole[inside], far[inside]).max(initial=0) <= 8
+    assert (whole[far < least / 2] <= info.tiny).all()
+    assert np.isinf(whole[far > 2 * most]).all()
     assert (np.abs(tanh) <= 1).all()
     assert ((sigmoid >= 0) & (sigmoid <= 1)).all()
 
@@ -155,7 +162,8 @@ def test_activations_are_exact_to_4_ulp_wherever_one_looks(dtype: str, data: st.
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_activations_have_the_right_values_at_0_and_at_the_ends(dtype: str) -> None:
-    tanh, sigmoid, exp = activated(np.array([0, np.inf, -np.inf, np.nan], dtype))
+    tanh, sigmoid, exp, whole = activated(np.array([0, np.inf, -np.inf, np.nan], dtype))
+    np.testing.assert_array_equal(whole, [1, np.inf, 0, np.nan])
     assert tanh[:3].tolist() == [0, 1, -1]
     assert sigmoid[:3].tolist() == [0.5, 1, 0]
     assert exp[0] == 1
