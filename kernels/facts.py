@@ -13,8 +13,9 @@ CUDA = ("TanhCell", "ReluCell", "GRUCell", "LSTMCell")  # the cells of minirnn.c
 class Operation(NamedTuple):
     """One operation: NumPy's name of a function and the places of its operands, or where a number comes from.
 
-    ``number`` has a value in place of operands; ``gate``, ``apart``, ``state``, ``unit``, ``saved`` and ``dstate`` have
-    an index: a gate's p + q (of the last one, where its q is kept apart, p alone), that q, and the rest in their order.
+    ``number`` has a value in place of operands; ``gate``, ``apart``, ``state``, ``unit``, ``zone``, ``saved`` and
+    ``dstate`` have an index: a gate's p + q (of the last one, where its q is kept apart, p alone), that q, and the rest
+    in their order.  A zone is 1 where the state of that number stays as it was, else 0.
     """
 
     name: str
@@ -46,7 +47,7 @@ class CellFacts(NamedTuple):
     name: str  # of the cell, and in CUDA C++ of its struct
     gates: int
     saved: Mapping[str, Saved]  # by the names that the cell gives them, in the order of its ``saved``
-    beside: tuple[str, ...]  # arrays saved beside the gates: "u", then "c", "c2" ... and "m", "m2" ...
+    beside: tuple[str, ...]  # arrays beside the gates: "u", "c", "c2" ..., "m", "m2" ..., and "z", "z2" ..., the zones
     states: int
     units: tuple[str, ...]  # names of the per-unit weights
     in_place: bool  # the gate is y: nothing else is saved
@@ -57,7 +58,7 @@ class CellFacts(NamedTuple):
     key: str  # the name of its kernels: the cell's, and a digest of what they compute
 
     def count(self, array: str) -> int:
-        """How many arrays beside the gates are of one kind, "u", "c" or "m"."""
+        """How many arrays beside the gates are of one kind, "u", "c", "m" or "z"."""
         return sum(name.startswith(array) for name in self.beside)
 
     def keyed(self) -> "CellFacts":

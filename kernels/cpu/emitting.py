@@ -9,7 +9,7 @@ gate, gates H apart.
     h, h1   the first state before and after the step
     c, c1   the other states before and after: of several, each ``line_c`` and ``line`` entries after the one before
     m       what else is saved, arrays ``line`` apart
-    w       per-unit weights, ``line_w`` apart
+    w       per-unit weights, ``line_w`` apart;  z the zones of states that stay as they were, ``line`` apart
     dy      what the layer above sends to h1;  dh and dc (states ``line_d`` apart) what the step after sends, replaced
             by what this one sends back *directly*: the product with U is added later
 
@@ -23,8 +23,8 @@ from minirnn.kernels.cpu import activations, memory, vectors
 from minirnn.kernels.cpu.compiling import Function, inline_as
 from minirnn.kernels.facts import CellFacts, Operation, Program, Saved
 
-STEP = "G, u, h, c, h1, c1, m, w, H, j, n, line_c, line, line_w"
-UNSTEP = "G, u, h, h1, c, c1, m, w, dy, dh, dc, dP, H, j, n, line_c, line, line_w, line_d"
+STEP = "G, u, h, c, h1, c1, m, w, z, H, j, n, line_c, line, line_w"
+UNSTEP = "G, u, h, h1, c, c1, m, w, z, dy, dh, dc, dP, H, j, n, line_c, line, line_w, line_d"
 BINARY = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 CALLS = {"tanh": "tanh", "exp": "whole_exp", "sqrt": "square_root", "maximum": "at_least", "minimum": "at_most"}
 NAMES: dict[str, Any] = {
@@ -62,6 +62,7 @@ def sources(facts: CellFacts, *, backward: bool) -> dict[tuple[str, int], str]:
     places["apart", 0] = at("u", 0, "")
     places |= {("state", k): at("c", k - 1, "line_c") if k else at("h", 0, "") for k in range(facts.states)}
     places |= {("unit", k): at("w", k, "line_w") for k in range(len(facts.units))}
+    places |= {("zone", k): at("z", k, "line") for k in range(facts.count("z"))}
     if backward:
         places |= {("dstate", k): at("dc", k - 1, "line_d") for k in range(1, facts.states)}
         for k, one in enumerate(facts.saved.values()):

@@ -52,6 +52,7 @@ class PassArguments(NamedTuple):
     u: int  # (slots, B, H), the product kept apart
     c: int  # (states - 1, slots, B, H), the states beside h
     m: int  # (.., slots, B, H), what else is saved
+    z: int  # (.., slots, B, H), 1 where a state stays as it was, else 0
     work: int  # for packed weights
     share: int  # entries of work for each thread alone, after the packed weights, or 0
     last: int  # (B, H) for the final h, or 0

@@ -129,13 +129,13 @@ def make_run(facts):
     step = step_of(facts)
 
     @inline_as(f"steps-{facts.key}")
-    def run(G, u, h, c, h1, c1, m, w, H, left, right, line_c, line, line_w):
+    def run(G, u, h, c, h1, c1, m, w, z, H, left, right, line_c, line, line_w):
         width = lanes(G)
         whole = left + (right - left) // width * width
         for j in range(left, whole, width):
-            step(G, u, h, c, h1, c1, m, w, H, j, None, line_c, line, line_w)
+            step(G, u, h, c, h1, c1, m, w, z, H, j, None, line_c, line, line_w)
         if whole < right:
-            step(G, u, h, c, h1, c1, m, w, H, whole, right - whole, line_c, line, line_w)
+            step(G, u, h, c, h1, c1, m, w, z, H, whole, right - whole, line_c, line, line_w)
 
     return run
 
@@ -228,13 +228,13 @@ def make_forward(facts):
                     recur(h, ldh, terms, g, stride, u, rows, t & 1, matrix, units, own, a.share)
                 h1 = at(y, (now * B + first) * Y)
                 c1 = at(numbers(a.c, like), (save * B + first) * H)
-                m = at(numbers(a.m, like), (save * B + first) * H)
+                m, z = at(numbers(a.m, like), (save * B + first) * H), at(numbers(a.z, like), (save * B + first) * H)
                 for r in range(rows):
                     gr, hr, cr = at(g, r * stride), at(h, r * ldh), at(c, r * H)
                     h1r, c1r = at(h1, r * Y), at(c1, r * H)
                     if not ended(a.lengths, first + r, t):
-                        mr, w = at(m, r * H), numbers(a.w, like)
-                        run(gr, at(u, r * H), hr, cr, h1r, c1r, mr, w, H, left, right, line_c, line, a.line_w)
+                        ur, mr, zr, w = at(u, r * H), at(m, r * H), at(z, r * H), numbers(a.w, like)
+                        run(gr, ur, hr, cr, h1r, c1r, mr, w, zr, H, left, right, line_c, line, a.line_w)
                     else:
                         copy_row(at(hr, left), at(h1r, left), right - left)
                         for k in range(others):
@@ -287,6 +287,7 @@ def make_backward(facts):
                 line, line_c, w = T * B * H, (T if t else 1) * B * H, numbers(a.w, like)
                 g, h1, here = at(G, (now * B + first) * stride), at(y, (now * B + first) * Y), (now * B + first) * H
                 u, m, c1 = at(numbers(a.u, like), here), at(numbers(a.m, like), here), at(numbers(a.c, like), here)
+                z = at(numbers(a.z, like), here)
                 above = at(dy, (now * B + first) * d.Z if d.dy_steps else first * H)
                 dp, below = at(dP, ((now - start) * B + first) * wide), at(dh, first * H)
                 for r in range(rows):
@@ -297,9 +298,10 @@ def make_backward(facts):
                             clear_row(at(dpr, k + left), right - left)
                     else:
                         gr, hr, h1r, cr = at(g, r * stride), at(h, r * ldh), at(h1, r * Y), at(c, r * H)
-                        ur, mr, c1r, dcr = at(u, r * H), at(m, r * H), at(c1, r * H), at(dc, (first + r) * H)
+                        ur, mr, c1r, zr = at(u, r * H), at(m, r * H), at(c1, r * H), at(z, r * H)
+                        dcr = at(dc, (first + r) * H)
                         lines = line_c, line, a.line_w, B * H
-                        run(gr, ur, hr, h1r, cr, c1r, mr, w, dyr, dhr, dcr, dpr, H, left, right, lines)
+                        run(gr, ur, hr, h1r, cr, c1r, mr, w, zr, dyr, dhr, dcr, dpr, H, left, right, lines)
                 if by_units:
                     phase = barrier(sync, phase, parts)
                 panel, block = at(packed_U, left // width * N * width), at(below, left)
@@ -336,14 +338,14 @@ def make_backward(facts):
             phase = barrier(sync, phase, parts)
 
     @inline_as(f"unsteps-{facts.key}")
-    def run(G, u, h, h1, c, c1, m, w, dy, dh, dc, dP, H, left, right, lines):
+    def run(G, u, h, h1, c, c1, m, w, z, dy, dh, dc, dP, H, left, right, lines):
         line_c, line, line_w, line_d = lines
         width = lanes(G)
         whole = left + (right - left) // width * width
         for j in range(left, whole, width):
-            unstep(G, u, h, h1, c, c1, m, w, dy, dh, dc, dP, H, j, None, line_c, line, line_w, line_d)
+            unstep(G, u, h, h1, c, c1, m, w, z, dy, dh, dc, dP, H, j, None, line_c, line, line_w, line_d)
         if whole < right:
-            unstep(G, u, h, h1, c, c1, m, w, dy, dh, dc, dP, H, whole, right - whole, line_c, line, line_w, line_d)
+            unstep(G, u, h, h1, c, c1, m, w, z, dy, dh, dc, dP, H, whole, right - whole, line_c, line, line_w, line_d)
 
     return backward
 

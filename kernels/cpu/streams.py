@@ -56,7 +56,7 @@ def make_recurrent(facts, kind):
                 for k in range(0, joint, H):
                     add_row(at(q, k + left), at(g, k + left), right - left)
             hr, h1r, mr = at(h, r * H), at(h1, r * H), at(m, r * H)
-            run(g, at(q, joint), hr, cr, h1r, cr, mr, w, H, left, right, B * H, B * H, H)
+            run(g, at(q, joint), hr, cr, h1r, cr, mr, w, w, H, left, right, B * H, B * H, H)
             if a.y:
                 copy_row(at(h1, r * H + left), at(y, r * H + left), right - left)
 

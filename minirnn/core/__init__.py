@@ -13,6 +13,7 @@
     backend.py     numpy, numba, cupy, cuda: where numbers live and what computes them
     protocol.py    what a cell is
     tracing.py     what a cell does to one unit, for kernels
+    graph.py       operations that were done to symbols
     symbolic.py    arrays of symbols, which a cell is run on
     tree.py        states as nested tuples of arrays
     files.py       model files: the error for a bad one, warnings, written whole or not at all

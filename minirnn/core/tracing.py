@@ -7,13 +7,13 @@ numbers and another shape: a cell that is not what it seemed to be runs by its p
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from minirnn.core.backend import Array
+from minirnn.core.graph import Graph, Traced, run
 from minirnn.core.protocol import (
     Arrays,
     Stage,
@@ -25,152 +25,52 @@ from minirnn.core.protocol import (
     units_of,
 )
 from minirnn.core.symbolic import Symbolic, SymbolicError, Value
-from minirnn.kernels.facts import CUDA, CellFacts, Operation, Program, Saved
+from minirnn.kernels.facts import CUDA, CellFacts, Program, Saved
 
 SIDE = 2  # rows and units
+HALF = 0.5  # above it a zone is 1
 SHAPE = 3, 5  # rows and units of numbers that a program is held against its cell with
 DRAWN = 2  # times
 MOST_KNOWN = 64  # cells whose facts are kept
-LEAVES = ("gate", "apart", "state", "unit", "saved", "dstate")
-COMPARISONS = ("less", "less_equal", "greater", "greater_equal")
-KNOWN = {  # functions that kernels compute
-    *("add", "subtract", "multiply", "divide", "negative", "tanh", "exp", "sqrt", "maximum", "minimum", "where"),
-    *COMPARISONS,
-}
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """An entry: the place of an operation, and the row and the unit that it is about; None for any."""
+class Zoned:
+    """A stage with zoneout (``recurrent/zoneout.py``): ``zones`` say which states have it, ``shares`` how much stays.
 
-    graph: "Graph"
-    operation: int
-    row: int | None
-    unit: int | None
+    A share above 0 is what inference mixes in; in training (``shares`` None) zones are arrays of 1 and 0.
+    """
 
-    def __bool__(self) -> bool:
-        raise SymbolicError("branches on a value, with if, and, or or not: np.where does not")
+    def __init__(self, stage: Stage, zones: Sequence[bool], shares: Sequence[float] | None = None) -> None:
+        self.stage, self.zones, self.shares = stage, zones, shares
 
+    def step(self, p: Value, q: Value, state: Value, units: Sequence[Value], zones: Sequence[Value]) -> Value:
+        """``step`` of the stage, and what stays of each state."""
+        after, saved = self.stage.step(p, q, state, *units)
+        if self.shares is not None:
+            mixed = zip(self.shares, state, after, strict=True)
+            return tuple(share * old + (1 - share) * new if share else new for share, old, new in mixed), saved
+        drawn = iter(zones)
+        kept = zip(self.zones, state, after, strict=True)
+        return tuple(np.where(next(drawn) > HALF, old, new) if zone else new for zone, old, new in kept), saved
 
-class Graph:
-    """Operations that were done to entries, each once: an ``Algebra`` of ``core.symbolic``."""
-
-    def __init__(self) -> None:
-        self.operations: list[Operation] = []
-        self.places: dict[Operation, int] = {}
-
-    def place(self, name: str, *operands: Any) -> int:
-        """Where an operation stands."""
-        one = Operation(name, operands)
-        if one not in self.places:
-            self.places[one] = len(self.operations)
-            self.operations.append(one)
-        return self.places[one]
-
-    def array(self, name: str, which: int, shape: tuple[int, ...]) -> Symbolic:
-        """Inputs: rows and units of ``shape``, or units alone."""
-        entries = np.empty(shape, object)
-        for index in np.ndindex(shape):
-            row = index[0] if len(shape) == 2 else None
-            entries[index] = Node(self, self.place(name, which), row, index[-1])
-        return Symbolic(entries, self)
-
-    def lift(self, x: Value, /) -> Node:
-        """A number as an entry."""
-        if isinstance(x, Node):
-            return x
-        if not isinstance(x, (bool, int, float, np.number)) or isinstance(x, (complex, np.complexfloating)):
-            raise SymbolicError(f"computes with {type(x).__name__}, which is no real number")
-        if not np.isfinite(x):
-            raise SymbolicError(f"computes with {x}")
-        return Node(self, self.place("number", float(x)), None, None)
-
-    def apply(self, name: str, /, *operands: Node) -> Node:
-        """NumPy's function ``name`` of entries."""
-        rows, units = {a.row for a in operands} - {None}, {a.unit for a in operands} - {None}
-        if len(rows) > 1 or len(units) > 1:
-            raise SymbolicError(f"computes with several {'units' if len(units) > 1 else 'rows'} at once")
-        where = max(rows, default=None), max(units, default=None)  # type: ignore[type-var]  # None was taken out
-        values = [self._number(a) for a in operands]
-        if name == "add" and 0.0 in values:
-            return operands[1 - values.index(0.0)]
-        if None not in values and name != "where":
-            with np.errstate(all="ignore"):
-                return self.lift(getattr(np, name)(*values))
-        return Node(self, self._place(name, operands, values), *where)
-
-    def _number(self, a: Node) -> float | None:
-        one = self.operations[a.operation]
-        return one.operands[0] if one.name == "number" else None
-
-    def _place(self, name: str, operands: Sequence[Node], values: Sequence[float | None]) -> int:
-        """Where the operation stands, said by functions that kernels have."""
-        a = [one.operation for one in operands]
-        if name == "positive":
-            return a[0]
-        if name == "square" or (name in ("power", "float_power") and values[1] == 2):
-            return self.place("multiply", a[0], a[0])
-        if name == "reciprocal":
-            return self.place("divide", self.place("number", 1.0), a[0])
-        if name in ("absolute", "fabs"):
-            zero = self.place("number", 0.0)
-            return self.place("where", self.place("less", a[0], zero), self.place("negative", a[0]), a[0])
-        if name in ("maximum", "minimum"):
-            if values[0] is None is values[1]:
-                raise SymbolicError(f"takes the {name} of two values")
-            if values[0] is not None:  # the number last
-                a.reverse()
-        compared = [self.operations[k].name in COMPARISONS for k in a]
-        if compared != [name == "where", *compared[1:]] or any(compared[1:]):
-            raise SymbolicError("uses a comparison elsewhere than in np.where, or np.where without one")
-        if name not in KNOWN:
-            raise SymbolicError(f"uses np.{name}, which kernels do not have")
-        return self.place(name, *a)
+    def unstep(self, dstate: Value, saved: Value, units: Sequence[Value], zones: Sequence[Value]) -> Value:
+        """Its transpose, in training."""
+        drawn = iter(zones)
+        masks = [next(drawn) > HALF if zone else None for zone in self.zones]
+        new = tuple(d if mask is None else np.where(mask, 0.0, d) for mask, d in zip(masks, dstate, strict=True))
+        dp, dq, direct, *dunits = self.stage.unstep(new, saved, *units)
+        back = []
+        for mask, d, sent in zip(masks, dstate, direct, strict=True):
+            stayed = None if mask is None else np.where(mask, d, 0.0)
+            back.append(sent if stayed is None else stayed if sent is None else sent + stayed)
+        return dp, dq, tuple(back), *dunits
 
 
-class Traced(NamedTuple):
-    """One run of a function: where its results go, as entries."""
+def traced(cell: Any, zones: Sequence[bool] = (), shares: Sequence[float] | None = None) -> CellFacts:
+    """A cell of one stage as kernels see it; SymbolicError, whose words go on from "it", for any other.
 
-    graph: Graph
-    results: list[tuple[str, int, Value]]
-
-    def program(self) -> Program:
-        """The operations that the results need, renumbered; SymbolicError where rows or units are not alike."""
-        ends = [(kind, k, None if value is None else self._end(value)) for kind, k, value in self.results]
-        needed, waiting = set[int](), [end for _, _, end in ends if end is not None]
-        while waiting:
-            place = waiting.pop()
-            if place not in needed:
-                needed.add(place)
-                waiting += self._operands(place)
-        order: list[int] = []  # that of the cell's own lines, and what these read just before
-        for place in sorted(needed):
-            if inner := self._operands(place):
-                order += [k for k in dict.fromkeys(inner) if k not in order] + [place]
-        order += sorted(needed - set(order))
-        now = {place: k for k, place in enumerate(order)}
-        operations = []
-        for place in order:
-            one, inner = self.graph.operations[place], self._operands(place)
-            operations.append(one._replace(operands=tuple(now[k] for k in inner)) if inner else one)
-        return Program(tuple(operations), tuple((kind, k, None if end is None else now[end]) for kind, k, end in ends))
-
-    def _operands(self, place: int) -> tuple[int, ...]:
-        """The places of an operation's operands; none of an input or a number."""
-        one = self.graph.operations[place]
-        return () if one.name in LEAVES or one.name == "number" else one.operands
-
-    def _end(self, value: Value) -> int:
-        entries = Symbolic.of(value, self.graph).entries
-        nodes: list[Node] = list(entries.flat)
-        for index, one in zip(np.ndindex(entries.shape), nodes, strict=True):
-            if one.operation != nodes[0].operation or (one.row, one.unit) != index:
-                raise SymbolicError("does not treat every row and unit alike and alone")
-        return nodes[0].operation
-
-
-def traced(cell: Any) -> CellFacts:
-    """A cell of one stage as kernels see it; SymbolicError, whose words go on from "it", for any other."""
+    With ``zones`` it is the cell's step in training with zoneout, with ``shares`` that in inference.
+    """
     if not trains(cell):
         raise SymbolicError("is for inference only, of which there are too many kinds to compile each")
     (stage, *more), states = stages_of(cell), len(cell.state)
@@ -186,23 +86,30 @@ def traced(cell: Any) -> CellFacts:
         q[-1] = graph.array("apart", 0, (SIDE, SIDE))
     before = [graph.array("state", k, (SIDE, SIDE)) for k in range(states)]
     w = [graph.array("unit", k, (SIDE,)) for k in range(len(units))]
-    after, saved = stage.step(_joined(p), _joined(q), tuple(before), *w)  # type: ignore[arg-type]  # arrays, to a cell
+    zoned = Zoned(stage, tuple(zones) or (False,) * states, shares)
+    drawn = [graph.array("zone", k, (SIDE, SIDE)) for k in range(sum(zoned.zones))]
+    after, saved = zoned.step(_joined(p), _joined(q), tuple(before), w, drawn)
+    if shares is not None:
+        saved = ()  # nothing is for a backward pass
     step = Traced(graph, [*_numbered("state", after), *_numbered("saved", saved)]).program()
-    if len(after) != states or len(saved) != len(getattr(stage, "saves", ())):
+    if len(after) != states or (shares is None and len(saved) != len(stage.saves)):
         raise SymbolicError("returns more or fewer arrays than it names")
-    facts = _placed(cell, stage, step, _same(graph, after, saved, before, q[-1] if bias else None))
-    facts = facts._replace(unstep=_traced_unstep(stage, states, apart=bool(bias)))
+    facts = _placed(cell, stage, step, _same(graph, after, saved, before, q[-1] if bias else None), sum(zoned.zones))
+    if shares is None:
+        facts = facts._replace(unstep=_traced_unstep(zoned, states, apart=bool(bias)))
     for seed in range(DRAWN):
-        _compare(stage, facts, seed)
+        _compare(zoned, facts, seed)
     return facts.keyed()
 
 
-def _traced_unstep(stage: Stage, states: int, *, apart: bool) -> Program:
+def _traced_unstep(zoned: Zoned, states: int, *, apart: bool) -> Program:
+    stage = zoned.stage
     graph, gates = Graph(), len(stage.gates)
     saved = [graph.array("saved", k, (SIDE, SIDE)) for k in range(len(stage.saves))]
     dstate = [graph.array("dstate", k, (SIDE, SIDE)) for k in range(states)]
     w = [graph.array("unit", k, (SIDE,)) for k in range(len(units_of(stage)))]
-    dp, dq, dbefore, *dw = stage.unstep(tuple(dstate), tuple(saved), *w)  # type: ignore[arg-type]  # arrays, to a cell
+    drawn = [graph.array("zone", k, (SIDE, SIDE)) for k in range(sum(zoned.zones))]
+    dp, dq, dbefore, *dw = zoned.unstep(tuple(dstate), tuple(saved), w, drawn)
     dps, dqs = (_split(Symbolic.of(d, graph), gates) for d in (dp, dq))
     results = [*_numbered("dp", dps), *_numbered("dstate", dbefore), *_numbered("dunit", dw)]
     program = Traced(graph, [*results, *(("dq", k, value) for k, value in enumerate(dqs))]).program()
@@ -237,7 +144,7 @@ def _same(
     return [known.get(Symbolic.of(a, graph).entries.flat[0]) for a in saved]
 
 
-def _placed(cell: Any, stage: Stage, step: Program, same: list[tuple[str, int, bool] | None]) -> CellFacts:
+def _placed(cell: Any, stage: Stage, step: Program, same: list[tuple[str, int, bool] | None], zones: int) -> CellFacts:
     """Where what is saved lies: in the place of a gate's argument while there is one, then in an array of its own."""
     states, bias = len(cell.state), recurrent_bias_of(stage)
     others = ["c", *(f"c{k}" for k in range(2, states))][: states - 1]
@@ -245,7 +152,7 @@ def _placed(cell: Any, stage: Stage, step: Program, same: list[tuple[str, int, b
     ends = [end for kind, _, end in step.results if kind == "saved"]
     at: dict[int | None, Saved] = {}  # by the operation that is saved: one that is saved twice lies in one place
     own, used = list[str](), 0
-    for name, known, end in zip(getattr(stage, "saves", ()), same, ends, strict=True):
+    for name, known, end in zip(stage.saves[: len(same)], same, ends, strict=True):
         if known:
             array, k, before = known
             saved[name] = Saved("u") if array == "u" else Saved("y" if k == 0 else others[k - 1], 0, before)
@@ -257,7 +164,7 @@ def _placed(cell: Any, stage: Stage, step: Program, same: list[tuple[str, int, b
         else:
             own.append(f"m{len(own) + 1}" if own else "m")
             saved[name] = at[end] = Saved(own[-1])
-    beside = (*(["u"] if bias else []), *others, *own)
+    beside = (*(["u"] if bias else []), *others, *own, *["z", *(f"z{k}" for k in range(2, zones + 1))][:zones])
     name = name_of(cell)
     return CellFacts(
         name=name,
@@ -275,19 +182,6 @@ def _placed(cell: Any, stage: Stage, step: Program, same: list[tuple[str, int, b
     )
 
 
-def run(program: Program, inputs: Mapping[str, Sequence[Array] | Array]) -> dict[tuple[str, int], Array | None]:
-    """What a program computes of arrays, by NumPy: the meaning of its operations."""
-    values: list[Value] = []
-    for name, operands in program.operations:
-        if name == "number":
-            values.append(operands[0])
-        elif name in LEAVES:
-            values.append(inputs[name][operands[0]])
-        else:
-            values.append(getattr(np, name)(*(values[k] for k in operands)))
-    return {(kind, k): None if end is None else values[end] for kind, k, end in program.results}
-
-
 def _scattered(seed: int, *shape: int) -> Array:
     """Numbers of both signs, up to 2 in size; NumPy's generator would take longer to import than all the rest."""
     k = np.arange(1.0, 1.0 + math.prod(shape))
@@ -295,51 +189,55 @@ def _scattered(seed: int, *shape: int) -> Array:
     return numbers.reshape(shape)
 
 
-def _compare(stage: Stage, facts: CellFacts, seed: int) -> None:
+def _compare(zoned: Zoned, facts: CellFacts, seed: int) -> None:
     """Hold the programs against the cell; SymbolicError where they differ."""
     B, H = SHAPE
+    zones = (_scattered(seed + 4, sum(zoned.zones), B, H) > 0).astype(float)
     p, q = _scattered(seed, 2, B, facts.gates * H)
     states = _scattered(seed + 1, facts.states, B, H)
     w = _scattered(seed + 2, len(facts.units), H)
     with np.errstate(all="ignore"):
-        after, saved = stage.step(p, q, tuple(states), *w)
+        after, saved = zoned.step(p, q, tuple(states), list(w), list(zones))
         sums = np.split(p + q, facts.gates, axis=-1)
         if facts.bias:
             sums[-1] = np.split(p, facts.gates, axis=-1)[-1]
         apart = [np.split(q, facts.gates, axis=-1)[-1]]
-        found = run(facts.step, {"gate": sums, "apart": apart, "state": states, "unit": w})
+        found = run(facts.step, {"gate": sums, "apart": apart, "state": states, "unit": w, "zone": zones})
         pairs = [(found["state", k], a) for k, a in enumerate(after)]
-        pairs += [(found["saved", k], a) for k, a in enumerate(saved)]
-        dstate = _scattered(seed + 3, facts.states, B, H)
-        dp, dq, dbefore, *dw = stage.unstep(tuple(dstate), tuple(saved), *w)
-        found = run(facts.unstep, {"saved": saved, "dstate": dstate, "unit": w})
-        pairs += [(found["dp", k], d) for k, d in enumerate(np.split(dp, facts.gates, axis=-1))]
-        pairs += [(found.get(("dq", k), found["dp", k]), d) for k, d in enumerate(np.split(dq, facts.gates, axis=-1))]
-        pairs += [(found["dstate", k], d) for k, d in enumerate(dbefore)]
-        pairs += [(found["dunit", k], d) for k, d in enumerate(dw)]
+        pairs += [(found["saved", k], a) for k, a in enumerate(saved[: len(facts.saved)])]
+        if facts.unstep.results:
+            dstate = _scattered(seed + 3, facts.states, B, H)
+            dp, dq, dbefore, *dw = zoned.unstep(tuple(dstate), tuple(saved), list(w), list(zones))
+            found = run(facts.unstep, {"saved": saved, "dstate": dstate, "unit": w, "zone": zones})
+            pairs += [(found["dp", k], d) for k, d in enumerate(np.split(dp, facts.gates, axis=-1))]
+            pairs += [
+                (found.get(("dq", k), found["dp", k]), d) for k, d in enumerate(np.split(dq, facts.gates, axis=-1))
+            ]
+            pairs += [(found["dstate", k], d) for k, d in enumerate(dbefore)]
+            pairs += [(found["dunit", k], d) for k, d in enumerate(dw)]
     for a, b in pairs:
         if (a is None) != (b is None) or (a is not None and not np.allclose(a, b, 1e-9, 1e-12, equal_nan=True)):
             raise SymbolicError("computes more than its operations on one row and unit show")
 
 
-def facts_of(cell: Any) -> CellFacts | None:
+def facts_of(cell: Any, zones: tuple[bool, ...] = (), shares: tuple[float, ...] | None = None) -> CellFacts | None:
     """A cell as kernels see it, or None for one that they cannot run: that runs by its plain equations."""
     stages = stages_of(cell)
-    key = cell, *(getattr(stage, name, None) for stage in stages for name in ("step", "unstep"))
+    key = cell, zones, shares, *(getattr(stage, name, None) for stage in stages for name in ("step", "unstep"))
     try:
         hash(key)
     except TypeError:
-        return _facts_of(cell)
+        return _facts_of(cell, zones, shares)
     if key not in _KNOWN:
         if len(_KNOWN) >= MOST_KNOWN:
             _KNOWN.clear()
-        _KNOWN[key] = _facts_of(cell)
+        _KNOWN[key] = _facts_of(cell, zones, shares)
     return _KNOWN[key]
 
 
-def _facts_of(cell: Any) -> CellFacts | None:
+def _facts_of(cell: Any, zones: tuple[bool, ...], shares: tuple[float, ...] | None) -> CellFacts | None:
     try:
-        return traced(cell)
+        return traced(cell, zones, shares)
     except Exception:  # noqa: BLE001 - a cell's own code raises what it will of symbols; it runs as it is
         return None
 

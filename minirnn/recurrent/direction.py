@@ -54,7 +54,11 @@ class Direction(Layer):
         self.reverse, self.trainable_state = reverse, trainable_state
         self.weight_dropout, self.zoneout = weight_dropout, zoneout
         self.gates = tuple(gate for stage in stages_of(cell) for gate in stage.gates)
-        self.recurrence = Recurrence(cell, input_size, hidden_size, self.gates, self.widths, zoneout, facts_of(cell))
+        sizes = input_size, hidden_size, self.gates, self.widths
+        facts = trained = facts_of(cell)
+        if any(zoneout):
+            facts, trained = facts_of(cell, shares=zoneout), facts_of(cell, tuple(map(bool, zoneout)))
+        self.recurrence = Recurrence(cell, *sizes, zoneout, facts, trained)
 
     def specs(self) -> dict[str, Spec]:
         D, H, R, width = self.input_size or 0, self.hidden_size, self.widths[0], len(self.gates) * self.hidden_size
@@ -85,9 +89,11 @@ class Direction(Layer):
 
     def kernels(self, backend: Backend) -> ModuleType | None:
         """The module that runs the cell faster than the plain scan does, or None."""
-        facts = self.recurrence.facts
-        known = facts is not None and (facts.on_cuda or not backend.on_device)
-        return backend.scans() if known and not any(self.zoneout) else None
+        facts, trained = self.recurrence.facts, self.recurrence.trained
+        if facts is None or trained is None:
+            return None
+        on_cuda = facts.on_cuda and not any(self.zoneout)
+        return backend.scans() if on_cuda or not backend.on_device else None
 
     def initial(self, B: int, run: Run) -> Arrays:
         """The state before the first step where the caller passed none."""

@@ -48,7 +48,7 @@ class ShortCall:
         self.layers, self.input_size, self.hidden_size = layers, first.input_size, first.hidden_size
         self.gates = len(first.gates) * first.hidden_size
         self.states, self.directions, self.in_place = facts.states, directions, facts.in_place
-        self.saved = facts.count("m")
+        self.facts, self.saved = facts, facts.count("m")
         sizes = [one.recurrence.input_size + self.hidden_size for one in self.layers]
         self.work = 2 * sum(size * self.gates for size in sizes)  # of a row and step
         self.step = 2 * self.hidden_size * self.gates  # of them, what stands inside the scan
@@ -126,7 +126,18 @@ class Workspace:
         H, row, p = call.hidden_size, call.directions * call.hidden_size, call.parameters
         weights = [Weights(p, one.prefix) for one in call.layers]
         plans = [
-            Plan(one.recurrence, own, call.kernels, T, B, row, integers=False, save=False, reverse=one.reverse)
+            Plan(
+                one.recurrence,
+                call.facts,
+                own,
+                call.kernels,
+                T,
+                B,
+                row,
+                integers=False,
+                save=False,
+                reverse=one.reverse,
+            )
             for one, own in zip(call.layers, weights, strict=True)
         ]
         self.zeros = np.zeros((len(call.layers), B, H), call.dtype)

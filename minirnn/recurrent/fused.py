@@ -4,6 +4,7 @@ What is saved for the backward pass lies in one stretch of memory, gate beside g
 """
 
 from array import array
+from functools import partial
 from types import ModuleType
 
 import numpy as np
@@ -11,9 +12,12 @@ import numpy as np
 from minirnn.core.backend import Array
 from minirnn.core.parameters import GRAIN
 from minirnn.core.protocol import Arrays
+from minirnn.core.run import Reader
 from minirnn.kernels.cpu.passes import BackwardArguments, PassArguments, address
+from minirnn.kernels.facts import CellFacts
 from minirnn.recurrent.passes import KernelPass, Recurrence
 from minirnn.recurrent.weights import Weights
+from minirnn.recurrent.zoneout import zones
 
 CHUNK = 1 << 15  # entries of P that are computed at once: they are still in the second cache when they are used
 ROWS = 256  # of x, whose part of the weights' gradients is added at once, for the same reason
@@ -38,6 +42,7 @@ class Plan:
     def __init__(
         self,
         recurrence: Recurrence,
+        facts: CellFacts,
         weights: Weights,
         kernels: ModuleType,
         T: int,
@@ -48,8 +53,7 @@ class Plan:
         save: bool,
         reverse: bool,
     ) -> None:
-        facts, D, H = recurrence.facts, recurrence.input_size, recurrence.hidden_size
-        assert facts is not None
+        D, H, save = recurrence.input_size, recurrence.hidden_size, save or facts.count("z") > 0
         N, apart, units = len(recurrence.gates) * H, bool(facts.bias), facts.units
         dtype, packed, addresses = weights.parameters.dtype, kernels.packed, weights.addresses
         self.T, self.B, self.H, self.N, self.save = T, B, H, N, save
@@ -151,6 +155,7 @@ class FusedPass(KernelPass):
             arguments[LENGTHS] = address(self.lengths)
         for argument, entry in plan.places:
             arguments[argument] = start + entry * item
+        self._draw_zones(T, B)
         if facts.states > 1:
             self.c0 = state[1] if facts.states == 2 else np.stack(state[1:])
             arguments[C0] = plan.address(self.c0, keep=self.rest and self.c0 is state[1])
@@ -159,6 +164,22 @@ class FusedPass(KernelPass):
             kernels.forward(facts, dtype, arguments, threads, plan.operations)
         last = 0 if self.reverse else T - 1
         return y, (y[last], *(self._saved(name, 0)[last % plan.slots] for name in plan.others))
+
+    def _draw_zones(self, T: int, B: int) -> None:
+        """Write where each state stays as it was, in the order of x's steps."""
+        drawn = zones(self.recurrence, self.weights.prefix, self.run, T, B) if any(self.recurrence.zoneout) else ()
+        for k, zone in enumerate(zone for zone in drawn if zone is not None):
+            self._saved(f"z{k + 1}" if k else "z", 0)[...] = zone[::-1] if self.reverse else zone
+
+    def _named(self) -> dict[str, Reader]:
+        names = [name for name, p in zip(self.recurrence.cell.state, self.recurrence.zoneout, strict=True) if p]
+        arrays = [name for name in self.facts.beside if name.startswith("z")]
+        zoned = zip(names, arrays, strict=False)
+        return super()._named() | {f"zoneout.{name}": partial(self._zone, array) for name, array in zoned}
+
+    def _zone(self, array: str) -> Array:
+        zone: Array = self._saved(array, 0) != 0
+        return zone
 
     def _backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
         kernels, lend, dtype, plan = self.kernels, self.kernels.LEASES, self.dtype, self.plan
@@ -183,11 +204,20 @@ class FusedPass(KernelPass):
     def _plan(self, T: int, B: int, row: int, *, integers: bool) -> Plan:
         """The plan for these sizes, made once for the vectors that the weights are in."""
         weights, save, reverse = self.weights, self.run.saves, self.reverse
-        key = weights.prefix, T, B, row, integers, save, reverse
+        key = weights.prefix, self.facts.key, T, B, row, integers, save, reverse
         plan: Plan | None = weights.parameters.prepared.get(key)
         if plan is None:
             plan = Plan(
-                self.recurrence, weights, self.kernels, T, B, row, integers=integers, save=save, reverse=reverse
+                self.recurrence,
+                self.facts,
+                weights,
+                self.kernels,
+                T,
+                B,
+                row,
+                integers=integers,
+                save=save,
+                reverse=reverse,
             )
             weights.parameters.prepare(key, plan)
         return plan

@@ -42,7 +42,7 @@ class Recurrent(Layer):
     ``dropout`` acts on the output of every layer but the last; ``locked``, it has one mask for all steps (``Dropout``).
     ``weight_dropout`` acts on the entries of every U, with one mask a pass (derived in ``weight_dropout.py``).
     ``zoneout``, one probability or one for each state, leaves units as they were for a step; in inference a state is
-    mixed with the one before in that proportion (derived in ``zoneout.py``).  There are no kernels for it.
+    mixed with the one before in that proportion (derived in ``zoneout.py``).
 
     Weights of layer k are named ``k.W``, ``k.U``, ``k.b`` ..., of its reverse direction ``k.reverse.W`` ...
 

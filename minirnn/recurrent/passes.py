@@ -24,7 +24,8 @@ class Recurrence(NamedTuple):
     gates: tuple[str, ...]  # of all stages
     widths: tuple[int, ...]  # of the states
     zoneout: tuple[float, ...]  # a probability for each state
-    facts: CellFacts | None  # None for a cell without kernels
+    facts: CellFacts | None  # of the cell in inference; None where it has no kernels
+    trained: CellFacts | None  # of the cell in training: with zoneout it is another
 
 
 class Pass(ABC):
@@ -97,9 +98,10 @@ class KernelPass(Pass):
         self, recurrence: Recurrence, weights: Weights, run: Run, *, reverse: bool, rest: bool = False
     ) -> None:
         super().__init__(recurrence, weights, run, reverse=reverse, rest=rest)
-        assert recurrence.facts is not None
+        facts = recurrence.trained if run.training else recurrence.facts
+        assert facts is not None
         self.kernels: Any = run.parameters.backend.scans()  # a module
-        self.facts, self.dtype = recurrence.facts, run.parameters.dtype
+        self.facts, self.dtype = facts, run.parameters.dtype
         self.lengths = None if run.past is None else (len(run.past) - run.past.sum(0)).astype("int64")
 
     def _named(self) -> dict[str, Reader]:

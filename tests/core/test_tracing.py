@@ -7,8 +7,9 @@ import pytest
 from own_cell import PeepholeLSTM
 
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell, join, sigmoid, split
+from minirnn.core.graph import run
 from minirnn.core.symbolic import SymbolicError
-from minirnn.core.tracing import facts_of, run, traced
+from minirnn.core.tracing import facts_of, traced
 from minirnn.kernels.facts import Saved
 from minirnn.recurrent.variants import LSTMVariant
 

@@ -8,9 +8,11 @@ import pytest
 pytest.importorskip("numba", reason="Numba is not installed: pip install 'minirnn[fast]'")
 
 from own_cell import PeepholeLSTM
+from tiers import marked_but
 
-from minirnn import Recurrent, set_num_threads
+from minirnn import GRU, LSTM, RNN, Recurrent, set_num_threads
 from minirnn.core.backend import Array
+from minirnn.core.tree import arrays_in
 
 
 class ThreeStates:
@@ -53,8 +55,8 @@ def passed(model: Recurrent, x: Array, lengths: Any, every: Any = None) -> list[
     """One pass: outputs, final states, gradients of input, initial states and weights, and what was saved."""
     y, final, backward = model.forward(x, lengths=lengths, checkpoint_every=every)
     model.zero_grads()
-    dx, dstate = backward(np.cos(y))
-    return [y, *final, dx, *dstate, model.grads.copy()]
+    back = backward(np.cos(y))
+    return [y, *arrays_in(final), *arrays_in(back), model.grads.copy()]
 
 
 @pytest.mark.parametrize(
@@ -91,3 +93,39 @@ def test_the_bits_of_an_own_cell_do_not_depend_on_threads() -> None:
         model = Recurrent(PeepholeLSTM, 24, 96).init(0, backend="numba", dtype="float64")
         found.append(b"".join(np.ascontiguousarray(a).tobytes() for a in passed(model, x, None)))
     assert found[0] == found[1] == found[2]
+
+
+ZONED: dict[str, tuple[Any, Any]] = {
+    "gru": (GRU, 0.3),
+    "lstm": (LSTM, (0.2, 0.5)),
+    "lstm, c alone": (LSTM, (0.0, 0.4)),
+    "rnn": (RNN, 0.3),
+}
+
+
+@pytest.mark.parametrize("name", marked_but(["lstm"], ZONED, "slow"))
+def test_zoneout_has_kernels(name: str) -> None:
+    make, zoneout = ZONED[name]
+    rng = np.random.default_rng(0)
+    for T, B, D, H in SHAPES:
+        x = rng.normal(size=(T, B, D))
+        for options in ({}, {"num_layers": 2, "bidirectional": True}):
+            plain = make(D, H, zoneout=zoneout, **options).init(1, backend="numpy", dtype="float64")
+            fast = plain.to(backend="numba")
+            assert "no kernel" not in repr(fast)
+            for lengths in (None, rng.integers(0, T + 1, B)):
+                for every in (None, 2):
+                    found, wanted = (passed(model, x, lengths, every) for model in (fast, plain))
+                    for a, b in zip(found, wanted, strict=True):
+                        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
+                for a, b in zip(arrays_in(fast(x, lengths=lengths)), arrays_in(plain(x, lengths=lengths)), strict=True):
+                    np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
+            saved, wanted = (model.forward(x)[2].saved for model in (fast, plain))
+            for key in wanted:
+                if "zoneout" in key:
+                    np.testing.assert_array_equal(saved[key], wanted[key])
+                    assert saved[key].dtype == bool
+        network = make(D, H, zoneout=zoneout).init(1, backend="numba", dtype="float64")
+        y, stream = network(x)[0], network.stream(B)
+        for t in range(T):
+            np.testing.assert_allclose(stream(x[t]), y[t], rtol=1e-11, atol=1e-12)
