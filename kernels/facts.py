@@ -51,7 +51,8 @@ class CellFacts(NamedTuple):
     states: int
     units: tuple[str, ...]  # names of the per-unit weights
     in_place: bool  # the gate is y: nothing else is saved
-    bias: str  # the weight added to the last gate's product with U, which is kept apart: then dQ is not dP
+    apart: bool  # the last gate's product with U is kept apart from its p: then dQ is not dP
+    bias: str  # the weight that is added to that product, or ""
     on_cuda: bool
     step: Program
     unstep: Program

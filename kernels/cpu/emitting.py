@@ -72,7 +72,7 @@ def sources(facts: CellFacts, *, backward: bool) -> dict[tuple[str, int], str]:
 
 def targets(facts: CellFacts, kind: str, k: int) -> str:
     """Where a result of a program is stored; nowhere, "", if it lies there already."""
-    apart = bool(facts.bias)
+    apart = facts.apart
     if kind == "state":
         return at("c1", k - 1, "line") if k else at("h1", 0, "")
     if kind == "dstate":

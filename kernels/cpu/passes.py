@@ -38,7 +38,7 @@ class PassArguments(NamedTuple):
     W: int  # (D, N), N = gates · H
     U: int  # (H, N)
     b: int  # (N)
-    v: int  # (H), the bias of a product that is kept apart
+    v: int  # (H), the bias of a product that is kept apart, or zeros
     w: int  # (units, line_w) per-unit weights
     line_w: int
     h0: int  # (B, H)

@@ -142,7 +142,7 @@ def make_run(facts):
 
 def make_forward(facts):
     """The forward kernel of a cell."""
-    run, gates, apart, others = make_run(facts), facts.gates, bool(facts.bias), facts.states - 1
+    run, gates, apart, others = make_run(facts), facts.gates, facts.apart, facts.states - 1
 
     @kernel(f"forward-{facts.key}", calls=[pack, product, product_of_copy])
     def forward(like, arguments, part, parts, sync):
@@ -251,7 +251,7 @@ def make_forward(facts):
 
 def make_backward(facts):
     """The backward kernel of a cell."""
-    unstep, gates, apart, units = unstep_of(facts), facts.gates, bool(facts.bias), len(facts.units)
+    unstep, gates, apart, units = unstep_of(facts), facts.gates, facts.apart, len(facts.units)
 
     @kernel(f"backward-{facts.key}", calls=[pack_transposed, product, add_transposed_product])
     def backward(like, arguments, part, parts, sync):
@@ -317,7 +317,7 @@ def make_backward(facts):
                 add_columns(x, a, start * B, count, dP, wide, 0, N - H, H, dW, db, N, own, part, parts)
                 add_columns(x, a, start * B, count, dP, wide, H, 0, N - H, dW, db, N, own, part, parts)
                 low, high = begin(H, part, parts), begin(H, part + 1, parts)
-                for k in range(count):
+                for k in range(count if d.dv else 0):
                     add_row(at(dP, k * wide + N + low), at(numbers(d.dv, like), low), high - low)
             else:
                 add_columns(x, a, start * B, count, dP, wide, 0, 0, N, dW, db, N, own, part, parts)

@@ -24,7 +24,7 @@ FUNCTION, THREADS, X, INDICES, Y, H0, H1 = (
 
 def make_recurrent(facts, kind):
     """The kernel of one layer in one direction."""
-    run, gates, apart = make_run(facts), facts.gates, bool(facts.bias)
+    run, gates, apart = make_run(facts), facts.gates, facts.apart
     times, pick, product = PARTS[kind]
 
     @kernel(f"stream-{facts.key}-{kind}", calls=[product])

@@ -8,6 +8,7 @@ numbers and another shape: a cell that is not what it seemed to be runs by its p
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -76,17 +77,31 @@ def traced(cell: Any, zones: Sequence[bool] = (), shares: Sequence[float] | None
     (stage, *more), states = stages_of(cell), len(cell.state)
     if more or matrix_of(stage) or hasattr(cell, "output_size"):
         raise SymbolicError("has a second product within a step, or states of several widths")
-    gates, units, bias = len(stage.gates), units_of(stage), recurrent_bias_of(stage)
+    bias = recurrent_bias_of(stage)
     if bias and bias != stage.gates[-1:]:
         raise SymbolicError("has a recurrent bias elsewhere than in its last gate")
+    zoned = Zoned(stage, tuple(zones) or (False,) * states, shares)
+    if bias:
+        return _traced(cell, zoned, apart=True)
+    try:
+        return _traced(cell, zoned, apart=False)
+    except SymbolicError as error:
+        with suppress(SymbolicError):
+            return _traced(cell, zoned, apart=True)
+        raise error from None
+
+
+def _traced(cell: Any, zoned: Zoned, *, apart: bool) -> CellFacts:
+    """``traced``, with q of the last gate as an input of its own, or the sum p + q of every gate."""
+    stage, states, shares = zoned.stage, len(cell.state), zoned.shares
+    gates, units = len(stage.gates), units_of(stage)
     graph = Graph()
     p = [graph.array("gate", k, (SIDE, SIDE)) for k in range(gates)]
     q = [Symbolic.of(np.zeros((SIDE, SIDE)), graph) for _ in range(gates)]  # what is p here, is p + q
-    if bias:
+    if apart:
         q[-1] = graph.array("apart", 0, (SIDE, SIDE))
     before = [graph.array("state", k, (SIDE, SIDE)) for k in range(states)]
     w = [graph.array("unit", k, (SIDE,)) for k in range(len(units))]
-    zoned = Zoned(stage, tuple(zones) or (False,) * states, shares)
     drawn = [graph.array("zone", k, (SIDE, SIDE)) for k in range(sum(zoned.zones))]
     after, saved = zoned.step(_joined(p), _joined(q), tuple(before), w, drawn)
     if shares is not None:
@@ -94,9 +109,9 @@ def traced(cell: Any, zones: Sequence[bool] = (), shares: Sequence[float] | None
     step = Traced(graph, [*_numbered("state", after), *_numbered("saved", saved)]).program()
     if len(after) != states or (shares is None and len(saved) != len(stage.saves)):
         raise SymbolicError("returns more or fewer arrays than it names")
-    facts = _placed(cell, stage, step, _same(graph, after, saved, before, q[-1] if bias else None), sum(zoned.zones))
+    facts = _placed(cell, stage, step, _same(graph, after, saved, before, q[-1] if apart else None), sum(zoned.zones))
     if shares is None:
-        facts = facts._replace(unstep=_traced_unstep(zoned, states, apart=bool(bias)))
+        facts = facts._replace(unstep=_traced_unstep(zoned, states, apart=apart))
     for seed in range(DRAWN):
         _compare(zoned, facts, seed)
     return facts.keyed()
@@ -146,7 +161,7 @@ def _same(
 
 def _placed(cell: Any, stage: Stage, step: Program, same: list[tuple[str, int, bool] | None], zones: int) -> CellFacts:
     """Where what is saved lies: in the place of a gate's argument while there is one, then in an array of its own."""
-    states, bias = len(cell.state), recurrent_bias_of(stage)
+    states, bias, apart = len(cell.state), recurrent_bias_of(stage), any(one.name == "apart" for one in step.operations)
     others = ["c", *(f"c{k}" for k in range(2, states))][: states - 1]
     saved: dict[str, Saved] = {}
     ends = [end for kind, _, end in step.results if kind == "saved"]
@@ -164,7 +179,7 @@ def _placed(cell: Any, stage: Stage, step: Program, same: list[tuple[str, int, b
         else:
             own.append(f"m{len(own) + 1}" if own else "m")
             saved[name] = at[end] = Saved(own[-1])
-    beside = (*(["u"] if bias else []), *others, *own, *["z", *(f"z{k}" for k in range(2, zones + 1))][:zones])
+    beside = (*(["u"] if apart else []), *others, *own, *["z", *(f"z{k}" for k in range(2, zones + 1))][:zones])
     name = name_of(cell)
     return CellFacts(
         name=name,
@@ -174,6 +189,7 @@ def _placed(cell: Any, stage: Stage, step: Program, same: list[tuple[str, int, b
         states=states,
         units=units_of(stage),
         in_place=len(stage.gates) == 1 and not beside and not used,
+        apart=apart,
         bias=f"b{bias[0]}" if bias else "",
         on_cuda=name in CUDA and cell.__module__ == "minirnn.cells",
         step=step,
@@ -199,7 +215,7 @@ def _compare(zoned: Zoned, facts: CellFacts, seed: int) -> None:
     with np.errstate(all="ignore"):
         after, saved = zoned.step(p, q, tuple(states), list(w), list(zones))
         sums = np.split(p + q, facts.gates, axis=-1)
-        if facts.bias:
+        if facts.apart:
             sums[-1] = np.split(p, facts.gates, axis=-1)[-1]
         apart = [np.split(q, facts.gates, axis=-1)[-1]]
         found = run(facts.step, {"gate": sums, "apart": apart, "state": states, "unit": w, "zone": zones})

@@ -54,7 +54,7 @@ class Plan:
         reverse: bool,
     ) -> None:
         D, H, save = recurrence.input_size, recurrence.hidden_size, save or facts.count("z") > 0
-        N, apart, units = len(recurrence.gates) * H, bool(facts.bias), facts.units
+        N, apart, units = len(recurrence.gates) * H, facts.apart, facts.units
         dtype, packed, addresses = weights.parameters.dtype, kernels.packed, weights.addresses
         self.T, self.B, self.H, self.N, self.save = T, B, H, N, save
         self.rest: tuple[Array | None, int] = None, 0
@@ -73,6 +73,8 @@ class Plan:
         # per-unit weights lie one after another, from multiples of ``GRAIN`` on
         self.line_w = -(-H // GRAIN) * GRAIN
         w, dw = addresses(units[0]) if units else (0, 0)
+        self.none = np.zeros(H, dtype)  # for a product that is kept apart and has no bias
+        v, dv = addresses(facts.bias) if facts.bias else (address(self.none), 0)
         self.packed = packed(D, N, dtype) + packed(H, N, dtype) + apart * packed(H, H, dtype)
         self.share = max(kernels.spare(D, D, dtype), kernels.spare(H, row, dtype))
         # floating-point operations of all steps' products, and of those that stand inside one step
@@ -89,7 +91,7 @@ class Plan:
                 chunk=chunk,
                 W=addresses("W")[0],
                 b=addresses("b")[0],
-                v=addresses(facts.bias)[0] if apart else 0,
+                v=v,
                 w=w,
                 line_w=self.line_w,
                 Y=row,
@@ -108,7 +110,7 @@ class Plan:
                 chunk=back_chunk,
                 dW=addresses("W")[1],
                 db=addresses("b")[1],
-                dv=addresses(facts.bias)[1] if apart else 0,
+                dv=dv,
                 dw=dw,
                 share=self.share_back,
             ),

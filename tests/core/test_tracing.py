@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from own_cell import PeepholeLSTM
+from places import ROOT
 
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell, join, sigmoid, split
 from minirnn.core.graph import run
@@ -12,6 +13,7 @@ from minirnn.core.symbolic import SymbolicError
 from minirnn.core.tracing import facts_of, traced
 from minirnn.kernels.facts import Saved
 from minirnn.recurrent.variants import LSTMVariant
+from minirnn.testing.own import cell_from
 
 CELLS = [TanhCell, ReluCell, GRUCell, LSTMCell, PeepholeLSTM]
 
@@ -62,6 +64,13 @@ def test_what_is_saved_needs_no_place_where_a_state_or_a_gate_has_one() -> None:
     assert traced(PeepholeLSTM).saved["c1"] == Saved("c")
 
 
+def test_a_product_is_kept_apart_where_the_cell_needs_it_alone() -> None:
+    gated = traced(cell_from(f"{ROOT}/examples/exercises/solutions/3_minimal_gated.py:MinimalGated"))
+    assert (gated.apart, gated.bias, gated.beside) == (True, "", ("u",))
+    assert (traced(GRUCell).apart, traced(GRUCell).bias) == (True, "bn")
+    assert not traced(LSTMCell).apart
+
+
 def test_equal_operations_are_one() -> None:
     step = traced(LSTMCell).step.operations
     assert len(set(step)) == len(step)
@@ -107,6 +116,22 @@ def of_h1(f: Any) -> Any:
     return step
 
 
+def of_two(first: Any, times: float = 1.0) -> Any:
+    """A cell of two gates: the product of their sums, of which the first is made by a function."""
+
+    def step(p: Any, q: Any, _: Any) -> Any:
+        (p1, p2), (q1, q2) = split(p, 2), split(q, 2)
+        a, b = first(p1, q1), p2 + q2
+        return (a * b,), (a, b)
+
+    def unstep(dstate: Any, saved: Any) -> Any:
+        (dh1,), (a, b) = dstate, saved
+        dp = join(dh1 * b, dh1 * a)
+        return dp, dp if times == 1 else join(times * dh1 * b, dh1 * a), (None,)
+
+    return cell(step, unstep, gates=("a", "b"), saves=("a", "b"))
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
     "reversed units": (cell(of_h1(lambda a: np.tanh(a[:, ::-1]))), "does not treat every row and unit alike"),
     "neighbours": (cell(of_h1(lambda a: a + a[:, ::-1])), "computes with several units at once"),
@@ -115,11 +140,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a branch": (cell(of_h1(lambda a: a if a[0, 0] > 0 else -a)), "branches on a value"),
     "a function that kernels lack": (cell(of_h1(np.sin)), "uses np.sin, which kernels do not have"),
     "two values' maximum": (cell(of_h1(lambda a: np.maximum(a, 2 * a))), "takes the maximum of two values"),
-    "q alone": (cell(lambda p, q, _: ((np.tanh(2 * p + q),), (np.tanh(2 * p + q),))), "computes more than"),
+    "q alone": (of_two(lambda p, q: 2 * p + q), "computes more than"),
     "numbers drawn": (cell(of_h1(lambda a: a * np.random.default_rng().normal())), "computes more than"),
     "the width": (cell(of_h1(lambda a: a / a.shape[1])), "computes more than"),
     "infinity": (cell(of_h1(lambda a: a * np.inf)), "computes with inf"),
-    "another gradient of q": (cell(unstep=lambda d, _: (d[0], 2 * d[0], (None,))), "sends another gradient to p"),
+    "another gradient of q": (of_two(lambda p, q: p + q, 2), "sends another gradient to p"),
     "two stages": (GRUBeforeCell, "has a second product within a step"),
     "two widths": (ProjectedLSTMCell(2), "has a second product within a step"),
     "no transpose": (LSTMVariant(peepholes=True), "is for inference only"),

@@ -8,11 +8,13 @@ import pytest
 pytest.importorskip("numba", reason="Numba is not installed: pip install 'minirnn[fast]'")
 
 from own_cell import PeepholeLSTM
+from places import ROOT
 from tiers import marked_but
 
 from minirnn import GRU, LSTM, RNN, Recurrent, set_num_threads
 from minirnn.core.backend import Array
 from minirnn.core.tree import arrays_in
+from minirnn.testing.own import cell_from
 
 
 class ThreeStates:
@@ -46,7 +48,8 @@ class ThreeStates:
         return da, da, (0 * dh1, 0.5 * e * dc1 + w1 * dd1, 0.5 * dd1 + w * c * dd1), d * c * dd1
 
 
-CELLS = {"PeepholeLSTM": PeepholeLSTM, "ThreeStates": ThreeStates}
+MinimalGated = cell_from(f"{ROOT}/examples/exercises/solutions/3_minimal_gated.py:MinimalGated")
+CELLS = {"PeepholeLSTM": PeepholeLSTM, "ThreeStates": ThreeStates, "MinimalGated": MinimalGated}
 RUNS = [(name, dtype) for name in CELLS for dtype in ("float32", "float64")]
 SHAPES = [(1, 1, 1, 1), (5, 3, 4, 19), (4, 9, 16, 32)]  # T, B, D, H
 
