@@ -78,8 +78,9 @@ def traced(cell: Any, zones: Sequence[bool] = (), shares: Sequence[float] | None
     if more or matrix_of(stage) or hasattr(cell, "output_size"):
         raise SymbolicError("has a second product within a step, or states of several widths")
     bias = recurrent_bias_of(stage)
-    if bias and bias != stage.gates[-1:]:
-        raise SymbolicError("has a recurrent bias elsewhere than in its last gate")
+    several = len(stage.gates) > 1  # kernels keep the last gate's q apart, beside those of others
+    if bias and (bias != stage.gates[-1:] or not several):
+        raise SymbolicError("has a recurrent bias elsewhere than in the last of several gates")
     zoned = Zoned(stage, tuple(zones) or (False,) * states, shares)
     if bias:
         return _traced(cell, zoned, apart=True)
@@ -87,7 +88,8 @@ def traced(cell: Any, zones: Sequence[bool] = (), shares: Sequence[float] | None
         return _traced(cell, zoned, apart=False)
     except SymbolicError as error:
         with suppress(SymbolicError):
-            return _traced(cell, zoned, apart=True)
+            if several:
+                return _traced(cell, zoned, apart=True)
         raise error from None
 
 

@@ -141,6 +141,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a function that kernels lack": (cell(of_h1(np.sin)), "uses np.sin, which kernels do not have"),
     "two values' maximum": (cell(of_h1(lambda a: np.maximum(a, 2 * a))), "takes the maximum of two values"),
     "q alone": (of_two(lambda p, q: 2 * p + q), "computes more than"),
+    "q alone, in one gate": (
+        cell(lambda p, q, _: ((np.tanh(2 * p + q),), (np.tanh(2 * p + q),))),
+        "computes more than",
+    ),
     "numbers drawn": (cell(of_h1(lambda a: a * np.random.default_rng().normal())), "computes more than"),
     "the width": (cell(of_h1(lambda a: a / a.shape[1])), "computes more than"),
     "infinity": (cell(of_h1(lambda a: a * np.inf)), "computes with inf"),
@@ -154,7 +158,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
             gates=("a", "b"),
             recurrent_bias=("a",),
         ),
-        "has a recurrent bias elsewhere than in its last gate",
+        "has a recurrent bias elsewhere than in the last of several gates",
     ),
 }
 
