@@ -30,5 +30,6 @@
 
 A compiled kernel takes its arguments as one block (``passes.py``).  The functions that kernels are made of are compiled
 into them and take as many arguments as they need, by position: a block would be built and read at every step.  So do
-``scans.short`` and the tiles.  Nothing here imports minirnn; what a cell is, it is told.
+``scans.short`` and the tiles.  Nothing here imports the rest of minirnn; a cell comes as
+``CellFacts``.
 """

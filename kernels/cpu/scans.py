@@ -374,14 +374,14 @@ BACKWARD: dict[str, Kernel] = {}
 def forward_of(facts: CellFacts) -> Kernel:
     """The forward kernel of a cell."""
     if facts.key not in FORWARD:
-        FORWARD[facts.key] = make_forward(facts)
+        FORWARD.setdefault(facts.key, make_forward(facts))  # of two threads one makes the kernel that all use
     return FORWARD[facts.key]
 
 
 def backward_of(facts: CellFacts) -> Kernel:
     """The backward kernel of a cell."""
     if facts.key not in BACKWARD:
-        BACKWARD[facts.key] = make_backward(facts)
+        BACKWARD.setdefault(facts.key, make_backward(facts))
     return BACKWARD[facts.key]
 
 

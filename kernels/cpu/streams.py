@@ -56,6 +56,7 @@ def make_recurrent(facts, kind):
                 for k in range(0, joint, H):
                     add_row(at(q, k + left), at(g, k + left), right - left)
             hr, h1r, mr = at(h, r * H), at(h1, r * H), at(m, r * H)
+            # inference has no zones: w stands for them
             run(g, at(q, joint), hr, cr, h1r, cr, mr, w, w, H, left, right, B * H, B * H, H)
             if a.y:
                 copy_row(at(h1, r * H + left), at(y, r * H + left), right - left)
@@ -108,7 +109,7 @@ LINEAR, EMBEDDING = (dict(zip(KINDS, row, strict=True)) for row in zip(*map(make
 def recurrent_of(facts: CellFacts, kind: str) -> Kernel:
     """The kernel of one layer of a cell, with weights of one kind."""
     if (facts.key, kind) not in RECURRENT:
-        RECURRENT[facts.key, kind] = make_recurrent(facts, kind)
+        RECURRENT.setdefault((facts.key, kind), make_recurrent(facts, kind))
     return RECURRENT[facts.key, kind]
 
 

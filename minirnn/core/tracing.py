@@ -32,7 +32,7 @@ SIDE = 2  # rows and units
 HALF = 0.5  # above it a zone is 1
 SHAPE = 3, 5  # rows and units of numbers that a program is held against its cell with
 DRAWN = 2  # times
-MOST_KNOWN = 64  # cells whose facts are kept
+MOST_KNOWN = 64  # cells whose facts are needed
 
 
 class Zoned:
@@ -51,8 +51,8 @@ class Zoned:
             mixed = zip(self.shares, state, after, strict=True)
             return tuple(share * old + (1 - share) * new if share else new for share, old, new in mixed), saved
         drawn = iter(zones)
-        kept = zip(self.zones, state, after, strict=True)
-        return tuple(np.where(next(drawn) > HALF, old, new) if zone else new for zone, old, new in kept), saved
+        states = zip(self.zones, state, after, strict=True)
+        return tuple(np.where(next(drawn) > HALF, old, new) if zone else new for zone, old, new in states), saved
 
     def unstep(self, dstate: Value, saved: Value, units: Sequence[Value], zones: Sequence[Value]) -> Value:
         """Its transpose, in training."""
@@ -133,8 +133,8 @@ def _traced_unstep(zoned: Zoned, states: int, *, apart: bool) -> Program:
     ends = {(kind, k): end for kind, k, end in program.results}
     if any(ends["dp", k] != ends["dq", k] for k in range(gates - apart)):
         raise SymbolicError("sends another gradient to p than to q of a gate that has their sum alone")
-    kept = [one for one in program.results if one[0] != "dq" or (apart and one[1] == gates - 1)]
-    return program._replace(results=tuple(kept))
+    needed = [one for one in program.results if one[0] != "dq" or (apart and one[1] == gates - 1)]
+    return program._replace(results=tuple(needed))
 
 
 def _numbered(kind: str, values: Sequence[Value]) -> list[tuple[str, int, Value]]:
@@ -220,19 +220,20 @@ def _compare(zoned: Zoned, facts: CellFacts, seed: int) -> None:
         if facts.apart:
             sums[-1] = np.split(p, facts.gates, axis=-1)[-1]
         apart = [np.split(q, facts.gates, axis=-1)[-1]]
-        found = run(facts.step, {"gate": sums, "apart": apart, "state": states, "unit": w, "zone": zones})
-        pairs = [(found["state", k], a) for k, a in enumerate(after)]
-        pairs += [(found["saved", k], a) for k, a in enumerate(saved[: len(facts.saved)])]
+        computed = run(facts.step, {"gate": sums, "apart": apart, "state": states, "unit": w, "zone": zones})
+        pairs = [(computed["state", k], a) for k, a in enumerate(after)]
+        pairs += [(computed["saved", k], a) for k, a in enumerate(saved[: len(facts.saved)])]
         if facts.unstep.results:
             dstate = _scattered(seed + 3, facts.states, B, H)
             dp, dq, dbefore, *dw = zoned.unstep(tuple(dstate), tuple(saved), list(w), list(zones))
-            found = run(facts.unstep, {"saved": saved, "dstate": dstate, "unit": w, "zone": zones})
-            pairs += [(found["dp", k], d) for k, d in enumerate(np.split(dp, facts.gates, axis=-1))]
+            computed = run(facts.unstep, {"saved": saved, "dstate": dstate, "unit": w, "zone": zones})
+            pairs += [(computed["dp", k], d) for k, d in enumerate(np.split(dp, facts.gates, axis=-1))]
             pairs += [
-                (found.get(("dq", k), found["dp", k]), d) for k, d in enumerate(np.split(dq, facts.gates, axis=-1))
+                (computed.get(("dq", k), computed["dp", k]), d)
+                for k, d in enumerate(np.split(dq, facts.gates, axis=-1))
             ]
-            pairs += [(found["dstate", k], d) for k, d in enumerate(dbefore)]
-            pairs += [(found["dunit", k], d) for k, d in enumerate(dw)]
+            pairs += [(computed["dstate", k], d) for k, d in enumerate(dbefore)]
+            pairs += [(computed["dunit", k], d) for k, d in enumerate(dw)]
     for a, b in pairs:
         if (a is None) != (b is None) or (a is not None and not np.allclose(a, b, 1e-9, 1e-12, equal_nan=True)):
             raise SymbolicError("computes more than its operations on one row and unit show")

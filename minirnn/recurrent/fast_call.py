@@ -140,6 +140,7 @@ class Workspace:
             )
             for one, own in zip(call.layers, weights, strict=True)
         ]
+        self.plans = plans  # held: their arguments have addresses of arrays that are theirs
         self.zeros = np.zeros((len(call.layers), B, H), call.dtype)
         sizes = max(plan.gates for plan in plans), B * H, call.saved * B * H, max(plan.packed for plan in plans)
         self.memory = tuple(p.backend.zeros(size, call.dtype) for size in sizes)

@@ -67,10 +67,8 @@ class Formulas:
         at = known[0]  # few products are right there, and only those are computed whole
         there = self.values_of_simple[:, at]
         for k, n in np.argwhere(np.abs(there[:, None] * there * e[at] - sought[at]) <= limit):
-            if (
-                k <= n
-                and (np.abs(self.values_of_simple[k] * self.values_of_simple[n] * e - sought)[known] <= limit).all()
-            ):
+            off = np.abs(self.values_of_simple[k] * self.values_of_simple[n] * e - sought)[known]
+            if k <= n and (off <= limit).all():
                 yield self.simple[k], self.simple[n]
 
     def over(self, a: Value, b: Value) -> Array:

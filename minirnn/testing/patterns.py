@@ -84,9 +84,7 @@ class _Terms:
 
     def that_are(self, rest: Array, factor: Array) -> list[str]:
         """The terms that make ``rest`` when they are multiplied by ``factor``."""
-        few = (
-            self.values[:, :2] * factor[:2]
-        )  # few terms are right in the first rows, and only those are compared whole
+        few = self.values[:, :2] * factor[:2]  # only what is right in two rows is compared whole
         off = np.abs(few - rest[:2]).max((1, 2), initial=0.0)
         likely = np.flatnonzero(off <= self._limits(self.largest * np.abs(factor).max(initial=0.0)))
         return [self.words[i] for i in likely[self._equal(rest, self.values[likely] * factor)]]
@@ -99,9 +97,8 @@ class _Terms:
         return [(self.words[i], float(size[i])) for i in np.flatnonzero(alike)]
 
     def _equal(self, rest: Array, values: Array) -> Array:
-        alike: Array = np.abs(values - rest).max((1, 2), initial=0.0) <= self._limits(
-            np.abs(values).max((1, 2), initial=0.0)
-        )
+        off, largest = (np.abs(a).max((1, 2), initial=0.0) for a in (values - rest, values))
+        alike: Array = off <= self._limits(largest)
         return alike
 
     def _limits(self, largest: Array) -> Array:

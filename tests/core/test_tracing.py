@@ -1,4 +1,4 @@
-"""What a cell does to one unit, found by running it on symbols; and what kernels cannot compute, refused in words."""
+"""What a cell does to one unit, seen by running it on symbols; and what kernels cannot compute, refused in words."""
 
 from typing import Any
 
@@ -30,23 +30,23 @@ def test_the_operations_of_a_cell_give_its_numbers(cell: Any) -> None:
     apart = [q[:, -H:]]
     if facts.bias:
         sums[-1] = p[:, -H:]
-    found = run(facts.step, {"gate": sums, "apart": apart, "state": state, "unit": w})
+    computed = run(facts.step, {"gate": sums, "apart": apart, "state": state, "unit": w})
     for k, a in enumerate(after):
-        np.testing.assert_allclose(found["state", k], a, rtol=1e-14)  # type: ignore[arg-type]  # it is an array
+        np.testing.assert_allclose(computed["state", k], a, rtol=1e-14)  # type: ignore[arg-type]  # it is an array
     dp, dq, dbefore, *dw = cell.unstep(tuple(dstate), saved, *w)
-    found = run(facts.unstep, {"saved": saved, "dstate": dstate, "unit": w})
-    gradients = [found["dp", k] for k in range(facts.gates)]
+    computed = run(facts.unstep, {"saved": saved, "dstate": dstate, "unit": w})
+    gradients = [computed["dp", k] for k in range(facts.gates)]
     np.testing.assert_allclose(np.concatenate(gradients, axis=1), dp, rtol=1e-13)  # type: ignore[arg-type]  # arrays
     if facts.bias:
-        np.testing.assert_allclose(found["dq", facts.gates - 1], dq[:, -H:], rtol=1e-13)  # type: ignore[arg-type]
+        np.testing.assert_allclose(computed["dq", facts.gates - 1], dq[:, -H:], rtol=1e-13)  # type: ignore[arg-type]
     for k, d in enumerate(dbefore):
         if d is None:
-            assert found["dstate", k] is None
+            assert computed["dstate", k] is None
         else:
-            np.testing.assert_allclose(found["dstate", k], d, rtol=1e-13)  # type: ignore[arg-type]  # as above
+            np.testing.assert_allclose(computed["dstate", k], d, rtol=1e-13)  # type: ignore[arg-type]  # as above
     assert len(dw) == len(facts.units)
     for k, d in enumerate(dw):
-        np.testing.assert_allclose(found["dunit", k], d, rtol=1e-13)  # type: ignore[arg-type]  # as above
+        np.testing.assert_allclose(computed["dunit", k], d, rtol=1e-13)  # type: ignore[arg-type]  # as above
 
 
 def test_what_is_saved_needs_no_place_where_a_state_or_a_gate_has_one() -> None:
@@ -84,26 +84,10 @@ def test_kernels_are_named_by_what_they_compute() -> None:
     assert traced(ReluCell).key.partition("-")[2] != traced(TanhCell).key.partition("-")[2]
 
 
-class Base:
-    state: tuple[str, ...] = ("h",)
-    gates: tuple[str, ...] = ("h",)
-    saves: tuple[str, ...] = ("h1",)
-
-    @staticmethod
-    def step(p: Any, q: Any, state: Any) -> Any:
-        h1 = np.tanh(p + q)
-        return (h1,), (h1,)
-
-    @staticmethod
-    def unstep(dstate: Any, saved: Any) -> Any:
-        da = dstate[0] * (1 - saved[0] * saved[0])
-        return da, da, (None,)
-
-
 def cell(step: Any = None, unstep: Any = None, **attributes: Any) -> Any:
-    """``Base`` with another step or unstep."""
+    """``TanhCell`` with another step or unstep."""
     methods = {name: staticmethod(f) for name, f in (("step", step), ("unstep", unstep)) if f}
-    return type("Odd", (Base,), methods | attributes)
+    return type("Odd", (TanhCell,), methods | attributes)
 
 
 def of_h1(f: Any) -> Any:
