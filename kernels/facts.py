@@ -1,12 +1,13 @@
 """A cell as kernels see it: the operations of one unit, what they save for the backward pass, and where.
 
-``minirnn.core.tracing`` finds them by running a cell's ``step`` and ``unstep``.  The passes of ``minirnn.recurrent``
+``minirnn.core.tracing`` traces them by running a cell's ``step`` and ``unstep``.  The passes of ``minirnn.recurrent``
 and the kernels read nothing else, so that none of them knows a cell by its name.
 """
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+COMPARISONS = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">="}  # by NumPy's names
 CUDA = ("TanhCell", "ReluCell", "GRUCell", "LSTMCell")  # the cells of minirnn.cells that have kernels in CUDA C++
 
 
@@ -58,9 +59,9 @@ class CellFacts(NamedTuple):
     unstep: Program
     key: str  # the name of its kernels: the cell's, and a digest of what they compute
 
-    def count(self, array: str) -> int:
-        """How many arrays beside the gates are of one kind, "u", "c", "m" or "z"."""
-        return sum(name.startswith(array) for name in self.beside)
+    def arrays(self, kind: str) -> list[str]:
+        """The arrays beside the gates that are of one kind, "u", "c", "m" or "z", in their order."""
+        return [name for name in self.beside if name.startswith(kind)]
 
     def keyed(self) -> "CellFacts":
         """The same, with its key."""

@@ -1,4 +1,4 @@
-"""A cell's equations on vectors, written from the operations that ``minirnn.core.tracing`` found in ``cells.py``.
+"""A cell's equations on vectors, written from its operations as ``minirnn.core.tracing`` has seen them.
 
 ``step`` replaces the arguments of the gates, which stand in ``G``, by what the cell saves; ``unstep`` writes the
 gradients of those arguments to ``dP``.  Both treat the units from j on, a vector of them, of one row; ``n`` is None for
@@ -21,7 +21,7 @@ from typing import Any
 
 from minirnn.kernels.cpu import activations, memory, vectors
 from minirnn.kernels.cpu.compiling import Function, inline_as
-from minirnn.kernels.facts import CellFacts, Operation, Program, Saved
+from minirnn.kernels.facts import COMPARISONS, CellFacts, Operation, Program, Saved
 
 STEP = "G, u, h, c, h1, c1, m, w, z, H, j, n, line_c, line, line_w"
 UNSTEP = "G, u, h, h1, c, c1, m, w, z, dy, dh, dc, dP, H, j, n, line_c, line, line_w, line_d"
@@ -32,7 +32,7 @@ NAMES: dict[str, Any] = {
     for place, names in (
         (memory, ("load", "store")),
         (activations, ("tanh", "tanh_of_half", "whole_exp")),
-        (vectors, ("at_least", "at_most", "square_root", *(f"where_{name}" for name in vectors.COMPARISONS))),
+        (vectors, ("at_least", "at_most", "square_root", *(f"where_{name}" for name in COMPARISONS))),
     )
     for name in names
 }
@@ -52,7 +52,7 @@ def place_of(facts: CellFacts, one: Saved, *, before: str, after: str) -> str:
     if one.array == "u":
         return at("u", 0, "")
     kind = one.array[0]
-    k = [name for name in facts.beside if name.startswith(kind)].index(one.array)
+    k = facts.arrays(kind).index(one.array)
     return at(kind, k, "line_c") if one.before else at("c1" if kind == "c" else kind, k, "line")
 
 
@@ -62,7 +62,7 @@ def sources(facts: CellFacts, *, backward: bool) -> dict[tuple[str, int], str]:
     places["apart", 0] = at("u", 0, "")
     places |= {("state", k): at("c", k - 1, "line_c") if k else at("h", 0, "") for k in range(facts.states)}
     places |= {("unit", k): at("w", k, "line_w") for k in range(len(facts.units))}
-    places |= {("zone", k): at("z", k, "line") for k in range(facts.count("z"))}
+    places |= {("zone", k): at("z", k, "line") for k in range(len(facts.arrays("z")))}
     if backward:
         places |= {("dstate", k): at("dc", k - 1, "line_d") for k in range(1, facts.states)}
         for k, one in enumerate(facts.saved.values()):
@@ -116,7 +116,7 @@ def lines_of(facts: CellFacts, program: Program, *, backward: bool) -> Iterator[
     """The body of a function of Python's that does a program."""
     loads, first = sources(facts, backward=backward), "t0"
     for k, (name, operands) in enumerate(program.operations):
-        if name in vectors.COMPARISONS:
+        if name in COMPARISONS:
             continue  # a part of ``where``
         if name == "dstate" and operands == (0,):
             yield f"t{k} = load(dh, j, n) + load(dy, j, n)"

@@ -19,6 +19,8 @@ from numba.core.typeconv import Conversion
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
 
+from minirnn.kernels.facts import COMPARISONS
+
 
 def _features():
     """The vector extensions of the processor that Numba compiles for."""
@@ -151,9 +153,6 @@ def square_root(typingctx, a):
         return builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(vec, [vec]), name), args)
 
     return a(a), codegen
-
-
-COMPARISONS = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">="}  # by NumPy's names
 
 
 def _chooser(name, comparison):

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minirnn.core.backend import Array
 from minirnn.core.symbolic import Symbolic, SymbolicError, Value
-from minirnn.kernels.facts import Operation, Program
+from minirnn.kernels.facts import COMPARISONS, Operation, Program
 
 LEAVES = ("gate", "apart", "state", "unit", "zone", "saved", "dstate")
-COMPARISONS = ("less", "less_equal", "greater", "greater_equal")
 KNOWN = {  # functions that kernels compute
     *("add", "subtract", "multiply", "divide", "negative", "tanh", "exp", "sqrt", "maximum", "minimum", "where"),
     *COMPARISONS,
@@ -58,9 +58,9 @@ class Graph:
         """A number as an entry."""
         if isinstance(x, Node):
             return x
-        if not isinstance(x, (bool, int, float, np.number)) or isinstance(x, (complex, np.complexfloating)):
+        if not isinstance(x, Real):
             raise SymbolicError(f"computes with {type(x).__name__}, which is no real number")
-        if not np.isfinite(x):
+        if not np.isfinite(float(x)):
             raise SymbolicError(f"computes with {x}")
         return Node(self, self.place("number", float(x)), None, None)
 

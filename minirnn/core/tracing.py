@@ -32,7 +32,7 @@ SIDE = 2  # rows and units
 HALF = 0.5  # above it a zone is 1
 SHAPE = 3, 5  # rows and units of numbers that a program is held against its cell with
 DRAWN = 2  # times
-MOST_KNOWN = 64  # cells whose facts are needed
+MOST_KNOWN = 64  # cells whose facts are remembered
 
 
 class Zoned:
@@ -161,14 +161,19 @@ def _same(
     return [known.get(Symbolic.of(a, graph).entries.flat[0]) for a in saved]
 
 
+def _names(kind: str, count: int) -> list[str]:
+    """Of so many arrays: c, c2, c3 ..."""
+    return [f"{kind}{k}" if k > 1 else kind for k in range(1, count + 1)]
+
+
 def _placed(cell: Any, stage: Stage, step: Program, same: list[tuple[str, int, bool] | None], zones: int) -> CellFacts:
     """Where what is saved lies: in the place of a gate's argument while there is one, then in an array of its own."""
     states, bias, apart = len(cell.state), recurrent_bias_of(stage), any(one.name == "apart" for one in step.operations)
-    others = ["c", *(f"c{k}" for k in range(2, states))][: states - 1]
+    others, drawn = _names("c", states - 1), _names("z", zones)
     saved: dict[str, Saved] = {}
     ends = [end for kind, _, end in step.results if kind == "saved"]
     at: dict[int | None, Saved] = {}  # by the operation that is saved: one that is saved twice lies in one place
-    own, used = list[str](), 0
+    own, used = _names("m", len(stage.saves)), 0
     for name, known, end in zip(stage.saves[: len(same)], same, ends, strict=True):
         if known:
             array, k, before = known
@@ -179,9 +184,8 @@ def _placed(cell: Any, stage: Stage, step: Program, same: list[tuple[str, int, b
             saved[name] = at[end] = Saved("gates", used)
             used += 1
         else:
-            own.append(f"m{len(own) + 1}" if own else "m")
-            saved[name] = at[end] = Saved(own[-1])
-    beside = (*(["u"] if apart else []), *others, *own, *["z", *(f"z{k}" for k in range(2, zones + 1))][:zones])
+            saved[name] = at[end] = Saved(own[len(at) - used])
+    beside = (*(["u"] if apart else []), *others, *own[: len(at) - used], *drawn)
     name = name_of(cell)
     return CellFacts(
         name=name,
@@ -228,10 +232,8 @@ def _compare(zoned: Zoned, facts: CellFacts, seed: int) -> None:
             dp, dq, dbefore, *dw = zoned.unstep(tuple(dstate), tuple(saved), list(w), list(zones))
             computed = run(facts.unstep, {"saved": saved, "dstate": dstate, "unit": w, "zone": zones})
             pairs += [(computed["dp", k], d) for k, d in enumerate(np.split(dp, facts.gates, axis=-1))]
-            pairs += [
-                (computed.get(("dq", k), computed["dp", k]), d)
-                for k, d in enumerate(np.split(dq, facts.gates, axis=-1))
-            ]
+            for k, d in enumerate(np.split(dq, facts.gates, axis=-1)):
+                pairs.append((computed.get(("dq", k), computed["dp", k]), d))
             pairs += [(computed["dstate", k], d) for k, d in enumerate(dbefore)]
             pairs += [(computed["dunit", k], d) for k, d in enumerate(dw)]
     for a, b in pairs:

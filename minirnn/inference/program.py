@@ -79,7 +79,7 @@ def _(layer: Recurrent, program: StepProgram) -> None:
         for k, name in enumerate(facts.units):
             w[k] = direction.weight(name)
         kernel, b = program.kernels.recurrent_of(facts, W.kind)[program.dtype], _filled_up(direction.weight("b"))
-        part = Part(kernel, W, U, b, _filled_up(v), W.shape[0], H, facts.states, facts.count("m"), w)
+        part = Part(kernel, W, U, b, _filled_up(v), W.shape[0], H, facts.states, len(facts.arrays("m")), w)
         program.parts.append(part)
     program.stacks.append(range(first, len(program.parts)))
 

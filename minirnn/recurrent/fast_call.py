@@ -48,7 +48,7 @@ class ShortCall:
         self.layers, self.input_size, self.hidden_size = layers, first.input_size, first.hidden_size
         self.gates = len(first.gates) * first.hidden_size
         self.states, self.directions, self.in_place = facts.states, directions, facts.in_place
-        self.facts, self.saved = facts, facts.count("m")
+        self.facts, self.saved = facts, len(facts.arrays("m"))
         sizes = [one.recurrence.input_size + self.hidden_size for one in self.layers]
         self.work = 2 * sum(size * self.gates for size in sizes)  # of a row and step
         self.step = 2 * self.hidden_size * self.gates  # of them, what stands inside the scan

@@ -53,7 +53,7 @@ class Plan:
         save: bool,
         reverse: bool,
     ) -> None:
-        D, H, save = recurrence.input_size, recurrence.hidden_size, save or facts.count("z") > 0
+        D, H, save = recurrence.input_size, recurrence.hidden_size, save or bool(facts.arrays("z"))
         N, apart, units = len(recurrence.gates) * H, facts.apart, facts.units
         dtype, packed, addresses = weights.parameters.dtype, kernels.packed, weights.addresses
         self.T, self.B, self.H, self.N, self.save = T, B, H, N, save
@@ -69,7 +69,7 @@ class Plan:
             for k, name in enumerate(facts.beside)
             if len(name) == 1
         ]
-        self.others = [name for name in facts.beside if name.startswith("c")]
+        self.others = facts.arrays("c")
         # per-unit weights lie one after another, from multiples of ``GRAIN`` on
         self.line_w = -(-H // GRAIN) * GRAIN
         w, dw = addresses(units[0]) if units else (0, 0)
@@ -169,14 +169,14 @@ class FusedPass(KernelPass):
 
     def _draw_zones(self, T: int, B: int) -> None:
         """Write where each state stays as it was, in the order of x's steps."""
-        drawn = zones(self.recurrence, self.weights.prefix, self.run, T, B) if any(self.recurrence.zoneout) else ()
-        for k, zone in enumerate(zone for zone in drawn if zone is not None):
-            self._saved(f"z{k + 1}" if k else "z", 0)[...] = zone[::-1] if self.reverse else zone
+        arrays = self.facts.arrays("z")
+        drawn = zones(self.recurrence, self.weights.prefix, self.run, T, B) if arrays else ()
+        for name, zone in zip(arrays, (zone for zone in drawn if zone is not None), strict=True):
+            self._saved(name, 0)[...] = zone[::-1] if self.reverse else zone
 
     def _named(self) -> dict[str, Reader]:
         names = [name for name, p in zip(self.recurrence.cell.state, self.recurrence.zoneout, strict=True) if p]
-        arrays = [name for name in self.facts.beside if name.startswith("z")]
-        zoned = zip(names, arrays, strict=False)
+        zoned = zip(names, self.facts.arrays("z"), strict=False)  # in inference there are none
         return super()._named() | {f"zoneout.{name}": partial(self._zone, array) for name, array in zoned}
 
     def _zone(self, array: str) -> Array:

@@ -14,6 +14,7 @@ from faults import FAULTS
 from faults.fault import Fault
 from forking import Forks
 from places import ROOT, TESTS
+from tiers import marked_but
 
 SECONDS = 900.0  # after which a test is killed that a fault has made endless
 # one of every kind; the others are marked
@@ -104,9 +105,7 @@ def kernel(fault: Fault) -> bool:
     return fault.file.startswith("kernels/cpu/")
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in SHOWN else pytest.mark.mutants) for name in FAULTS]
-)
+@pytest.mark.parametrize("name", marked_but(SHOWN, FAULTS, "mutants"))
 def test_a_planted_fault_is_caught(name: str, forks: Forks, compiled: Path, tmp_path: Path) -> None:
     fault = FAULTS[name]
     plant(fault, copied(compiled, tmp_path))

@@ -13,6 +13,7 @@ import pytest
 from faults import FAULTS
 from faults.fault import Fault
 from places import ROOT
+from tiers import marked_but
 
 from minirnn import cells
 from minirnn.core.protocol import name_of, stages_of
@@ -79,7 +80,7 @@ def test_faults_of_the_cells_are_refuted(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=[] if n in SHOWN else pytest.mark.slow) for n in OF_TIME if n not in NOT_OVER_TIME],
+    marked_but(SHOWN, [n for n in OF_TIME if n not in NOT_OVER_TIME], "slow"),
 )
 def test_faults_of_time_are_refuted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module = planted(FAULTS[name])

@@ -1,5 +1,7 @@
 """Kernels of cells that a reader writes: the plain equations' numbers, however they are called."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,9 @@ from tiers import marked_but
 
 from minirnn import GRU, LSTM, RNN, Recurrent, set_num_threads
 from minirnn.core.backend import Array
+from minirnn.core.tracing import facts_of
 from minirnn.core.tree import arrays_in
+from minirnn.kernels.cpu import scans
 from minirnn.testing.own import cell_from
 
 
@@ -132,3 +136,30 @@ def test_zoneout_has_kernels(name: str) -> None:
         y, stream = network(x)[0], network.stream(B)
         for t in range(T):
             np.testing.assert_allclose(stream(x[t]), y[t], rtol=1e-11, atol=1e-12)
+
+
+def test_a_short_call_holds_what_its_arguments_point_to() -> None:
+    """The zeros that stand for a bias: memory of their size is taken again, and filled, between two calls."""
+    x = np.random.default_rng(0).normal(size=(2, 1, 4)).astype("float32")
+    model = Recurrent(MinimalGated, 4, 19).init(0, backend="numba")
+    wanted = model(x)[0]
+    others = [np.full(19, np.nan, "float32") for _ in range(200)]
+    np.testing.assert_array_equal(model(x)[0], wanted)
+    assert len(others) == 200
+
+
+def test_threads_that_ask_for_one_cell_get_one_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts, meeting, made = facts_of(PeepholeLSTM), Barrier(2), list[Any]()
+    assert facts is not None
+    monkeypatch.setattr(scans, "FORWARD", {})
+
+    def make(_: Any) -> object:
+        meeting.wait(20)  # both threads have seen that there is none
+        made.append(object())
+        return made[-1]
+
+    monkeypatch.setattr(scans, "make_forward", make)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(scans.forward_of, [facts, facts])
+    assert one is other
+    assert len(made) == 2
