@@ -112,12 +112,12 @@ FAULTS = {
     "kernel adam: not scaled": Fault(
         "kernels/cpu/updates.py",
         (("gradient = load(g, j, None) * scale +", "gradient = load(g, j, None) +"),),
-        "kernels/test_kernels.py::test_adam_is_the_formula_and_touches_nothing_else",
+        "kernels/test_updates.py::test_adam_is_the_formula_and_touches_nothing_else",
     ),
     "kernel sgd: uphill": Fault(
         "kernels/cpu/updates.py",
         (("rate = rate * (clip / norm)", "rate = -rate * (clip / norm)"),),
-        "kernels/test_kernels.py::test_a_clipped_descent_is_the_formula_and_touches_nothing_else",
+        "kernels/test_updates.py::test_a_clipped_descent_is_the_formula_and_touches_nothing_else",
     ),
     "kernel logits: the last full vector left out of the maximum": Fault(
         "kernels/cpu/losses.py",
