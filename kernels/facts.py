@@ -11,12 +11,35 @@ COMPARISONS = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal":
 CUDA = ("TanhCell", "ReluCell", "GRUCell", "LSTMCell")  # the cells of minirnn.cells that have kernels in CUDA C++
 
 
-class Operation(NamedTuple):
-    """One operation: NumPy's name of a function and the places of its operands, or where a number comes from.
+class Place(NamedTuple):
+    """Where a quantity of one step lies, an array by its name and which of its parts.
 
-    ``number`` has a value in place of operands; ``gate``, ``apart``, ``state``, ``unit``, ``zone``, ``saved`` and
-    ``dstate`` have an index: a gate's p + q (of the last one, where its q is kept apart, p alone), that q, and the rest
-    in their order.  A zone is 1 where the state of that number stays as it was, else 0.
+    Forward: "gates", the arguments p + q, replaced by what is saved; "u", the q of the last gate where it is kept
+    apart; "y", the first state, and "c", "c2" ..., the others; "a", "a2" ..., what the products of later stages read;
+    "m", "m2" ..., whatever else is saved; "w", the per-unit weights; "z", "z2" ..., zones: 1 where a state stays as it
+    was, else 0.  Backward also the gradients: "dh" of the first state, "dc" of the others, "f" of what goes from stage
+    to stage, "dp" of the gates' arguments, "dq" of a product that belongs to no gate, or is kept apart, "dw".
+    """
+
+    array: str
+    k: int = 0  # which gate, per-unit weight or gradient
+    before: bool = False  # the entry of the step before: a state as ``step`` read it
+
+
+def named(kind: str, k: int) -> str:
+    """The name of the k-th array beside the gates of a kind: c, c2, c3 ..."""
+    return f"{kind}{k + 1}" if k else kind
+
+
+def state_place(k: int, *, before: bool) -> Place:
+    """Where the k-th state lies."""
+    return Place(named("c", k - 1) if k else "y", 0, before)
+
+
+class Operation(NamedTuple):
+    """One operation: NumPy's name of a function and the places of its operands in the list of them.
+
+    ``number`` has a value in place of operands, ``load`` a ``Place``.
     """
 
     name: str
@@ -24,44 +47,56 @@ class Operation(NamedTuple):
 
 
 class Program(NamedTuple):
-    """Operations in an order in which they can be done, and the results among them.
+    """Operations in an order in which they can be done, and for each result its place and its operation; None is 0."""
 
-    A result is where it goes ("state", "saved", "dp", "dq", "dstate", "dunit"), which of these it is, and the place of
-    the operation, or None for 0.
+    operations: tuple[Operation, ...] = ()
+    results: tuple[tuple[Place, int | None], ...] = ()
+
+
+class StageFacts(NamedTuple):
+    """What stands between two products of a cell: one of its stages.
+
+    A stage with a ``matrix`` of its own writes its product to "y", where it takes it from; any other adds it to its
+    gates' arguments.  ``narrow`` programs are of arrays that are as wide as h, where that is another width.
     """
 
-    operations: tuple[Operation, ...]
-    results: tuple[tuple[str, int, int | None], ...]
-
-
-class Saved(NamedTuple):
-    """Where a quantity that a cell's ``step`` saves lies after a forward pass by kernels."""
-
-    array: str  # "gates", "y", or one of ``CellFacts.beside``
-    gate: int = 0  # which of the gates
-    before: bool = False  # the entry of the step before: a state as ``step`` read it
+    first: int  # of its gates among those of the cell
+    gates: int
+    matrix: str  # the name of its own weight, or ""
+    operand: Place  # what its product reads
+    back: Place  # the gradient of that, without the product's part
+    saved: tuple[Place, ...]
+    step: Program
+    unstep: Program = Program()
+    narrow_step: Program = Program()
+    narrow_unstep: Program = Program()
 
 
 class CellFacts(NamedTuple):
-    """One cell as its kernels see it; all arrays are (T, B, H)."""
+    """One cell as its kernels see it; all arrays are (T, B, H), h and its zones as wide as h."""
 
     name: str  # of the cell, and in CUDA C++ of its struct
     gates: int
-    saved: Mapping[str, Saved]  # by the names that the cell gives them, in the order of its ``saved``
-    beside: tuple[str, ...]  # arrays beside the gates: "u", "c", "c2" ..., "m", "m2" ..., and "z", "z2" ..., the zones
+    saved: Mapping[str, Place]  # by the names that the cell gives them, in the order of its ``saved``
+    beside: tuple[str, ...]  # arrays beside the gates: "u", "c" ..., "a" ..., "m" ... and "z" ...
     states: int
     units: tuple[str, ...]  # names of the per-unit weights
+    flows: int  # gradients that go from stage to stage: as many arrays "f"
     in_place: bool  # the gate is y: nothing else is saved
     apart: bool  # the last gate's product with U is kept apart from its p: then dQ is not dP
     bias: str  # the weight that is added to that product, or ""
     on_cuda: bool
-    step: Program
-    unstep: Program
-    key: str  # the name of its kernels: the cell's, and a digest of what they compute
+    stages: tuple[StageFacts, ...]
+    key: str = ""  # the name of its kernels: the cell's, and a digest of what they compute
 
     def arrays(self, kind: str) -> list[str]:
-        """The arrays beside the gates that are of one kind, "u", "c", "m" or "z", in their order."""
+        """The arrays beside the gates that are of one kind, "u", "c", "a", "m" or "z", in their order."""
         return [name for name in self.beside if name.startswith(kind)]
+
+    @property
+    def matrix(self) -> str:
+        """The weight that the last stage multiplies with in place of columns of U, or ""."""
+        return self.stages[-1].matrix
 
     def keyed(self) -> "CellFacts":
         """The same, with its key."""

@@ -12,7 +12,9 @@
     rows.py         rows, and each thread's share of them
 
     emitting.py     a cell's equations on vectors, from its operations (``kernels/facts.py``)
-    scans.py        a layer's forward and backward pass
+    stages.py       those equations on a thread's rows, or its units
+    forward.py      a layer's forward pass
+    backward.py     its backward pass
     streams.py      one step of a whole network
     products.py     Linear
     losses.py       cross-entropy
@@ -30,6 +32,6 @@
 
 A compiled kernel takes its arguments as one block (``passes.py``).  The functions that kernels are made of are compiled
 into them and take as many arguments as they need, by position: a block would be built and read at every step.  So do
-``scans.short`` and the tiles.  Nothing here imports the rest of minirnn; a cell comes as
+``forward.short`` and the tiles.  Nothing here imports the rest of minirnn; a cell comes as
 ``CellFacts``.
 """

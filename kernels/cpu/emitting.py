@@ -1,30 +1,57 @@
 """A cell's equations on vectors, written from its operations as ``minirnn.core.tracing`` has seen them.
 
-``step`` replaces the arguments of the gates, which stand in ``G``, by what the cell saves; ``unstep`` writes the
-gradients of those arguments to ``dP``.  Both treat the units from j on, a vector of them, of one row; ``n`` is None for
-a full vector, else how many lanes count.  Every pointer is to the row's first unit: ``G`` and ``dP`` to its first
-gate, gates H apart.
-
-    u       h U_n + bn, the part of the last gate's argument that is kept apart
-    h, h1   the first state before and after the step
-    c, c1   the other states before and after: of several, each ``line_c`` and ``line`` entries after the one before
-    m       what else is saved, arrays ``line`` apart
-    w       per-unit weights, ``line_w`` apart;  z the zones of states that stay as they were, ``line`` apart
-    dy      what the layer above sends to h1;  dh and dc (states ``line_d`` apart) what the step after sends, replaced
-            by what this one sends back *directly*: the product with U is added later
-
-All is loaded before anything is stored, since a state may be replaced in its place.
+``step`` replaces the arguments of the gates by what the cell saves; ``unstep`` writes the gradients of those arguments.
+Both treat the units from j on, a vector of them, of one row; ``n`` is None for a full vector, else how many lanes
+count.  All is loaded before anything is stored, since a state may be replaced in its place.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from minirnn.kernels.cpu import activations, memory, vectors
 from minirnn.kernels.cpu.compiling import Function, inline_as
-from minirnn.kernels.facts import COMPARISONS, CellFacts, Operation, Program, Saved
+from minirnn.kernels.facts import COMPARISONS, CellFacts, Operation, Place, Program
 
-STEP = "G, u, h, c, h1, c1, m, w, z, H, j, n, line_c, line, line_w"
-UNSTEP = "G, u, h, h1, c, c1, m, w, z, dy, dh, dc, dP, H, j, n, line_c, line, line_w, line_d"
+
+class Row(NamedTuple):
+    """Pointers to the first unit of one row of one step."""
+
+    G: Any  # the first gate's argument, then what is saved; gates H apart
+    u: Any  # h U_n + bn, the part of the last gate's argument that is kept apart
+    h: Any  # the first state before the step
+    h1: Any  # and after it
+    c: Any  # the other states before the step
+    c1: Any  # and after it
+    a: Any  # what later stages' products read
+    m: Any  # what else is saved
+    z: Any  # zones of states that stay as they were
+    w: Any  # per-unit weights
+
+
+class Back(NamedTuple):
+    """The same of the backward pass."""
+
+    dy: Any  # what the layer above sends to h1
+    dh: Any  # what the step after sends, replaced by what this one sends back *directly*: a product is added later
+    dc: Any
+    f: Any  # what goes from stage to stage
+    dP: Any  # noqa: N815 - as in the equations; gradients of the gates' arguments, H apart, and of what else is summed over time
+
+
+class Lines(NamedTuple):
+    """How many entries lie between arrays of one kind."""
+
+    H: int  # gates
+    c: int
+    c1: int
+    saved: int  # "a" and "m"
+    z: int
+    w: int
+    d: int  # "dc" and "f"
+
+
+STEP, UNSTEP = "row, lines, j, n", "row, back, lines, j, n"
+LINES = {"gates": ("row.G", "H"), "w": ("row.w", "w"), "dc": ("back.dc", "d"), "f": ("back.f", "d")}
 BINARY = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 CALLS = {"tanh": "tanh", "exp": "whole_exp", "sqrt": "square_root", "maximum": "at_least", "minimum": "at_most"}
 NAMES: dict[str, Any] = {
@@ -38,53 +65,30 @@ NAMES: dict[str, Any] = {
 }
 
 
-def at(array: str, k: int, line: str) -> str:
+def entry(array: str, k: int, line: str) -> str:
     """The place of an array's units in Python: the k-th of several arrays ``line`` entries apart."""
-    return f"{array}, j, n" if k == 0 else f"{array}, {k} * {line} + j, n"
+    return f"{array}, {f'{k} * lines.{line} + ' if k else ''}j, n"
 
 
-def place_of(facts: CellFacts, one: Saved, *, before: str, after: str) -> str:
-    """Where a saved quantity lies: ``before`` and ``after`` are the names of the first state's pointers."""
-    if one.array == "gates":
-        return at("G", one.gate, "H")
-    if one.array == "y":
-        return at(before if one.before else after, 0, "")
-    if one.array == "u":
-        return at("u", 0, "")
-    kind = one.array[0]
-    k = facts.arrays(kind).index(one.array)
-    return at(kind, k, "line_c") if one.before else at("c1" if kind == "c" else kind, k, "line")
-
-
-def sources(facts: CellFacts, *, backward: bool) -> dict[tuple[str, int], str]:
-    """Where each input of a program is loaded from."""
-    places = {("gate", k): at("G", k, "H") for k in range(facts.gates)}
-    places["apart", 0] = at("u", 0, "")
-    places |= {("state", k): at("c", k - 1, "line_c") if k else at("h", 0, "") for k in range(facts.states)}
-    places |= {("unit", k): at("w", k, "line_w") for k in range(len(facts.units))}
-    places |= {("zone", k): at("z", k, "line") for k in range(len(facts.arrays("z")))}
-    if backward:
-        places |= {("dstate", k): at("dc", k - 1, "line_d") for k in range(1, facts.states)}
-        for k, one in enumerate(facts.saved.values()):
-            places["saved", k] = place_of(facts, one, before="h", after="h1")
-    return places
-
-
-def targets(facts: CellFacts, kind: str, k: int) -> str:
-    """Where a result of a program is stored; nowhere, "", if it lies there already."""
-    apart = facts.apart
-    if kind == "state":
-        return at("c1", k - 1, "line") if k else at("h1", 0, "")
-    if kind == "dstate":
-        return at("dc", k - 1, "line_d") if k else at("dh", 0, "")
-    if kind == "dp":  # a gate that is kept apart comes first, so that all that is multiplied with U lies side by side
-        return at("dP", (k + 1) % facts.gates if apart else k, "H")
-    if kind == "dq":
-        return at("dP", facts.gates, "H")
-    if kind == "dunit":
-        return at("dP", facts.gates + apart + k, "H")
-    one = list(facts.saved.values())[k]
-    return place_of(facts, one, before="", after="") if one.array == "gates" or one.array[0] == "m" else ""
+def placed(facts: CellFacts, place: Place) -> str:
+    """A place as the code of a step or its transpose names it."""
+    array, k, before = place
+    if array in LINES:
+        name, line = LINES[array]
+        return entry(name, k, line)
+    if array in ("y", "dh"):
+        return entry("back.dh" if array == "dh" else "row.h" if before else "row.h1", 0, "")
+    if array == "dp":  # a gate that is kept apart comes first, so that all that is multiplied with U lies side by side
+        return entry("back.dP", (k + 1) % facts.gates if facts.apart else k, "H")
+    if array == "dq":
+        return entry("back.dP", facts.gates + (0 if facts.apart else len(facts.units)), "H")
+    if array == "dw":
+        return entry("back.dP", facts.gates + facts.apart + k, "H")
+    kind = array[0]
+    k = facts.arrays(kind).index(array)
+    if kind == "c":
+        return entry("row.c", k, "c") if before else entry("row.c1", k, "c1")
+    return entry(f"row.{kind}", k, "z" if kind == "z" else "saved")
 
 
 def written(program: Program, place: int) -> str:
@@ -112,29 +116,23 @@ def written(program: Program, place: int) -> str:
 HALF = Operation("number", (0.5,))
 
 
-def lines_of(facts: CellFacts, program: Program, *, backward: bool) -> Iterator[str]:
+def lines_of(facts: CellFacts, program: Program) -> Iterator[str]:
     """The body of a function of Python's that does a program."""
-    loads, first = sources(facts, backward=backward), "t0"
     for k, (name, operands) in enumerate(program.operations):
         if name in COMPARISONS:
             continue  # a part of ``where``
-        if name == "dstate" and operands == (0,):
-            yield f"t{k} = load(dh, j, n) + load(dy, j, n)"
-        elif (name, *operands) in loads:
-            yield f"t{k} = load({loads[name, operands[0]]})"
-        else:
+        if name != "load":
             yield f"t{k} = {written(program, k)}"
-            continue
-        first = f"t{k}"
-    done = set()
-    for kind, k, end in program.results:
-        place = targets(facts, kind, k)
-        name, operands = program.operations[end] if end is not None else ("", ())
-        there = loads.get((name, *operands)) == place  # what was loaded from there
-        if place and not there and place not in done:
-            done.add(place)
-            array, where = place.split(", ", 1)
-            yield f"store({f't{end}' if end is not None else f'0 * {first}'}, {array}, {where})"
+        elif operands[0].array == "dh":
+            yield f"t{k} = load(back.dh, j, n) + load(back.dy, j, n)"
+        else:
+            yield f"t{k} = load({placed(facts, operands[0])})"
+    for place, end in program.results:
+        if end is None or program.operations[end] != ("load", (place,)):  # it is not there already
+            array, where = placed(facts, place).split(", ", 1)
+            yield f"store({0.0 if end is None else f't{end}'}, {array}, {where})"
+    if not program.results:
+        yield "pass"
 
 
 def function(name: str, arguments: str, lines: Iterator[str]) -> Function:
@@ -146,11 +144,15 @@ def function(name: str, arguments: str, lines: Iterator[str]) -> Function:
     return made
 
 
-def step_of(facts: CellFacts) -> Any:
-    """The step of a cell."""
-    return inline_as(f"step-{facts.key}")(function("step", STEP, lines_of(facts, facts.step, backward=False)))
+def step_of(facts: CellFacts, k: int, *, narrow: bool = False) -> Any:
+    """The step of stage k of a cell, or of its part that is as wide as h."""
+    one = facts.stages[k]
+    body = lines_of(facts, one.narrow_step if narrow else one.step)
+    return inline_as(f"step-{facts.key}-{k}-{narrow}")(function("step", STEP, body))
 
 
-def unstep_of(facts: CellFacts) -> Any:
-    """The transpose of a cell's step."""
-    return inline_as(f"unstep-{facts.key}")(function("unstep", UNSTEP, lines_of(facts, facts.unstep, backward=True)))
+def unstep_of(facts: CellFacts, k: int, *, narrow: bool = False) -> Any:
+    """The transpose of that."""
+    one = facts.stages[k]
+    body = lines_of(facts, one.narrow_unstep if narrow else one.unstep)
+    return inline_as(f"unstep-{facts.key}-{k}-{narrow}")(function("unstep", UNSTEP, body))

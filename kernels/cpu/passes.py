@@ -29,6 +29,7 @@ class PassArguments(NamedTuple):
     B: int
     D: int
     H: int
+    R: int  # how wide h is: H, or another number
     reverse: int
     slots: int
     chunk: int  # steps whose P is computed at once
@@ -36,12 +37,13 @@ class PassArguments(NamedTuple):
     indices: int  # (T, B) int64, the place of a one-hot vector's one
     lengths: int  # (B) int64
     W: int  # (D, N), N = gates · H
-    U: int  # (H, N)
+    U: int  # (R, N)
+    matrix: int  # (H, R), what the last stage multiplies with in place of columns of U
     b: int  # (N)
-    v: int  # (H), the bias of a product that is kept apart, or zeros
+    v: int  # (H), the bias of a product that is kept apart, or zeros, as many as the larger of H and R
     w: int  # (units, line_w) per-unit weights
     line_w: int
-    h0: int  # (B, H)
+    h0: int  # (B, R)
     c0: int  # (states - 1, B, H)
     rest: int  # 1 where h0 is 0, and the first step's product with U need not be computed
     y: int  # (T, B, Y) from the first of h's columns on
@@ -51,28 +53,33 @@ class PassArguments(NamedTuple):
     stride: int
     u: int  # (slots, B, H), the product kept apart
     c: int  # (states - 1, slots, B, H), the states beside h
+    a: int  # (stages - 1, slots, B, H), what later stages multiply
     m: int  # (.., slots, B, H), what else is saved
-    z: int  # (.., slots, B, H), 1 where a state stays as it was, else 0
+    z: int  # (.., slots, B, row_z), 1 where a state stays as it was, else 0
+    row_z: int  # the larger of H and R
     work: int  # for packed weights
     share: int  # entries of work for each thread alone, after the packed weights, or 0
-    last: int  # (B, H) for the final h, or 0
+    last: int  # (B, R) for the final h, or 0
     last_first: int  # 1 where a pass of one step reads the weights in the opposite order
 
 
 class BackwardArguments(NamedTuple):
     """The backward pass's arguments beside ``PassArguments``."""
 
-    dy: int  # (T, B, Z) from the first of h's columns on; with 0 steps, one (B, H) of zeros
+    dy: int  # (T, B, Z) from the first of h's columns on; with 0 steps, one (B, R) of zeros
     Z: int
     dy_steps: int
-    dh: int  # (B, H): the final state's gradient; on return, the initial state's
+    dh: int  # (B, R): the final state's gradient; on return, the initial state's
     dc: int  # (states - 1, B, H)
-    dP: int  # (chunk, B, wide): N, or for a cell whose last product is apart N + H (gates n, r, z, then du); then units
+    f: int  # (flows, B, H), what goes from stage to stage
+    dP: int  # (chunk, B, wide): N, or for a cell whose last product is apart N + H (gates n, r, z, then du), units, and
+    # R for a product with ``matrix``
     wide: int  # entries from one row of dP to the next
     chunk: int  # steps whose part of the weights' gradients is added at once
     dx: int  # (T, B, D)
     dW: int
     dU: int
+    dmatrix: int
     db: int
     dv: int
     dw: int  # (units, line_w)
@@ -91,22 +98,25 @@ class StepArguments(NamedTuple):
     B: int
     D: int
     H: int  # units; columns of a layer without state
+    R: int  # how wide h is: H, or another number
     x: int  # (B, D), or
     indices: int  # (B) int64
     W: int  # (D, N)
     scale_W: int  # (N), of int8
     apart_W: int  # bytes from one block to the next
-    U: int  # (H, N)
+    U: int  # (R, N), of a cell with several stages the columns of the first
     scale_U: int
     apart_U: int
+    later: int  # (stages - 1, 3): the same three numbers of each later stage's columns, or of its own matrix
     b: int  # (N)
     v: int  # (N), 0 but for the bias of a product that is kept apart
-    h: int  # (B, H)
-    c: int  # (B, H), replaced
-    h1: int  # (B, H) to fill: the next step's h
-    y: int  # (B, H) to fill
+    h: int  # (B, R)
+    c: int  # (states - 1, B, H), replaced
+    h1: int  # (B, R) to fill: the next step's h
+    y: int  # (B, R) to fill
     P: int  # (B, N) of the gates' arguments, then the gates
     Q: int  # (B, N)
+    a: int  # (stages - 1, B, H)
     m: int  # (.., B, H)
     w: int  # (units, H) per-unit weights
     narrow: int  # for rows of x and h as int16, and their factors: ``share`` bytes for each thread

@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 
 from minirnn.kernels.cpu import losses, products, updates
+from minirnn.kernels.cpu.backward import backward_of
 from minirnn.kernels.cpu.cache import cache_folder
 from minirnn.kernels.cpu.dispatch import TOGETHER as TOGETHER
 from minirnn.kernels.cpu.dispatch import leave as leave
 from minirnn.kernels.cpu.dispatch import run, threads
 from minirnn.kernels.cpu.dispatch import take as take
 from minirnn.kernels.cpu.dispatch import threads_over_time as threads_over_time
+from minirnn.kernels.cpu.forward import COPIED, PAGE
+from minirnn.kernels.cpu.forward import forward_of as forward_of
+from minirnn.kernels.cpu.forward import short as short
 from minirnn.kernels.cpu.leases import LEASES
 from minirnn.kernels.cpu.passes import Array, Dtype, address
-from minirnn.kernels.cpu.scans import COPIED, PAGE, backward_of
-from minirnn.kernels.cpu.scans import forward_of as forward_of
-from minirnn.kernels.cpu.scans import short as short
 from minirnn.kernels.cpu.threads import get_num_threads
 from minirnn.kernels.cpu.tiles import BLOCK, HIGH
 from minirnn.kernels.cpu.vectors import REGISTERS, VECTOR_BYTES

@@ -1,4 +1,4 @@
-"""One step of a network in a single call: the twins of ``scans.py`` for little input that comes bit by bit.
+"""One step of a network in a single call: the twins of ``forward.py`` for little input that comes bit by bit.
 
 A stream's weights are a snapshot, laid out in blocks when it was made, in all of their bits or in fewer
 (``blocks.py``), and all memory that a step works in is there before the step.  So a step is the products, the cell, and
@@ -8,11 +8,12 @@ Threads share the columns of the products, meet, and share the units.
 """
 
 from minirnn.kernels.cpu.blocks import COLUMNS, KINDS, PARTS, half
-from minirnn.kernels.cpu.compiling import Kernel, entry, kernel
+from minirnn.kernels.cpu.compiling import Kernel, entry, inline_as, kernel
+from minirnn.kernels.cpu.emitting import Lines, Row
 from minirnn.kernels.cpu.memory import address, at, bytes_at, get, integers, numbers, put, reader
 from minirnn.kernels.cpu.passes import StepArguments
 from minirnn.kernels.cpu.rows import add_row, begin, copy_row
-from minirnn.kernels.cpu.scans import make_run
+from minirnn.kernels.cpu.stages import Share, Strides, done, make_step, moved
 from minirnn.kernels.cpu.team import barrier, lead
 from minirnn.kernels.facts import CellFacts
 
@@ -22,44 +23,84 @@ FUNCTION, THREADS, X, INDICES, Y, H0, H1 = (
 )
 
 
+def make_stage(facts, kind, k):
+    """Stage k of a cell, a product and its equations, and those after it."""
+    if k == len(facts.stages):
+        return done
+    step, after, times = make_step(facts, k), make_stage(facts, kind, k + 1), PARTS[kind][0]
+    first, gates, own = facts.stages[k].first, facts.stages[k].gates, bool(facts.stages[k].matrix)
+    apart, staged = facts.apart, len(facts.stages) > 1
+
+    @inline_as(f"stream-stage-{facts.key}-{kind}-{k}")
+    def stage(phase, like, a, start, strides, lines, share, part, parts, sync):
+        B, H, R, Q = a.B, a.H, a.R, numbers(a.Q, like)
+        blocks = ((R if own else gates * H) + COLUMNS - 1) // COLUMNS
+        low, high, N = begin(blocks, part, parts), begin(blocks, part + 1, parts), blocks * COLUMNS
+        work, left, count = a.narrow + part * a.share, share.left, share.right - share.left
+        if k:
+            phase = barrier(sync, phase, parts)
+            matrix = integers(a.later + (k - 1) * 24)  # three int64
+            U, scale, apart_U = get(matrix, 0), numbers(get(matrix, 1), like), get(matrix, 2)
+            operand = at(start.a, (k - 1) * lines.saved)
+            times(like, operand, H, U, apart_U, scale, low, high, numbers(a.v, like), 0, Q, N, B, work)
+        elif apart or staged:
+            scale = numbers(a.scale_U, like)
+            times(like, start.h, R, a.U, a.apart_U, scale, low, high, numbers(a.v, like), 0, Q, N, B, work)
+        else:
+            scale = numbers(a.scale_U, like)
+            times(like, start.h, R, a.U, a.apart_U, scale, low, high, start.G, N, start.G, N, B, work)
+        phase = barrier(sync, phase, parts)
+        for r in range(B):
+            row, q = moved(start, strides, r), at(Q, r * N)
+            if own:
+                copy_row(at(q, share.left_h), at(row.h1, share.left_h), share.right_h - share.left_h)
+            elif apart or staged:
+                for i in range(gates - apart):
+                    add_row(at(q, i * H + left), at(row.G, (first + i) * H + left), count)
+            step(row, lines, share)
+        after(phase, like, a, start, strides, lines, share, part, parts, sync)
+
+    return stage
+
+
 def make_recurrent(facts, kind):
     """The kernel of one layer in one direction."""
-    run, gates, apart = make_run(facts), facts.gates, facts.apart
     times, pick, product = PARTS[kind]
+    stage, gates = make_stage(facts, kind, 0), facts.gates
 
     @kernel(f"stream-{facts.key}-{kind}", calls=[product])
     def recurrent(like, arguments, part, parts, sync):
         a = read(arguments)
-        B, H = a.B, a.H
+        B, H, R = a.B, a.H, a.R
         blocks = (gates * H + COLUMNS - 1) // COLUMNS
-        N, joint = blocks * COLUMNS, (gates - 1) * H
+        N = blocks * COLUMNS
         first, last = begin(blocks, part, parts), begin(blocks, part + 1, parts)
-        P, Q, b, v = numbers(a.P, like), numbers(a.Q, like), numbers(a.b, like), numbers(a.v, like)
-        h, h1 = numbers(a.h, like), numbers(a.h1, like)
-        scale_W, scale_U = numbers(a.scale_W, like), numbers(a.scale_U, like)
-        work = a.narrow + part * a.share
+        P, b, scale_W = numbers(a.P, like), numbers(a.b, like), numbers(a.scale_W, like)
         if a.indices:
             for r in range(B):
                 pick(get(integers(a.indices), r), like, a.W, a.apart_W, scale_W, first, last, b, at(P, r * N))
         else:
+            work = a.narrow + part * a.share
             times(like, numbers(a.x, like), a.D, a.W, a.apart_W, scale_W, first, last, b, 0, P, N, B, work)
-        if apart:
-            times(like, h, H, a.U, a.apart_U, scale_U, first, last, v, 0, Q, N, B, work)
-        else:
-            times(like, h, H, a.U, a.apart_U, scale_U, first, last, P, N, P, N, B, work)
-        barrier(sync, 0, parts)
-        left, right = begin(H, part, parts), begin(H, part + 1, parts)
-        c, m, w, y = numbers(a.c, like), numbers(a.m, like), numbers(a.w, like), numbers(a.y, like)
-        for r in range(B):
-            g, q, cr = at(P, r * N), at(Q, r * N), at(c, r * H)
-            if apart:
-                for k in range(0, joint, H):
-                    add_row(at(q, k + left), at(g, k + left), right - left)
-            hr, h1r, mr = at(h, r * H), at(h1, r * H), at(m, r * H)
-            # inference has no zones: w stands for them
-            run(g, at(q, joint), hr, cr, h1r, cr, mr, w, w, H, left, right, B * H, B * H, H)
-            if a.y:
-                copy_row(at(h1, r * H + left), at(y, r * H + left), right - left)
+        h, h1, c, w = numbers(a.h, like), numbers(a.h1, like), numbers(a.c, like), numbers(a.w, like)
+        # inference has no zones: w stands for them, and of u, one row lies where its q is
+        q = at(numbers(a.Q, like), (gates - 1) * H)
+        row = Row(P, q, h, h1, c, c, numbers(a.a, like), numbers(a.m, like), w, w)
+        share = Share(
+            0,
+            B,
+            begin(H, part, parts),
+            begin(H, part + 1, parts),
+            begin(R, part, parts),
+            begin(R, part + 1, parts),
+            1,
+        )
+        strides, lines = Strides(H, N, N, R, R, 0), Lines(H, B * H, B * H, B * H, 0, H, 0)
+        stage(0, like, a, row, strides, lines, share, part, parts, sync)
+        if a.y:
+            y, left = numbers(a.y, like), share.left_h
+            for r in range(B):
+                copy_row(at(h1, r * R + left), at(y, r * R + left), share.right_h - left)
 
     return recurrent
 

@@ -13,6 +13,8 @@
     backend.py     numpy, numba, cupy, cuda: where numbers live and what computes them
     protocol.py    what a cell is
     tracing.py     what a cell does to one unit, for kernels
+    zones.py       zoneout around it
+    drawn.py       what was traced, held against the cell
     graph.py       operations that were done to symbols
     symbolic.py    arrays of symbols, which a cell is run on
     tree.py        states as nested tuples of arrays

@@ -3,15 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from minirnn.core.backend import Array
 from minirnn.core.symbolic import Symbolic, SymbolicError, Value
-from minirnn.kernels.facts import COMPARISONS, Operation, Program
+from minirnn.kernels.facts import COMPARISONS, Operation, Place, Program
 
-LEAVES = ("gate", "apart", "state", "unit", "zone", "saved", "dstate")
 KNOWN = {  # functions that kernels compute
     *("add", "subtract", "multiply", "divide", "negative", "tanh", "exp", "sqrt", "maximum", "minimum", "where"),
     *COMPARISONS,
@@ -46,13 +45,50 @@ class Graph:
             self.operations.append(one)
         return self.places[one]
 
-    def array(self, name: str, which: int, shape: tuple[int, ...]) -> Symbolic:
-        """Inputs: rows and units of ``shape``, or units alone."""
+    def load(self, place: Place, shape: tuple[int, ...]) -> Symbolic:
+        """What lies at a place: rows and units of ``shape``, or units alone."""
         entries = np.empty(shape, object)
         for index in np.ndindex(shape):
             row = index[0] if len(shape) == 2 else None
-            entries[index] = Node(self, self.place(name, which), row, index[-1])
+            entries[index] = Node(self, self.place("load", place), row, index[-1])
         return Symbolic(entries, self)
+
+    def operation(self, value: Value) -> int:
+        """The operation that an array is the result of; SymbolicError where rows or units are not alike."""
+        entries = Symbolic.of(value, self).entries
+        nodes: list[Node] = list(entries.flat)
+        for index, one in zip(np.ndindex(entries.shape), nodes, strict=True):
+            alone = len(index) == 2 and one.row in (None, index[0]) and one.unit in (None, index[1])
+            if one.operation != nodes[0].operation or not alone:
+                raise SymbolicError("does not treat every row and unit alike and alone")
+        return nodes[0].operation
+
+    def program(self, results: Sequence[tuple[Place, int | None]], there: Mapping[int, Place]) -> Program:
+        """The operations that the results need, renumbered; what is ``there`` already is loaded."""
+        needed, waiting = set[int](), [end for _, end in results if end is not None]
+        while waiting:
+            place = waiting.pop()
+            if place not in needed:
+                needed.add(place)
+                waiting += self._operands(place, there)
+        order: list[int] = []  # that of the cell's own lines, and what these read just before
+        for place in sorted(needed):
+            if inner := self._operands(place, there):
+                order += [k for k in dict.fromkeys(inner) if k not in order] + [place]
+        order += sorted(needed - set(order))
+        now = {place: k for k, place in enumerate(order)}
+        operations = []
+        for place in order:
+            one, inner = self.operations[place], self._operands(place, there)
+            if place in there:
+                one = Operation("load", (there[place],))
+            operations.append(one._replace(operands=tuple(now[k] for k in inner)) if inner else one)
+        return Program(tuple(operations), tuple((place, None if end is None else now[end]) for place, end in results))
+
+    def _operands(self, place: int, there: Mapping[int, Place]) -> tuple[int, ...]:
+        """The places of an operation's operands; none of what is loaded or a number."""
+        one = self.operations[place]
+        return () if place in there or one.name in ("load", "number") else one.operands
 
     def lift(self, x: Value, /) -> Node:
         """A number as an entry."""
@@ -107,55 +143,14 @@ class Graph:
         return self.place(name, *a)
 
 
-class Traced(NamedTuple):
-    """One run of a function: where its results go, as entries."""
-
-    graph: Graph
-    results: list[tuple[str, int, Value]]
-
-    def program(self) -> Program:
-        """The operations that the results need, renumbered; SymbolicError where rows or units are not alike."""
-        ends = [(kind, k, None if value is None else self._end(value)) for kind, k, value in self.results]
-        needed, waiting = set[int](), [end for _, _, end in ends if end is not None]
-        while waiting:
-            place = waiting.pop()
-            if place not in needed:
-                needed.add(place)
-                waiting += self._operands(place)
-        order: list[int] = []  # that of the cell's own lines, and what these read just before
-        for place in sorted(needed):
-            if inner := self._operands(place):
-                order += [k for k in dict.fromkeys(inner) if k not in order] + [place]
-        order += sorted(needed - set(order))
-        now = {place: k for k, place in enumerate(order)}
-        operations = []
-        for place in order:
-            one, inner = self.graph.operations[place], self._operands(place)
-            operations.append(one._replace(operands=tuple(now[k] for k in inner)) if inner else one)
-        return Program(tuple(operations), tuple((kind, k, None if end is None else now[end]) for kind, k, end in ends))
-
-    def _operands(self, place: int) -> tuple[int, ...]:
-        """The places of an operation's operands; none of an input or a number."""
-        one = self.graph.operations[place]
-        return () if one.name in LEAVES or one.name == "number" else one.operands
-
-    def _end(self, value: Value) -> int:
-        entries = Symbolic.of(value, self.graph).entries
-        nodes: list[Node] = list(entries.flat)
-        for index, one in zip(np.ndindex(entries.shape), nodes, strict=True):
-            if one.operation != nodes[0].operation or (one.row, one.unit) != index:
-                raise SymbolicError("does not treat every row and unit alike and alone")
-        return nodes[0].operation
-
-
-def run(program: Program, inputs: Mapping[str, Sequence[Array] | Array]) -> dict[tuple[str, int], Array | None]:
-    """What a program computes of arrays, by NumPy: the meaning of its operations."""
+def run(program: Program, memory: dict[Place, Array]) -> None:
+    """Do a program on arrays by NumPy, which says what its operations mean: what it stores takes its place."""
     values: list[Value] = []
     for name, operands in program.operations:
         if name == "number":
             values.append(operands[0])
-        elif name in LEAVES:
-            values.append(inputs[name][operands[0]])
+        elif name == "load":
+            values.append(memory[operands[0]])
         else:
             values.append(getattr(np, name)(*(values[k] for k in operands)))
-    return {(kind, k): None if end is None else values[end] for kind, k, end in program.results}
+    memory.update({place: np.asarray(0.0 if end is None else values[end]) for place, end in program.results})

@@ -2,243 +2,263 @@
 
 A cell of the protocol treats rows and units alike and apart from each other.  So two rows of two units are enough to
 see what it does: every operation is written down (``Graph``), equal ones once, and what reads two rows or two units at
-a time, or branches on a value, is refused.  What was written down is then held against the cell itself, on drawn
-numbers and another shape: a cell that is not what it seemed to be runs by its plain equations.
+a time, or branches on a value, is refused.  Stages follow one another on one graph, which so sees what of one is read
+by the next, and gives it a place to lie in meanwhile.
+
+What was written down is then held against the cell itself, on drawn numbers and another shape: a cell that is not what
+it seemed to be runs by its plain equations.
 """
 
-import math
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from minirnn.core.backend import Array
-from minirnn.core.graph import Graph, Traced, run
-from minirnn.core.protocol import (
-    Arrays,
-    Stage,
-    matrix_of,
-    name_of,
-    recurrent_bias_of,
-    stages_of,
-    trains,
-    units_of,
-)
+from minirnn.core.drawn import agrees
+from minirnn.core.graph import Graph
+from minirnn.core.protocol import matrix_of, name_of, recurrent_bias_of, stages_of, trains, units_of
 from minirnn.core.symbolic import Symbolic, SymbolicError, Value
-from minirnn.kernels.facts import CUDA, CellFacts, Program, Saved
+from minirnn.core.zones import Zones
+from minirnn.kernels.facts import CUDA, CellFacts, Place, Program, StageFacts, named, state_place
 
 SIDE = 2  # rows and units
-HALF = 0.5  # above it a zone is 1
-SHAPE = 3, 5  # rows and units of numbers that a program is held against its cell with
-DRAWN = 2  # times
 MOST_KNOWN = 64  # cells whose facts are remembered
-
-
-class Zoned:
-    """A stage with zoneout (``recurrent/zoneout.py``): ``zones`` say which states have it, ``shares`` how much stays.
-
-    A share above 0 is what inference mixes in; in training (``shares`` None) zones are arrays of 1 and 0.
-    """
-
-    def __init__(self, stage: Stage, zones: Sequence[bool], shares: Sequence[float] | None = None) -> None:
-        self.stage, self.zones, self.shares = stage, zones, shares
-
-    def step(self, p: Value, q: Value, state: Value, units: Sequence[Value], zones: Sequence[Value]) -> Value:
-        """``step`` of the stage, and what stays of each state."""
-        after, saved = self.stage.step(p, q, state, *units)
-        if self.shares is not None:
-            mixed = zip(self.shares, state, after, strict=True)
-            return tuple(share * old + (1 - share) * new if share else new for share, old, new in mixed), saved
-        drawn = iter(zones)
-        states = zip(self.zones, state, after, strict=True)
-        return tuple(np.where(next(drawn) > HALF, old, new) if zone else new for zone, old, new in states), saved
-
-    def unstep(self, dstate: Value, saved: Value, units: Sequence[Value], zones: Sequence[Value]) -> Value:
-        """Its transpose, in training."""
-        drawn = iter(zones)
-        masks = [next(drawn) > HALF if zone else None for zone in self.zones]
-        new = tuple(d if mask is None else np.where(mask, 0.0, d) for mask, d in zip(masks, dstate, strict=True))
-        dp, dq, direct, *dunits = self.stage.unstep(new, saved, *units)
-        back = []
-        for mask, d, sent in zip(masks, dstate, direct, strict=True):
-            stayed = None if mask is None else np.where(mask, d, 0.0)
-            back.append(sent if stayed is None else stayed if sent is None else sent + stayed)
-        return dp, dq, tuple(back), *dunits
+AS_WIDE_AS_H = ("y", "dh")  # places; of a stage with a matrix "dq" too
 
 
 def traced(cell: Any, zones: Sequence[bool] = (), shares: Sequence[float] | None = None) -> CellFacts:
-    """A cell of one stage as kernels see it; SymbolicError, whose words go on from "it", for any other.
+    """A cell as kernels see it; SymbolicError, whose words go on from "it", for one that they cannot run.
 
     With ``zones`` it is the cell's step in training with zoneout, with ``shares`` that in inference.
     """
     if not trains(cell):
         raise SymbolicError("is for inference only, of which there are too many kinds to compile each")
-    (stage, *more), states = stages_of(cell), len(cell.state)
-    if more or matrix_of(stage) or hasattr(cell, "output_size"):
-        raise SymbolicError("has a second product within a step, or states of several widths")
-    bias = recurrent_bias_of(stage)
-    several = len(stage.gates) > 1  # kernels keep the last gate's q apart, beside those of others
-    if bias and (bias != stage.gates[-1:] or not several):
-        raise SymbolicError("has a recurrent bias elsewhere than in the last of several gates")
-    zoned = Zoned(stage, tuple(zones) or (False,) * states, shares)
+    first, *more = stages_of(cell)
+    zoned = Zones(tuple(zones) or (False,) * len(cell.state), shares)
+    *middle, last = more or [first]
+    if any(map(matrix_of, middle)):
+        raise SymbolicError("has a matrix of its own in another stage than the last")
+    if hasattr(cell, "output_size") and (middle or not matrix_of(last)):
+        raise SymbolicError("has an output_size, and not a second stage that is the product with a matrix of its own")
+    bias = recurrent_bias_of(first)
+    several = len(first.gates) > 1 and not more  # kernels keep the last gate's q apart, beside those of others
+    if any(map(recurrent_bias_of, more)) or (bias and (bias != first.gates[-1:] or not several)):
+        raise SymbolicError("has a recurrent bias elsewhere than in the last of several gates of one stage")
     if bias:
-        return _traced(cell, zoned, apart=True)
+        return Tracing(cell, zoned, apart=True).facts()
     try:
-        return _traced(cell, zoned, apart=False)
+        return Tracing(cell, zoned, apart=False).facts()
     except SymbolicError as error:
         with suppress(SymbolicError):
             if several:
-                return _traced(cell, zoned, apart=True)
+                return Tracing(cell, zoned, apart=True).facts()
         raise error from None
 
 
-def _traced(cell: Any, zoned: Zoned, *, apart: bool) -> CellFacts:
-    """``traced``, with q of the last gate as an input of its own, or the sum p + q of every gate."""
-    stage, states, shares = zoned.stage, len(cell.state), zoned.shares
-    gates, units = len(stage.gates), units_of(stage)
-    graph = Graph()
-    p = [graph.array("gate", k, (SIDE, SIDE)) for k in range(gates)]
-    q = [Symbolic.of(np.zeros((SIDE, SIDE)), graph) for _ in range(gates)]  # what is p here, is p + q
-    if apart:
-        q[-1] = graph.array("apart", 0, (SIDE, SIDE))
-    before = [graph.array("state", k, (SIDE, SIDE)) for k in range(states)]
-    w = [graph.array("unit", k, (SIDE,)) for k in range(len(units))]
-    drawn = [graph.array("zone", k, (SIDE, SIDE)) for k in range(sum(zoned.zones))]
-    after, saved = zoned.step(_joined(p), _joined(q), tuple(before), w, drawn)
-    if shares is not None:
-        saved = ()  # nothing is for a backward pass
-    step = Traced(graph, [*_numbered("state", after), *_numbered("saved", saved)]).program()
-    if len(after) != states or (shares is None and len(saved) != len(stage.saves)):
-        raise SymbolicError("returns more or fewer arrays than it names")
-    facts = _placed(cell, stage, step, _same(graph, after, saved, before, q[-1] if apart else None), sum(zoned.zones))
-    if shares is None:
-        facts = facts._replace(unstep=_traced_unstep(zoned, states, apart=apart))
-    for seed in range(DRAWN):
-        _compare(zoned, facts, seed)
-    return facts.keyed()
+class Tracing:
+    """One run of a cell on symbols, with q of its last gate apart or only the sum p + q of every gate."""
 
+    def __init__(self, cell: Any, zoned: Zones, *, apart: bool) -> None:
+        self.cell, self.zoned, self.apart = cell, zoned, apart
+        self.stages, self.states = stages_of(cell), len(cell.state)
+        self.wide = SIDE + hasattr(cell, "output_size")  # units of h
+        self.first = [sum(len(stage.gates) for stage in self.stages[:k]) for k in range(len(self.stages))]
+        self.gates = self.first[-1] + len(self.stages[-1].gates)
+        self.units = tuple(name for stage in self.stages for name in units_of(stage))
+        self.flows = self.extra = 0  # arrays that were needed so far: "f" and "m"
 
-def _traced_unstep(zoned: Zoned, states: int, *, apart: bool) -> Program:
-    stage = zoned.stage
-    graph, gates = Graph(), len(stage.gates)
-    saved = [graph.array("saved", k, (SIDE, SIDE)) for k in range(len(stage.saves))]
-    dstate = [graph.array("dstate", k, (SIDE, SIDE)) for k in range(states)]
-    w = [graph.array("unit", k, (SIDE,)) for k in range(len(units_of(stage)))]
-    drawn = [graph.array("zone", k, (SIDE, SIDE)) for k in range(sum(zoned.zones))]
-    dp, dq, dbefore, *dw = zoned.unstep(tuple(dstate), tuple(saved), w, drawn)
-    dps, dqs = (_split(Symbolic.of(d, graph), gates) for d in (dp, dq))
-    results = [*_numbered("dp", dps), *_numbered("dstate", dbefore), *_numbered("dunit", dw)]
-    program = Traced(graph, [*results, *(("dq", k, value) for k, value in enumerate(dqs))]).program()
-    ends = {(kind, k): end for kind, k, end in program.results}
-    if any(ends["dp", k] != ends["dq", k] for k in range(gates - apart)):
-        raise SymbolicError("sends another gradient to p than to q of a gate that has their sum alone")
-    needed = [one for one in program.results if one[0] != "dq" or (apart and one[1] == gates - 1)]
-    return program._replace(results=tuple(needed))
+    def facts(self) -> CellFacts:
+        """What was seen, held against the cell."""
+        steps, operands, saved = self._forward()
+        inference = self.zoned.shares is not None
+        backward = [(Program(), Program(), Place("f")) for _ in steps] if inference else self._backward(saved)
+        stages = tuple(
+            StageFacts(
+                first=first,
+                gates=len(stage.gates),
+                matrix=matrix_of(stage),
+                operand=operand,
+                back=back,
+                saved=tuple(places),
+                step=step,
+                unstep=unstep,
+                narrow_step=narrow_step,
+                narrow_unstep=narrow_unstep,
+            )
+            for stage, first, operand, places, (step, narrow_step), (unstep, narrow_unstep, back) in zip(
+                self.stages, self.first, operands, saved, steps, backward, strict=True
+            )
+        )
+        name = name_of(self.cell)
+        counts = {
+            "u": self.apart,
+            "c": self.states - 1,
+            "a": len(stages) - 1,
+            "m": self.extra,
+            "z": len(self.zoned.drawn),
+        }
+        beside = tuple(named(kind, k) for kind, count in counts.items() for k in range(count))
+        pairs = {
+            name: place
+            for stage, places in zip(self.stages, saved, strict=True)
+            for name, place in zip(stage.saves, places, strict=bool(places))
+        }
+        bias = recurrent_bias_of(self.stages[0])
+        facts = CellFacts(
+            name=name,
+            gates=self.gates,
+            saved=pairs,
+            beside=beside,
+            states=self.states,
+            units=self.units,
+            flows=self.flows,
+            in_place=self.gates == 1 and not beside and all(one.array != "gates" for one in pairs.values()),
+            apart=self.apart,
+            bias=f"b{bias[0]}" if bias else "",
+            on_cuda=name in CUDA and self.cell.__module__ == "minirnn.cells",
+            stages=stages,
+        )
+        if not agrees(facts, self.stages, self.zoned, wider=self.wide - SIDE):
+            raise SymbolicError("computes more than its operations on one row and unit show")
+        return facts.keyed()
 
+    def _load(self, graph: Graph, place: Place) -> Value:
+        """Symbols for what lies at a place."""
+        if place.array == "w":
+            return graph.load(place, (SIDE,))
+        narrow = place.array in AS_WIDE_AS_H or (place.array == "z" and self.zoned.states[0])
+        return graph.load(place, (SIDE, self.wide if narrow else SIDE))
 
-def _numbered(kind: str, values: Sequence[Value]) -> list[tuple[str, int, Value]]:
-    return [(kind, k, value) for k, value in enumerate(values)]
+    def _units(self, graph: Graph, k: int) -> list[Value]:
+        """The per-unit weights of stage k."""
+        start = sum(len(units_of(stage)) for stage in self.stages[:k])
+        return [self._load(graph, Place("w", start + i)) for i in range(len(units_of(self.stages[k])))]
 
+    def _zones(self, graph: Graph) -> list[Value]:
+        return [self._load(graph, Place(named("z", k))) for k in range(len(self.zoned.drawn))]
 
-def _joined(parts: list[Symbolic]) -> Value:
-    entries: Value = parts
-    return np.concatenate(entries, axis=-1)
+    def _arguments(self, graph: Graph, k: int) -> tuple[Value, Value]:
+        """p and q of stage k: what is p here is p + q, but where q is apart."""
+        stage, first = self.stages[k], self.first[k]
+        if matrix_of(stage):
+            return np.zeros((SIDE, 0)), self._load(graph, Place("y"))
+        p: list[Value] = [self._load(graph, Place("gates", first + i)) for i in range(len(stage.gates))]
+        q: list[Value] = [Symbolic.of(np.zeros((SIDE, SIDE)), graph) for _ in p]
+        if self.apart:
+            q[-1] = self._load(graph, Place("u"))
+        return np.concatenate(p, axis=-1), np.concatenate(q, axis=-1)
+
+    def _forward(self) -> tuple[list[tuple[Program, Program]], list[Place], list[list[Place]]]:
+        """Each stage's programs, what its product reads, and where it saves what."""
+        graph, zoned = Graph(), self.zoned
+        before = tuple(self._load(graph, state_place(k, before=True)) for k in range(self.states))
+        zones, flow = self._zones(graph), tuple[Value, ...](before)
+        flows, saves = [], []
+        for k, stage in enumerate(self.stages):
+            flow, saved = stage.step(*self._arguments(graph, k), flow, *self._units(graph, k))
+            saved = () if zoned.shares is not None else saved  # nothing is for a backward pass
+            if zoned.shares is None and len(saved) != len(stage.saves):
+                raise SymbolicError("returns more or fewer arrays than it names")
+            flows.append(flow)
+            saves.append([graph.operation(a) for a in saved])
+        if len(flow) != self.states:
+            raise SymbolicError("returns more or fewer arrays than it names")
+        flows[-1] = zoned.after(before, flow, zones)
+        ends = [[graph.operation(a) for a in flow] for flow in flows]
+        return self._placed(graph, ends, saves)
+
+    def _placed(
+        self, graph: Graph, ends: list[list[int]], saves: list[list[int]]
+    ) -> tuple[list[tuple[Program, Program]], list[Place], list[list[Place]]]:
+        """A place for everything that outlives a stage: what is known already needs none of its own.
+
+        ``ends[k]`` are the operations that stage k returns, ``saves[k]`` those that it saves.
+        """
+        old, new = ([state_place(k, before=before) for k in range(self.states)] for before in (True, False))
+        before = [graph.place("load", place) for place in old]
+        there = dict(zip(before, old, strict=True))
+        if self.apart:
+            there[graph.place("load", Place("u"))] = Place("u")
+        programs, operands, used = [], [old[0]], 0
+        for k, saved in enumerate(saves):
+            earlier, results, last = dict(there), list[tuple[Place, int]](), k == len(saves) - 1
+            if not last:  # what the next product reads lies in an array of its own
+                operands.append(Place(named("a", k)))
+                results.append((operands[-1], ends[k][0]))
+                there.setdefault(ends[k][0], operands[-1])
+            for place, end, leaf in zip(new, ends[-1], before, strict=True):
+                replaced = all(leaf not in one for one in ends[k:])  # nothing reads the state before any more
+                if place not in there.values() and (last or (end in ends[k] and replaced)):
+                    results.append((place, end))
+                    there.setdefault(end, place)
+            for end in dict.fromkeys([*saved, *([] if last else ends[k][1:])]):
+                if end in there:
+                    continue
+                if end in saved and used < self.first[k] + len(self.stages[k].gates):
+                    there[end], used = Place("gates", used), used + 1
+                else:
+                    there[end], self.extra = Place(named("m", self.extra)), self.extra + 1
+                results.append((there[end], end))
+            programs.append(self._split(results, lambda some: graph.program(some, earlier)))  # noqa: B023 - called at once
+        return programs, operands, [[there[end] for end in saved] for saved in saves]
+
+    def _split(self, results: list[Any], program: Any) -> tuple[Program, Program]:
+        """The programs of what is H wide, and of what is as wide as h."""
+        if self.wide == SIDE:
+            return program(results), Program()
+        narrow = [one for one in results if one[0].array in (*AS_WIDE_AS_H, "dq")]
+        return program([one for one in results if one not in narrow]), program(narrow)
+
+    def _backward(self, places: list[list[Place]]) -> list[tuple[Program, Program, Place]]:
+        """Each stage's programs, and where the gradient of what its product read is to be completed."""
+        graph, zoned = Graph(), self.zoned
+        incoming = tuple(self._load(graph, Place("dc", k - 1) if k else Place("dh")) for k in range(self.states))
+        zones = self._zones(graph)
+        flow, found = zoned.passed_on(incoming, zones), []
+        for k, stage in reversed(list(enumerate(self.stages))):
+            saved = tuple(self._load(graph, place) for place in places[k])
+            dp, dq, direct, *dw = stage.unstep(flow, saved, *self._units(graph, k))
+            results = self._products(graph, k, dp, dq)
+            start = sum(len(units_of(earlier)) for earlier in self.stages[:k])
+            results += [(Place("dw", start + i), graph.operation(d)) for i, d in enumerate(dw)]
+            if k:
+                flow, back, onward = self._onward(graph, direct)
+                results += onward
+            else:
+                direct, back = zoned.sent_back(incoming, direct, zones), Place("dh")
+                for i, d in enumerate(direct):
+                    results.append((Place("dc", i - 1) if i else back, None if d is None else graph.operation(d)))
+            found.append((*self._split(results, lambda some: graph.program(some, {})), back))
+        return found[::-1]
+
+    def _products(self, graph: Graph, k: int, dp: Value, dq: Value) -> list[tuple[Place, int | None]]:
+        """Where the gradients of p and q go: one place for both where they are the same."""
+        if matrix_of(self.stages[k]):
+            return [(Place("dq"), graph.operation(dq))]
+        gates, first = len(self.stages[k].gates), self.first[k]
+        dps, dqs = ([graph.operation(d) for d in _split(Symbolic.of(a, graph), gates)] for a in (dp, dq))
+        if dps[: gates - self.apart] != dqs[: gates - self.apart]:
+            raise SymbolicError("sends another gradient to p than to q of a gate that has their sum alone")
+        places: list[tuple[Place, int | None]] = [(Place("dp", first + i), end) for i, end in enumerate(dps)]
+        return places + ([(Place("dq"), dqs[-1])] if self.apart else [])
+
+    def _onward(self, graph: Graph, direct: Value) -> tuple[Value, Place, list[tuple[Place, int | None]]]:
+        """What the stage before is given, where its first lies, and what is to be put there."""
+        flow, results = [], list[tuple[Place, int | None]]()
+        for i, d in enumerate(direct):
+            end = None if d is None else graph.operation(d)
+            if i and end is not None and graph.operations[end].name == "load":
+                flow.append(d)  # it stays where it is
+                continue
+            place, self.flows = Place("f", self.flows), self.flows + 1
+            results.append((place, end))
+            flow.append(self._load(graph, place))
+        return tuple(flow), results[0][0], results
 
 
 def _split(a: Value, n: int) -> list[Value]:
     return np.split(a, n, axis=-1)
-
-
-def _same(
-    graph: Graph, after: Arrays, saved: Arrays, before: Sequence[Symbolic], apart: Symbolic | None
-) -> list[tuple[str, int, bool] | None]:
-    """For each entry of ``saved`` the state or the q that it is, which need no place of their own."""
-    known = {Symbolic.of(a, graph).entries.flat[0]: ("c", k, False) for k, a in enumerate(after)}
-    known |= {a.entries.flat[0]: ("c", k, True) for k, a in enumerate(before)}
-    if apart is not None:
-        known[apart.entries.flat[0]] = "u", 0, False
-    return [known.get(Symbolic.of(a, graph).entries.flat[0]) for a in saved]
-
-
-def _names(kind: str, count: int) -> list[str]:
-    """Of so many arrays: c, c2, c3 ..."""
-    return [f"{kind}{k}" if k > 1 else kind for k in range(1, count + 1)]
-
-
-def _placed(cell: Any, stage: Stage, step: Program, same: list[tuple[str, int, bool] | None], zones: int) -> CellFacts:
-    """Where what is saved lies: in the place of a gate's argument while there is one, then in an array of its own."""
-    states, bias, apart = len(cell.state), recurrent_bias_of(stage), any(one.name == "apart" for one in step.operations)
-    others, drawn = _names("c", states - 1), _names("z", zones)
-    saved: dict[str, Saved] = {}
-    ends = [end for kind, _, end in step.results if kind == "saved"]
-    at: dict[int | None, Saved] = {}  # by the operation that is saved: one that is saved twice lies in one place
-    own, used = _names("m", len(stage.saves)), 0
-    for name, known, end in zip(stage.saves[: len(same)], same, ends, strict=True):
-        if known:
-            array, k, before = known
-            saved[name] = Saved("u") if array == "u" else Saved("y" if k == 0 else others[k - 1], 0, before)
-        elif end in at:
-            saved[name] = at[end]
-        elif used < len(stage.gates):
-            saved[name] = at[end] = Saved("gates", used)
-            used += 1
-        else:
-            saved[name] = at[end] = Saved(own[len(at) - used])
-    beside = (*(["u"] if apart else []), *others, *own[: len(at) - used], *drawn)
-    name = name_of(cell)
-    return CellFacts(
-        name=name,
-        gates=len(stage.gates),
-        saved=saved,
-        beside=beside,
-        states=states,
-        units=units_of(stage),
-        in_place=len(stage.gates) == 1 and not beside and not used,
-        apart=apart,
-        bias=f"b{bias[0]}" if bias else "",
-        on_cuda=name in CUDA and cell.__module__ == "minirnn.cells",
-        step=step,
-        unstep=Program((), ()),
-        key="",
-    )
-
-
-def _scattered(seed: int, *shape: int) -> Array:
-    """Numbers of both signs, up to 2 in size; NumPy's generator would take longer to import than all the rest."""
-    k = np.arange(1.0, 1.0 + math.prod(shape))
-    numbers: Array = 2 * np.sin(k * k + 7 * seed + shape[0])
-    return numbers.reshape(shape)
-
-
-def _compare(zoned: Zoned, facts: CellFacts, seed: int) -> None:
-    """Hold the programs against the cell; SymbolicError where they differ."""
-    B, H = SHAPE
-    zones = (_scattered(seed + 4, sum(zoned.zones), B, H) > 0).astype(float)
-    p, q = _scattered(seed, 2, B, facts.gates * H)
-    states = _scattered(seed + 1, facts.states, B, H)
-    w = _scattered(seed + 2, len(facts.units), H)
-    with np.errstate(all="ignore"):
-        after, saved = zoned.step(p, q, tuple(states), list(w), list(zones))
-        sums = np.split(p + q, facts.gates, axis=-1)
-        if facts.apart:
-            sums[-1] = np.split(p, facts.gates, axis=-1)[-1]
-        apart = [np.split(q, facts.gates, axis=-1)[-1]]
-        computed = run(facts.step, {"gate": sums, "apart": apart, "state": states, "unit": w, "zone": zones})
-        pairs = [(computed["state", k], a) for k, a in enumerate(after)]
-        pairs += [(computed["saved", k], a) for k, a in enumerate(saved[: len(facts.saved)])]
-        if facts.unstep.results:
-            dstate = _scattered(seed + 3, facts.states, B, H)
-            dp, dq, dbefore, *dw = zoned.unstep(tuple(dstate), tuple(saved), list(w), list(zones))
-            computed = run(facts.unstep, {"saved": saved, "dstate": dstate, "unit": w, "zone": zones})
-            pairs += [(computed["dp", k], d) for k, d in enumerate(np.split(dp, facts.gates, axis=-1))]
-            for k, d in enumerate(np.split(dq, facts.gates, axis=-1)):
-                pairs.append((computed.get(("dq", k), computed["dp", k]), d))
-            pairs += [(computed["dstate", k], d) for k, d in enumerate(dbefore)]
-            pairs += [(computed["dunit", k], d) for k, d in enumerate(dw)]
-    for a, b in pairs:
-        if (a is None) != (b is None) or (a is not None and not np.allclose(a, b, 1e-9, 1e-12, equal_nan=True)):
-            raise SymbolicError("computes more than its operations on one row and unit show")
 
 
 def facts_of(cell: Any, zones: tuple[bool, ...] = (), shares: tuple[float, ...] | None = None) -> CellFacts | None:

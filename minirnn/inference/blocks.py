@@ -86,6 +86,18 @@ class BlockedMatrix:
         """The transpose, of the same numbers in memory."""
         return self._alike(transposed=not self.transposed)
 
+    @property
+    def whole(self) -> bool:
+        """Whether all columns count, not those from somewhere to somewhere."""
+        return self.columns == slice(0, self.size[1])
+
+    def copied(self) -> Self:
+        """The columns that count in blocks of their own."""
+        scale = None if self.scale is None else self.scale[self.columns]
+        stored = in_blocks(self._lines(self.blocks)[:, self.columns])
+        shape = self.size[0], self.columns.stop - self.columns.start
+        return type(self)(stored, scale, shape, self.dtype, product=self.product, transposed=self.transposed)
+
     def multiplied_by(self, product: Product) -> Self:
         """The same matrix with another kernel, or none."""
         return self._alike(product=product)

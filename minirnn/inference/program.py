@@ -27,9 +27,11 @@ class Part(NamedTuple):
     v: Array
     D: int
     H: int
-    states: int
+    R: int  # how wide its output is
+    states: int = 0
     saved: int = 0  # arrays that a step writes beside gates and states
     w: Array | None = None  # (units, H)
+    later: tuple[BlockedMatrix, ...] = ()  # what later stages multiply with
 
 
 class StepProgram:
@@ -66,20 +68,38 @@ def _(layer: Sequential, program: StepProgram) -> None:
 def _(layer: Recurrent, program: StepProgram) -> None:
     first, one = len(program.parts), layer.directions[0]
     facts = one.recurrence.facts
-    if facts is None or facts.states > 2 or one.kernels(layer.bound.backend) is None:
+    if facts is None or one.kernels(layer.bound.backend) is None:
         program.whole = False
         return
     for direction in layer.directions:
-        W, U = _blocked(direction.weight("W")), _blocked(direction.weight("U"))
-        H, N = U.shape
-        v = np.zeros(N, program.dtype)
+        W, weight, H = _blocked(direction.weight("W")), direction.weight("U"), direction.hidden_size
+        matrices = [
+            direction.weight(stage.matrix)
+            if stage.matrix
+            else weight[:, stage.first * H : (stage.first + stage.gates) * H]
+            for stage in facts.stages
+        ]
+        U, *later = map(_blocked, [weight] if len(matrices) == 1 else matrices)
+        v = np.zeros(max(weight.shape[1], *U.shape), program.dtype)
         if facts.bias:
-            v[-H:] = direction.weight(facts.bias)
+            v[weight.shape[1] - H : weight.shape[1]] = direction.weight(facts.bias)
         w = aligned((len(facts.units), H), program.dtype)
         for k, name in enumerate(facts.units):
             w[k] = direction.weight(name)
-        kernel, b = program.kernels.recurrent_of(facts, W.kind)[program.dtype], _filled_up(direction.weight("b"))
-        part = Part(kernel, W, U, b, _filled_up(v), W.shape[0], H, facts.states, len(facts.arrays("m")), w)
+        part = Part(
+            kernel=program.kernels.recurrent_of(facts, W.kind)[program.dtype],
+            W=W,
+            U=U,
+            b=_filled_up(direction.weight("b")),
+            v=_filled_up(v),
+            D=W.shape[0],
+            H=H,
+            R=direction.widths[0],
+            states=facts.states,
+            saved=len(facts.arrays("m")),
+            w=w,
+            later=tuple(later),
+        )
         program.parts.append(part)
     program.stacks.append(range(first, len(program.parts)))
 
@@ -89,7 +109,7 @@ def _(layer: Linear, program: StepProgram) -> None:
     W = _blocked(layer.tie.weight("W").T if layer.tie else layer.weight("W"))
     K, N = W.shape
     b = _filled_up(layer.weight("b") if layer.bias else np.zeros(N, program.dtype))
-    program.parts.append(Part(program.kernels.LINEAR[W.kind][program.dtype], W, None, b, b, K, N, 0))
+    program.parts.append(Part(program.kernels.LINEAR[W.kind][program.dtype], W, None, b, b, K, N, N))
 
 
 @add_step.register
@@ -97,7 +117,7 @@ def _(layer: Embedding, program: StepProgram) -> None:
     W = _blocked(layer.weight("W"), transposed=True)
     V, N = W.shape
     none = np.zeros(0, program.dtype)
-    program.parts.append(Part(program.kernels.EMBEDDING[W.kind][program.dtype], W, None, none, none, V, N, 0))
+    program.parts.append(Part(program.kernels.EMBEDDING[W.kind][program.dtype], W, None, none, none, V, N, N))
 
 
 @add_step.register(Dropout)
@@ -106,9 +126,16 @@ def _(layer: Layer, program: StepProgram) -> None:
     """Nothing: dropout is off, and the last step is the one that has just been read."""
 
 
+def _matrices(part: Part) -> list[BlockedMatrix]:
+    """What a layer multiplies with."""
+    return [part.W, *([part.U] if part.U else []), *part.later]
+
+
 def _blocked(weight: Weight, *, transposed: bool = False) -> BlockedMatrix:
-    """A weight in blocks: as it is where a quantised model has it so, else copied."""
-    return weight if isinstance(weight, BlockedMatrix) else BlockedMatrix.of(weight, "full", transposed=transposed)
+    """A weight in blocks: as it is where a quantised model has it so, else copied; some columns are copied."""
+    if not isinstance(weight, BlockedMatrix):
+        return BlockedMatrix.of(weight, "full", transposed=transposed)
+    return weight if weight.whole else weight.copied()
 
 
 def _filled_up(vector: Array) -> Array:
@@ -129,10 +156,10 @@ class Space:
         self.run = program.kernels.step
         self.arrays: list[Array] = []  # links hold addresses only
         self.states: list[list[Array]] = []
-        sizes = [2.0 * B * (prod(part.W.size) + (prod(part.U.size) if part.U else 0)) for part in program.parts]
+        sizes = [2.0 * B * sum(prod(matrix.size) for matrix in _matrices(part)) for part in program.parts]
         self.operations = sum(sizes)
         threads = [program.kernels.threads(size) for size in sizes]
-        share = program.kernels.narrow_bytes(B, max(max(part.D, part.H) for part in program.parts))
+        share = program.kernels.narrow_bytes(B, max(max(part.D, part.H, part.R) for part in program.parts))
         narrow = self._held(aligned((max(threads) * share,), np.uint8))
 
         def rows(n: int) -> Array:
@@ -140,29 +167,37 @@ class Space:
 
         links, below = [], 0
         for part, most in zip(program.parts, threads, strict=True):
-            H, N = part.H, len(part.b)
-            states = [rows(H) for _ in range(part.states + 1)] if part.states else []
+            H, R, N, others = part.H, part.R, len(part.b), max(0, part.states - 1)
+            states: list[Array] = []
+            c = aligned((others, B, H), program.dtype)
+            if part.states:
+                states = [rows(R), rows(R), *c]
             self.states.append(states)
-            h, h1, c = [*map(address, states), 0, 0, 0][:3]
-            y = self._held(rows(H))
+            self.arrays.append(c)
+            h, h1 = map(address, states[:2]) if states else (0, 0)
+            y = self._held(rows(R))
+            later = [number for matrix in part.later for number in self._matrix("", matrix).values()]
             link = StepArguments(
                 function=part.kernel,
                 threads=most,
                 B=B,
                 D=part.D,
                 H=H,
+                R=R,
                 x=below,
                 indices=0,
                 **self._matrix("W", part.W),
                 **self._matrix("U", part.U),
+                later=self._held(np.array([later], np.int64)),
                 b=address(part.b),
                 v=address(part.v),
                 h=h,
-                c=c,
+                c=address(c),
                 h1=h1,
                 y=y,
                 P=self._held(rows(N)),
-                Q=self._held(rows(N)),
+                Q=self._held(rows(len(part.v))),
+                a=self._held(rows(max(1, len(part.later)) * H)),
                 m=self._held(rows(max(1, part.saved) * H)),
                 w=0 if part.w is None else address(part.w),
                 narrow=narrow,

@@ -16,7 +16,7 @@ from minirnn.core.run import State
 from minirnn.kernels.cpu.passes import PassArguments, address
 from minirnn.kernels.facts import CellFacts
 from minirnn.recurrent.direction import Direction
-from minirnn.recurrent.fused import RECURRENT, WORK, G, M, Plan, U
+from minirnn.recurrent.fused import RECURRENT, WORK, G, Plan
 from minirnn.recurrent.weights import Weights
 
 LARGEST = 1 << 19  # entries of all gates at all steps; beyond it ``Layer.__call__`` is as fast
@@ -46,12 +46,13 @@ class ShortCall:
         self.dtype = self.parameters.dtype
         self.function = kernels.forward_of(facts)[self.dtype]
         self.layers, self.input_size, self.hidden_size = layers, first.input_size, first.hidden_size
+        self.output_size = first.widths[0]
         self.gates = len(first.gates) * first.hidden_size
         self.states, self.directions, self.in_place = facts.states, directions, facts.in_place
-        self.facts, self.saved = facts, len(facts.arrays("m"))
-        sizes = [one.recurrence.input_size + self.hidden_size for one in self.layers]
-        self.work = 2 * sum(size * self.gates for size in sizes)  # of a row and step
-        self.step = 2 * self.hidden_size * self.gates  # of them, what stands inside the scan
+        self.facts = facts
+        inside = self.output_size * (self.gates + bool(facts.matrix) * self.hidden_size)
+        self.work = 2 * sum(one.recurrence.input_size * self.gates + inside for one in self.layers)  # of a row and step
+        self.step = 2 * inside  # of them, what stands inside the scan
         self.idle: dict[tuple[int, int], list[Workspace]] = {}  # by (T, B); a call takes one for itself
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -65,12 +66,12 @@ class ShortCall:
         T, B, D = x.shape
         if D != self.input_size or T * B == 0 or T * B * self.gates > LARGEST:
             return None
-        shape = (len(self.layers), B, self.hidden_size)
+        wide, high = (len(self.layers), B, self.output_size), (len(self.layers), B, self.hidden_size)
         initial = state if self.states == 2 or state is None else (state,)
         if initial is not None:
             if type(initial) is not tuple or len(initial) != self.states:
                 return None
-            for s in initial:
+            for s, shape in zip(initial, (wide, high), strict=False):
                 if type(s) is not np.ndarray or s.dtype is not dtype or s.shape != shape or not s.flags.carray:
                     return None
         idle = self.idle.get((T, B))
@@ -83,9 +84,9 @@ class ShortCall:
         except IndexError:
             space = Workspace(self, T, B)
         rest = initial is None
-        h0, c0 = (space.zeros, space.zeros) if initial is None else (initial[0], initial[-1])
-        h = np.empty(shape, dtype)
-        c = np.empty(shape, dtype) if self.states == 2 else h
+        h0, c0 = space.zeros if initial is None else (initial[0], initial[-1])
+        h = np.empty(wide, dtype)
+        c = np.empty(high, dtype) if self.states == 2 else h
         work, kernels, y = T * B * self.work, self.kernels, x
         short, box, most, patience = kernels.short, 0, 1, 0
         if work > kernels.TOGETHER:
@@ -94,8 +95,8 @@ class ShortCall:
             for k, arguments in enumerate(space.arguments):
                 side = k % self.directions
                 if side == 0:
-                    below, y = y, np.empty((T, B, self.directions * self.hidden_size), dtype)
-                columns = side * self.hidden_size * dtype.itemsize
+                    below, y = y, np.empty((T, B, self.directions * self.output_size), dtype)
+                columns = side * self.output_size * dtype.itemsize
                 short(
                     below,
                     h0,
@@ -123,7 +124,7 @@ class Workspace:
     """Memory that the passes of one call need beside input and output, and the arguments of their kernels."""
 
     def __init__(self, call: ShortCall, T: int, B: int) -> None:
-        H, row, p = call.hidden_size, call.directions * call.hidden_size, call.parameters
+        row, p = call.directions * call.output_size, call.parameters
         weights = [Weights(p, one.prefix) for one in call.layers]
         plans = [
             Plan(
@@ -141,13 +142,16 @@ class Workspace:
             for one, own in zip(call.layers, weights, strict=True)
         ]
         self.plans = plans  # held: their arguments have addresses of arrays that are theirs
-        self.zeros = np.zeros((len(call.layers), B, H), call.dtype)
-        sizes = max(plan.gates for plan in plans), B * H, call.saved * B * H, max(plan.packed for plan in plans)
+        self.zeros = tuple(np.zeros((len(call.layers), B, n), call.dtype) for n in (call.output_size, call.hidden_size))
+        sizes = max(plan.memory for plan in plans), max(plan.packed for plan in plans)
         self.memory = tuple(p.backend.zeros(size, call.dtype) for size in sizes)
+        start, work = (address(a) for a in self.memory)
         self.arguments = []
         for own, plan in zip(weights, plans, strict=True):
             arguments = np.array(plan.arguments)
-            arguments[G], arguments[U], arguments[M], arguments[WORK] = (address(a) for a in self.memory)
+            arguments[G], arguments[WORK] = start, work
+            for argument, entry in plan.places:
+                arguments[argument] = start + entry * call.dtype.itemsize
             arguments[RECURRENT] = own.addresses("U")[0]
             arguments[SHARE] = 0  # no rows are copied apart
             self.arguments.append(arguments)

@@ -5,6 +5,7 @@ What is saved for the backward pass lies in one stretch of memory, gate beside g
 
 from array import array
 from functools import partial
+from itertools import accumulate
 from types import ModuleType
 
 import numpy as np
@@ -23,12 +24,12 @@ CHUNK = 1 << 15  # entries of P that are computed at once: they are still in the
 ROWS = 256  # of x, whose part of the weights' gradients is added at once, for the same reason
 NO_PASS = PassArguments(*[0] * len(PassArguments._fields))
 NO_BACK = BackwardArguments(*[0] * len(BackwardArguments._fields))
-X, INDICES, LENGTHS, H0, C0, REST, RECURRENT, Y, KNOWN, G, U, C, M, WORK = (
+X, INDICES, LENGTHS, H0, C0, REST, RECURRENT, Y, KNOWN, G, WORK = (
     PassArguments._fields.index(name)
-    for name in ("x", "indices", "lengths", "h0", "c0", "rest", "U", "y", "known", "G", "u", "c", "m", "work")
+    for name in ("x", "indices", "lengths", "h0", "c0", "rest", "U", "y", "known", "G", "work")
 )
-DY, Z, STEPS, DH, DC, DP, DX, D_RECURRENT, BACK_WORK = (
-    BackwardArguments._fields.index(name) for name in ("dy", "Z", "dy_steps", "dh", "dc", "dP", "dx", "dU", "work")
+DY, Z, STEPS, DH, DC, F, DP, DX, D_RECURRENT, BACK_WORK = (
+    BackwardArguments._fields.index(name) for name in ("dy", "Z", "dy_steps", "dh", "dc", "f", "dP", "dx", "dU", "work")
 )
 
 
@@ -53,32 +54,37 @@ class Plan:
         save: bool,
         reverse: bool,
     ) -> None:
-        D, H, save = recurrence.input_size, recurrence.hidden_size, save or bool(facts.arrays("z"))
+        D, H, R = recurrence.input_size, recurrence.hidden_size, recurrence.widths[0]
+        save = save or bool(facts.arrays("z"))
         N, apart, units = len(recurrence.gates) * H, facts.apart, facts.units
         dtype, packed, addresses = weights.parameters.dtype, kernels.packed, weights.addresses
-        self.T, self.B, self.H, self.N, self.save = T, B, H, N, save
+        self.T, self.B, self.H, self.R, self.N, self.save = T, B, H, R, N, save
         self.rest: tuple[Array | None, int] = None, 0
         slots, chunk = T if save else 1, min(T, max(1, CHUNK // max(1, B * N)))  # steps of P
         # entries: of the gates, of each array beside them; of packed weights, and what each thread has for itself
         self.gates = 0 if facts.in_place else (T if save else chunk) * B * N
-        self.slots, self.beside = slots, slots * B * H
-        self.memory = self.gates + len(facts.beside) * self.beside
-        # where each kind of arrays beside the gates begins, as the argument of that name says it
+        self.slots, self.row_z = slots, max(H, R)
+        # where each array beside the gates begins; zones, which come last, have longer rows where h is wider
+        sizes = [slots * B * (self.row_z if name[0] == "z" else H) for name in facts.beside]
+        *starts, self.memory = accumulate(sizes, initial=self.gates)
+        self.beside = dict(zip(facts.beside, starts, strict=True))
+        # that of each kind's first, which is the argument of its name
         self.places = [
-            (PassArguments._fields.index(name), self.gates + k * self.beside)
-            for k, name in enumerate(facts.beside)
-            if len(name) == 1
+            (PassArguments._fields.index(name), start) for name, start in self.beside.items() if len(name) == 1
         ]
         self.others = facts.arrays("c")
         # per-unit weights lie one after another, from multiples of ``GRAIN`` on
         self.line_w = -(-H // GRAIN) * GRAIN
         w, dw = addresses(units[0]) if units else (0, 0)
-        self.none = np.zeros(H, dtype)  # for a product that is kept apart and has no bias
+        self.none = np.zeros(max(H, R), dtype)  # for a product with no bias that is not added to gates
+        own, down = addresses(facts.matrix) if facts.matrix else (0, 0)
         v, dv = addresses(facts.bias) if facts.bias else (address(self.none), 0)
-        self.packed = packed(D, N, dtype) + packed(H, N, dtype) + apart * packed(H, H, dtype)
-        self.share = max(kernels.spare(D, D, dtype), kernels.spare(H, row, dtype))
+        self.packed = packed(D, N, dtype) + facts.gates * packed(R, H, dtype) + bool(own) * packed(H, R, dtype)
+        lines = ((D, D), (R, row), *([(H, H)] if len(facts.stages) > 1 else []))
+        self.share = max(kernels.spare(size, line, dtype) for size, line in lines)
         # floating-point operations of all steps' products, and of those that stand inside one step
-        self.operations, self.step = 2 * T * B * (D + H) * N, 2 * B * H * N
+        inside = R * N + bool(own) * H * R
+        self.operations, self.step = 2 * T * B * (D * N + inside), 2 * B * inside
         self.arguments = array(
             "q",
             NO_PASS._replace(
@@ -86,6 +92,7 @@ class Plan:
                 B=B,
                 D=D,
                 H=H,
+                R=R,
                 reverse=int(reverse),
                 slots=T if facts.in_place else slots,
                 chunk=chunk,
@@ -94,15 +101,19 @@ class Plan:
                 v=v,
                 w=w,
                 line_w=self.line_w,
+                matrix=own,
+                row_z=self.row_z,
                 Y=row,
                 stride=row if facts.in_place else N,
                 share=self.share,
             ),
         )
-        back_chunk, width = min(T, max(1, ROWS // max(1, B))), kernels.padded(N + (apart + len(units)) * H, dtype)
-        self.dP = back_chunk * B * width
-        self.packed_back = packed(N, H, dtype) + (0 if integers else packed(N, D, dtype))
-        self.share_back = kernels.share(max(D, H), dtype)
+        wide = N + (apart + len(units)) * H + bool(own) * R
+        back_chunk, width = min(T, max(1, ROWS // max(1, B))), kernels.padded(wide, dtype)
+        self.dP, self.f = back_chunk * B * width, facts.flows * B * H
+        self.packed_back = packed(N, R, dtype) + bool(own) * packed(R, H, dtype)
+        self.packed_back += 0 if integers else packed(N, D, dtype)
+        self.share_back = kernels.share(max(D, H, R), dtype)
         self.back = array(
             "q",
             NO_BACK._replace(
@@ -112,6 +123,7 @@ class Plan:
                 db=addresses("b")[1],
                 dv=dv,
                 dw=dw,
+                dmatrix=down,
                 share=self.share_back,
             ),
         )
@@ -129,7 +141,7 @@ class Plan:
     def room(self, threads: int) -> int:
         """Entries that a pass works in; as many forward as backward, where both come, so that one block serves both."""
         ahead: int = self.packed + threads * self.share
-        back: int = self.dP + self.packed_back + threads * self.share_back
+        back: int = self.dP + self.f + self.packed_back + threads * self.share_back
         return max(ahead, back) if self.save else ahead
 
 
@@ -138,10 +150,10 @@ class FusedPass(KernelPass):
 
     def _forward(self, x: Array, state: Arrays, out: Array | None, *, known: bool) -> tuple[Array, Arrays]:
         facts, kernels, lend, save, dtype = self.facts, self.kernels, self.kernels.LEASES, self.run.saves, self.dtype
-        (T, B), H, weights = x.shape[:2], self.recurrence.hidden_size, self.weights
+        (T, B), R, weights = x.shape[:2], self.recurrence.widths[0], self.weights
         integers = x.dtype.kind in "iu"
         self.x = np.ascontiguousarray(x, np.int64 if integers else dtype)
-        self.y = y = lend.empty((T, B, H), dtype) if out is None else out
+        self.y = y = lend.empty((T, B, R), dtype) if out is None else out
         if not self.rest:
             state = tuple(np.array(s, dtype, order="C") if save else np.ascontiguousarray(s) for s in state)
         self.initial = state
@@ -186,22 +198,27 @@ class FusedPass(KernelPass):
     def _backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
         kernels, lend, dtype, plan = self.kernels, self.kernels.LEASES, self.dtype, self.plan
         T, B = plan.T, plan.B
-        dh = evenly_spaced(np.zeros((1, B, plan.H), dtype) if dy is None else dy)
-        initial = np.array(dstate, dtype, order="C")  # (states, B, H): the kernel replaces them
+        above = evenly_spaced(np.zeros((1, B, plan.R), dtype) if dy is None else dy)
+        # (states, B, H), where h has another width (1, B, R) and the rest: the kernel replaces them
+        dh, *others = (np.array(d, dtype, order="C") for d in self._of_one_width(dstate))
         dx = None if self.x.dtype.kind in "iu" else lend.empty(self.x.shape, dtype)
         operations = 2 * plan.operations
         threads = kernels.threads_over_time(operations, B, plan.step)
         work = lend.room(plan.room(threads), dtype)
         back = plan.back[:]
-        back[DY], back[Z], back[STEPS] = address(dh), row_stride(dh), 0 if dy is None else T
-        back[BACK_WORK], back[DH], back[D_RECURRENT] = work.start, address(initial), self.weights.addresses("U")[1]
+        back[DY], back[Z], back[STEPS] = address(above), row_stride(above), 0 if dy is None else T
+        back[BACK_WORK], back[DH], back[D_RECURRENT] = work.start, address(dh), self.weights.addresses("U")[1]
         back[DP] = back[BACK_WORK] + (plan.packed_back + threads * plan.share_back) * dtype.itemsize
-        back[DC] = back[DH] + initial[0].nbytes
+        back[F] = back[DP] + plan.dP * dtype.itemsize
+        back[DC] = address(others[0]) if others else back[DH] + dh[0].nbytes
         if dx is not None:
             back[DX] = address(dx)
         if B:
             kernels.backward(self.facts, dtype, self.arguments + back, threads, operations)
-        return dx, tuple(initial)
+        return dx, (*dh, *others[0]) if others else tuple(dh)
+
+    def _of_one_width(self, states: Arrays) -> tuple[Arrays, ...]:
+        return (states[:1], states[1:]) if self.facts.matrix else (states,)
 
     def _plan(self, T: int, B: int, row: int, *, integers: bool) -> Plan:
         """The plan for these sizes, made once for the vectors that the weights are in."""
@@ -232,8 +249,12 @@ class FusedPass(KernelPass):
         if array == "gates":
             columns = slice(gate * plan.H, (gate + 1) * plan.H)
             return memory[: plan.gates].reshape(plan.T, plan.B, plan.N)[:, :, columns]
-        start = plan.gates + self.facts.beside.index(array) * plan.beside
-        return memory[start : start + plan.beside].reshape(plan.slots, plan.B, plan.H)
+        start = plan.beside[array]
+        if array[0] != "z":
+            return memory[start : start + plan.slots * plan.B * plan.H].reshape(plan.slots, plan.B, plan.H)
+        rows = memory[start : start + plan.slots * plan.B * plan.row_z].reshape(plan.slots, plan.B, plan.row_z)
+        zoned = [n for n, p in zip(self.recurrence.widths, self.recurrence.zoneout, strict=True) if p]
+        return rows[:, :, : zoned[self.facts.arrays("z").index(array)]]
 
 
 def row_stride(a: Array) -> int:

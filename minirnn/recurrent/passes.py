@@ -111,7 +111,7 @@ class KernelPass(Pass):
         array, gate, before = self.facts.saved[name]
         if not before:
             return lambda: self._saved(array, gate)
-        initial = self.initial[self.recurrence.cell.state.index(name)]
+        initial = self.initial[0 if array == "y" else 1 + self.facts.arrays("c").index(array)]
         return lambda: self._before(self._saved(array, gate), initial)
 
     def _before(self, after: Array, initial: Array) -> Array:

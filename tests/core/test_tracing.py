@@ -9,13 +9,15 @@ from places import ROOT
 
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell, join, sigmoid, split
 from minirnn.core.graph import run
+from minirnn.core.protocol import name_of, stages_of
 from minirnn.core.symbolic import SymbolicError
 from minirnn.core.tracing import facts_of, traced
-from minirnn.kernels.facts import Saved
+from minirnn.kernels.facts import Place, state_place
 from minirnn.recurrent.variants import LSTMVariant
 from minirnn.testing.own import cell_from
 
 CELLS = [TanhCell, ReluCell, GRUCell, LSTMCell, PeepholeLSTM]
+STAGED = [GRUBeforeCell, ProjectedLSTMCell(4)]
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.__name__)
@@ -27,41 +29,76 @@ def test_the_operations_of_a_cell_give_its_numbers(cell: Any) -> None:
     w = rng.normal(size=(len(facts.units), H))
     after, saved = cell.step(p, q, tuple(state), *w)
     sums = list(np.split(p + q, facts.gates, axis=1))
-    apart = [q[:, -H:]]
+    (one,) = facts.stages
     if facts.bias:
         sums[-1] = p[:, -H:]
-    computed = run(facts.step, {"gate": sums, "apart": apart, "state": state, "unit": w})
+    memory = {Place("gates", k): a for k, a in enumerate(sums)} | {Place("u"): q[:, -H:]}
+    memory |= {Place("w", k): a for k, a in enumerate(w)}
+    memory |= {state_place(k, before=True): a for k, a in enumerate(state)}
+    run(one.step, memory)
     for k, a in enumerate(after):
-        np.testing.assert_allclose(computed["state", k], a, rtol=1e-14)  # type: ignore[arg-type]  # it is an array
+        np.testing.assert_allclose(memory[state_place(k, before=False)], a, rtol=1e-14)
+    for place, a in zip(one.saved, saved, strict=True):
+        np.testing.assert_allclose(memory[place], a, rtol=1e-14)
     dp, dq, dbefore, *dw = cell.unstep(tuple(dstate), saved, *w)
-    computed = run(facts.unstep, {"saved": saved, "dstate": dstate, "unit": w})
-    gradients = [computed["dp", k] for k in range(facts.gates)]
-    np.testing.assert_allclose(np.concatenate(gradients, axis=1), dp, rtol=1e-13)  # type: ignore[arg-type]  # arrays
+    places = [Place("dh"), *(Place("dc", k) for k in range(facts.states - 1))]
+    memory |= dict(zip(places, dstate, strict=True))
+    run(one.unstep, memory)
+    gradients = [memory[Place("dp", k)] for k in range(facts.gates)]
+    np.testing.assert_allclose(np.concatenate(gradients, axis=1), dp, rtol=1e-13)
     if facts.bias:
-        np.testing.assert_allclose(computed["dq", facts.gates - 1], dq[:, -H:], rtol=1e-13)  # type: ignore[arg-type]
-    for k, d in enumerate(dbefore):
-        if d is None:
-            assert computed["dstate", k] is None
-        else:
-            np.testing.assert_allclose(computed["dstate", k], d, rtol=1e-13)  # type: ignore[arg-type]  # as above
+        np.testing.assert_allclose(memory[Place("dq")], dq[:, -H:], rtol=1e-13)
+    for place, d in zip(places, dbefore, strict=True):
+        np.testing.assert_allclose(memory[place], 0.0 if d is None else d, rtol=1e-13)
     assert len(dw) == len(facts.units)
     for k, d in enumerate(dw):
-        np.testing.assert_allclose(computed["dunit", k], d, rtol=1e-13)  # type: ignore[arg-type]  # as above
+        np.testing.assert_allclose(memory[Place("dw", k)], d, rtol=1e-13)
+
+
+def test_what_goes_from_stage_to_stage_has_a_place() -> None:
+    reset, candidate = traced(GRUBeforeCell).stages
+    assert (reset.operand, candidate.operand) == (Place("y", before=True), Place("a"))
+    assert reset.saved == (Place("gates", 0), Place("gates", 1), Place("y", before=True))
+    assert candidate.saved == (Place("gates", 2), Place("gates", 1), Place("y", before=True))  # z and h as they are
+    assert [place for place, _ in candidate.step.results] == [Place("y"), Place("gates", 2)]
+
+
+def test_a_state_that_no_later_stage_reads_goes_where_it_belongs_at_once() -> None:
+    lstm, projection = traced(ProjectedLSTMCell(4)).stages
+    assert Place("c") in [place for place, _ in lstm.step.results]
+    assert projection.step.results == ()
+    assert [place for place, _ in projection.narrow_unstep.results] == [Place("dq")]
+
+
+@pytest.mark.parametrize("cell", STAGED, ids=name_of)
+def test_stages_that_are_spoilt_are_seen_through(cell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each stage's functions are held against what was written down of them, the products between them drawn."""
+    for stage in stages_of(cell):
+        right = stage.unstep
+
+        def wrong(dstate: Any, saved: Any, right: Any = right) -> Any:
+            dp, dq, direct = right(dstate, saved)
+            return dp, dq * (1 + 1e-6 * (dq.shape[0] == 3)), direct  # but of two rows of symbols
+
+        with monkeypatch.context() as patch:
+            patch.setattr(stage, "unstep", staticmethod(wrong))
+            with pytest.raises(SymbolicError, match=r"computes more than|another gradient to p"):
+                traced(cell)
 
 
 def test_what_is_saved_needs_no_place_where_a_state_or_a_gate_has_one() -> None:
-    assert traced(TanhCell).saved == {"h1": Saved("y")}
+    assert traced(TanhCell).saved == {"h1": Place("y")}
     assert traced(TanhCell).in_place
     gru, lstm = traced(GRUCell), traced(LSTMCell)
     assert gru.saved == {
-        **{name: Saved("gates", k) for k, name in enumerate("rzn")},
-        "u": Saved("u"),
-        "h": Saved("y", 0, True),
+        **{name: Place("gates", k) for k, name in enumerate("rzn")},
+        "u": Place("u"),
+        "h": Place("y", 0, True),
     }
     assert gru.beside == ("u",)
-    assert lstm.saved["c"] == Saved("c", before=True)
+    assert lstm.saved["c"] == Place("c", before=True)
     assert lstm.beside == ("c", "m")
-    assert traced(PeepholeLSTM).saved["c1"] == Saved("c")
+    assert traced(PeepholeLSTM).saved["c1"] == Place("c")
 
 
 def test_a_product_is_kept_apart_where_the_cell_needs_it_alone() -> None:
@@ -72,7 +109,7 @@ def test_a_product_is_kept_apart_where_the_cell_needs_it_alone() -> None:
 
 
 def test_equal_operations_are_one() -> None:
-    step = traced(LSTMCell).step.operations
+    step = traced(LSTMCell).stages[0].step.operations
     assert len(set(step)) == len(step)
 
 
@@ -133,8 +170,15 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "the width": (cell(of_h1(lambda a: a / a.shape[1])), "computes more than"),
     "infinity": (cell(of_h1(lambda a: a * np.inf)), "computes with inf"),
     "another gradient of q": (of_two(lambda p, q: p + q, 2), "sends another gradient to p"),
-    "two stages": (GRUBeforeCell, "has a second product within a step"),
-    "two widths": (ProjectedLSTMCell(2), "has a second product within a step"),
+    "two widths": (cell(output_size=3), "has an output_size, and not a second stage that is the product"),
+    "a matrix between": (
+        cell(stages=(TanhCell, *ProjectedLSTMCell.stages[1:], TanhCell)),
+        "has a matrix of its own in another stage than the last",
+    ),
+    "a later bias": (
+        cell(stages=(TanhCell, GRUCell)),
+        "has a recurrent bias elsewhere than in the last of several gates of one stage",
+    ),
     "no transpose": (LSTMVariant(peepholes=True), "is for inference only"),
     "a bias of the first gate": (
         cell(
@@ -142,7 +186,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
             gates=("a", "b"),
             recurrent_bias=("a",),
         ),
-        "has a recurrent bias elsewhere than in the last of several gates",
+        "has a recurrent bias elsewhere than in the last of several gates of one stage",
     ),
 }
 
@@ -159,10 +203,10 @@ def test_functions_that_kernels_have_under_another_name() -> None:
     def f(a: Any) -> Any:
         return np.abs(a) + np.square(a) - a**2 + np.clip(a, -1, 0.5) + 1 / np.exp(a) + np.where(a > 0, a, 0.0)
 
-    names = {one.name for one in traced(cell(of_h1(f))).step.operations}
+    names = {one.name for one in traced(cell(of_h1(f))).stages[0].step.operations}
     assert names <= {
         "number",
-        "gate",
+        "load",
         "less",
         "greater",
         "negative",
@@ -207,4 +251,4 @@ def test_a_cell_written_with_the_helpers_of_cells_is_traced() -> None:
         return d, d, (dstate[0] * (1 - f),)
 
     facts = traced(cell(step, unstep, gates=("f", "n"), saves=("f", "n", "h")))
-    assert facts.saved == {"f": Saved("gates", 0), "n": Saved("gates", 1), "h": Saved("y", before=True)}
+    assert facts.saved == {"f": Place("gates", 0), "n": Place("gates", 1), "h": Place("y", before=True)}

@@ -1,6 +1,7 @@
 """Kernels of cells that a reader writes: the plain equations' numbers, however they are called."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Barrier
 from typing import Any
 
@@ -14,10 +15,13 @@ from places import ROOT
 from tiers import marked_but
 
 from minirnn import GRU, LSTM, RNN, Recurrent, set_num_threads
+from minirnn.cells import GRUBeforeCell, ProjectedLSTMCell
 from minirnn.core.backend import Array
+from minirnn.core.protocol import name_of
 from minirnn.core.tracing import facts_of
 from minirnn.core.tree import arrays_in
-from minirnn.kernels.cpu import scans
+from minirnn.inference.blocks import BlockedMatrix
+from minirnn.kernels.cpu import forward
 from minirnn.testing.own import cell_from
 
 
@@ -52,9 +56,67 @@ class ThreeStates:
         return da, da, (0 * dh1, 0.5 * e * dc1 + w1 * dd1, 0.5 * dd1 + w * c * dd1), d * c * dd1
 
 
+class _Gather:
+    """First stage of ``Staged``: two gates, a peephole, three states that go on, one of them changed already."""
+
+    gates = ("a", "b")
+    units = ("w",)
+    saves = ("a", "b", "c", "d")
+
+    @staticmethod
+    def step(p: Any, q: Any, state: Any, w: Any) -> Any:
+        h, c, d = state
+        a, b = np.split(p + q, 2, axis=-1)
+        a, b = np.tanh(a + w * c), np.tanh(b)
+        return (a * c + b, h, c, 0.5 * d + a * b), (a, b, c, d)
+
+    @staticmethod
+    def unstep(dstate: Any, saved: Any, w: Any) -> Any:
+        dx, dh, dc, dd1 = dstate
+        a, b, c, _ = saved
+        da, db = dx * c + dd1 * b, dx + dd1 * a
+        da, db = da * (1 - a * a), db * (1 - b * b)
+        dp = np.concatenate([da, db], axis=-1)
+        return dp, dp, (dh, dc + dx * a + da * w, 0.5 * dd1), da * c
+
+
+class _Spread:
+    """Its second: one gate, and the states that the first has passed on."""
+
+    gates = ("e",)
+    units = ("v",)
+    saves = ("e", "h", "c")
+
+    @staticmethod
+    def step(p: Any, q: Any, state: Any, v: Any) -> Any:
+        _, h, c, d1 = state
+        e = np.tanh(p + q + v * h)
+        return (e * c + 0.5 * h, 0.25 * c + e, d1), (e, h, c)
+
+    @staticmethod
+    def unstep(dstate: Any, saved: Any, v: Any) -> Any:
+        dh1, dc1, dd1 = dstate
+        e, h, c = saved
+        de = (dh1 * c + dc1) * (1 - e * e)
+        return de, de, (None, 0.5 * dh1 + de * v, dh1 * e + 0.25 * dc1, dd1), de * h
+
+
+class Staged:
+    """A cell of two stages with peepholes and three states."""
+
+    state = ("h", "c", "d")
+    stages = (_Gather, _Spread)
+
+
 MinimalGated = cell_from(f"{ROOT}/examples/exercises/solutions/3_minimal_gated.py:MinimalGated")
-CELLS = {"PeepholeLSTM": PeepholeLSTM, "ThreeStates": ThreeStates, "MinimalGated": MinimalGated}
-RUNS = [(name, dtype) for name in CELLS for dtype in ("float32", "float64")]
+CELLS = {"PeepholeLSTM": PeepholeLSTM, "ThreeStates": ThreeStates, "MinimalGated": MinimalGated, "Staged": Staged}
+BUILT_IN: dict[str, Any] = {
+    "gru before": GRUBeforeCell,
+    "projected": ProjectedLSTMCell(8),
+    "projected to more": ProjectedLSTMCell(43),
+}
+RUNS = [(name, dtype) for name in [*CELLS, *BUILT_IN] for dtype in ("float32", "float64")]
+SHOWN = [("PeepholeLSTM", "float64"), ("Staged", "float64"), ("projected", "float64")]
 SHAPES = [(1, 1, 1, 1), (5, 3, 4, 19), (4, 9, 16, 32)]  # T, B, D, H
 
 
@@ -68,15 +130,16 @@ def passed(model: Recurrent, x: Array, lengths: Any, every: Any = None) -> list[
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [pytest.param(*one, marks=[] if one == ("PeepholeLSTM", "float64") else pytest.mark.slow) for one in RUNS],
+    [pytest.param(*one, marks=[] if one in SHOWN else pytest.mark.slow) for one in RUNS],
 )
 def test_a_cell_of_ones_own_has_kernels(name: str, dtype: str) -> None:
+    cell = (CELLS | BUILT_IN)[name]
     rng = np.random.default_rng(0)
     tolerance = 1e-12 if dtype == "float64" else 2e-5
     for T, B, D, H in SHAPES:
         x = rng.normal(size=(T, B, D)).astype(dtype)
         for options in ({}, {"num_layers": 2, "bidirectional": True}):
-            plain = Recurrent(CELLS[name], D, H, **options).init(1, backend="numpy", dtype=dtype)  # type: ignore[arg-type]
+            plain = Recurrent(cell, D, H, **options).init(1, backend="numpy", dtype=dtype)  # type: ignore[arg-type]
             fast = plain.to(backend="numba")
             assert "no kernel" not in repr(fast)
             for lengths in (None, rng.integers(0, T + 1, B)):
@@ -85,19 +148,54 @@ def test_a_cell_of_ones_own_has_kernels(name: str, dtype: str) -> None:
                     for a, b in zip(passed(fast, x, lengths, every), wanted, strict=True):
                         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1.0, np.abs(b).max()))
             np.testing.assert_allclose(fast(x)[0], plain(x)[0], rtol=tolerance, atol=tolerance)
-        if name == "PeepholeLSTM":
-            network = Recurrent(CELLS[name], D, H).init(1, backend="numba", dtype=dtype)
-            y, stream = network(x)[0], network.stream(B)
-            for t in range(T):
-                np.testing.assert_allclose(stream(x[t]), y[t], rtol=tolerance, atol=tolerance)
+        network = Recurrent(cell, D, H, 2).init(1, backend="numba", dtype=dtype)
+        streamed(network, network, x, tolerance)
+        if dtype == "float32":
+            for kind in ("int8", "f16"):
+                narrow = network.quantize(kind)
+                streamed(narrow, narrow.to(backend="numpy"), x, 2e-2 if kind == "int8" else 2e-4)
 
 
-def test_the_bits_of_an_own_cell_do_not_depend_on_threads() -> None:
-    x = np.random.default_rng(0).normal(size=(40, 33, 24))
+def streamed(network: Any, other: Any, x: Array, tolerance: float) -> None:
+    """A network's stream computes what another of the same weights does, and by kernels."""
+    (y, final), stream = other(x), network.stream(x.shape[1])
+    assert stream.snapshot.program.whole
+    for t in range(len(x)):
+        np.testing.assert_allclose(stream(x[t]), y[t], rtol=tolerance, atol=tolerance)
+    for a, b in zip(arrays_in(stream.state), arrays_in(final), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+def test_what_ended_rows_leave_is_zeros() -> None:
+    """A row that has ended has no operand for a second product: what memory held before is not multiplied."""
+    x = np.random.default_rng(0).normal(size=(6, 2, 8))
+    model = Recurrent(GRUBeforeCell, 8, 32).init(0, backend="numba", dtype="float64")
+    spoilt = Recurrent(GRUBeforeCell, 8, 32).init(0, backend="numba", dtype="float64")
+    spoilt.weights[...] = np.nan
+    wanted = passed(model.to(backend="numpy"), x, [6, 1])
+    for _ in range(3):  # the same memory, which holds NaN now
+        passed(spoilt, x, None)
+        for a, b in zip(passed(model, x, [6, 1]), wanted, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_columns_of_a_quantised_matrix_keep_their_scales() -> None:
+    matrix = BlockedMatrix.of(np.outer(np.ones(5), np.arange(1.0, 71)).astype("float32"), "int8")
+    part = matrix[:, 33:70].copied()
+    assert part.whole
+    np.testing.assert_array_equal(part.dense(), matrix.dense()[:, 33:70])
+    x = np.ones((1, 5), "float32")
+    np.testing.assert_allclose(x @ part, (x @ matrix)[:, 33:70], rtol=1e-6)
+
+
+@pytest.mark.parametrize("cell", [PeepholeLSTM, Staged, ProjectedLSTMCell(32)], ids=name_of)
+@pytest.mark.parametrize("B", [1, 33])  # threads share units, or rows
+def test_the_bits_of_an_own_cell_do_not_depend_on_threads(cell: Any, B: int) -> None:
+    x = np.random.default_rng(0).normal(size=(40, B, 24))
     found = []
     for threads in (1, 2, 3):
         set_num_threads(threads)
-        model = Recurrent(PeepholeLSTM, 24, 96).init(0, backend="numba", dtype="float64")
+        model = Recurrent(cell, 24, 96).init(0, backend="numba", dtype="float64")
         found.append(b"".join(np.ascontiguousarray(a).tobytes() for a in passed(model, x, None)))
     assert found[0] == found[1] == found[2]
 
@@ -107,10 +205,13 @@ ZONED: dict[str, tuple[Any, Any]] = {
     "lstm": (LSTM, (0.2, 0.5)),
     "lstm, c alone": (LSTM, (0.0, 0.4)),
     "rnn": (RNN, 0.3),
+    "gru before": (partial(GRU, reset="before"), 0.3),
+    "projected": (partial(Recurrent, ProjectedLSTMCell(5)), (0.2, 0.4)),
+    "projected to more": (partial(Recurrent, ProjectedLSTMCell(43)), (0.2, 0.0)),
 }
 
 
-@pytest.mark.parametrize("name", marked_but(["lstm"], ZONED, "slow"))
+@pytest.mark.parametrize("name", marked_but(["lstm", "projected"], ZONED, "slow"))
 def test_zoneout_has_kernels(name: str) -> None:
     make, zoneout = ZONED[name]
     rng = np.random.default_rng(0)
@@ -151,15 +252,15 @@ def test_a_short_call_holds_what_its_arguments_point_to() -> None:
 def test_threads_that_ask_for_one_cell_get_one_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     facts, meeting, made = facts_of(PeepholeLSTM), Barrier(2), list[Any]()
     assert facts is not None
-    monkeypatch.setattr(scans, "FORWARD", {})
+    monkeypatch.setattr(forward, "FORWARD", {})
 
     def make(_: Any) -> object:
         meeting.wait(20)  # both threads have seen that there is none
         made.append(object())
         return made[-1]
 
-    monkeypatch.setattr(scans, "make_forward", make)
+    monkeypatch.setattr(forward, "make_forward", make)
     with ThreadPoolExecutor(2) as pool:
-        one, other = pool.map(scans.forward_of, [facts, facts])
+        one, other = pool.map(forward.forward_of, [facts, facts])
     assert one is other
     assert len(made) == 2

@@ -16,7 +16,7 @@ package = Path(minirnn.__file__).parent
 assert here not in package.parents or "site-packages" in package.parts, package
 assert (package / "py.typed").is_file()
 assert (package / "kernels" / "__init__.py").is_file()
-assert (package / "kernels" / "cpu" / "scans.py").is_file()
+assert (package / "kernels" / "cpu" / "forward.py").is_file()
 assert "__global__ void step(" in (package / "kernels" / "cuda" / "scan.cu").read_text()
 assert "struct LSTMCell" in (package / "kernels" / "cuda" / "cells.cuh").read_text()
 assert not (package / "kernels").is_symlink()

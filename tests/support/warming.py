@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.cells import GRUCell, LSTMCell, ReluCell, TanhCell
+from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
 from minirnn.core.tracing import facts_of
 
 NARROW = ("-f16", "-int8")  # weights in fewer bits, of float32 models alone
@@ -18,10 +18,12 @@ NARROW = ("-f16", "-int8")  # weights in fewer bits, of float32 models alone
 
 def kernels() -> dict[str, Any]:
     """Every kernel of the CPU by its name, those of the cells that most tests run among them."""
-    scans, streams = (import_module(f"minirnn.kernels.cpu.{name}") for name in ("scans", "streams"))
-    for facts in map(facts_of, (TanhCell, ReluCell, GRUCell, LSTMCell)):
-        scans.forward_of(facts)
-        scans.backward_of(facts)
+    forward, backward, streams = (
+        import_module(f"minirnn.kernels.cpu.{name}") for name in ("forward", "backward", "streams")
+    )
+    for facts in map(facts_of, (TanhCell, ReluCell, GRUCell, GRUBeforeCell, LSTMCell, ProjectedLSTMCell(1))):
+        forward.forward_of(facts)
+        backward.backward_of(facts)
         for kind in streams.KINDS:
             streams.recurrent_of(facts, kind)
     package, places = import_module("minirnn.kernels.cpu"), list[Any]()

@@ -1,0 +1,194 @@
+"""The twin of ``minirnn.scan`` and of the products around it: one layer in one direction, backward.
+
+    pack Wᵀ and Uᵀ |
+    for each chunk of steps, the last first:
+        for each step in reverse, this thread's rows: the transposed equations, dh += dQ Uᵀ; a cell of several stages
+            does so for each, the last first
+      | dX = dP Wᵀ, rows of all the chunk's steps; dW, dU, db, this thread's columns |
+
+Threads share rows or units as in ``forward.py``, and a number's operations have one order for any number of threads.
+The gradient of a row that has ended passes straight through.
+"""
+
+from minirnn.kernels.cpu.compiling import Kernel, inline, inline_as, kernel
+from minirnn.kernels.cpu.emitting import Back, Lines, Row
+from minirnn.kernels.cpu.forward import read_pass
+from minirnn.kernels.cpu.memory import at, get, integers, numbers, reader
+from minirnn.kernels.cpu.packing import pack_transposed, packed_size, panel_width
+from minirnn.kernels.cpu.passes import BackwardArguments, PassArguments
+from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of
+from minirnn.kernels.cpu.stages import Strides, done, make_rows_back, share_of
+from minirnn.kernels.cpu.team import barrier
+from minirnn.kernels.cpu.tiles import add_transposed_product, product
+from minirnn.kernels.facts import CellFacts
+
+PASS_BYTES = 8 * len(PassArguments._fields)
+read_back = reader(BackwardArguments)
+
+
+@inline
+def add_columns(x, a, row, count, dP, wide, source, target, n, dW, db, N, work, part, parts):
+    """dW and db from ``n`` columns of dP, which begin at ``source``, to those from ``target`` on: this thread's.
+
+    ``count`` rows, of which the first is x's number ``row``.
+    """
+    low, high = columns_of(x, n, part, parts)
+    for k in range(count):
+        here = at(dP, k * wide + source + low)
+        add_row(here, at(db, target + low), high - low)
+        if a.indices:
+            add_row(here, at(dW, get(integers(a.indices), row + k) * N + target + low), high - low)
+    if a.indices == 0:
+        D = a.D
+        add_transposed_product(at(x, row * D), D, D, at(dP, source), wide, low, high, count, at(dW, target), N, work)
+
+
+def make_leading(facts, k):
+    """The stages of a step from stage k down to the first: the transposed equations, and the product of each."""
+    if k < 0:
+        return done
+    treat, before = make_rows_back(facts, k), make_leading(facts, k - 1)
+    first, gates, own = facts.stages[k].first, facts.stages[k].gates, bool(facts.stages[k].matrix)
+    q = facts.apart + (facts.gates + len(facts.units) if own else first)  # where dQ begins in dP, gates
+    flow = facts.stages[k].back.k
+
+    @inline_as(f"leading-{facts.key}-{k}")
+    def lead(phase, row, back, strides, strides_back, lines, share, lengths, t, packed, R, sync, parts):
+        H, width, wide = lines.H, panel_width(row.G), strides_back[1]
+        treat(row, back, strides, strides_back, lines, share, lengths, t)
+        if share.by_units:
+            phase = barrier(sync, phase, parts)
+        terms = R if own else gates * H
+        if k:
+            left, right, out, stride = share.left, share.right, at(back.f, flow * lines.d), H
+        else:
+            left, right, out, stride = share.left_h, share.right_h, back.dh, R
+        panels = at(packed, packed_size(row.G, first * H, R))
+        panel, block = at(panels, left // width * terms * width), at(out, left)
+        dQ, count, rows = at(back.dP, q * H), right - left, share.rows
+        product(dQ, wide, panel, width, terms * width, terms, count, block, stride, block, stride, rows, t & 1)
+        return before(phase, row, back, strides, strides_back, lines, share, lengths, t, packed, R, sync, parts)
+
+    return lead
+
+
+def make_backward(facts):
+    """The backward kernel of a cell."""
+    lead, gates, apart, units = make_leading(facts, len(facts.stages) - 1), facts.gates, facts.apart, len(facts.units)
+    own, blocks = bool(facts.matrix), tuple((stage.first, stage.gates) for stage in facts.stages if not stage.matrix)
+
+    @kernel(f"backward-{facts.key}", calls=[pack_transposed, product, add_transposed_product])
+    def backward(like, arguments, part, parts, sync):
+        a, d = read_pass(arguments), read_back(arguments + PASS_BYTES)
+        T, B, D, H, R, Y, stride = a.T, a.B, a.D, a.H, a.R, a.Y, a.stride
+        N, phase = gates * H, 0
+        x, W, U, G = numbers(a.x, like), numbers(a.W, like), numbers(a.U, like), numbers(a.G, like)
+        y, dy, dP, wide = numbers(a.y, like), numbers(d.dy, like), numbers(d.dP, like), d.wide
+        dh, dc, f = numbers(d.dh, like), numbers(d.dc, like), numbers(d.f, like)
+        dW, dU, db, w = numbers(d.dW, like), numbers(d.dU, like), numbers(d.db, like), numbers(a.w, like)
+        width = panel_width(x)
+        packed = numbers(d.work, like)
+        packed_M = at(packed, packed_size(x, N, R))
+        packed_W = at(packed_M, packed_size(x, R, H) if own else 0)
+        own_work = at(packed_W, packed_size(x, N, D) * (d.dx != 0) + part * d.share)
+        for first, count in blocks:
+            panels = at(packed, packed_size(x, first * H, R))
+            pack_transposed(at(U, first * H), N, count * H, R, panels, count * H, part, parts)
+        if own:
+            pack_transposed(numbers(a.matrix, like), R, R, H, packed_M, R, part, parts)
+        if d.dx and apart:
+            pack_transposed(at(W, N - H), N, H, D, packed_W, N, part, parts)
+            pack_transposed(W, N, N - H, D, at(packed_W, H * width), N, part, parts)
+        elif d.dx:
+            pack_transposed(W, N, N, D, packed_W, N, part, parts)
+        phase = barrier(sync, phase, parts)
+        share = share_of(x, B, H, R, part, parts)
+        first = share.first
+        q = H if apart else 0  # where dQ begins in dP
+        for t0 in range((T - 1) // d.chunk * d.chunk, -1, -d.chunk):
+            many = min(d.chunk, T - t0)
+            start = T - t0 - many if a.reverse else t0  # the chunk's first step in x
+            for t in range(t0 + many - 1 if share.rows else -1, t0 - 1, -1):
+                now = T - 1 - t if a.reverse else t
+                before = now + 1 if a.reverse else now - 1
+                here, old, here_z = (now * B + first) * H, (before * B + first) * H, (now * B + first) * a.row_z
+                h, ldh = (at(y, (before * B + first) * Y), Y) if t else (at(numbers(a.h0, like), first * R), R)
+                row = Row(
+                    at(G, (now * B + first) * stride),
+                    at(numbers(a.u, like), here),
+                    h,
+                    at(y, (now * B + first) * Y),
+                    at(numbers(a.c, like), old) if t else at(numbers(a.c0, like), first * H),
+                    at(numbers(a.c, like), here),
+                    at(numbers(a.a, like), here),
+                    at(numbers(a.m, like), here),
+                    at(numbers(a.z, like), here_z),
+                    w,
+                )
+                back = Back(
+                    at(dy, (now * B + first) * d.Z if d.dy_steps else first * R),
+                    at(dh, first * R),
+                    at(dc, first * H),
+                    at(f, first * H),
+                    at(dP, ((now - start) * B + first) * wide),
+                )
+                each = T * B * H
+                lines = Lines(H, each if t else B * H, each, each, T * B * a.row_z, a.line_w, B * H)
+                strides, strides_back = Strides(H, stride, H, ldh, Y, a.row_z), (d.Z, wide, R)
+                phase = lead(
+                    phase, row, back, strides, strides_back, lines, share, a.lengths, t, packed, R, sync, parts
+                )
+            phase = barrier(sync, phase, parts)
+            count = many * B
+            if d.dx:
+                low, high = begin(count, part, parts), begin(count, part + 1, parts)
+                clear_row(own_work, D)
+                dx = at(numbers(d.dx, like), (start * B + low) * D)
+                product(at(dP, low * wide), wide, packed_W, width, N * width, N, D, own_work, 0, dx, D, high - low, 0)
+            if apart:
+                add_columns(x, a, start * B, count, dP, wide, 0, N - H, H, dW, db, N, own_work, part, parts)
+                add_columns(x, a, start * B, count, dP, wide, H, 0, N - H, dW, db, N, own_work, part, parts)
+                low, high = begin(H, part, parts), begin(H, part + 1, parts)
+                for k in range(count if d.dv else 0):
+                    add_row(at(dP, k * wide + N + low), at(numbers(d.dv, like), low), high - low)
+            else:
+                add_columns(x, a, start * B, count, dP, wide, 0, 0, N, dW, db, N, own_work, part, parts)
+            low, high = begin(H, part, parts), begin(H, part + 1, parts)
+            for unit in range(units):
+                target = at(numbers(d.dw, like), unit * a.line_w + low)
+                for k in range(count):
+                    add_row(at(dP, k * wide + N + q + unit * H + low), target, high - low)
+            # dU += Σ h[t-1]ᵀ dQ[t]; before the first step stands h0
+            edge = B if t0 == 0 else 0
+            joint = blocks[0][1] * H
+            low, high = columns_of(x, joint, part, parts)
+            if edge and not a.rest:
+                slot = many - 1 if a.reverse else 0
+                dQ = at(dP, slot * B * wide + q)
+                add_transposed_product(numbers(a.h0, like), R, R, dQ, wide, low, high, B, dU, N, own_work)
+            dQ = at(dP, q if a.reverse else edge * wide + q)
+            h = at(y, (start * B + B if a.reverse else start * B + edge - B) * Y)
+            add_transposed_product(h, Y, R, dQ, wide, low, high, count - edge, dU, N, own_work)
+            for k in range(1, len(blocks)):  # what later stages multiply with their columns of U
+                operand, column = at(numbers(a.a, like), ((k - 1) * T + start) * B * H), blocks[k][0] * H
+                low, high = columns_of(x, blocks[k][1] * H, part, parts)
+                dQ, target = at(dP, column), at(dU, column)
+                add_transposed_product(operand, H, H, dQ, wide, low, high, count, target, N, own_work)
+            if own:
+                low, high = columns_of(x, R, part, parts)
+                operand, dQ = at(numbers(a.a, like), ((len(blocks) - 1) * T + start) * B * H), at(dP, N + units * H)
+                target = numbers(d.dmatrix, like)
+                add_transposed_product(operand, H, H, dQ, wide, low, high, count, target, R, own_work)
+            phase = barrier(sync, phase, parts)
+
+    return backward
+
+
+BACKWARD: dict[str, Kernel] = {}  # by ``CellFacts.key``, once they were asked for
+
+
+def backward_of(facts: CellFacts) -> Kernel:
+    """The backward kernel of a cell."""
+    if facts.key not in BACKWARD:
+        BACKWARD.setdefault(facts.key, make_backward(facts))
+    return BACKWARD[facts.key]

@@ -1,0 +1,279 @@
+"""The twin of ``minirnn.scan`` and of the products before it: one layer in one direction, forward.
+
+Threads run the same kernel, each with its number ``part`` of ``parts``, and meet at barriers (|).
+
+    pack W and U |
+    for each chunk of steps:
+        P = X W + b, into G: rows of all the chunk's steps; where every h is known, G += h U too |
+        for each step, this thread's rows: else G += h U, then the cell's equations in place; a cell of several
+            stages goes on with the next one's product and equations |
+
+A thread takes its rows of the batch through a chunk's steps by itself.  Where there are fewer rows than threads, it
+takes some of the units instead, of the products before too, and all threads meet after every step and stage instead.
+
+Each number is one chain of operations in an order that does not depend on ``parts``: the same bits for any number of
+threads.  ``reverse`` reads the steps of x last to first.  Rows that have ended (``lengths``) keep their state.
+"""
+
+from minirnn.kernels.cpu.compiling import Kernel, entry, inline, inline_as, kernel, long, shared
+from minirnn.kernels.cpu.emitting import Lines, Row
+from minirnn.kernels.cpu.memory import address, at, get, integers, lanes, numbers, reader
+from minirnn.kernels.cpu.packing import pack, packed_size, panel_width
+from minirnn.kernels.cpu.passes import PassArguments
+from minirnn.kernels.cpu.rows import begin, copy_row, sum_rows
+from minirnn.kernels.cpu.stages import Strides, done, make_rows, share_of
+from minirnn.kernels.cpu.team import barrier, lead
+from minirnn.kernels.cpu.tiles import WIDE, product
+from minirnn.kernels.cpu.vectors import VECTOR_BYTES
+from minirnn.kernels.facts import CellFacts
+
+PAGE = 4096  # bytes; rows so far apart, or a multiple of it, share their places in the first cache
+COPIED = 64  # rows that are copied at once
+read_pass = reader(PassArguments)
+X, Y, G, H0, C0, REST, LAST, C, LAST_FIRST = (
+    PassArguments._fields.index(name) for name in ("x", "y", "G", "h0", "c0", "rest", "last", "c", "last_first")
+)
+
+
+@inline
+def uncrowded(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, spare, share, last_first):
+    """``product``, through a copy of ``a`` where its rows would all meet in a few sets of the first cache."""
+    if share == 0 or m < 4 or lda % (lanes(a) * (PAGE // VECTOR_BYTES)):
+        product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, last_first)
+    else:
+        product_of_copy(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, spare)
+
+
+@shared("a", "b", "start", "c", "spare", calls=[product])
+def product_of_copy(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, spare):
+    """``product``, some rows of ``a`` at a time, which are first copied to ``spare``."""
+    spread = k + panel_width(a)
+    for i in range(0, m, COPIED):
+        rows = min(COPIED, m - i)
+        for r in range(rows):
+            copy_row(at(a, (i + r) * lda), at(spare, r * spread), k)
+        product(spare, spread, b, line, apart, k, n, at(start, i * stride), stride, at(c, i * ldc), ldc, rows, 0)
+
+
+@long
+def single(x, D, W, h, R, U, N, joint, b, v, g, stride, u, H, share, last_first):
+    """The products of a pass of one step, with weights as they are: every block of W's columns, and then the same of U.
+
+    With ``last_first`` the last block comes first: it is what the pass before read last, and a cache still has.
+    """
+    width, left, rows = panel_width(x), share.left, share.rows
+    most = WIDE * width
+    groups = N // H if share.by_units else 1 if joint == N else 2
+    for i in range(groups):
+        group = groups - 1 - i if last_first else i
+        begins = group * (H if share.by_units else joint) + left
+        columns = share.right - left if share.by_units or group else joint
+        blocks = (columns + most - 1) // most
+        for k in range(blocks):
+            shift = (blocks - 1 - k if last_first else k) * most
+            j, n = begins + shift, min(most, columns - shift)
+            out = at(g, j)
+            product(x, D, at(W, j), N, width, D, n, at(b, j), 0, out, stride, rows, 0)
+            if j < joint:
+                product(h, R, at(U, j), N, width, R, n, out, stride, out, stride, rows, 0)
+            else:
+                product(h, R, at(U, j), N, width, R, n, at(v, j - joint), 0, at(u, j - joint), H, rows, 0)
+
+
+@long
+def recur(h, ldh, terms, g, stride, u, rows, last_first, matrix, share, spare, room):
+    """g += h U for some rows, and for a thread's units alone if it has some; what is kept apart goes to u."""
+    U, V, v, line, apart, H, joint, N = matrix
+    left, count = share.left, share.right - share.left if share.by_units else joint
+    width = panel_width(h)
+    for shift in range(left, joint, H if share.by_units else joint):
+        block, panel = at(g, shift), at(U, shift // width * apart)
+        uncrowded(h, ldh, panel, line, apart, terms, count, block, stride, block, stride, rows, spare, room, last_first)
+    if joint < N:
+        bias, panel = at(v, left), at(V, left // width * apart)
+        out, count = at(u, left), share.right - left
+        uncrowded(h, ldh, panel, line, apart, terms, count, bias, 0, out, H, rows, spare, room, last_first)
+
+
+def make_following(facts, k):
+    """The stages of a step from the k-th on: a product and equations each."""
+    if k == len(facts.stages):
+        return done
+    treat, after = make_rows(facts, k), make_following(facts, k + 1)
+    first, gates, own = facts.stages[k].first, facts.stages[k].gates, bool(facts.stages[k].matrix)
+
+    @inline_as(f"following-{facts.key}-{k}")
+    def follow(phase, row, strides, lines, share, lengths, t, weights, spare, sync):
+        U, M, v, N, R, packed, whole = weights
+        memory, room, parts = spare
+        H, a, width = lines.H, at(row.a, (k - 1) * lines.saved), panel_width(row.a)
+        if share.by_units:
+            phase = barrier(sync, phase, parts)
+        panels, line, apart = at(packed, first * packed_size(U, R, H)), width, H * width
+        if own:
+            left, count = share.left_h, share.right_h - share.left_h
+            if whole:
+                panels, line, apart = M, R, width
+            bias, out, panel = at(v, left), at(row.h1, left), at(panels, left // width * apart)
+            uncrowded(a, H, panel, line, apart, H, count, bias, 0, out, strides.h1, share.rows, memory, room, t & 1)
+        else:
+            if whole:
+                panels, line, apart = at(U, first * H), N, width
+            matrix = panels, panels, v, line, apart, H, gates * H, gates * H
+            g = at(row.G, first * H)
+            recur(a, H, H, g, strides.G, g, share.rows, t & 1, matrix, share, memory, room)
+        treat(row, strides, lines, share, lengths, t)
+        return after(phase, row, strides, lines, share, lengths, t, weights, spare, sync)
+
+    return follow
+
+
+def blocks_of(facts):
+    """The columns of U that are packed together: the first gate of each stage, and how many; one apart is alone."""
+    if facts.apart:
+        return (0, facts.gates - 1), (facts.gates - 1, 1)
+    return tuple((stage.first, stage.gates) for stage in facts.stages if not stage.matrix)
+
+
+def make_forward(facts):
+    """The forward kernel of a cell."""
+    treat, gates, apart = make_rows(facts, 0), facts.gates, facts.apart
+    follow, blocks = make_following(facts, 1), blocks_of(facts)
+    staged, own, first_gates = len(facts.stages) > 1, bool(facts.matrix), facts.stages[0].gates
+
+    @kernel(f"forward-{facts.key}", calls=[pack, product, product_of_copy])
+    def forward(like, arguments, part, parts, sync):
+        a = read_pass(arguments)
+        T, B, D, H, R, Y, stride = a.T, a.B, a.D, a.H, a.R, a.Y, a.stride
+        N, phase = gates * H, 0
+        x, W, U, G = numbers(a.x, like), numbers(a.W, like), numbers(a.U, like), numbers(a.G, like)
+        b, v, y, M = numbers(a.b, like), numbers(a.v, like), numbers(a.y, like), numbers(a.matrix, like)
+        width = panel_width(x)
+        columns = first_gates * H  # that h is multiplied with
+        joint = columns - H if apart else columns
+        # weights that are used only a few times are read as they are, if their columns are whole panels
+        panels = joint % width == 0 and (H % width == 0 or not (apart or staged)) and (R % width == 0 or not own)
+        packed_W, line_W, next_W = numbers(a.work, like), width, D * width
+        packed = at(packed_W, 0 if a.indices else packed_size(x, D, N))
+        packed_U, line_U, next_U, gate = packed, width, R * width, packed_size(x, R, H)  # entries of a gate's columns
+        packed_V, V, matrix_M = at(packed, (gates - 1) * gate), at(U, joint), at(packed, gates * gate)
+        own_work = at(matrix_M, (packed_size(x, H, R) if own else 0) + part * a.share)
+        few, whole = panels and T * B <= 8, panels and T <= 4  # rows; steps
+        alone = few and T == 1 and a.indices == 0 and not staged
+        if few:
+            packed_W, line_W, next_W = W, N, width
+        elif not a.indices:
+            pack(W, N, D, N, packed_W, part, parts)
+        if whole:
+            packed_U, line_U, next_U, packed_V = U, N, width, V
+        else:
+            for block, count in blocks:
+                pack(at(U, block * H), N, R, count * H, at(packed, block * gate), part, parts)
+            if own:
+                pack(M, R, H, R, matrix_M, part, parts)
+        share = share_of(x, B, H, R, part, parts)
+        matrix = packed_U, packed_V, v, line_U, next_U, H, joint, columns
+        weights, spare = (U, M, v, N, R, packed, whole), (own_work, a.share, parts)
+        first, left, by_units = share.first, share.left, share.by_units
+        phase = barrier(sync, phase, parts)
+        for t0 in range(0, T, a.chunk):
+            if t0 and not by_units:
+                phase = barrier(sync, phase, parts)
+            many = min(a.chunk, T - t0)
+            low, high = begin(many * B, part, parts), begin(many * B, part + 1, parts)
+            if by_units:
+                low, high = 0, many * B
+            start = (T - t0 - many if a.reverse else t0) * B  # the chunk's first row in x
+            target = at(G, ((start if a.slots == T else 0) + low) * stride)
+            # one product for all gates, or one a gate for a thread's units of it
+            for shift in range(left, 0 if alone else N, H if by_units else N):
+                count = share.right - left if by_units else N
+                here, bias, out = at(x, (start + low) * D), at(b, shift), at(target, shift)
+                if a.indices:
+                    for k in range(high - low):
+                        place = get(integers(a.indices), start + low + k) * N + shift
+                        sum_rows(bias, at(W, place), at(out, k * stride), count)
+                else:
+                    panel = at(packed_W, shift // width * next_W)
+                    uncrowded(
+                        here, D, panel, line_W, next_W, D, count, bias, 0, out, stride, high - low, own_work, a.share, 0
+                    )
+            if a.known and not alone:
+                # of these rows the first step's, which follow h0, end or begin at ``edge``
+                edge = min(high, max(low, 0 if t0 else (many - 1) * B if a.reverse else B))
+                for after in range(2):
+                    from_, to = (edge, high) if after else (low, edge)
+                    begins = t0 == 0 and bool(after) == (a.reverse != 0)
+                    before = start + from_ + (B if a.reverse else -B)
+                    shift = from_ - ((many - 1) * B if a.reverse else 0)
+                    h, ldh = (at(numbers(a.h0, like), shift * R), R) if begins else (at(y, before * Y), Y)
+                    g, u = at(target, (from_ - low) * stride), at(numbers(a.u, like), (start + from_) * H)
+                    terms = 0 if begins and a.rest else R
+                    recur(h, ldh, terms, g, stride, u, to - from_, 0, matrix, share, own_work, a.share)
+            if not by_units:
+                phase = barrier(sync, phase, parts)
+            if share.rows == 0:
+                continue
+            for t in range(t0, t0 + many):
+                now = T - 1 - t if a.reverse else t
+                before = now + 1 if a.reverse else now - 1
+                slot, save, old = (now, now, before) if a.slots == T else (now - start // B, 0, 0)
+                terms = R if t or not a.rest else 0
+                h, ldh = (at(y, (before * B + first) * Y), Y) if t else (at(numbers(a.h0, like), first * R), R)
+                c = at(numbers(a.c, like), (old * B + first) * H) if t else at(numbers(a.c0, like), first * H)
+                g, u = at(G, (slot * B + first) * stride), at(numbers(a.u, like), (save * B + first) * H)
+                if alone:
+                    here = at(x, first * D)
+                    single(here, D, W, h, R, U, N, joint, b, v, g, stride, u, H, share, a.last_first)
+                elif not a.known:
+                    recur(h, ldh, terms, g, stride, u, share.rows, t & 1, matrix, share, own_work, a.share)
+                here, lines_of = (save * B + first) * H, a.slots * B * H
+                row = Row(
+                    g,
+                    u,
+                    h,
+                    at(y, (now * B + first) * Y),
+                    c,
+                    at(numbers(a.c, like), here),
+                    at(numbers(a.a, like), here),
+                    at(numbers(a.m, like), here),
+                    at(numbers(a.z, like), (save * B + first) * a.row_z),
+                    numbers(a.w, like),
+                )
+                lines = Lines(H, (a.slots if t else 1) * B * H, lines_of, lines_of, a.slots * B * a.row_z, a.line_w, 0)
+                strides = Strides(H, stride, H, ldh, Y, a.row_z)
+                treat(row, strides, lines, share, a.lengths, t)
+                phase = follow(phase, row, strides, lines, share, a.lengths, t, weights, spare, sync)
+                if by_units:
+                    phase = barrier(sync, phase, parts)
+        if a.last:
+            end = at(y, (0 if a.reverse else (T - 1) * B) * Y)
+            for r in range(first, first + share.rows):
+                copy_row(at(end, r * Y), at(numbers(a.last, like), r * R), R)
+
+    return forward
+
+
+FORWARD: dict[str, Kernel] = {}  # by ``CellFacts.key``, once they were asked for
+
+
+def forward_of(facts: CellFacts) -> Kernel:
+    """The forward kernel of a cell."""
+    if facts.key not in FORWARD:
+        FORWARD.setdefault(facts.key, make_forward(facts))  # of two threads one makes the kernel that all use
+    return FORWARD[facts.key]
+
+
+@entry("short")
+def short(x, h0, c0, rest, y, side, h, c, k, in_place, block, box, function, most, patience):
+    """A forward kernel on arrays, for inference: the direction of a layer whose states are the ``k``-th.
+
+    ``block`` is a ``PassArguments`` (int64) without the addresses of the arrays; ``rest`` says that h0 is 0; the
+    direction's columns of y begin ``side`` bytes on.  ``box`` and what follows are for ``lead``.
+    """
+    block[LAST_FIRST], block[REST] = 1 - block[LAST_FIRST], rest
+    block[X], block[Y] = address(x), address(y) + side
+    block[H0], block[C0], block[LAST], block[C] = address(h0[k]), address(c0[k]), address(h[k]), address(c[k])
+    if in_place:
+        block[G] = block[Y]
+    lead(box, function, address(block), most, patience)
