@@ -62,6 +62,7 @@ class StageFacts(NamedTuple):
 
     first: int  # of its gates among those of the cell
     gates: int
+    product: bool  # whether it has one
     matrix: str  # the name of its own weight, or ""
     operand: Place  # what its product reads
     back: Place  # the gradient of that, without the product's part
@@ -92,6 +93,11 @@ class CellFacts(NamedTuple):
     def arrays(self, kind: str) -> list[str]:
         """The arrays beside the gates that are of one kind, "u", "c", "a", "m" or "z", in their order."""
         return [name for name in self.beside if name.startswith(kind)]
+
+    @property
+    def product(self) -> bool:
+        """Whether there is a product of the state, with U."""
+        return self.stages[0].product
 
     @property
     def matrix(self) -> str:

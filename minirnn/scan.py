@@ -17,8 +17,9 @@ Written once, over any cell of ``cells.py`` or of your own; the products before 
 
 ``h[0]`` is the initial state, so ``y = h[1:]`` and ``h[:-1]`` are views of one array.  A cell with several stages has
 its inner lines run for each stage, forward and then in reverse, with the stage's columns of U or a matrix of its own in
-place of U.  Where ``keep[t]`` is True a state, or a unit of it, is carried over unchanged, and its gradient bypasses
-the step: lengths and zoneout come to no more than that here.
+place of U; a stage without a product has no columns of U, and q has none either.  Where ``keep[t]`` is True a state, or
+a unit of it, is carried over unchanged, and its gradient bypasses the step: lengths and zoneout come to no more than
+that here.
 
     forward    s[t+1] = where(keep[t], s[t], step's)            for every state s, h among them
     backward   unstep is given where(keep[t], 0, ds);   ds = what comes back from it + where(keep[t], ds, 0)
@@ -30,7 +31,17 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from minirnn.core.backend import Array
-from minirnn.core.protocol import Arrays, Cell, block_of, matrix_of, recurrent_bias_of, stages_of, units_of
+from minirnn.core.protocol import (
+    Arrays,
+    Cell,
+    block_of,
+    matrix_of,
+    multiplies,
+    recurrent_bias_of,
+    stages_of,
+    units_of,
+    width_of,
+)
 from minirnn.core.run import Reader, Run
 
 
@@ -57,7 +68,10 @@ class Scan:
             stop = start + len(stage.gates) * hidden_size
             self.columns.append(slice(start, stop))
             own = matrix_of(stage)
-            self.U.append(weights[own] if own else weights["U"][:, start:stop])
+            if multiplies(stage):
+                self.U.append(weights[own] if own else weights["U"][:, start:stop])
+            else:
+                self.U.append(xp.empty((width_of(cell, hidden_size), 0), weights["W"].dtype))
             self.units.append([weights[name] for name in units_of(stage)])
             self.bias.append(
                 [(block_of(stage, gate, hidden_size), weights[f"b{gate}"]) for gate in recurrent_bias_of(stage)]
@@ -116,7 +130,7 @@ class Scan:
         """All steps in reverse: dP, each stage's dQ and gradients of its units, and the initial state's gradient."""
         (T, B), dtype = self.A[0].shape[:2], dstate[0].dtype
         dP = self.xp.empty((T, B, self.width), dtype)
-        apart = [not stage.gates for stage in self.stages]
+        apart = [not stage.gates or not multiplies(stage) for stage in self.stages]
         dQ = [
             self.xp.empty((T, B, U.shape[1]), dtype) if alone else dP[:, :, columns]
             for U, columns, alone in zip(self.U, self.columns, apart, strict=True)
@@ -134,7 +148,7 @@ class Scan:
                     dP[t, :, self.columns[k]] = dp
                 if dq is not dp and not apart[k]:  # so far they were equal: from here on they are kept apart
                     dQ[k], apart[k] = dQ[k].copy(), True
-                if apart[k]:
+                if apart[k] and dq is not None:
                     dQ[k][t] = dq
                 flow = self.sent_back(k, dq, direct)
                 for i, part in enumerate(dw):
@@ -146,6 +160,9 @@ class Scan:
 
     def sent_back(self, k: int, dq: Array, direct: tuple[Any, ...]) -> Arrays:
         """The gradient of the state that stage ``k`` read: what comes through its product, and what comes directly."""
+        if dq is None:  # there is no product
+            first = direct[0] if direct[0] is not None else self.xp.zeros_like(self.A[k][0])
+            return (first, *direct[1:])
         da = dq @ self.U[k].T
         return (da if direct[0] is None else da + direct[0], *direct[1:])
 

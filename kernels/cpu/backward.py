@@ -50,12 +50,14 @@ def make_leading(facts, k):
     treat, before = make_rows_back(facts, k), make_leading(facts, k - 1)
     first, gates, own = facts.stages[k].first, facts.stages[k].gates, bool(facts.stages[k].matrix)
     q = facts.apart + (facts.gates + len(facts.units) if own else first)  # where dQ begins in dP, gates
-    flow = facts.stages[k].back.k
+    flow, multiplies = facts.stages[k].back.k, facts.stages[k].product
 
     @inline_as(f"leading-{facts.key}-{k}")
     def lead(phase, row, back, strides, strides_back, lines, share, lengths, t, packed, R, sync, parts):
         H, width, wide = lines.H, panel_width(row.G), strides_back[1]
         treat(row, back, strides, strides_back, lines, share, lengths, t)
+        if not multiplies:
+            return phase
         if share.by_units:
             phase = barrier(sync, phase, parts)
         terms = R if own else gates * H
@@ -76,6 +78,7 @@ def make_backward(facts):
     """The backward kernel of a cell."""
     lead, gates, apart, units = make_leading(facts, len(facts.stages) - 1), facts.gates, facts.apart, len(facts.units)
     own, blocks = bool(facts.matrix), tuple((stage.first, stage.gates) for stage in facts.stages if not stage.matrix)
+    multiplies = facts.product
 
     @kernel(f"backward-{facts.key}", calls=[pack_transposed, product, add_transposed_product])
     def backward(like, arguments, part, parts, sync):
@@ -88,12 +91,13 @@ def make_backward(facts):
         dW, dU, db, w = numbers(d.dW, like), numbers(d.dU, like), numbers(d.db, like), numbers(a.w, like)
         width = panel_width(x)
         packed = numbers(d.work, like)
-        packed_M = at(packed, packed_size(x, N, R))
+        packed_M = at(packed, packed_size(x, N, R) if multiplies else 0)
         packed_W = at(packed_M, packed_size(x, R, H) if own else 0)
         own_work = at(packed_W, packed_size(x, N, D) * (d.dx != 0) + part * d.share)
-        for first, count in blocks:
-            panels = at(packed, packed_size(x, first * H, R))
-            pack_transposed(at(U, first * H), N, count * H, R, panels, count * H, part, parts)
+        if multiplies:
+            for first, count in blocks:
+                panels = at(packed, packed_size(x, first * H, R))
+                pack_transposed(at(U, first * H), N, count * H, R, panels, count * H, part, parts)
         if own:
             pack_transposed(numbers(a.matrix, like), R, R, H, packed_M, R, part, parts)
         if d.dx and apart:
@@ -158,17 +162,17 @@ def make_backward(facts):
                 target = at(numbers(d.dw, like), unit * a.line_w + low)
                 for k in range(count):
                     add_row(at(dP, k * wide + N + q + unit * H + low), target, high - low)
-            # dU += Σ h[t-1]ᵀ dQ[t]; before the first step stands h0
-            edge = B if t0 == 0 else 0
-            joint = blocks[0][1] * H
-            low, high = columns_of(x, joint, part, parts)
-            if edge and not a.rest:
-                slot = many - 1 if a.reverse else 0
-                dQ = at(dP, slot * B * wide + q)
-                add_transposed_product(numbers(a.h0, like), R, R, dQ, wide, low, high, B, dU, N, own_work)
-            dQ = at(dP, q if a.reverse else edge * wide + q)
-            h = at(y, (start * B + B if a.reverse else start * B + edge - B) * Y)
-            add_transposed_product(h, Y, R, dQ, wide, low, high, count - edge, dU, N, own_work)
+            if multiplies:  # dU += Σ h[t-1]ᵀ dQ[t]; before the first step stands h0
+                edge = B if t0 == 0 else 0
+                joint = blocks[0][1] * H
+                low, high = columns_of(x, joint, part, parts)
+                if edge and not a.rest:
+                    slot = many - 1 if a.reverse else 0
+                    dQ = at(dP, slot * B * wide + q)
+                    add_transposed_product(numbers(a.h0, like), R, R, dQ, wide, low, high, B, dU, N, own_work)
+                dQ = at(dP, q if a.reverse else edge * wide + q)
+                h = at(y, (start * B + B if a.reverse else start * B + edge - B) * Y)
+                add_transposed_product(h, Y, R, dQ, wide, low, high, count - edge, dU, N, own_work)
             for k in range(1, len(blocks)):  # what later stages multiply with their columns of U
                 operand, column = at(numbers(a.a, like), ((k - 1) * T + start) * B * H), blocks[k][0] * H
                 low, high = columns_of(x, blocks[k][1] * H, part, parts)

@@ -27,10 +27,10 @@ def threads(work: float) -> int:
 def threads_over_time(work: float, rows: int, step: float) -> int:
     """The same for a pass over time, of which each step is ``step`` operations on so many rows.
 
-    With fewer rows than threads these meet after every step.
+    With fewer rows than threads these meet after every step, unless a step multiplies nothing: then they share units.
     """
     count = threads(work)
-    return 1 if rows < count and step < MEETING else count
+    return 1 if rows < count and 0 < step < MEETING else count
 
 
 def take(work: float, most: int) -> tuple[int, int, int]:

@@ -139,6 +139,7 @@ def make_forward(facts):
     """The forward kernel of a cell."""
     treat, gates, apart = make_rows(facts, 0), facts.gates, facts.apart
     follow, blocks = make_following(facts, 1), blocks_of(facts)
+    multiplies = facts.product
     staged, own, first_gates = len(facts.stages) > 1, bool(facts.matrix), facts.stages[0].gates
 
     @kernel(f"forward-{facts.key}", calls=[pack, product, product_of_copy])
@@ -149,17 +150,18 @@ def make_forward(facts):
         x, W, U, G = numbers(a.x, like), numbers(a.W, like), numbers(a.U, like), numbers(a.G, like)
         b, v, y, M = numbers(a.b, like), numbers(a.v, like), numbers(a.y, like), numbers(a.matrix, like)
         width = panel_width(x)
-        columns = first_gates * H  # that h is multiplied with
+        columns = first_gates * H if multiplies else 0  # that h is multiplied with
         joint = columns - H if apart else columns
         # weights that are used only a few times are read as they are, if their columns are whole panels
         panels = joint % width == 0 and (H % width == 0 or not (apart or staged)) and (R % width == 0 or not own)
         packed_W, line_W, next_W = numbers(a.work, like), width, D * width
         packed = at(packed_W, 0 if a.indices else packed_size(x, D, N))
-        packed_U, line_U, next_U, gate = packed, width, R * width, packed_size(x, R, H)  # entries of a gate's columns
+        packed_U, line_U, next_U = packed, width, R * width
+        gate = packed_size(x, R, H) if multiplies else 0  # entries of one gate's columns of U
         packed_V, V, matrix_M = at(packed, (gates - 1) * gate), at(U, joint), at(packed, gates * gate)
         own_work = at(matrix_M, (packed_size(x, H, R) if own else 0) + part * a.share)
-        few, whole = panels and T * B <= 8, panels and T <= 4  # rows; steps
-        alone = few and T == 1 and a.indices == 0 and not staged
+        few, whole = panels and T * B <= 8, (panels and T <= 4) or not multiplies  # rows; steps
+        alone = few and T == 1 and a.indices == 0 and not staged and multiplies
         if few:
             packed_W, line_W, next_W = W, N, width
         elif not a.indices:
@@ -198,7 +200,7 @@ def make_forward(facts):
                     uncrowded(
                         here, D, panel, line_W, next_W, D, count, bias, 0, out, stride, high - low, own_work, a.share, 0
                     )
-            if a.known and not alone:
+            if multiplies and a.known and not alone:
                 # of these rows the first step's, which follow h0, end or begin at ``edge``
                 edge = min(high, max(low, 0 if t0 else (many - 1) * B if a.reverse else B))
                 for after in range(2):
@@ -225,7 +227,7 @@ def make_forward(facts):
                 if alone:
                     here = at(x, first * D)
                     single(here, D, W, h, R, U, N, joint, b, v, g, stride, u, H, share, a.last_first)
-                elif not a.known:
+                elif multiplies and not a.known:
                     recur(h, ldh, terms, g, stride, u, share.rows, t & 1, matrix, share, own_work, a.share)
                 here, lines_of = (save * B + first) * H, a.slots * B * H
                 row = Row(
@@ -244,7 +246,7 @@ def make_forward(facts):
                 strides = Strides(H, stride, H, ldh, Y, a.row_z)
                 treat(row, strides, lines, share, a.lengths, t)
                 phase = follow(phase, row, strides, lines, share, a.lengths, t, weights, spare, sync)
-                if by_units:
+                if by_units and multiplies:
                     phase = barrier(sync, phase, parts)
         if a.last:
             end = at(y, (0 if a.reverse else (T - 1) * B) * Y)

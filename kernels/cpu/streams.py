@@ -29,7 +29,7 @@ def make_stage(facts, kind, k):
         return done
     step, after, times = make_step(facts, k), make_stage(facts, kind, k + 1), PARTS[kind][0]
     first, gates, own = facts.stages[k].first, facts.stages[k].gates, bool(facts.stages[k].matrix)
-    apart, staged = facts.apart, len(facts.stages) > 1
+    apart, staged, multiplies = facts.apart, len(facts.stages) > 1, facts.product
 
     @inline_as(f"stream-stage-{facts.key}-{kind}-{k}")
     def stage(phase, like, a, start, strides, lines, share, part, parts, sync):
@@ -43,6 +43,8 @@ def make_stage(facts, kind, k):
             U, scale, apart_U = get(matrix, 0), numbers(get(matrix, 1), like), get(matrix, 2)
             operand = at(start.a, (k - 1) * lines.saved)
             times(like, operand, H, U, apart_U, scale, low, high, numbers(a.v, like), 0, Q, N, B, work)
+        elif not multiplies:
+            scale = Q
         elif apart or staged:
             scale = numbers(a.scale_U, like)
             times(like, start.h, R, a.U, a.apart_U, scale, low, high, numbers(a.v, like), 0, Q, N, B, work)

@@ -56,12 +56,12 @@ class _Drawn:
                 p, q = np.zeros((B, 0)), scattered(self.seed + 10 + k, B, self.widths[0])
                 memory[Place("y")] = q
             else:
-                p, q = scattered(self.seed + 10 + k, 2, B, len(stage.gates) * H)
+                p, q = scattered(self.seed + 10 + k, 2, B, len(stage.gates) * H) * [[[1]], [[one.product]]]
                 sums, apart = np.split(p + q, len(stage.gates), axis=-1), np.split(q, len(stage.gates), axis=-1)[-1]
                 if facts.apart:
                     sums[-1], memory[Place("u")] = sums[-1] - apart, apart
                 memory |= {Place("gates", one.first + i): a for i, a in enumerate(sums)}
-            flow, saved = stage.step(p, q, flow, *self.units(k))
+            flow, saved = stage.step(p, q if one.product else q[:, :0], flow, *self.units(k))
             self.saved.append(saved)
             run(one.narrow_step, memory)
             run(one.step, memory)
@@ -87,7 +87,7 @@ class _Drawn:
             if one.matrix:
                 pairs.append((memory[Place("dq")], dq))
             else:
-                dps, dqs = (np.split(d, one.gates, axis=-1) for d in (dp, dq))
+                dps, dqs = (np.split(d, one.gates, axis=-1) for d in (dp, dq if one.product else dp))
                 places = [Place("dp", one.first + i) for i in range(one.gates)]
                 pairs += [(memory[place], d) for place, d in zip(places, dps, strict=True)]
                 places[-1] = Place("dq") if facts.apart else places[-1]

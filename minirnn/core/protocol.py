@@ -19,7 +19,7 @@ class Stage(Protocol):
     ``a`` is the first entry of ``state``: for the first stage of a cell that is ``h``, for a later stage it is
     whatever the stage before put first.  Stages follow one another within a step as steps do in time.
 
-    Four more attributes are read where they exist:
+    Five more attributes are read where they exist:
 
     ``recurrent_bias``  names of the gates whose ``q`` gets a bias of its own, a weight ``b<gate>`` of shape (H,).
     ``units``           names of per-unit weights of shape (H,), peepholes for example.  They are handed to
@@ -28,6 +28,8 @@ class Stage(Protocol):
     ``matrix``          name of a weight of its own that the product is with, in place of columns of U: a projection of
                         ``a`` (B, H) to the width of ``h``.  Such a stage comes after another, has no gates, a ``p`` of
                         no columns, and None for ``dp``.
+    ``product``         False for the only stage of a cell that multiplies no state: there is no U, ``q`` has no
+                        columns, and ``unstep`` returns None for ``dq``.
     ``kinks``           those of ``saves`` at whose 0 the cell is not differentiable; checks keep away from it.
 
     A stage may do without ``unstep`` and ``saves``; ``step`` then returns () for ``saved``.  A cell of such stages is
@@ -84,6 +86,11 @@ def matrix_of(stage: Any) -> str:
     return str(getattr(stage, "matrix", ""))
 
 
+def multiplies(stage: Any) -> bool:
+    """Whether the stage has a product of the state."""
+    return bool(getattr(stage, "product", True))
+
+
 def width_of(cell: Any, hidden_size: int) -> int:
     """How wide ``h``, and with it y, is."""
     return int(getattr(cell, "output_size", hidden_size))
@@ -120,6 +127,8 @@ def check_cell(cell: Any, hidden_size: int) -> None:
         for gate in recurrent_bias_of(stage):
             if gate not in stage.gates:
                 raise TypeError(f"cell {name}: recurrent_bias names {gate!r}, not one of the gates {stage.gates}")
+        if not multiplies(stage) and (stages_of(cell) != (stage,) or recurrent_bias_of(stage) or matrix_of(stage)):
+            raise TypeError(f"cell {name}: a stage without a product is the only one, with no bias or matrix for it")
         own = [matrix_of(stage)] if matrix_of(stage) else []
         if own and (stage.gates or stage is stages_of(cell)[0]):
             raise TypeError(f"cell {name}: a stage with a matrix, here {own[0]}, has no gates and is not the first")
@@ -163,7 +172,7 @@ def _try(cell: Any, H: int) -> None:
     flow = tuple(np.ones((1, n)) for n in widths)
     for stage in stages:
         p, units = np.ones((1, len(stage.gates) * H)), [np.ones(H) for _ in units_of(stage)]
-        q = np.ones((1, R)) if matrix_of(stage) else p
+        q = np.ones((1, R)) if matrix_of(stage) else p if multiplies(stage) else np.ones((1, 0))
         if np.shape(flow[0]) != (1, H if matrix_of(stage) else R):
             raise ValueError(f"the product of stage {name_of(stage)} does not fit what the stage before it puts first")
         out, saved = stage.step(p, q, flow, *units)
@@ -199,10 +208,11 @@ def _check_returned(stage: Any, returned: Any, p: Array, q: Array, states: int, 
             f"the third that unstep returns must be a tuple of {states}, a gradient for each state; got {number}"
         )
     for name, a, like in (("dp", dp, p), ("dq", dq, q)):
-        if name == "dp" and matrix_of(stage):
-            if a is not None:
-                raise ValueError("unstep of a stage with a matrix must return None for dp: its p has no columns")
+        if a is None and like.shape[1] == 0:
             continue
+        if like.shape[1] == 0:
+            kind = "with a matrix" if name == "dp" else "without a product"
+            raise ValueError(f"unstep of a stage {kind} must return None for {name}: its {name[1:]} has no columns")
         if a is None:
             raise ValueError(
                 f"unstep returns None for {name}, which must be an array with the shape of p, {like.shape}"

@@ -17,7 +17,7 @@ import numpy as np
 
 from minirnn.core.drawn import agrees
 from minirnn.core.graph import Graph
-from minirnn.core.protocol import matrix_of, name_of, recurrent_bias_of, stages_of, trains, units_of
+from minirnn.core.protocol import matrix_of, multiplies, name_of, recurrent_bias_of, stages_of, trains, units_of
 from minirnn.core.symbolic import Symbolic, SymbolicError, Value
 from minirnn.core.zones import Zones
 from minirnn.kernels.facts import CUDA, CellFacts, Place, Program, StageFacts, named, state_place
@@ -42,7 +42,9 @@ def traced(cell: Any, zones: Sequence[bool] = (), shares: Sequence[float] | None
     if hasattr(cell, "output_size") and (middle or not matrix_of(last)):
         raise SymbolicError("has an output_size, and not a second stage that is the product with a matrix of its own")
     bias = recurrent_bias_of(first)
-    several = len(first.gates) > 1 and not more  # kernels keep the last gate's q apart, beside those of others
+    several = (
+        len(first.gates) > 1 and not more and multiplies(first)
+    )  # kernels keep the last gate's q apart, beside those of others
     if any(map(recurrent_bias_of, more)) or (bias and (bias != first.gates[-1:] or not several)):
         raise SymbolicError("has a recurrent bias elsewhere than in the last of several gates of one stage")
     if bias:
@@ -77,6 +79,7 @@ class Tracing:
             StageFacts(
                 first=first,
                 gates=len(stage.gates),
+                product=multiplies(stage),
                 matrix=matrix_of(stage),
                 operand=operand,
                 back=back,
@@ -147,7 +150,8 @@ class Tracing:
         q: list[Value] = [Symbolic.of(np.zeros((SIDE, SIDE)), graph) for _ in p]
         if self.apart:
             q[-1] = self._load(graph, Place("u"))
-        return np.concatenate(p, axis=-1), np.concatenate(q, axis=-1)
+        joined = np.concatenate(q, axis=-1) if multiplies(stage) else np.zeros((SIDE, 0))
+        return np.concatenate(p, axis=-1), joined
 
     def _forward(self) -> tuple[list[tuple[Program, Program]], list[Place], list[list[Place]]]:
         """Each stage's programs, what its product reads, and where it saves what."""
@@ -237,6 +241,7 @@ class Tracing:
         if matrix_of(self.stages[k]):
             return [(Place("dq"), graph.operation(dq))]
         gates, first = len(self.stages[k].gates), self.first[k]
+        dq = dq if multiplies(self.stages[k]) else dp
         dps, dqs = ([graph.operation(d) for d in _split(Symbolic.of(a, graph), gates)] for a in (dp, dq))
         if dps[: gates - self.apart] != dqs[: gates - self.apart]:
             raise SymbolicError("sends another gradient to p than to q of a gate that has their sum alone")

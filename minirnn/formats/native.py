@@ -12,6 +12,7 @@ from minirnn.core.backend import Array, get_backend, get_dtype
 from minirnn.core.files import ModelFileError, atomic_write
 from minirnn.core.layer import Layer
 from minirnn.core.module import brief
+from minirnn.core.protocol import name_of
 from minirnn.formats.filling import filled
 from minirnn.formats.models import check_finite, network_of
 from minirnn.formats.opening import LARGEST_HEADER, MOST_TENSORS, parsed, safetensors_in
@@ -20,6 +21,7 @@ from minirnn.language.model import LanguageModel
 from minirnn.language.text import Vocabulary
 from minirnn.layers.compose import Bidirectional, Sequential
 from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
+from minirnn.more_cells import NAMED
 from minirnn.recurrent.networks import GRU, LSTM, RNN, Recurrent
 from minirnn.recurrent.variants import VARIANTS
 
@@ -120,14 +122,14 @@ def describe(layer: Layer, depth: int = 0) -> dict[str, Any]:
     if config.get("tie") is not None:
         config["tie"] = config["tie"].prefix
     if "cell" in config:
-        cell = config["cell"]
-        variant = type(cell).__name__
-        if VARIANTS.get(variant) is not type(cell):
+        cell: Any = config["cell"]
+        name = name_of(cell)
+        if (NAMED | VARIANTS).get(name) not in (cell, type(cell)):
             raise ValueError(
-                f"a model file cannot describe {brief(layer)}: its cell is not one of {', '.join(VARIANTS)}, "
-                "and not in an RNN, GRU or LSTM"
+                f"a model file cannot describe {brief(layer)}: its cell is not one of "
+                f"{', '.join([*NAMED, *VARIANTS])}, and not in an RNN, GRU or LSTM"
             )
-        config["cell"] = {"kind": variant, **cell.config()}
+        config["cell"] = {"kind": name} | ({} if isinstance(cell, type) else cell.config())
     return {"kind": kind, **config}
 
 
@@ -204,10 +206,11 @@ class _Builder:
             arguments["tie"] = self.built[arguments["tie"]]
         if kind == "Recurrent":
             cell = dict(arguments["cell"])
-            variant = cell.pop("kind")
-            if variant not in VARIANTS:
-                raise ValueError(f"a cell's kind must be one of {', '.join(VARIANTS)}; got {variant!r:.40}")
-            arguments["cell"] = VARIANTS[variant].of(cell)
+            name = cell.pop("kind")
+            if name not in VARIANTS and (name not in NAMED or cell):
+                known = ", ".join([*NAMED, *VARIANTS])
+                raise ValueError(f"a cell's kind must be one of {known}; got {name!r:.40} {cell or ''!r:.40}")
+            arguments["cell"] = VARIANTS[name].of(cell) if name in VARIANTS else NAMED[name]
         layer = self.built[prefix] = KINDS[kind](**arguments)
         return layer
 

@@ -10,8 +10,10 @@ from minirnn.core.backend import Array
 from minirnn.core.layer import Layer
 from minirnn.inference.blocks import COLUMNS, BlockedMatrix, aligned
 from minirnn.kernels.cpu.passes import StepArguments, address
+from minirnn.kernels.facts import CellFacts
 from minirnn.layers.compose import Sequential
 from minirnn.layers.feedforward import Dropout, Embedding, Last, Linear
+from minirnn.recurrent.direction import Direction
 from minirnn.recurrent.networks import Recurrent
 
 Weight: TypeAlias = "Array | BlockedMatrix"  # as a model has it, whole or quantised
@@ -72,33 +74,28 @@ def _(layer: Recurrent, program: StepProgram) -> None:
         program.whole = False
         return
     for direction in layer.directions:
-        W, weight, H = _blocked(direction.weight("W")), direction.weight("U"), direction.hidden_size
-        matrices = [
-            direction.weight(stage.matrix)
-            if stage.matrix
-            else weight[:, stage.first * H : (stage.first + stage.gates) * H]
-            for stage in facts.stages
-        ]
-        U, *later = map(_blocked, [weight] if len(matrices) == 1 else matrices)
-        v = np.zeros(max(weight.shape[1], *U.shape), program.dtype)
+        W, H, R = _blocked(direction.weight("W")), direction.hidden_size, direction.widths[0]
+        N = W.shape[1]
+        matrices = [_blocked(matrix) for matrix in _recurrent(direction, facts)]
+        v = np.zeros(max(N, R), program.dtype)
         if facts.bias:
-            v[weight.shape[1] - H : weight.shape[1]] = direction.weight(facts.bias)
+            v[N - H : N] = direction.weight(facts.bias)
         w = aligned((len(facts.units), H), program.dtype)
         for k, name in enumerate(facts.units):
             w[k] = direction.weight(name)
         part = Part(
             kernel=program.kernels.recurrent_of(facts, W.kind)[program.dtype],
             W=W,
-            U=U,
+            U=matrices[0] if matrices else None,
             b=_filled_up(direction.weight("b")),
             v=_filled_up(v),
             D=W.shape[0],
             H=H,
-            R=direction.widths[0],
+            R=R,
             states=facts.states,
             saved=len(facts.arrays("m")),
             w=w,
-            later=tuple(later),
+            later=tuple(matrices[1:]),
         )
         program.parts.append(part)
     program.stacks.append(range(first, len(program.parts)))
@@ -124,6 +121,18 @@ def _(layer: Embedding, program: StepProgram) -> None:
 @add_step.register(Last)
 def _(layer: Layer, program: StepProgram) -> None:
     """Nothing: dropout is off, and the last step is the one that has just been read."""
+
+
+def _recurrent(direction: Direction, facts: CellFacts) -> list[Weight]:
+    """What each stage multiplies with: U, its columns, or a matrix of its own; none without a product."""
+    H, stages = direction.hidden_size, facts.stages
+    if not facts.product:
+        return []
+    if len(stages) == 1:
+        return [direction.weight("U")]
+    U = direction.weight("U")
+    columns = (U[:, one.first * H : (one.first + one.gates) * H] for one in stages)
+    return [direction.weight(one.matrix) if one.matrix else part for one, part in zip(stages, columns, strict=True)]
 
 
 def _matrices(part: Part) -> list[BlockedMatrix]:

@@ -6,6 +6,7 @@ fill    a network that reads in both directions restores masked characters.  (On
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -20,9 +21,20 @@ from minirnn.language.text import Text, Vocabulary, check_string
 from minirnn.layers.compose import Sequential
 from minirnn.layers.feedforward import Dropout, Embedding, Linear
 from minirnn.layers.losses import cross_entropy
-from minirnn.recurrent.networks import GRU, LSTM, RNN
+from minirnn.more_cells import CoupledLSTMCell, IndRNNCell, MinGRUCell, MinLSTMCell, PeepholeLSTMCell, SRUCell
+from minirnn.recurrent.networks import GRU, LSTM, RNN, Recurrent
 
-CELLS: dict[str, type[RNN] | type[GRU] | type[LSTM]] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
+CELLS: dict[str, Callable[..., Recurrent]] = {
+    "rnn": RNN,
+    "gru": GRU,
+    "lstm": LSTM,
+    "peephole": partial(Recurrent, PeepholeLSTMCell),
+    "coupled": partial(Recurrent, CoupledLSTMCell),
+    "indrnn": partial(Recurrent, IndRNNCell),
+    "mingru": partial(Recurrent, MinGRUCell),
+    "minlstm": partial(Recurrent, MinLSTMCell),
+    "sru": partial(Recurrent, SRUCell),
+}
 TASKS = ("next", "fill")
 ALL = slice(None)
 

@@ -11,6 +11,7 @@ from minirnn.core.parameters import Spec
 from minirnn.core.protocol import (
     Arrays,
     matrix_of,
+    multiplies,
     name_of,
     recurrent_bias_of,
     stages_of,
@@ -34,8 +35,9 @@ SMALL = 1 << 14  # entries of a state of zeros that serves the next call too
 class Direction(Layer):
     """One layer in one direction.  Its state is a tuple of (B, H) arrays, or (B, R) for an h of another width R.
 
-    Weights ``W (D, G·H)``, ``U (R, G·H)``, ``b (G·H)``, ``b<gate> (H)`` for each recurrent bias, the cell's per-unit
-    weights (H), a stage's own matrix (H, R), and ``h0`` (R), ``c0`` (H) ... for trainable initial states.
+    Weights ``W (D, G·H)``, ``U (R, G·H)`` unless the cell has no product, ``b (G·H)``, ``b<gate> (H)`` for each
+    recurrent bias, the cell's per-unit weights (H), a stage's own matrix (H, R), and ``h0`` (R), ``c0`` (H) ... for
+    trainable initial states.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class Direction(Layer):
             "U": Spec((R, width), "recurrent", H, tuple(f"W_h{g}" for g in letters)),
             "b": Spec((width,), "bias", H, tuple(f"b_{g}" for g in letters)),
         }
+        if not multiplies(stages_of(self.cell)[0]):
+            del specs["U"]
         for stage in stages_of(self.cell):
             specs |= {f"b{gate}": Spec((H,), "bias", H) for gate in recurrent_bias_of(stage)}
             specs |= {name: Spec((H,), "unit", H) for name in units_of(stage)}

@@ -50,7 +50,7 @@ class ShortCall:
         self.gates = len(first.gates) * first.hidden_size
         self.states, self.directions, self.in_place = facts.states, directions, facts.in_place
         self.facts = facts
-        inside = self.output_size * (self.gates + bool(facts.matrix) * self.hidden_size)
+        inside = self.output_size * (facts.product * self.gates + bool(facts.matrix) * self.hidden_size)
         self.work = 2 * sum(one.recurrence.input_size * self.gates + inside for one in self.layers)  # of a row and step
         self.step = 2 * inside  # of them, what stands inside the scan
         self.idle: dict[tuple[int, int], list[Workspace]] = {}  # by (T, B); a call takes one for itself
@@ -152,6 +152,7 @@ class Workspace:
             arguments[G], arguments[WORK] = start, work
             for argument, entry in plan.places:
                 arguments[argument] = start + entry * call.dtype.itemsize
-            arguments[RECURRENT] = own.addresses("U")[0]
+            if call.facts.product:
+                arguments[RECURRENT] = own.addresses("U")[0]
             arguments[SHARE] = 0  # no rows are copied apart
             self.arguments.append(arguments)

@@ -79,11 +79,13 @@ class Plan:
         self.none = np.zeros(max(H, R), dtype)  # for a product with no bias that is not added to gates
         own, down = addresses(facts.matrix) if facts.matrix else (0, 0)
         v, dv = addresses(facts.bias) if facts.bias else (address(self.none), 0)
-        self.packed = packed(D, N, dtype) + facts.gates * packed(R, H, dtype) + bool(own) * packed(H, R, dtype)
+        multiplies = facts.product
+        self.packed = packed(D, N, dtype) + multiplies * facts.gates * packed(R, H, dtype)
+        self.packed += bool(own) * packed(H, R, dtype)
         lines = ((D, D), (R, row), *([(H, H)] if len(facts.stages) > 1 else []))
         self.share = max(kernels.spare(size, line, dtype) for size, line in lines)
         # floating-point operations of all steps' products, and of those that stand inside one step
-        inside = R * N + bool(own) * H * R
+        inside = multiplies * R * N + bool(own) * H * R
         self.operations, self.step = 2 * T * B * (D * N + inside), 2 * B * inside
         self.arguments = array(
             "q",
@@ -111,7 +113,7 @@ class Plan:
         wide = N + (apart + len(units)) * H + bool(own) * R
         back_chunk, width = min(T, max(1, ROWS // max(1, B))), kernels.padded(wide, dtype)
         self.dP, self.f = back_chunk * B * width, facts.flows * B * H
-        self.packed_back = packed(N, R, dtype) + bool(own) * packed(R, H, dtype)
+        self.packed_back = multiplies * packed(N, R, dtype) + bool(own) * packed(R, H, dtype)
         self.packed_back += 0 if integers else packed(N, D, dtype)
         self.share_back = kernels.share(max(D, H, R), dtype)
         self.back = array(
@@ -164,7 +166,9 @@ class FusedPass(KernelPass):
         start, item = self.lease.start, dtype.itemsize
         arguments[INDICES if integers else X], arguments[Y], arguments[WORK] = address(self.x), address(y), work.start
         arguments[G], arguments[H0] = start if plan.gates else arguments[Y], plan.address(state[0], keep=self.rest)
-        arguments[REST], arguments[RECURRENT] = self.rest, weights.addresses("U")[0]
+        arguments[REST] = self.rest
+        if facts.product:  # with a U that weight dropout may have put in place of the layer's
+            arguments[RECURRENT] = weights.addresses("U")[0]
         if self.lengths is not None:
             arguments[LENGTHS] = address(self.lengths)
         for argument, entry in plan.places:
@@ -207,7 +211,9 @@ class FusedPass(KernelPass):
         work = lend.room(plan.room(threads), dtype)
         back = plan.back[:]
         back[DY], back[Z], back[STEPS] = address(above), row_stride(above), 0 if dy is None else T
-        back[BACK_WORK], back[DH], back[D_RECURRENT] = work.start, address(dh), self.weights.addresses("U")[1]
+        back[BACK_WORK], back[DH] = work.start, address(dh)
+        if self.facts.product:
+            back[D_RECURRENT] = self.weights.addresses("U")[1]
         back[DP] = back[BACK_WORK] + (plan.packed_back + threads * plan.share_back) * dtype.itemsize
         back[F] = back[DP] + plan.dP * dtype.itemsize
         back[DC] = address(others[0]) if others else back[DH] + dh[0].nbytes

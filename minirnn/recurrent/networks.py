@@ -9,7 +9,7 @@ from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, R
 from minirnn.core.backend import Array
 from minirnn.core.layer import Layer, check_size
 from minirnn.core.noise import check_probability, drop
-from minirnn.core.protocol import Arrays, check_cell, name_of, trains, width_of, widths_of
+from minirnn.core.protocol import Arrays, check_cell, multiplies, name_of, stages_of, trains, width_of, widths_of
 from minirnn.core.run import Pull, Result, Run, Saved, State, joined
 from minirnn.recurrent.direction import Direction
 from minirnn.recurrent.fast_call import ShortCall, prepare
@@ -90,6 +90,10 @@ class Recurrent(Layer):
         self.bidirectional, self.trainable_state = bool(bidirectional), bool(trainable_state)
         self.dropout, self.locked = check_probability("dropout", dropout), bool(locked)
         self.weight_dropout = check_probability("weight_dropout", weight_dropout)
+        if self.weight_dropout and not multiplies(stages_of(cell)[0]):
+            raise ValueError(
+                f"weight_dropout drops entries of U, which {name_of(cell)} has none of; got {weight_dropout}"
+            )
         zoned = check_zoneout(cell, zoneout)
         self.zoneout = zoned[0] if len(set(zoned)) == 1 else zoned
         self.num_directions = 2 if bidirectional else 1

@@ -3,7 +3,7 @@
 from functools import partial
 
 from minirnn.core.backend import Array
-from minirnn.core.protocol import Arrays, block_of, matrix_of, recurrent_bias_of, units_of
+from minirnn.core.protocol import Arrays, block_of, matrix_of, multiplies, recurrent_bias_of, units_of
 from minirnn.core.run import Reader, Run
 from minirnn.recurrent.passes import Pass, Recurrence, placed
 from minirnn.recurrent.weights import Weights
@@ -40,17 +40,19 @@ class PlainPass(Pass):
     def _accumulate(self, dQ: list[Array], dunits: list[list[Array]]) -> None:
         """The gradients of what stands inside the scan."""
         weights, scan = self.weights, self.scan
-        dU, H = weights.grad("U"), self.recurrence.hidden_size
+        H = self.recurrence.hidden_size
         for k, stage in enumerate(scan.stages):
+            for name, d in zip(units_of(stage), dunits[k], strict=True):
+                weights.add(name, d)
+            if not multiplies(stage):
+                continue
             A, rows = (a.reshape(-1, a.shape[-1]) for a in (scan.A[k], dQ[k]))
             if matrix_of(stage):
                 weights.add(matrix_of(stage), A.T @ rows)
             else:
-                dU[:, scan.columns[k]] += A.T @ rows
+                weights.grad("U")[:, scan.columns[k]] += A.T @ rows
             for gate in recurrent_bias_of(stage):
                 weights.add(f"b{gate}", rows[:, block_of(stage, gate, H)].sum(0))
-            for name, d in zip(units_of(stage), dunits[k], strict=True):
-                weights.add(name, d)
 
     def _named(self) -> dict[str, Reader]:
         zoned = zip(self.recurrence.cell.state, self.zones, strict=True)

@@ -24,7 +24,9 @@ import numpy as np
 
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
 from minirnn.core.backend import Array
+from minirnn.core.protocol import multiplies, stages_of
 from minirnn.core.run import State
+from minirnn.more_cells import CoupledLSTMCell, IndRNNCell, MinGRUCell, MinLSTMCell, PeepholeLSTMCell, SRUCell
 from minirnn.recurrent.networks import Recurrent
 from minirnn.testing.gradients import kink_distance
 from minirnn.testing.precision import AnyCell
@@ -34,7 +36,8 @@ try:
 except ImportError as error:
     raise ImportError("minirnn.testing.strategies needs Hypothesis: pip install 'minirnn[test]'") from error
 
-CELLS = (TanhCell, ReluCell, GRUCell, GRUBeforeCell, LSTMCell, ProjectedLSTMCell(2))
+CHAPTER = (TanhCell, ReluCell, GRUCell, GRUBeforeCell, LSTMCell, ProjectedLSTMCell(2))
+CELLS = (*CHAPTER, PeepholeLSTMCell, CoupledLSTMCell, IndRNNCell, MinGRUCell, MinLSTMCell, SRUCell)
 KINK = 1e-3  # cases keep relu's inputs at least this far from 0
 
 
@@ -94,7 +97,7 @@ def layers(
         bidirectional=draw(st.booleans()) if bidirectional is None else bidirectional,
         dropout=draw(st.sampled_from([0.0, 0.4])) if dropout and depth > 1 else 0.0,
         locked=draw(st.booleans()) if dropout and depth > 1 else False,
-        weight_dropout=draw(st.sampled_from([0.0, 0.3])) if dropout else 0.0,
+        weight_dropout=draw(st.sampled_from([0.0, 0.3])) if dropout and multiplies(stages_of(cell)[0]) else 0.0,
         zoneout=draw(st.sampled_from(zoned)),
         trainable_state=draw(st.booleans()),
     )

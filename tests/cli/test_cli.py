@@ -87,6 +87,7 @@ def test_train_shows_progress_validation_and_a_sample(text: Path, tmp_path: Path
     [
         ["--cell", "rnn", "--optimizer", "sgd", "--lr", "0.5", "--epochs", "1"],
         ["--cell", "lstm", "--num-layers", "2", "--dropout", "0.2", "--time", "0.3"],
+        ["--cell", "mingru", "--num-layers", "2", "--epochs", "1"],
         ["--sampling", "random", "--optimizer", "rmsprop", "--embedding-size", "0", "--steps", "3"],
         ["--task", "fill", "--dtype", "float64", "--optimizer", "adamw", "--weight-decay", "0.1", "--steps", "3"],
         ["--clip", "0", "--schedule", "constant", "--seed", "7", "--backend", "numpy", "--steps", "3"],

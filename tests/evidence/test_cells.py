@@ -1,5 +1,6 @@
 """Each unstep is the transposed Jacobian of its step, by complex step on the cell alone: no scan, no products."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,23 @@ from hypothesis import strategies as st
 from minirnn import Recurrent
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell, join, sigmoid, split
 from minirnn.core.backend import Array
-from minirnn.core.protocol import matrix_of, stages_of
+from minirnn.core.protocol import matrix_of, multiplies, stages_of, units_of
+from minirnn.more_cells import (
+    CoupledLSTMCell,
+    IndRNNCell,
+    MinGRUCell,
+    MinLSTMCell,
+    PeepholeLSTMCell,
+    SRUCell,
+    exact_sigmoid,
+)
 
 EPS = 1e-30
 B, H = 2, 3
-CELLS = [TanhCell, ReluCell, GRUCell, GRUBeforeCell, LSTMCell, ProjectedLSTMCell(H)]
+CELLS = [
+    *(TanhCell, ReluCell, GRUCell, GRUBeforeCell, LSTMCell, ProjectedLSTMCell(H)),
+    *(PeepholeLSTMCell, CoupledLSTMCell, IndRNNCell, MinGRUCell, MinLSTMCell, SRUCell),
+]
 STAGES = [(cell, k) for cell in CELLS for k in range(len(stages_of(cell)))]
 
 
@@ -25,7 +38,8 @@ def state_size(cell: Any, k: int) -> int:
 
 def widths(stage: Any) -> tuple[int, int]:
     """How wide p and q are."""
-    return (0, H) if matrix_of(stage) else (len(stage.gates) * H,) * 2
+    gates = len(stage.gates) * H
+    return (0, H) if matrix_of(stage) else (gates, gates * multiplies(stage))
 
 
 @pytest.mark.parametrize(("cell", "k"), STAGES, ids=lambda v: getattr(v, "__name__", str(v)))
@@ -34,19 +48,20 @@ def test_unstep_is_the_transposed_jacobian_of_step(cell: Any, k: int, seed: int,
     stage = stages_of(cell)[k]
     rng = np.random.default_rng(seed)
     p, q = (rng.normal(0, scale, (B, width)) for width in widths(stage))
-    flow = tuple(rng.normal(0, scale, (state_size(cell, k), B, H)))
-    out, saved = stage.step(p, q, flow)
+    flow, units = tuple(rng.normal(0, scale, (state_size(cell, k), B, H))), rng.normal(size=(len(units_of(stage)), H))
+    out, saved = stage.step(p, q, flow, *units)
     dout = tuple(rng.normal(size=a.shape) for a in out)
-    dp, dq, dflow = stage.unstep(dout, saved)
-    inputs = [p, q, *flow]
-    found = [p if dp is None else dp, dq, *(np.zeros((B, H)) if d is None else d for d in dflow)]
-    assert (dp is None) == (p.size == 0)
+    dp, dq, dflow, *dunits = stage.unstep(dout, saved, *units)
+    inputs, zeros = [p, q, *flow, *units], np.zeros((B, H))
+    found = [p if dp is None else dp, q if dq is None else dq, *(zeros if d is None else d for d in dflow)]
+    found += [d.sum(0) for d in dunits]
+    assert (dp is None, dq is None) == (p.size == 0, q.size == 0)
     for i, a in enumerate(inputs):
         derivative = np.zeros(a.shape)
         for at in np.ndindex(a.shape):
             moved = [b.astype(complex) for b in inputs]
             moved[i][at] += 1j * EPS
-            result, _ = stage.step(moved[0], moved[1], tuple(moved[2:]))
+            result, _ = stage.step(moved[0], moved[1], tuple(moved[2 : 2 + len(flow)]), *moved[2 + len(flow) :])
             derivative[at] = sum((d * r).sum().imag for d, r in zip(dout, result, strict=True)) / EPS
         np.testing.assert_allclose(found[i], derivative, rtol=1e-12, atol=1e-12 * scale, err_msg=f"input {i}")
 
@@ -57,8 +72,9 @@ def test_saturated_gates_give_finite_numbers_without_warnings(cell: Any, k: int)
     for size in (1e3, 1e30, -1e30):
         p, q = (np.full((B, width), value, np.float32) for width, value in zip(widths(stage), (size, 0), strict=True))
         flow = tuple(np.ones((state_size(cell, k), B, H), np.float32))
-        out, saved = stage.step(p, q, flow)
-        back = stage.unstep(out, saved)
+        units = np.ones((len(units_of(stage)), H), np.float32)
+        out, saved = stage.step(p, q, flow, *units)
+        back = stage.unstep(tuple(map(np.ones_like, out)), saved, *units)
         arrays: list[Array] = [*out, *(a for a in back[:2] if a is not None)]
         assert all(a.dtype == np.float32 and np.isfinite(a).all() for a in arrays)
 
@@ -67,7 +83,7 @@ def test_saturated_gates_give_finite_numbers_without_warnings(cell: Any, k: int)
 def test_nan_is_passed_on(cell: Any, k: int) -> None:
     stage = stages_of(cell)[k]
     p, q = (np.full((B, width), np.nan) for width in widths(stage))
-    out, _ = stage.step(p, q, tuple(np.ones((state_size(cell, k), B, H))))
+    out, _ = stage.step(p, q, tuple(np.ones((state_size(cell, k), B, H))), *np.ones((len(units_of(stage)), H)))
     assert np.isnan(out[0]).any() or np.isnan(out[1]).all()
 
 
@@ -75,7 +91,7 @@ def test_names_match_what_is_saved() -> None:
     for cell, k in STAGES:
         stage = stages_of(cell)[k]
         p, q = (np.zeros((B, width)) for width in widths(stage))
-        _, saved = stage.step(p, q, tuple(np.ones((state_size(cell, k), B, H))))
+        _, saved = stage.step(p, q, tuple(np.ones((state_size(cell, k), B, H))), *np.ones((len(units_of(stage)), H)))
         assert len(saved) == len(stage.saves)
 
 
@@ -83,6 +99,12 @@ def test_names_match_what_is_saved() -> None:
 def test_sigmoid_is_the_logistic_function(a: float) -> None:
     expected = 1 / (1 + np.exp(-a)) if a > 0 else np.exp(a) / (1 + np.exp(a))
     np.testing.assert_allclose(sigmoid(np.array(a)), expected, rtol=1e-12, atol=1e-16)
+
+
+def test_exact_sigmoid_is_right_where_it_is_small() -> None:
+    a = np.linspace(-700, 700, 1001)
+    expected = [1 / (1 + math.exp(-b)) if b > 0 else math.exp(b) / (1 + math.exp(b)) for b in a]
+    np.testing.assert_allclose(exact_sigmoid(a), expected, rtol=1e-14)
 
 
 @given(st.integers(1, 4), st.integers(1, 5))

@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle_inputs import NAMES, close, initial, parts, weights_of
+from tiers import DRAWN
 
 from minirnn import GRU, LSTM, RNN, Bidirectional, Sequential, cross_entropy
 from minirnn.core.backend import Array
 from minirnn.core.protocol import name_of
+from minirnn.more_cells import NAMED
 from minirnn.testing.strategies import cases
 
 
-@given(cases(dropout=False, backend="auto"))
+@given(cases(DRAWN, dropout=False, backend="auto"))
 def test_every_layer_agrees_with_the_oracle(case: Any) -> None:
     layer, x, B = case.model, case.x, case.x.shape[1]
     for name, weight in layer.named_weights().items():
@@ -33,6 +35,20 @@ def test_every_layer_agrees_with_the_oracle(case: Any) -> None:
     for actual, wanted, same in zip(parts(state), final, parts(trained_state), strict=True):
         close(actual, wanted)
         np.testing.assert_array_equal(same, actual)
+
+
+@pytest.mark.parametrize("name", NAMED)
+@given(data=st.data())
+def test_cells_beyond_the_chapters_agree_with_the_oracle(name: str, data: st.DataObject) -> None:
+    case = data.draw(cases([NAMED[name]], dropout=False, indices=False))
+    expected, _ = oracle.run(
+        NAMES[name],
+        case.x.tolist(),
+        weights_of(case.model),
+        initial(case.model, case.state, case.x.shape[1]),
+        None if case.lengths is None else case.lengths.tolist(),
+    )
+    close(case.model(case.x, case.state, lengths=case.lengths)[0], expected)
 
 
 @pytest.mark.parametrize("lengths", [None, [3, 0, 5]])

@@ -13,10 +13,12 @@ import pytest
 from faults import FAULTS
 from faults.fault import Fault
 from places import ROOT
+from students import planted_in
 from tiers import marked_but
 
 from minirnn import cells
-from minirnn.core.protocol import name_of, stages_of
+from minirnn.core.protocol import name_of, stages_of, units_of
+from minirnn.more_cells import NAMED
 from minirnn.recurrent import direction, passes, plain
 from minirnn.testing import ProofError, UndecidedError, prove
 from minirnn.testing.own import cell_from
@@ -69,13 +71,33 @@ OF_TIME = in_file("scan.py") + in_file("recurrent/plain.py")
 SHOWN = ("off by one in dy", "direct path dropped", "reverse direction does not reverse", "dU: = for +=")
 
 
-@pytest.mark.parametrize("name", in_file("cells.py"))
+@pytest.mark.parametrize("name", in_file("cells.py") + in_file("more_cells.py"))
 def test_faults_of_the_cells_are_refuted(name: str) -> None:
     module = planted(FAULTS[name])
-    every = [getattr(module, type(cell).__name__ if not isinstance(cell, type) else cell.__name__) for cell in CELLS]
-    every[-1] = every[-1](3)
+    every = [getattr(module, name_of(cell)) for cell in CELLS if module.__dict__.get(name_of(cell), cell) is not cell]
+    every = [cell(3) if name_of(cell) == "ProjectedLSTMCell" else cell for cell in every]
     wrong = [place for cell in every for place in places_of(cell) if transposed(place, 0).wrong]
     assert bool(wrong) is (CONSISTENT not in name)
+
+
+def mechanical() -> list[Any]:
+    """Every usual mistake in every line of the transposes of the cells beyond the chapter's."""
+    source = (ROOT / "minirnn/more_cells.py").read_text(encoding="utf-8")
+    return [fault for name in NAMED for fault in planted_in(source, name)]
+
+
+@pytest.mark.slow
+def test_sixty_mechanical_faults_are_refuted_and_nearly_all_by_the_term() -> None:
+    faults = mechanical()
+    refuted = named = 0
+    for fault in faults[:: len(faults) // 60][:60]:
+        module = ModuleType("planted")
+        exec(compile(fault.source, "planted", "exec"), module.__dict__)  # noqa: S102 - the package's own
+        proof = prove(getattr(module, fault.cell), num_steps=1, hidden_size=1, raises=False)
+        refuted += not proof.ok
+        named += "is not the derivative" not in str(proof)
+    assert refuted == 60
+    assert named >= 55
 
 
 @pytest.mark.parametrize(
@@ -154,12 +176,13 @@ def test_what_computes_another_function_is_refuted(seed: int) -> None:
     for place in STAGES:
         stage, rng = rewritten(place.stage, seed, right=False), np.random.default_rng(seed)
         p, q = rng.normal(size=(1, len(place.stage.gates) * 3)), rng.normal(size=(1, place.product))
-        out, saved = place.stage.step(p, q, tuple(rng.normal(size=(1, n)) for n in place.before.values()))
+        units = rng.normal(size=(len(units_of(stage)), 3))
+        out, saved = place.stage.step(p, q, tuple(rng.normal(size=(1, n)) for n in place.before.values()), *units)
         dout = tuple(rng.normal(size=a.shape) for a in out)
-        a, b = (s.unstep(dout, saved) for s in (place.stage, stage))
+        a, b = (s.unstep(dout, saved, *units) for s in (place.stage, stage))
         same = all(
             np.allclose(0 if x is None else x, 0 if y is None else y, rtol=1e-9, atol=1e-12)
-            for x, y in zip((a[0], a[1], *a[2]), (b[0], b[1], *b[2]), strict=True)
+            for x, y in zip((a[0], a[1], *a[2], *a[3:]), (b[0], b[1], *b[2], *b[3:]), strict=True)
         )
         assert bool(transposed(replace(place, stage=stage), seed).wrong) is not same
 

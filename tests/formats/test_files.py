@@ -45,6 +45,7 @@ from minirnn.cells import LSTMCell
 from minirnn.language.model import LanguageModel
 from minirnn.language.text import UNKNOWN, Vocabulary
 from minirnn.layers.activations import Function
+from minirnn.more_cells import NAMED
 from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
 
 Array: TypeAlias = NDArray[Any]
@@ -223,6 +224,23 @@ def test_any_network_comes_back_bit_for_bit(
     model.freeze(*data.draw(st.lists(st.sampled_from(list(model.named_weights())), max_size=3)))
     save(model, folder / "m.safetensors")
     assert_same(model, load(folder / "m.safetensors"))
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_cells_beyond_the_chapters_are_named_in_files(name: str, tmp_path: Path) -> None:
+    model = Sequential(Recurrent(NAMED[name], 3, 4, 2, bidirectional=True), Linear(8, 2)).init(1)
+    save(model, tmp_path / "m.safetensors")
+    assert_same(model, load(tmp_path / "m.safetensors"))
+    narrow = model.quantize("int8")
+    save(narrow, tmp_path / "m.safetensors")
+    x = np.ones((2, 1, 3), "float32")
+    np.testing.assert_array_equal(load(tmp_path / "m.safetensors")(x)[0], narrow(x)[0])
+
+
+def test_a_cell_of_another_name_is_refused(tmp_path: Path) -> None:
+    own = type("MinGRUCell", (NAMED["MinGRUCell"],), {})  # whose equations nobody knows
+    with pytest.raises(ValueError, match=r"its cell is not one of PeepholeLSTMCell, .*, LSTMVariant"):
+        save(Recurrent(own, 2, 3).init(), tmp_path / "m.safetensors")
 
 
 def test_tied_weights_come_back_tied_and_stored_once(tmp_path: Path) -> None:
@@ -680,7 +698,7 @@ def test_an_absurd_description_is_refused_at_once_and_allocates_nothing(
 NO_CELLS: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "null": ((), None, "TypeError"),
     "a name": ((), "LSTMVariant", "ValueError"),
-    "of an unknown kind": (("kind",), "LSTMCell", "a cell's kind must be one of RNNVariant"),
+    "of an unknown kind": (("kind",), "LSTMCell", "a cell's kind must be one of PeepholeLSTMCell"),
     "of a kind that is a list": (("kind",), ["LSTMVariant"], "TypeError"),
     "of a kind with other options": (("kind",), "GRUVariant", "unexpected keyword argument 'output'"),
     "with an option too many": (("step",), "__import__", "unexpected keyword argument 'step'"),

@@ -22,6 +22,7 @@ from minirnn.core.tracing import facts_of
 from minirnn.core.tree import arrays_in
 from minirnn.inference.blocks import BlockedMatrix
 from minirnn.kernels.cpu import forward
+from minirnn.more_cells import NAMED, MinGRUCell
 from minirnn.testing.own import cell_from
 
 
@@ -61,23 +62,23 @@ class _Gather:
 
     gates = ("a", "b")
     units = ("w",)
-    saves = ("a", "b", "c", "d")
+    saves = ("a", "b", "c")
 
     @staticmethod
     def step(p: Any, q: Any, state: Any, w: Any) -> Any:
         h, c, d = state
         a, b = np.split(p + q, 2, axis=-1)
         a, b = np.tanh(a + w * c), np.tanh(b)
-        return (a * c + b, h, c, 0.5 * d + a * b), (a, b, c, d)
+        return (a * c + b, h, c, d, 0.5 * d + a * b), (a, b, c)
 
     @staticmethod
     def unstep(dstate: Any, saved: Any, w: Any) -> Any:
-        dx, dh, dc, dd1 = dstate
-        a, b, c, _ = saved
+        dx, dh, dc, dd, dd1 = dstate
+        a, b, c = saved
         da, db = dx * c + dd1 * b, dx + dd1 * a
         da, db = da * (1 - a * a), db * (1 - b * b)
         dp = np.concatenate([da, db], axis=-1)
-        return dp, dp, (dh, dc + dx * a + da * w, 0.5 * dd1), da * c
+        return dp, dp, (dh, dc + dx * a + da * w, dd + 0.5 * dd1), da * c
 
 
 class _Spread:
@@ -89,16 +90,16 @@ class _Spread:
 
     @staticmethod
     def step(p: Any, q: Any, state: Any, v: Any) -> Any:
-        _, h, c, d1 = state
+        _, h, c, d, d1 = state
         e = np.tanh(p + q + v * h)
-        return (e * c + 0.5 * h, 0.25 * c + e, d1), (e, h, c)
+        return (e * c + 0.5 * h + 0.25 * d, 0.25 * c + e, d1), (e, h, c)
 
     @staticmethod
     def unstep(dstate: Any, saved: Any, v: Any) -> Any:
         dh1, dc1, dd1 = dstate
         e, h, c = saved
         de = (dh1 * c + dc1) * (1 - e * e)
-        return de, de, (None, 0.5 * dh1 + de * v, dh1 * e + 0.25 * dc1, dd1), de * h
+        return de, de, (None, 0.5 * dh1 + de * v, dh1 * e + 0.25 * dc1, 0.25 * dh1, dd1), de * h
 
 
 class Staged:
@@ -114,10 +115,11 @@ BUILT_IN: dict[str, Any] = {
     "gru before": GRUBeforeCell,
     "projected": ProjectedLSTMCell(8),
     "projected to more": ProjectedLSTMCell(43),
+    **NAMED,
 }
 RUNS = [(name, dtype) for name in [*CELLS, *BUILT_IN] for dtype in ("float32", "float64")]
-SHOWN = [("PeepholeLSTM", "float64"), ("Staged", "float64"), ("projected", "float64")]
-SHAPES = [(1, 1, 1, 1), (5, 3, 4, 19), (4, 9, 16, 32)]  # T, B, D, H
+SHOWN = [(name, "float64") for name in ("PeepholeLSTM", "Staged", "projected", "MinGRUCell")]
+SHAPES = [(1, 1, 1, 1), (5, 3, 4, 37), (40, 9, 16, 32)]  # T, B, D, H; the last takes several chunks
 
 
 def passed(model: Recurrent, x: Array, lengths: Any, every: Any = None) -> list[Array]:
@@ -188,7 +190,7 @@ def test_columns_of_a_quantised_matrix_keep_their_scales() -> None:
     np.testing.assert_allclose(x @ part, (x @ matrix)[:, 33:70], rtol=1e-6)
 
 
-@pytest.mark.parametrize("cell", [PeepholeLSTM, Staged, ProjectedLSTMCell(32)], ids=name_of)
+@pytest.mark.parametrize("cell", [PeepholeLSTM, Staged, ProjectedLSTMCell(32), MinGRUCell], ids=name_of)
 @pytest.mark.parametrize("B", [1, 33])  # threads share units, or rows
 def test_the_bits_of_an_own_cell_do_not_depend_on_threads(cell: Any, B: int) -> None:
     x = np.random.default_rng(0).normal(size=(40, B, 24))

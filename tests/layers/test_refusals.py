@@ -21,6 +21,7 @@ from minirnn import (
     Sequential,
 )
 from minirnn.cells import LSTMCell, ProjectedLSTMCell, TanhCell
+from minirnn.more_cells import MinGRUCell
 from minirnn.testing.strategies import cases
 
 X = np.random.default_rng(3).normal(size=(4, 3, 2))
@@ -206,6 +207,28 @@ REFUSED: list[tuple[str, Any, str]] = [
         "state c as narrow as h",
         lambda: LSTM(2, 3, proj_size=1).init(dtype="f8").forward(X, (np.zeros((1, 3, 1)), np.zeros((1, 3, 1)))),
         r"state c must have shape \(num_layers \* directions, B, hidden_size\) = \(1, 3, 3\); got \(1, 3, 1\)",
+    ),
+    (
+        "weight dropout without U",
+        lambda: Recurrent(MinGRUCell, 2, 3, weight_dropout=0.2),
+        "weight_dropout drops entries of U, which MinGRUCell has none of; got 0.2",
+    ),
+    (
+        "a stage without a product among others",
+        lambda: Recurrent(type("C", (), {"state": ("h",), "stages": (MinGRUCell, TanhCell)}), 2, 3),
+        "a stage without a product is the only one, with no bias or matrix for it",
+    ),
+    (
+        "a gradient for a product that is none",
+        lambda: Recurrent(type("C", (TanhCell,), {"product": False}), 2, 3),
+        "C does not run on one row of numbers",
+    ),
+    (
+        "dq of a stage without a product",
+        lambda: Recurrent(
+            type("C", (MinGRUCell,), {"unstep": staticmethod(lambda d, _: (np.ones((1, 6)), np.ones((1, 6)), d))}), 2, 3
+        ),
+        "unstep of a stage without a product must return None for dq: its q has no columns",
     ),
     (
         "a matrix of its own in the first stage",

@@ -9,8 +9,8 @@ gates swapped, or with a reverse direction that never reverses, has perfectly co
 the numbers computed here, and this file shares no code with the package (nor NumPy), so it cannot share its mistakes.
 
 Shapes: x is [T][B][D]; W [D][G*H], U [H][G*H], b [G*H], bn [H], with the G gate blocks side by side in the order
-RNN: one block; GRU: r, z, n; LSTM: i, f, g, o. States are [num_layers * num_directions][B][H]; of a projected LSTM U is
-[R][G*H], P [H][R] and h [..][B][R].
+RNN: one block; GRU: r, z, n; LSTM: i, f, g, o; of the others as their functions say. States are
+[num_layers * num_directions][B][H]; of a projected LSTM U is [R][G*H], P [H][R] and h [..][B][R].
 
 ``Noise`` is what training adds at random, its masks given: dropout between layers, of U's entries, and zoneout [7] [8].
 
@@ -28,6 +28,11 @@ References:
      written out in the documentation of torch.nn.LSTM under proj_size.
  [7] Krueger et al. 2017, arXiv:1606.01305, section 3: zoneout.
  [8] Merity et al. 2018, arXiv:1708.02182, section 2: DropConnect on the recurrent weights; section 4.2: locked dropout.
+ [9] Gers & Schmidhuber 2000, "Recurrent nets that time and count": peepholes.
+ [10] Greff et al. 2017, arXiv:1503.04069, section V: the coupled input and forget gate (CIFG).
+ [11] Li et al. 2018, arXiv:1803.04831, equation 2: IndRNN.
+ [12] Feng et al. 2024, arXiv:2410.01201, sections 3.1.3 and 3.2.4: minGRU and minLSTM.
+ [13] Lei et al. 2017, arXiv:1709.02755 (version 1), equations 3 to 7: SRU, without the function g of its state.
 """
 
 from __future__ import annotations
@@ -43,7 +48,10 @@ Weights: TypeAlias = dict[str, Any]  # "W", "U", for lstm_proj "P" are a Matrix;
 Memory: TypeAlias = tuple[Vector, ...]  # one row's state in one direction: (h,) or, for the LSTM, (h, c)
 State: TypeAlias = tuple[Cube, ...]  # the whole network's state: (h,) or (h, c)
 
-KINDS = ("rnn_tanh", "rnn_relu", "gru_after", "gru_before", "lstm", "lstm_proj", "rnn_any", "gru_any", "lstm_any")
+KINDS = (
+    *("rnn_tanh", "rnn_relu", "gru_after", "gru_before", "lstm", "lstm_proj", "rnn_any", "gru_any", "lstm_any"),
+    *("lstm_peephole", "lstm_coupled", "indrnn", "min_gru", "min_lstm", "sru"),
+)
 
 
 class Options(NamedTuple):
@@ -178,6 +186,69 @@ def lstm_any_step(x: Vector, h: Vector, c: Vector, p: Weights, options: Options)
     return new_h, new_c
 
 
+def lstm_peephole_step(x: Vector, h: Vector, c: Vector, p: Weights) -> tuple[Vector, Vector]:
+    """[9]; gate blocks i, f, g, o. The output gate sees the new cell."""
+    new_h, new_c = [], []
+    for j in range(len(c)):
+        i = sigmoid(block(x, h, p, 0, j) + p["w_i"][j] * c[j])
+        f = sigmoid(block(x, h, p, 1, j) + p["w_f"][j] * c[j])
+        new_c.append(f * c[j] + i * math.tanh(block(x, h, p, 2, j)))
+        o = sigmoid(block(x, h, p, 3, j) + p["w_o"][j] * new_c[j])
+        new_h.append(o * math.tanh(new_c[j]))
+    return new_h, new_c
+
+
+def lstm_coupled_step(x: Vector, h: Vector, c: Vector, p: Weights) -> tuple[Vector, Vector]:
+    """[10], i = 1 - f; gate blocks f, g, o."""
+    new_h, new_c = [], []
+    for j in range(len(c)):
+        f = sigmoid(block(x, h, p, 0, j))
+        new_c.append(f * c[j] + (1.0 - f) * math.tanh(block(x, h, p, 1, j)))
+        new_h.append(sigmoid(block(x, h, p, 2, j)) * math.tanh(new_c[j]))
+    return new_h, new_c
+
+
+def read(x: Vector, p: Weights, k: int, j: int) -> float:
+    """Unit j's argument in gate block k where there is no U: x W + b."""
+    column = k * (len(p["b"]) // p["blocks"]) + j
+    bias: float = p["b"][column]
+    return dot(x, p["W"], column) + bias
+
+
+def indrnn_step(x: Vector, h: Vector, p: Weights) -> Vector:
+    """[11]: h' = relu(W x + u . h + b)."""
+    return [max(0.0, read(x, p, 0, j) + p["w"][j] * h[j]) for j in range(len(h))]
+
+
+def min_gru_step(x: Vector, h: Vector, p: Weights) -> Vector:
+    """[12], minGRU: h' = (1 - z) . h + z . n; gate blocks z, n."""
+    z = [sigmoid(read(x, p, 0, j)) for j in range(len(h))]
+    return [(1.0 - z[j]) * h[j] + z[j] * read(x, p, 1, j) for j in range(len(h))]
+
+
+def min_lstm_step(x: Vector, h: Vector, p: Weights) -> Vector:
+    """[12], minLSTM: f' = f / (f + i), i' = i / (f + i), h' = f' . h + i' . n; gate blocks f, i, n."""
+    new_h = []
+    for j in range(len(h)):
+        f, i = sigmoid(read(x, p, 0, j)), sigmoid(read(x, p, 1, j))
+        new_h.append(f / (f + i) * h[j] + i / (f + i) * read(x, p, 2, j))
+    return new_h
+
+
+def sru_step(x: Vector, c: Vector, p: Weights) -> tuple[Vector, Vector]:
+    """[13]; blocks: the transformed input, f, r, and what stands for x in the highway. Returns h' and c'."""
+    new_h, new_c = [], []
+    for j in range(len(c)):
+        f, r = sigmoid(read(x, p, 1, j)), sigmoid(read(x, p, 2, j))
+        new_c.append(f * c[j] + (1.0 - f) * read(x, p, 0, j))
+        new_h.append(r * new_c[j] + (1.0 - r) * read(x, p, 3, j))
+    return new_h, new_c
+
+
+BLOCKS = {"indrnn": 1, "min_gru": 2, "min_lstm": 3, "sru": 4}  # the kinds that have no U
+TWO_STATES = ("lstm", "sru")
+
+
 def step(kind: str, x: Vector, memory: Memory, p: Weights, options: Options | None = None) -> Memory:
     """One time step of one row: the state after having read x."""
     if kind.endswith("_any"):
@@ -190,7 +261,14 @@ def step(kind: str, x: Vector, memory: Memory, p: Weights, options: Options | No
         return (rnn_step(kind, x, memory[0], p),)
     if kind in ("gru_after", "gru_before"):
         return (gru_step(kind, x, memory[0], p),)
-    return (lstm_step if kind == "lstm" else lstm_proj_step)(x, memory[0], memory[1], p)
+    if kind in BLOCKS:
+        if kind == "sru":
+            return sru_step(x, memory[1], {**p, "blocks": BLOCKS[kind]})
+        function = {"indrnn": indrnn_step, "min_gru": min_gru_step, "min_lstm": min_lstm_step}[kind]
+        return (function(x, memory[0], {**p, "blocks": BLOCKS[kind]}),)
+    steps = {"lstm": lstm_step, "lstm_proj": lstm_proj_step}
+    steps |= {"lstm_peephole": lstm_peephole_step, "lstm_coupled": lstm_coupled_step}
+    return steps[kind](x, memory[0], memory[1], p)
 
 
 def thinned(p: Weights, factors: Matrix | None) -> Weights:
@@ -226,8 +304,9 @@ def run(
         raise ValueError(f"kind is {kind!r}, not one of {KINDS}")
     steps, rows = len(x), len(x[0])
     first = layers[0][0]
-    directions, width, size = len(layers[0]), len(first["U"]), len(first["P" if "P" in first else "U"])
-    parts = 2 if kind.startswith("lstm") else 1
+    size = len(first["b"]) // BLOCKS[kind] if kind in BLOCKS else len(first["P" if "P" in first else "U"])
+    directions, width = len(layers[0]), len(first["P"][0]) if "P" in first else size
+    parts = 2 if kind.startswith(TWO_STATES) else 1
     if state is None:
         state = tuple(
             [[[0.0] * n for _ in range(rows)] for _ in range(len(layers) * directions)] for n in (width, size)[:parts]

@@ -14,6 +14,12 @@ NAMES = {
     "GRUBeforeCell": "gru_before",
     "LSTMCell": "lstm",
     "ProjectedLSTMCell": "lstm_proj",
+    "PeepholeLSTMCell": "lstm_peephole",
+    "CoupledLSTMCell": "lstm_coupled",
+    "IndRNNCell": "indrnn",
+    "MinGRUCell": "min_gru",
+    "MinLSTMCell": "min_lstm",
+    "SRUCell": "sru",
 }
 
 

@@ -1,9 +1,15 @@
 """Parameters of which only some run with every change: the others carry a marker, and a longer command runs them."""
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+
+from minirnn.testing.strategies import CELLS, CHAPTER
+
+# cells that drawn cases are of: with kernels the chapter's, since those of all would be compiled for minutes
+DRAWN = CELLS if os.environ.get("MINIRNN_BACKEND") == "numpy" else CHAPTER
 
 
 def marked_but(shown: Iterable[Any], every: Iterable[Any], marker: str, name: Callable[[Any], str] = str) -> list[Any]:

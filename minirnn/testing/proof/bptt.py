@@ -11,7 +11,7 @@ where the right side is what ``backward`` returns.  The outputs are compared as 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from minirnn.core.backend import Array, Backend, Dtype
 from minirnn.core.layer import blank
 from minirnn.core.lengths import ends
 from minirnn.core.noise import keep_mask
+from minirnn.core.protocol import multiplies, stages_of
 from minirnn.core.run import Run
 from minirnn.core.symbolic import Namespace, Symbolic, Value, full
 from minirnn.recurrent.networks import Recurrent
@@ -66,6 +67,15 @@ SETTINGS = (
         options={"bidirectional": True, "zoneout": 0.3, "weight_dropout": 0.3, "trainable_state": True},
     ),
 )
+
+
+def settings_of(cell: AnyCell) -> tuple[Setting, ...]:
+    """The settings for a cell: without a product there is no U whose entries could be dropped."""
+    if multiplies(stages_of(cell)[0]):
+        return SETTINGS
+    *others, last = SETTINGS
+    options = {name: value for name, value in last.options.items() if name != "weight_dropout"}
+    return (*others, replace(last, words=last.words.replace("weight dropout, ", ""), options=options))
 
 
 @dataclass
@@ -135,7 +145,8 @@ class Case:
         for i, (direction, name) in enumerate(zip(layer.directions, layer.names, strict=True)):
             prefix = f"{name}."
             weights = {n: view(self.parameters.weights, prefix + n) for n in direction.specs()}
-            U, share, run = weights["U"], None if training else direction.zoneout, self.run._replace(training=training)
+            U: Value = weights.get("U")
+            share, run = None if training else direction.zoneout, self.run._replace(training=training)
             masks = zones(direction.recurrence, prefix, run, T, B)
             if training and layer.weight_dropout:
                 p = layer.weight_dropout
@@ -179,7 +190,7 @@ class Case:
 
 def holds(cell: AnyCell, T: int, H: int, seed: int) -> bool:
     """Whether ``over_time`` has nothing to say."""
-    for setting in SETTINGS:
+    for setting in settings_of(cell):
         if not all(Case(cell, setting, T, H, seed).training_holds()):
             return False
         if not Case(cell, setting, T, H, seed, NOTHING).inference_holds():
@@ -189,7 +200,7 @@ def holds(cell: AnyCell, T: int, H: int, seed: int) -> bool:
 
 def over_time(cell: AnyCell, T: int, H: int, seed: int) -> Iterator[OverTime]:
     """Every setting: whether all outputs are the unrolled network's and all gradients its derivatives."""
-    for setting in SETTINGS:
+    for setting in settings_of(cell):
         case = Case(cell, setting, T, H, seed)
         outputs, gradients = case.training_holds()
         wrong = [] if outputs else ["y"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minirnn.core.protocol import matrix_of, name_of, stages_of, units_of
+from minirnn.core.protocol import matrix_of, multiplies, name_of, stages_of, units_of
 from minirnn.core.symbolic import Symbolic, Value
 from minirnn.testing.precision import AnyCell
 from minirnn.testing.proof.exact import P, Point
@@ -99,7 +99,7 @@ def places_of(cell: AnyCell, H: int = UNITS) -> Iterator[Place]:
     R = H + 1 if hasattr(cell, "output_size") else H
     stages, before = stages_of(cell), dict(zip(cell.state, (R, *(H for _ in cell.state[1:])), strict=True))
     for stage in stages:
-        product = R if matrix_of(stage) else len(stage.gates) * H
+        product = R if matrix_of(stage) else len(stage.gates) * H * multiplies(stage)
         last = stage is stages[-1]
         inputs = Inputs(Place(stage, before, {}, product, H), Point(0))
         out = inputs.stepped()[0]
@@ -119,7 +119,7 @@ class Inputs:
             return array(point, *shape, moves=not moving or name in moving)
 
         def gates(of: str, width: int) -> Value:
-            if not place.stage.gates or matrix_of(place.stage):
+            if not place.stage.gates or matrix_of(place.stage) or not width:
                 return made(f"d{of}", 1, width)
             joined: Value = np.concatenate([made(f"d{of} of {gate}", 1, H) for gate in place.stage.gates], axis=-1)
             return joined
@@ -146,7 +146,8 @@ class Inputs:
 
 def gradients_of(place: Place) -> list[str]:
     """The names of all that ``unstep`` returns."""
-    gates = [f"d{of} of {gate}" for of in "pq" for gate in place.stage.gates] if place.stage.gates else ["dq"]
+    sides = "pq" if multiplies(place.stage) else "p"
+    gates = [f"d{of} of {gate}" for of in sides for gate in place.stage.gates] if place.stage.gates else ["dq"]
     return [*gates, *(f"d{name}" for name in place.before), *(f"d{name}" for name in units_of(place.stage))]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minirnn.core.protocol import matrix_of, recurrent_bias_of, stages_of, units_of
+from minirnn.core.protocol import matrix_of, multiplies, recurrent_bias_of, stages_of, units_of
 from minirnn.core.symbolic import Value
 from minirnn.testing.precision import AnyCell
 
@@ -50,7 +50,9 @@ class Unrolled:
         H = p.shape[1] // sum(len(stage.gates) for stage in stages_of(self.cell))
         for stage in stages_of(self.cell):
             stop = start + H * len(stage.gates)
-            q = flow[0] @ (self.weights[matrix_of(stage)] if matrix_of(stage) else self.U[:, start:stop])
+            q = p[:, :0]
+            if multiplies(stage):
+                q = flow[0] @ (self.weights[matrix_of(stage)] if matrix_of(stage) else self.U[:, start:stop])
             for k, gate in enumerate(stage.gates):
                 if gate in recurrent_bias_of(stage):
                     q[:, k * H : (k + 1) * H] = q[:, k * H : (k + 1) * H] + self.weights[f"b{gate}"]

@@ -1,4 +1,4 @@
-"""Planted in cells.py and scan.py: the equations, and time."""
+"""Planted in cells.py, more_cells.py and scan.py: the equations, and time."""
 
 from faults.fault import Fault
 
@@ -200,6 +200,61 @@ FAULTS = {
         "scan.py",
         (("Q = (h[:-1].reshape", "Q = (h[1:].reshape"),),
         "recurrent/test_segments.py::test_what_is_computed_again_is_the_same[whole-float64-numpy-gru]",
+    ),
+    "peephole: the output gate sees the cell before": Fault(
+        "more_cells.py",
+        (("o = sigmoid(a_o + w_o * c1)", "o = sigmoid(a_o + w_o * c)"),),
+        "evidence/test_cells.py::test_unstep_is_the_transposed_jacobian_of_step[PeepholeLSTMCell-0]",
+    ),
+    "peephole: o's path back to the cell forgotten": Fault(
+        "more_cells.py",
+        (("dc1 = dc1 + dm * (1 - m * m) + da_o * w_o", "dc1 = dc1 + dm * (1 - m * m)"),),
+        "evidence/test_cells.py::test_unstep_is_the_transposed_jacobian_of_step[PeepholeLSTMCell-0]",
+    ),
+    "peephole: dw_o of the cell before": Fault(
+        "more_cells.py",
+        (("dw_o = da_o * c1", "dw_o = da_o * c"),),
+        "evidence/test_cells.py::test_unstep_is_the_transposed_jacobian_of_step[PeepholeLSTMCell-0]",
+    ),
+    "coupled: what is written is not what is forgotten": Fault(
+        "more_cells.py",
+        (("dg = dc1 * (1 - f)", "dg = dc1 * f"),),
+        "evidence/test_cells.py::test_unstep_is_the_transposed_jacobian_of_step[CoupledLSTMCell-0]",
+    ),
+    "indrnn: dw of the state after": Fault(
+        "more_cells.py",
+        (("da, None, (da * w,), da * h", "da, None, (da * w,), da * (a + h)"),),
+        "evidence/test_cells.py::test_unstep_is_the_transposed_jacobian_of_step[IndRNNCell-0]",
+    ),
+    "mingru: sign of dz": Fault(
+        "more_cells.py",
+        (("dz = dh1 * (n - h)", "dz = dh1 * (h - n)"),),
+        "evidence/test_cells.py::test_unstep_is_the_transposed_jacobian_of_step[MinGRUCell-0]",
+    ),
+    "minlstm: a share that is not of both": Fault(
+        "more_cells.py",
+        (("a = (f + DELTA) / s  # (5)", "a = (f + DELTA) / (s + i)  # (5)"),),
+        "evidence/test_cells.py::test_unstep_is_the_transposed_jacobian_of_step[MinLSTMCell-0]",
+    ),
+    "minlstm: f in the place of i": Fault(
+        "more_cells.py",
+        (("da_i = -da * a * (i / s) * (1 - i)", "da_i = -da * a * (f / s) * (1 - i)"),),
+        "evidence/test_cells.py::test_unstep_is_the_transposed_jacobian_of_step[MinLSTMCell-0]",
+    ),
+    "sru: the highway's share": Fault(
+        "more_cells.py",
+        (("ds = dh1 * (1 - r)", "ds = dh1 * r"),),
+        "evidence/test_cells.py::test_unstep_is_the_transposed_jacobian_of_step[SRUCell-0]",
+    ),
+    "sru: r and f change places": Fault(
+        "more_cells.py",
+        (("x, p_f, p_r, s = split(p, 4)", "x, p_r, p_f, s = split(p, 4)"),),
+        "evidence/test_cells.py::test_unstep_is_the_transposed_jacobian_of_step[SRUCell-0]",
+    ),
+    "exact sigmoid: consistently one of few digits": Fault(
+        "more_cells.py",
+        (("    out: Array = np.where(a.real < 0, e, a.dtype.type(1)) / (1 + e)\n", "    out: Array = sigmoid(a) + 0 * e\n"),),
+        "evidence/test_cells.py::test_exact_sigmoid_is_right_where_it_is_small",
     ),
 }
 # fmt: on
