@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 COMPARISONS = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">="}  # by NumPy's names
-CUDA = ("TanhCell", "ReluCell", "GRUCell", "LSTMCell")  # the cells of minirnn.cells that have kernels in CUDA C++
 
 
 class Place(NamedTuple):
@@ -76,7 +75,7 @@ class StageFacts(NamedTuple):
 class CellFacts(NamedTuple):
     """One cell as its kernels see it; all arrays are (T, B, H), h and its zones as wide as h."""
 
-    name: str  # of the cell, and in CUDA C++ of its struct
+    name: str  # of the cell
     gates: int
     saved: Mapping[str, Place]  # by the names that the cell gives them, in the order of its ``saved``
     beside: tuple[str, ...]  # arrays beside the gates: "u", "c" ..., "a" ..., "m" ... and "z" ...
@@ -86,7 +85,6 @@ class CellFacts(NamedTuple):
     in_place: bool  # the gate is y: nothing else is saved
     apart: bool  # the last gate's product with U is kept apart from its p: then dQ is not dP
     bias: str  # the weight that is added to that product, or ""
-    on_cuda: bool
     stages: tuple[StageFacts, ...]
     key: str = ""  # the name of its kernels: the cell's, and a digest of what they compute
 
@@ -108,5 +106,5 @@ class CellFacts(NamedTuple):
         """The same, with its key."""
         from hashlib import sha256  # here: importing it takes milliseconds
 
-        computed = repr(self._replace(name="", on_cuda=False, key=""))
+        computed = repr(self._replace(name="", key=""))
         return self._replace(key=f"{self.name}-{sha256(computed.encode()).hexdigest()[:12]}")

@@ -6,17 +6,15 @@ silently read half of a double.  So types come from the declaration itself, and 
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
 FOLDER = Path(__file__).parent
-HEADERS = sha256(b"".join(path.read_bytes() for path in sorted(FOLDER.glob("*.cuh")))).hexdigest()[:16]
-# CuPy finds what it has compiled by the source's text and these: it does not look into what is included
-OPTIONS = ("--std=c++17", f"-I{FOLDER}", f"-DHEADERS=0x{HEADERS}")
+OPTIONS = ("--std=c++17",)  # CuPy finds what it has compiled by the source's text and these
 TYPES = {"float16": ("__half", "float"), "float32": ("float", "float"), "float64": ("double", "double")}  # S, F
 Array: TypeAlias = Any  # of CuPy's
 SCALARS: dict[str, type[np.generic]] = {"i64": np.int64, "double": np.float64, "float": np.float32}
@@ -35,67 +33,79 @@ class Parameter(NamedTuple):
 class Declaration(NamedTuple):
     """A kernel as its source declares it."""
 
-    file: str
     template: tuple[str, ...]
     parameters: tuple[Parameter, ...]
 
 
-def declarations(file: str, source: str) -> dict[str, Declaration]:
+def declarations(code: str) -> dict[str, Declaration]:
     """The kernels of a source, by name."""
     kernels = {}
-    for kernel in _KERNEL.finditer(source):
+    for kernel in _KERNEL.finditer(code):
         template = tuple(word.split()[-1] for word in (kernel["template"] or "").split(",") if word)
         parameters = []
         for text in kernel["parameters"].split(","):
             words = text.replace("const ", "").replace("*", " ").split()
             parameters.append(Parameter(words[-1], words[0], "*" in text))
-        kernels[kernel["name"]] = Declaration(file, template, tuple(parameters))
+        kernels[kernel["name"]] = Declaration(template, tuple(parameters))
     return kernels
 
 
-KERNELS: dict[str, Declaration] = {}
-for _path in sorted(FOLDER.glob("*.cu")):
-    KERNELS |= declarations(_path.name, _path.read_text())
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What is compiled, one text, and the kernels that it declares."""
+
+    name: str
+    code: str
+    kernels: Mapping[str, Declaration]
+
+    @classmethod
+    def of(cls, name: str, code: str) -> Self:
+        return cls(name, code, declarations(code))
+
+    def expression(self, kernel: str, types: Mapping[str, str]) -> str:
+        """The name of a compiled kernel: ``step<Stage0, float, float>``."""
+        template = self.kernels[kernel].template
+        return f"{kernel}<{', '.join(types[word] for word in template)}>" if template else kernel
 
 
-def types_of(dtype: "np.dtype[Any]", cell: str = "") -> dict[str, str]:
+def types_of(dtype: "np.dtype[Any]", stage: int = 0) -> dict[str, str]:
     """The template's arguments: numbers are stored in ``dtype``, and computed in it or in float."""
     stored, computed = TYPES[dtype.name]
-    return {"Cell": cell, "S": stored, "F": computed}
-
-
-def expression(kernel: str, types: Mapping[str, str]) -> str:
-    """The name of a compiled kernel: ``step<LSTMCell, float, float>``."""
-    template = KERNELS[kernel].template
-    return f"{kernel}<{', '.join(types[word] for word in template)}>" if template else kernel
+    return {"Stage": f"Stage{stage}", "S": stored, "F": computed}
 
 
 @cache
-def compiled(cupy: Any, kernel: str, name: str) -> Any:
+def compiled(cupy: Any, source: Source, name: str) -> Any:
     """A kernel ready to be launched; CuPy keeps what it compiled on disk."""
-    code = (FOLDER / KERNELS[kernel].file).read_text()
-    module = cupy.RawModule(code=code, options=OPTIONS, name_expressions=(name,))
+    module = cupy.RawModule(code=source.code, options=OPTIONS, name_expressions=(name,))
     return module.get_function(name)
 
 
 def launch(
-    cupy: Any, kernel: str, types: Mapping[str, str], blocks: int, threads: int, **arguments: Array | float | None
+    cupy: Any,
+    source: Source,
+    kernel: str,
+    types: Mapping[str, str],
+    blocks: int,
+    threads: int,
+    **arguments: Array | float | None,
 ) -> None:
     """Run a kernel on the current stream.
 
     For a pointer, pass a C-contiguous array of its type, an address (an int), or None.
     """
-    names = [parameter.name for parameter in KERNELS[kernel].parameters]
+    declared = source.kernels[kernel].parameters
+    names = [parameter.name for parameter in declared]
     if arguments.keys() != set(names):
         raise TypeError(f"kernel {kernel} takes {', '.join(names)}; got {', '.join(arguments)}")
     packed = []
-    for name, declared, pointer in KERNELS[kernel].parameters:
-        value, kind = arguments[name], types.get(declared, declared)
+    for name, word, pointer in declared:
+        value, kind = arguments[name], types.get(word, word)
         packed.append(_address(kernel, name, kind, value) if pointer else SCALARS[kind](value))
     if blocks == 0:  # CuPy would launch one
         return
     try:
-        compiled(cupy, kernel, expression(kernel, types))((blocks,), (threads,), tuple(packed))
+        compiled(cupy, source, source.expression(kernel, types))((blocks,), (threads,), tuple(packed))
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in ("cupy", "cupy_backends"):
             raise

@@ -1,47 +1,64 @@
-// One step of a layer, forward and backward: what stands between one product with U and the next.
+// One step of a stage of a layer's cell, forward and backward: what stands between one product and the next.
 //
 // A block has one row's units, or some of them: block k has row k / tiles, and there the units from
-// (k % tiles) blockDim.x on.  Rows of h, h1 and dy are ldh, ld1 and ldy entries apart; all other arrays are contiguous,
-// rows of the batch one after another.  A row whose length is at most t has ended: it keeps its state, and its gradient
-// passes straight through.  Pointers that a cell does not need are null.
-#include "cells.cuh"
+// (k % tiles) blockDim.x on.  Arrays are contiguous, rows of the batch one after another, but for h, h1 and dy, whose
+// rows are ldh, ld1 and ldy entries apart; of several arrays of one kind each begins ``line`` entries after the one
+// before.  A row whose length is at most t has ended: it keeps its state, and its gradient passes straight through.
+// Pointers that a cell does not need are null.
+//
+// H is how many units there are, R how wide h is: H, or another number.  What is as wide as h is ``narrow``.  S is what
+// numbers are stored as, F what they are computed in: float for __half, which is for inference alone.  A Stage comes
+// with the cell's equations, which ``emitting.py`` writes.
 
 __device__ inline bool ended(const i64* lengths, i64 row, i64 t) { return lengths && t >= lengths[row]; }
 
-// G holds P = x W + b on entry and the gates on return; Q is h U.
-template <class Cell, typename S, typename F>
-__global__ void step(S* G, const S* Q, const S* v, const S* h, i64 ldh, const S* c, const i64* lengths, i64 t, i64 H,
-                     i64 tiles, S* u, S* h1, i64 ld1, S* c1, S* m) {
+// G holds P = x W + b on entry, of all gates, and what is saved on return.  Q is the stage's product, for each of its
+// gates, or (R) with a matrix of its own, which becomes h1.
+template <class Stage, typename S, typename F>
+__global__ void step(S* G, const S* Q, const S* v, const S* h, i64 ldh, const S* c, i64 line_c, const i64* lengths,
+                     i64 t, i64 H, i64 R, i64 tiles, S* u, S* h1, i64 ld1, S* c1, S* a, S* m, i64 line, const S* z,
+                     i64 line_z, const S* w, i64 line_w) {
     i64 row = blockIdx.x / tiles, j = blockIdx.x % tiles * blockDim.x + threadIdx.x, own = row * H;
-    if (j >= H) return;
+    if (j >= H && j >= R) return;
     if (ended(lengths, row, t)) {
-        h1[row * ld1 + j] = h[row * ldh + j];
-        if (c) c1[own + j] = c[own + j];
+        if (Stage::last && j < R) h1[row * ld1 + j] = h[row * ldh + j];
+        for (int k = 0; k < Stage::others && Stage::last && j < H; k++) c1[k * line + own + j] = c[k * line_c + own + j];
+        if (!Stage::last && j < H) a[Stage::number * line + own + j] = S(F(0));
         return;
     }
-    Cell::template step<F>(G + own * Cell::gates, Q + own * Cell::gates, v, u + own, h + row * ldh, c + own,
-                           h1 + row * ld1, c1 + own, m + own, H, j);
+    i64 columns = Stage::matrix ? R : Stage::gates * H;
+    Row<S> r = {G + own * Stage::all, Q + row * columns, v, u + own, h + row * ldh, h1 + row * ld1, c + own, c1 + own,
+                a + own, m + own, z + row * (H > R ? H : R), w, H, line_c, line, line_z, line_w};
+    if (j < H) Stage::template step<F>(r, j);
+    if (j < R) Stage::template narrow_step<F>(r, j);
 }
 
-// back is what the product with U sends back to h from the step after; dh is what that step sent directly, and on
-// return what this one does; so is dc.  dq is dp for a cell to which p and q matter only as their sum.
-template <class Cell, typename S, typename F>
-__global__ void unstep(const S* G, const S* u, const S* h, i64 ldh, const S* h1, i64 ld1, const S* c, const S* m,
-                       const S* dy, i64 ldy, const S* back, const i64* lengths, i64 t, i64 H, i64 tiles, S* dh, S* dc,
-                       S* dp, S* dq) {
+// back is what the first stage's product sends back to h from the step after; dh is what that step sent directly, and on
+// return what this one does; so is dc.  f is what goes from stage to stage, and through what the product of the stage
+// after sends back.  dq is what is multiplied with U where that is not dp, or with a matrix; dw is of per-unit weights.
+template <class Stage, typename S, typename F>
+__global__ void unstep(S* G, S* u, const S* h, i64 ldh, S* h1, i64 ld1, const S* c, i64 line_c, S* c1, S* a, S* m,
+                       i64 line, const S* z, i64 line_z, const S* w, i64 line_w, const S* dy, i64 ldy, const S* back,
+                       const S* through, const i64* lengths, i64 t, i64 H, i64 R, i64 tiles, S* dh, S* dc, S* f,
+                       i64 line_d, S* dp, S* dq, S* dw) {
     i64 row = blockIdx.x / tiles, j = blockIdx.x % tiles * blockDim.x + threadIdx.x, own = row * H;
-    if (j >= H) return;
-    F dh1 = F(dh[own + j]);
-    if (back) dh1 += F(back[own + j]);
-    if (dy) dh1 += F(dy[row * ldy + j]);
+    if (j >= H && j >= R) return;
+    i64 columns = Stage::apart ? Stage::all * H : R;
+    Back<S> b = {dy ? dy + row * ldy : dy, back ? back + row * R : back, through + own, dh + row * R, dc + own, f + own,
+                 dp + own * Stage::all, dq + row * columns, dw + own * Stage::units, line_d};
     if (ended(lengths, row, t)) {
-        dh[own + j] = S(dh1);
-        for (int k = 0; k < Cell::gates; k++) {
-            i64 at = own * Cell::gates + k * H + j;
-            dp[at] = dq[at] = S(F(0));
+        if (!Stage::last) return;
+        if (j < R) dh[row * R + j] = S(arrived<F>(b, j));
+        if (j < H) {
+            for (int k = 0; k < Stage::all; k++) b.dp[k * H + j] = S(F(0));
+            for (int k = 0; k < Stage::all && Stage::apart; k++) b.dq[k * H + j] = S(F(0));
+            for (int k = 0; k < Stage::units; k++) b.dw[k * H + j] = S(F(0));
         }
+        if (Stage::matrix && j < R) b.dq[j] = S(F(0));
         return;
     }
-    Cell::template unstep<F>(G + own * Cell::gates, u + own, h + row * ldh, h1 + row * ld1, c + own, m + own, dh1,
-                             dh + own, dc + own, dp + own * Cell::gates, dq + own * Cell::gates, H, j);
+    Row<S> r = {G + own * Stage::all, nullptr, nullptr, u + own, h + row * ldh, h1 + row * ld1, c + own, c1 + own,
+                a + own, m + own, z + row * (H > R ? H : R), w, H, line_c, line, line_z, line_w};
+    if (j < H) Stage::template unstep<F>(r, b, j);
+    if (j < R) Stage::template narrow_unstep<F>(r, b, j);
 }

@@ -157,7 +157,7 @@ class CudaBackend(CupyBackend):
     @cached_property
     def kernels(self) -> ModuleType:
         """The module that launches them."""
-        return import_module("minirnn.kernels.cuda.launch")
+        return import_module("minirnn.kernels.cuda.emitting")
 
     def fused(self, name: str) -> Any:
         return getattr(import_module("minirnn.kernels.cuda.updates"), name, None)

@@ -20,7 +20,7 @@ from minirnn.core.graph import Graph
 from minirnn.core.protocol import matrix_of, multiplies, name_of, recurrent_bias_of, stages_of, trains, units_of
 from minirnn.core.symbolic import Symbolic, SymbolicError, Value
 from minirnn.core.zones import Zones
-from minirnn.kernels.facts import CUDA, CellFacts, Place, Program, StageFacts, named, state_place
+from minirnn.kernels.facts import CellFacts, Place, Program, StageFacts, named, state_place
 
 SIDE = 2  # rows and units
 MOST_KNOWN = 64  # cells whose facts are remembered
@@ -119,7 +119,6 @@ class Tracing:
             in_place=self.gates == 1 and not beside and all(one.array != "gates" for one in pairs.values()),
             apart=self.apart,
             bias=f"b{bias[0]}" if bias else "",
-            on_cuda=name in CUDA and self.cell.__module__ == "minirnn.cells",
             stages=stages,
         )
         if not agrees(facts, self.stages, self.zoned, wider=self.wide - SIDE):

@@ -96,8 +96,7 @@ class Direction(Layer):
         facts, trained = self.recurrence.facts, self.recurrence.trained
         if facts is None or trained is None:
             return None
-        on_cuda = facts.on_cuda and not any(self.zoneout)
-        return backend.scans() if on_cuda or not backend.on_device else None
+        return backend.scans()
 
     def initial(self, B: int, run: Run) -> Arrays:
         """The state before the first step where the caller passed none."""

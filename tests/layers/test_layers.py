@@ -317,7 +317,7 @@ def test_schemes_of_a_projection() -> None:
     np.testing.assert_allclose(orthogonal["0.P"].T @ orthogonal["0.P"], np.eye(25), atol=1e-12)
 
 
-def test_a_projection_has_torchs_shapes_and_says_that_it_has_no_kernel() -> None:
+def test_a_projection_has_torchs_shapes() -> None:
     model = LSTM(3, 5, 2, bidirectional=True, trainable_state=True, proj_size=2).init(0, backend="numba")
     shapes = {name: w.shape for name, w in model.named_weights().items()}
     assert model.output_size == 4
@@ -330,7 +330,7 @@ def test_a_projection_has_torchs_shapes_and_says_that_it_has_no_kernel() -> None
     assert (y.shape, h.shape, c.shape) == ((7, 3, 4), (4, 3, 2), (4, 3, 5))
     words = repr(model).splitlines()
     assert words[0] == "LSTM(3, 5, num_layers=2, bidirectional=True, trainable_state=True, proj_size=2)"
-    assert words[-1] == "  ProjectedLSTMCell has no kernel on backend numba: it runs by its plain equations"
+    assert not any("no kernel" in line for line in words)
     assert "proj_size" not in repr(LSTM(3, 5, proj_size=0))
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from oracle_inputs import NAMES, close, initial, parts, weights_of
 
 from minirnn import GRU, LSTM, RNN, Dropout, Embedding, Layer, Linear, ModelFileWarning, Sequential, load
+from minirnn.cells import TanhCell
 from minirnn.core.backend import BACKENDS, Array
 from minirnn.core.noise import keep_mask
 from minirnn.core.protocol import name_of
@@ -357,17 +358,27 @@ def test_padding_changes_nothing_with_masks_frozen(case: Any, seed: int) -> None
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 
 
+class Sine(TanhCell):
+    """A cell of a function that kernels do not have."""
+
+    @staticmethod
+    def step(p: Any, q: Any, _: Any) -> Any:
+        h1 = np.sin(p + q)
+        return (h1,), (h1,)
+
+
 def test_zoneout_has_kernels_where_its_cell_has_and_says_so_where_not() -> None:
     layer = Sequential(
         GRU(2, 3, zoneout=0.1),
         LSTM(3, 2, zoneout=(0.0, 0.2)),
         GRU(2, 2, zoneout=(0.0,)),
         GRU(2, 2, reset="before", zoneout=0.2),
+        Recurrent(Sine, 2, 2, zoneout=0.2),
     ).init(backend="numba")
     words = repr(layer).splitlines()
     assert words[1:4] == ["  (0): GRU(2, 3, zoneout=0.1)", "  (1): LSTM(3, 2, zoneout=(0.0, 0.2))", "  (2): GRU(2, 2)"]
     assert [line for line in words if "kernel" in line] == [
-        "  GRUBeforeCell with zoneout has no kernel on backend numba: it runs by its plain equations"
+        "  Sine with zoneout has no kernel on backend numba: it runs by its plain equations"
     ]
     assert "zoneout" not in repr(layer.to(backend="numpy")).splitlines()[-1]
 

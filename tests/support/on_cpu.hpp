@@ -13,6 +13,7 @@
 #define __device__
 #define __shared__ static  // shared by a block's threads, and used again by the next block
 using __half = _Float16;
+using std::exp;
 using std::sqrt;
 using std::tanh;
 

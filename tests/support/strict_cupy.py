@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import on_cpu
 
-from minirnn.kernels.cuda.launch import FOLDER
+from minirnn.kernels.cuda.launch import Source
 
 __version__ = "strict"
 waits = 0  # times that the host had to wait for the device
@@ -22,7 +22,7 @@ NAMES = """
     abs absolute add arange argsort array asarray ascontiguousarray bitwise_and bitwise_or bitwise_xor broadcast_to clip
     concatenate cumsum divide empty equal exp expm1 full greater greater_equal invert isfinite isinf isnan
     left_shift less less_equal log log1p logical_and logical_not logical_or matmul maximum minimum multiply negative
-    not_equal power right_shift sqrt square stack subtract take_along_axis tanh true_divide where zeros zeros_like
+    not_equal power right_shift split sqrt square stack subtract take_along_axis tanh true_divide where zeros zeros_like
 """
 offered = NAMES.split()  # functions of CuPy's that minirnn may use; a test holds them against the real package
 uint64, float64, float32, int64 = np.uint64, np.float64, np.float32, np.int64
@@ -228,13 +228,12 @@ class RawModule:
     """Kernels of a source of ``minirnn.kernels.cuda``, on the processor."""
 
     def __init__(self, *, code: str, options: tuple[str, ...], name_expressions: tuple[str, ...]) -> None:
-        sources = {path.read_text(): path.name for path in FOLDER.glob("*.cu")}
-        self._file, self._names = sources[code], name_expressions
+        self._source, self._names = Source.of("", code), name_expressions
 
     def get_function(self, name: str) -> Any:
         assert name in self._names
-        flags = () if self._file == "updates.cu" else ("-DSERIAL",)
-        run = on_cpu.function(self._file, name, flags=flags)
+        flags = () if "__syncthreads" in self._source.code else ("-DSERIAL",)
+        run = on_cpu.function(self._source, name, flags)
 
         def kernel(grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
             assert 0 < grid[0] < 2**31

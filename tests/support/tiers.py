@@ -16,3 +16,8 @@ def marked_but(shown: Iterable[Any], every: Iterable[Any], marker: str, name: Ca
     """All of them, by name; those that are not shown carry the marker."""
     names, mark = {name(one) for one in shown}, getattr(pytest.mark, marker)
     return [pytest.param(one, marks=[] if name(one) in names else mark, id=name(one)) for one in every]
+
+
+def mostly_slow(values: Iterable[Any], shown: int = 1) -> list[Any]:
+    """Parameters of which the first stand for the others: each is a compilation."""
+    return [pytest.param(value, marks=pytest.mark.slow if k >= shown else []) for k, value in enumerate(values)]

@@ -2,13 +2,12 @@
 the compiler says of the parameters, held against what ``launch.py`` packs.
 """
 
-import importlib.util
 import re
 import shutil
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ import pytest
 import strict_cupy
 
 from minirnn.kernels.cuda import launch
+from minirnn.kernels.cuda.launch import Source
 
 pytestmark = pytest.mark.extras
 
@@ -25,7 +25,7 @@ compiler: Any = pytest.importorskip("cupy.cuda.compiler", reason=REASON)
 driver: Any = pytest.importorskip("cupy_backends.cuda.api.driver", reason=REASON)
 runtime: Any = pytest.importorskip("cupy_backends.cuda.api.runtime", reason=REASON)
 
-FILES = tuple(sorted(path.name for path in launch.FOLDER.glob("*.cu")))
+SOURCES = on_cpu.sources()
 ARCHITECTURES = ("75", "80", "90", "100")
 core: Any = pytest.importorskip("cupy._core.core", reason=REASON)
 OPTIONS: tuple[str, ...] = core.assemble_cupy_compiler_options(launch.OPTIONS)  # where CUDA's own headers are
@@ -46,8 +46,8 @@ def name_architecture(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr(compiler, "_get_arch_for_options_for_nvrtc", architecture)
 
 
-def expressions(file: str) -> tuple[str, ...]:
-    return tuple(name for _, name, _ in on_cpu.instances(file))
+def expressions(name: str) -> tuple[str, ...]:
+    return tuple(expression for _, expression, _ in on_cpu.instances(SOURCES[name]))
 
 
 def compiled(source: str, arch: str, names: tuple[str, ...]) -> tuple[bytes, dict[str, str]]:
@@ -58,10 +58,10 @@ def compiled(source: str, arch: str, names: tuple[str, ...]) -> tuple[bytes, dic
 
 @pytest.mark.usefixtures("sm_90")
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-@pytest.mark.parametrize("file", FILES)
-def test_every_instance_compiles(file: str, arch: str) -> None:
-    names = expressions(file)
-    code, mapping = compiled((launch.FOLDER / file).read_text(), arch, names)
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_instance_compiles(name: str, arch: str) -> None:
+    names = expressions(name)
+    code, mapping = compiled(SOURCES[name].code, arch, names)
     assert code[:4] == b"\x7fELF"
     assert mapping.keys() == set(names)
     for lowered in mapping.values():
@@ -69,21 +69,19 @@ def test_every_instance_compiles(file: str, arch: str) -> None:
 
 
 def test_every_kernel_has_instances() -> None:
-    assert {kernel for file in FILES for kernel, _, _ in on_cpu.instances(file)} == set(launch.KERNELS)
-    for file in FILES:
-        kernels = (launch.FOLDER / file).read_text().count("__global__")
-        assert kernels == sum(declaration.file == file for declaration in launch.KERNELS.values())
+    for source in SOURCES.values():
+        assert {kernel for kernel, _, _ in on_cpu.instances(source)} == set(source.kernels)
+        assert source.code.count("__global__") == len(source.kernels)
 
 
 @pytest.mark.usefixtures("sm_90")
-@pytest.mark.parametrize("file", FILES)
-def test_a_fault_is_named_with_its_line(file: str) -> None:
-    source = (launch.FOLDER / file).read_text()
-    lines = source.splitlines()
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_fault_is_named_with_its_line(name: str) -> None:
+    lines = SOURCES[name].code.splitlines()
     at = next(k for k, line in enumerate(lines) if "blockIdx.x" in line)
     lines[at] = lines[at].replace("blockIdx", "blockIDX")
     with pytest.raises(compiler.CompileException, match=rf'kern\.cu\({at + 1}\): error: .*"blockIDX" is undefined'):
-        compiled("\n".join(lines), "90", expressions(file))
+        compiled("\n".join(lines), "90", expressions(name))
 
 
 # ---------------------------------------------------------------------- parameters
@@ -94,6 +92,13 @@ class Entry(NamedTuple):
 
     parameters: tuple[str, ...]
     body: str
+
+
+class Compiled(NamedTuple):
+    """A source, and its kernels in PTX."""
+
+    source: Source
+    entries: dict[str, Entry]
 
 
 def entries(ptx: str) -> dict[str, Entry]:
@@ -107,14 +112,14 @@ def entries(ptx: str) -> dict[str, Entry]:
     return found
 
 
-@pytest.fixture(params=FILES)
-def ptx(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Entry]:
-    """The kernels of a source in PTX, by expression."""
+@pytest.fixture(params=SOURCES)
+def ptx(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> "Compiled":
+    """A source and its kernels in PTX, by expression."""
     name_architecture(monkeypatch, "compute")
-    file: str = request.param
-    code, mapping = compiled((launch.FOLDER / file).read_text(), "75", expressions(file))
+    source = SOURCES[request.param]
+    code, mapping = compiled(source.code, "75", expressions(request.param))
     found = entries(code.decode())
-    return {name: found[lowered] for name, lowered in mapping.items()}
+    return Compiled(source, {name: found[lowered] for name, lowered in mapping.items()})
 
 
 class Recorder:
@@ -132,11 +137,11 @@ class Recorder:
         return SimpleNamespace(get_function=lambda name: lambda *launched: self.arguments.update({name: launched[2]}))
 
 
-def packed(recorder: Recorder, kernel: str, types: dict[str, str], module: Any = launch) -> tuple[Any, ...]:
+def packed(recorder: Recorder, source: Source, kernel: str, types: dict[str, str]) -> tuple[Any, ...]:
     """The arguments of a launch as they are handed to CuPy."""
-    given = {p.name: None if p.pointer else 1 for p in module.KERNELS[kernel].parameters}
-    module.launch(recorder, kernel, types, 1, 32, **given)
-    return recorder.arguments[module.expression(kernel, types)]
+    given = {p.name: None if p.pointer else 1 for p in source.kernels[kernel].parameters}
+    launch.launch(recorder, source, kernel, types, 1, 32, **given)
+    return recorder.arguments[source.expression(kernel, types)]
 
 
 def kind(value: Any) -> str:
@@ -145,34 +150,25 @@ def kind(value: Any) -> str:
     return f"{'f' if isinstance(value, np.floating) else 'u'}{8 * value.nbytes}"
 
 
-def test_launch_packs_what_the_kernel_takes(ptx: dict[str, Entry]) -> None:
-    checked = 0
-    for file in FILES:
-        for kernel, name, types in on_cpu.instances(file):
-            if name in ptx:
-                assert tuple(map(kind, packed(Recorder(), kernel, types))) == ptx[name].parameters, name
-                checked += 1
-    assert checked == len(ptx) > 0
+def test_launch_packs_what_the_kernel_takes(ptx: Compiled) -> None:
+    for kernel, name, types in on_cpu.instances(ptx.source):
+        assert tuple(map(kind, packed(Recorder(), ptx.source, kernel, types))) == ptx.entries[name].parameters, name
+    assert len(ptx.entries) == len(on_cpu.instances(ptx.source))
 
 
-def test_a_float_parameter_is_packed_in_4_bytes_and_by_cupy_in_8(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    source = "__global__ void scaled(float* y, float factor) { y[threadIdx.x] *= factor; }\n"
-    (tmp_path / "probe.cu").write_text(source)
-    monkeypatch.setattr(launch, "FOLDER", tmp_path)
-    monkeypatch.setitem(launch.KERNELS, "scaled", launch.declarations("probe.cu", source)["scaled"])
+def test_a_float_parameter_is_packed_in_4_bytes_and_by_cupy_in_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = Source.of("probe", "__global__ void scaled(float* y, float factor) { y[threadIdx.x] *= factor; }\n")
     name_architecture(monkeypatch, "compute")
-    code, mapping = compiled(source, "75", ("scaled",))
+    code, mapping = compiled(probe.code, "75", ("scaled",))
     parameters = entries(code.decode())[mapping["scaled"]].parameters
-    assert parameters == ("u64", "f32") == tuple(map(kind, packed(Recorder(), "scaled", {})))
+    assert parameters == ("u64", "f32") == tuple(map(kind, packed(Recorder(), probe, "scaled", {})))
     assert len(strict_cupy._packed(1.0)) == 8
 
 
-def test_kernels_of_floats_compute_in_floats(ptx: dict[str, Entry]) -> None:
+def test_kernels_of_floats_compute_in_floats(ptx: Compiled) -> None:
     """A double on most GPUs costs 32 or 64 floats: one literal without its f would do it."""
-    for name, entry in ptx.items():
-        double = "double" in name or name in expressions("updates.cu")  # there, numbers of the host are
+    for name, entry in ptx.entries.items():
+        double = "double" in name or ptx.source.name == "updates"  # there, numbers of the host are
         assert (".f64" in entry.body) == double, name
 
 
@@ -187,41 +183,24 @@ def test_a_double_literal_in_a_kernel_of_floats_is_seen(literal: str, monkeypatc
 # ---------------------------------------------------------------------- what CuPy keeps
 
 
-def loaded(folder: Path) -> ModuleType:
-    """``launch.py`` of a copy of the kernels."""
-    spec = importlib.util.spec_from_file_location("copied_launch", folder / "launch.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.usefixtures("sm_90")
-@pytest.mark.parametrize("changed", ["scan.cu", "cells.cuh"])
 def test_a_kernel_on_disk_is_not_used_when_its_source_has_changed(
-    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CuPy finds what it compiled by the source's text and the options; of what is included it knows nothing."""
-    folder, cache = tmp_path / "kernels", tmp_path / "cache"
-    shutil.copytree(launch.FOLDER, folder)
-    monkeypatch.setenv("CUPY_CACHE_DIR", str(cache))
+    """CuPy finds what it compiled by the source's text and the options; nothing is included that it would not see."""
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path))
     if hasattr(compiler, "_kernel_cache_backend"):  # since CuPy 14, which reads the environment when it is imported
-        monkeypatch.setattr(compiler, "_kernel_cache_backend", compiler._DiskKernelCacheBackend(str(cache)))
-    kept = []
+        monkeypatch.setattr(compiler, "_kernel_cache_backend", compiler._DiskKernelCacheBackend(str(tmp_path)))
+    kept, types = [], launch.types_of(np.dtype("float32"))
     for text in ("", "\n// another\n", ""):
-        path, before = folder / changed, (folder / changed).read_text()
-        path.write_text(before + text)
-        module, recorder = loaded(folder), Recorder()
-        types = module.types_of(np.dtype("float32"), "LSTMCell")
-        packed(recorder, "step", types, module)
+        recorder = Recorder()
+        packed(recorder, Source.of("", SOURCES["LSTMCell"].code + text), "step", types)
         (given,) = recorder.modules
         options = core.assemble_cupy_compiler_options(given["options"])
         arguments = {"options": options, "name_expressions": given["name_expressions"]}
         with suppress(driver.CUDADriverError, runtime.CUDARuntimeError):  # compiled and kept; to load it takes a device
             compiler._compile_module_with_cache(given["code"], **arguments)
-        kept.append(len(list(cache.glob("*.cubin"))))
-        path.write_text(before)
+        kept.append(len(list(tmp_path.glob("*.cubin"))))
     assert kept == [1, 2, 2]
 
 
@@ -239,7 +218,7 @@ def built(folder: Path, source: str, arch: str, names: tuple[str, ...]) -> tuple
         pytest.skip(f"this nvcc does not know compute_{arch}")
     uses = "".join(f"auto use_{k} = {name};\n" for k, name in enumerate(names))
     (folder / "main.cu").write_text(f"{source}\n{uses}")
-    command = [NVCC, f"-arch=sm_{arch}", "-std=c++17", "-ftz=true", "-cubin", f"-I{launch.FOLDER}", "-Xptxas", WARNINGS]
+    command = [NVCC, f"-arch=sm_{arch}", "-std=c++17", "-ftz=true", "-cubin", "-Xptxas", WARNINGS]
     command += ["-Werror", "all-warnings", "main.cu", "-o", "main.cubin"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
@@ -247,11 +226,11 @@ def built(folder: Path, source: str, arch: str, names: tuple[str, ...]) -> tuple
 
 @pytest.mark.skipif(NVCC is None, reason="nvcc is not on this machine")
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-@pytest.mark.parametrize("file", FILES)
-def test_nothing_is_spilled_and_nothing_warned_of(file: str, arch: str, tmp_path: Path) -> None:
-    status, said = built(tmp_path, (launch.FOLDER / file).read_text(), arch, expressions(file))
+@pytest.mark.parametrize("name", SOURCES)
+def test_nothing_is_spilled_and_nothing_warned_of(name: str, arch: str, tmp_path: Path) -> None:
+    status, said = built(tmp_path, SOURCES[name].code, arch, expressions(name))
     assert status == 0, said
-    assert said.count("0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads") == len(expressions(file))
+    assert said.count("0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads") == len(expressions(name))
 
 
 LOCAL = """

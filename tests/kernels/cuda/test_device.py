@@ -6,15 +6,18 @@ Each test runs over a stand-in for CuPy, which counts what waits, and again, mar
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import on_cpu
 import pytest
 from conformity import assert_conforms
 from hypothesis import given
 from hypothesis import strategies as st
+from staged_cells import Staged
 from tiers import marked_but
 
 import minirnn
@@ -43,10 +46,12 @@ from minirnn import (
     cross_entropy,
     mse,
 )
+from minirnn.cells import ProjectedLSTMCell
 from minirnn.core.backend import BACKENDS
 from minirnn.language.model import LanguageModel
 from minirnn.language.text import Text
 from minirnn.layers import activations
+from minirnn.more_cells import NAMED
 from minirnn.optim import NonFiniteGradientError, clip_grad_norm, clip_grad_value, grad_norm
 from minirnn.testing.strategies import Case, cases
 from minirnn.training.loop import train
@@ -63,18 +68,26 @@ def test_backend_agrees_with_numpy_float64(device: ModuleType, backend: str, dty
     assert_conforms(case, backend, dtype, seed)
 
 
+STAGED: dict[Any, Any] = {
+    "gru before": partial(GRU, reset="before"),
+    "projected": lambda D, H, **options: Recurrent(ProjectedLSTMCell(5), D, H, **options),
+    "zoneout": partial(LSTM, zoneout=(0.2, 0.4)),
+    "zoneout of a projected": partial(Recurrent, ProjectedLSTMCell(5), zoneout=(0.2, 0.4)),
+    "three states": partial(Recurrent, Staged),
+    **{name: partial(Recurrent, cell) for name, cell in NAMED.items()},
+}
 SHAPES = [(1, 1, 1, 1), (3, 2, 5, 7), (4, 9, 16, 32), (2, 3, 33, 257), (5, 0, 3, 4)]  # T, B, D, H
 
 
 @pytest.mark.parametrize("backend", ON_DEVICE)
 @pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("make", [RNN, GRU, LSTM])
+@pytest.mark.parametrize("make", [RNN, GRU, LSTM, *marked_but([], STAGED, "slow")])
 def test_cells_in_several_sizes(device: ModuleType, make: Any, bidirectional: bool, backend: str) -> None:
     rng = np.random.default_rng(0)
     for T, B, D, H in SHAPES:
         for lengths in (None, rng.integers(0, T + 1, B)):
             case = Case(
-                make(D, H, bidirectional=bidirectional).init(T, backend="numpy", dtype="float64"),
+                STAGED.get(make, make)(D, H, bidirectional=bidirectional).init(T, backend="numpy", dtype="float64"),
                 rng.normal(size=(T, B, D)),
                 None,
                 lengths,
@@ -344,11 +357,12 @@ def test_the_benchmark_says_what_it_lacks_where_there_is_no_device() -> None:
 def test_a_launch_is_held_against_the_declaration(device: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     from minirnn.kernels.cuda import launch
 
+    updates = on_cpu.sources()["updates"]
     w, g, scale = (device.zeros(n, t) for n, t in ((4, "float32"), (4, "float32"), ((), "float64")))
     good = {"w": w, "g": g, "n": 4, "rate": 1, "scale": scale}
 
     def run(**changes: Any) -> None:
-        launch.launch(device, "descend", launch.types_of(np.dtype("float32")), 1, 32, **good | changes)
+        launch.launch(device, updates, "descend", launch.types_of(np.dtype("float32")), 1, 32, **good | changes)
 
     run()
     for changes, words in (
