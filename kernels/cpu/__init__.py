@@ -18,6 +18,7 @@
     streams.py      one step of a whole network
     products.py     Linear
     losses.py       cross-entropy
+    noise.py        masks of dropout and zoneout
     updates.py      clipping, SGD, Adam
 
     passes.py       kernel arguments, by name

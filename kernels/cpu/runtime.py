@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.kernels.cpu import losses, products, updates
+from minirnn.kernels.cpu import losses, noise, products, updates
 from minirnn.kernels.cpu.backward import backward_of
 from minirnn.kernels.cpu.cache import cache_folder
 from minirnn.kernels.cpu.dispatch import TOGETHER as TOGETHER
@@ -77,6 +77,13 @@ def forward(facts: CellFacts, dtype: Dtype, arguments: "array[int]", most: int, 
 def backward(facts: CellFacts, dtype: Dtype, arguments: "array[int]", most: int, work: float) -> None:
     """A backward pass of ``work`` operations, with ``PassArguments`` and ``BackwardArguments``, by ``most`` threads."""
     run(backward_of(facts), dtype, arguments, work, most)
+
+
+def masked(shape: tuple[int, int, int], key: int, first_step: int, first_row: int, limit: int) -> Array:
+    """Where a hash is at least ``limit``: see ``noise.mask``."""
+    out: Array = np.empty(shape, bool)
+    noise.mask(out, np.uint64(key), first_step, first_row, np.uint64(limit))
+    return out
 
 
 def _product(

@@ -8,15 +8,15 @@ has some of its rows, and when it is computed again.
 import math
 import zlib
 from numbers import Real
-from types import ModuleType
 
 import numpy as np
 
-from minirnn.core.backend import Array
+from minirnn.core.backend import Array, Backend
 from minirnn.core.run import Result, Run, State
 
 _GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / the golden ratio: SplitMix64's increment
 _WORD = 2**64 - 1
+_FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
 def drop(x: Array, p: float, site: str, run: Run, *, locked: bool) -> Result:
@@ -34,7 +34,8 @@ def drop(x: Array, p: float, site: str, run: Run, *, locked: bool) -> Result:
         return Result(x, None, lambda dy, _: (dy, None), {})
     xp, zero, scale = run.parameters.backend.xp, x.dtype.type(0), 1 / (1 - p)
     T, B, D = x.shape if x.ndim == 3 else (1, *x.shape)
-    mask = keep_mask(xp, run.parameters.seed, site, run.call, (1 if locked else T, B, D), p, run.first_row)
+    backend, seed = run.parameters.backend, run.parameters.seed
+    mask = keep_mask(backend, seed, site, run.call, (1 if locked else T, B, D), p, run.first_row)
     mask = mask if x.ndim == 3 else mask[0]
 
     def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
@@ -45,7 +46,7 @@ def drop(x: Array, p: float, site: str, run: Run, *, locked: bool) -> Result:
 
 
 def keep_mask(
-    xp: ModuleType,
+    backend: Backend,
     seed: int,
     site: str,
     call: int,
@@ -64,23 +65,37 @@ def keep_mask(
     """
     key = seed
     for word in (zlib.crc32(site.encode()), call):
-        key = int(_mix(np.array([key ^ (word * _GOLDEN & _WORD)], np.uint64))[0])
+        key = _mixed(key ^ (word * _GOLDEN & _WORD))
+    limit, masked = math.floor(p * 2**32), backend.fused("masked")
+    if masked:
+        compiled: Array = masked(shape, key, first_step, first_row, limit)
+        return compiled
+    xp = backend.xp
     golden = xp.uint64(_GOLDEN)
     hashed = xp.full((1, 1, 1), np.uint64(key), xp.uint64)
     for axis, (first, n) in enumerate(zip((first_step, first_row, 0), shape, strict=True)):
         index = xp.arange(first + 1, first + n + 1, dtype=xp.uint64).reshape([-1 if k == axis else 1 for k in range(3)])
         hashed = _mix(hashed + index * golden)
-    keep: Array = (hashed >> xp.uint64(32)) >= math.floor(p * 2**32)
+    keep: Array = (hashed >> xp.uint64(32)) >= limit
     return keep
 
 
 def _mix(z: Array) -> Array:
     """SplitMix64's output function on uint64, which wraps around as it should."""
     u = z.dtype.type
-    z = (z ^ (z >> u(30))) * u(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> u(27))) * u(0x94D049BB133111EB)
-    out: Array = z ^ (z >> u(31))
-    return out
+    z = z ^ (z >> u(30))
+    z *= u(_FIRST)
+    z ^= z >> u(27)
+    z *= u(_SECOND)
+    z ^= z >> u(31)
+    return z
+
+
+def _mixed(z: int) -> int:
+    """The same of one number."""
+    z = (z ^ (z >> 30)) * _FIRST & _WORD
+    z = (z ^ (z >> 27)) * _SECOND & _WORD
+    return z ^ (z >> 31)
 
 
 def check_probability(what: str, p: float) -> float:

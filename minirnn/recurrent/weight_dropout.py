@@ -33,7 +33,7 @@ class WeightDropoutPass(Pass):
         super().__init__(recurrence, weights, run, reverse=False)
         backend, U = run.parameters.backend, weights["U"]
         self.xp, self.scale = backend.xp, 1 / (1 - p)
-        self.M = keep_mask(self.xp, run.parameters.seed, f"{weights.prefix}U", run.call, (1, *U.shape), p)[0]
+        self.M = keep_mask(backend, run.parameters.seed, f"{weights.prefix}U", run.call, (1, *U.shape), p)[0]
         V, self.dV = (backend.zeros(U.size, U.dtype).reshape(U.shape) for _ in range(2))
         V[...] = self._masked(U)  # (1)
         self.inner = make(ReplacedWeights(weights, {"U": (V, self.dV)}))

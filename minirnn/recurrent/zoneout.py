@@ -31,11 +31,11 @@ def zones(recurrence: Recurrence, prefix: str, run: Run, T: int, B: int) -> tupl
 
     In inference (1) is what it is on average, p s + (1 - p) ŝ.
     """
-    xp, seed = run.parameters.backend.xp, run.parameters.seed
+    backend, seed = run.parameters.backend, run.parameters.seed
     if not run.training:
         return (None,) * len(recurrence.zoneout)
     return tuple(
-        ~keep_mask(xp, seed, f"{prefix}zoneout.{name}", run.call, (T, B, n), p, run.first_row, run.first_step)
+        ~keep_mask(backend, seed, f"{prefix}zoneout.{name}", run.call, (T, B, n), p, run.first_row, run.first_step)
         if p
         else None
         for name, n, p in zip(recurrence.cell.state, recurrence.widths, recurrence.zoneout, strict=True)

@@ -24,7 +24,7 @@ from minirnn import (
     cross_entropy,
 )
 from minirnn.cells import GRUCell
-from minirnn.core.backend import get_backend
+from minirnn.core.backend import NUMPY, get_backend
 from minirnn.core.noise import keep_mask
 
 RNG = np.random.default_rng(3)
@@ -393,18 +393,18 @@ def test_tied_weights_stand_once_and_collect_both_gradients() -> None:
 @given(st.integers(0, 2**64 - 1), st.integers(0, 100), st.floats(0.05, 0.95))
 def test_dropout_keeps_with_the_right_probability(seed: int, call: int, p: float) -> None:
     n = 40 * 20 * 50
-    share = keep_mask(np, seed, "1.0", call, (40, 20, 50), p).mean()
+    share = keep_mask(NUMPY, seed, "1.0", call, (40, 20, 50), p).mean()
     assert abs(share - (1 - p)) < 5 * (p * (1 - p) / n) ** 0.5
 
 
 def test_dropout_masks_depend_on_seed_place_and_pass_but_not_on_the_shape_around_them() -> None:
     shape = (4, 6, 5)
-    mask = keep_mask(np, 1, "1.0", 2, shape, 0.5)
-    np.testing.assert_array_equal(keep_mask(np, 1, "1.0", 2, (3, 2, 4), 0.5), mask[:3, :2, :4])
+    mask = keep_mask(NUMPY, 1, "1.0", 2, shape, 0.5)
+    np.testing.assert_array_equal(keep_mask(NUMPY, 1, "1.0", 2, (3, 2, 4), 0.5), mask[:3, :2, :4])
     for other in ((2, "1.0", 2), (1, "1.1", 2), (1, "1.0", 3)):
-        assert (keep_mask(np, *other, shape, 0.5) != mask).mean() > 0.3
+        assert (keep_mask(NUMPY, *other, shape, 0.5) != mask).mean() > 0.3
     # no correlation between neighbours along any axis
-    large = keep_mask(np, 1, "1.0", 2, (60, 60, 60), 0.5) * 2.0 - 1
+    large = keep_mask(NUMPY, 1, "1.0", 2, (60, 60, 60), 0.5) * 2.0 - 1
     for axis in range(3):
         shifted = np.roll(large, 1, axis)
         assert abs((large * shifted).mean()) < 5 / large.size**0.5

@@ -14,7 +14,7 @@ from oracle_inputs import NAMES, close, initial, parts, weights_of
 
 from minirnn import GRU, LSTM, RNN, Dropout, Embedding, Layer, Linear, ModelFileWarning, Sequential, load
 from minirnn.cells import TanhCell
-from minirnn.core.backend import BACKENDS, Array
+from minirnn.core.backend import BACKENDS, NUMPY, Array
 from minirnn.core.noise import keep_mask
 from minirnn.core.protocol import name_of
 from minirnn.core.tree import arrays_in
@@ -135,8 +135,8 @@ def test_rows_that_are_computed_apart_add_up_to_their_batch(backend: str) -> Non
 
 
 def test_rows_have_the_masks_of_their_batch_wherever_they_are() -> None:
-    whole = keep_mask(np, 1, "1.0", 2, (4, 6, 5), 0.5)
-    np.testing.assert_array_equal(keep_mask(np, 1, "1.0", 2, (4, 2, 5), 0.5, 3), whole[:, 3:5])
+    whole = keep_mask(NUMPY, 1, "1.0", 2, (4, 6, 5), 0.5)
+    np.testing.assert_array_equal(keep_mask(NUMPY, 1, "1.0", 2, (4, 2, 5), 0.5, 3), whole[:, 3:5])
     for T in (1, 4):
         model = Dropout(0.5, locked=T == 1).init(0, dtype="float64")
         x = np.ones((4, 6, 3))
@@ -356,6 +356,22 @@ def test_padding_changes_nothing_with_masks_frozen(case: Any, seed: int) -> None
         found[-1] += (dx[:T], *arrays_in(dstate), model.grads.copy())
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
+@given(
+    shape=st.tuples(*[st.integers(0, 40)] * 3),
+    seed=st.integers(0, 2**64 - 1),
+    p=st.floats(0, 0.999),
+    firsts=st.tuples(*[st.integers(0, 2**33)] * 2),
+)
+def test_compiled_masks_are_those_of_numpy(shape: Any, seed: int, p: float, firsts: Any) -> None:
+    pytest.importorskip("numba", reason="Numba is not installed: pip install 'minirnn[fast]'")
+    row, step = firsts
+    found, wanted = (
+        keep_mask(BACKENDS[name], seed, "0.zoneout.h", 3, shape, p, row, step) for name in ("numba", "numpy")
+    )
+    assert found.dtype == bool
+    np.testing.assert_array_equal(found, wanted)
 
 
 class Sine(TanhCell):

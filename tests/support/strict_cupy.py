@@ -162,7 +162,7 @@ for _name in ("astype", "reshape", "sum", "copy", "view", "ravel", "max", "min",
     setattr(ndarray, _name, _method(_name))
 OPERATORS = """
     add sub mul truediv floordiv mod pow matmul radd rsub rmul rtruediv rpow rmatmul and or xor rand ror rxor lshift
-    rshift iadd isub imul itruediv iand ior neg invert lt le gt ge eq ne abs
+    rshift iadd isub imul itruediv iand ior ixor neg invert lt le gt ge eq ne abs
 """
 for _name in OPERATORS.split():
 

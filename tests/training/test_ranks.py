@@ -24,7 +24,7 @@ import minirnn
 from minirnn import NonFiniteGradientError
 from minirnn.cli import terminal
 from minirnn.cli import together as ending
-from minirnn.core.backend import get_backend
+from minirnn.core.backend import NUMPY, get_backend
 from minirnn.core.noise import keep_mask
 from minirnn.language.evaluation import Evaluation
 from minirnn.language.text import Text
@@ -55,8 +55,8 @@ def test_each_row_has_one_rank_and_no_rank_two_more_than_another(batch_size: int
 
 @given(rows=st.integers(1, 9), start=st.integers(0, 8), seed=st.integers(0, 2**63))
 def test_masks_of_some_rows_are_those_of_the_batch(rows: int, start: int, seed: int) -> None:
-    whole = keep_mask(np, seed, "1", 4, (3, 17, 6), 0.5)
-    part = keep_mask(np, seed, "1", 4, (3, rows, 6), 0.5, start)
+    whole = keep_mask(NUMPY, seed, "1", 4, (3, 17, 6), 0.5)
+    part = keep_mask(NUMPY, seed, "1", 4, (3, rows, 6), 0.5, start)
     np.testing.assert_array_equal(part, whole[:, start : start + rows])
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from minirnn.core.backend import Array, Backend, Dtype
+from minirnn.core.backend import NUMPY, Array, Backend, Dtype
 from minirnn.core.layer import blank
 from minirnn.core.lengths import ends
 from minirnn.core.noise import keep_mask
@@ -150,7 +150,7 @@ class Case:
             masks = zones(direction.recurrence, prefix, run, T, B)
             if training and layer.weight_dropout:
                 p = layer.weight_dropout
-                mask = keep_mask(np, self.parameters.seed, f"{prefix}U", run.call, (1, *U.shape), p)[0]
+                mask = keep_mask(NUMPY, self.parameters.seed, f"{prefix}U", run.call, (1, *U.shape), p)[0]
                 U = np.where(mask, U * (1 / (1 - p)), 0.0)
             one = Unrolled(layer.cell, weights, U, reverse=direction.reverse)
             for b, length in enumerate(self.lengths):

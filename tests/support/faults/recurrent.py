@@ -101,7 +101,7 @@ FAULTS = {
     ),
     "zoneout: drawn by what keeps": Fault(
         "recurrent/zoneout.py",
-        (("        ~keep_mask(xp", "        keep_mask(xp"),),
+        (("        ~keep_mask(backend", "        keep_mask(backend"),),
         "recurrent/test_noise.py::test_a_zoned_state_is_on_average_what_inference_says",
     ),
     "zoneout: one mask for both states": Fault(
