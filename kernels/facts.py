@@ -16,8 +16,9 @@ class Place(NamedTuple):
     Forward: "gates", the arguments p + q, replaced by what is saved; "u", the q of the last gate where it is kept
     apart; "y", the first state, and "c", "c2" ..., the others; "a", "a2" ..., what the products of later stages read;
     "m", "m2" ..., whatever else is saved; "w", the per-unit weights; "z", "z2" ..., zones: 1 where a state stays as it
-    was, else 0.  Backward also the gradients: "dh" of the first state, "dc" of the others, "f" of what goes from stage
-    to stage, "dp" of the gates' arguments, "dq" of a product that belongs to no gate, or is kept apart, "dw".
+    was, else 0, in inference how much of it stays.  Backward also the gradients: "dh" of the first state, "dc" of the
+    others, "f" of what goes from stage to stage, "dp" of the gates' arguments, "dq" of a product that belongs to no
+    gate, or is kept apart, "dw".
     """
 
     array: str
@@ -85,6 +86,7 @@ class CellFacts(NamedTuple):
     in_place: bool  # the gate is y: nothing else is saved
     apart: bool  # the last gate's product with U is kept apart from its p: then dQ is not dP
     bias: str  # the weight that is added to that product, or ""
+    inference: bool  # zoneout's step in inference: nothing is saved, and zones are one row for all steps
     stages: tuple[StageFacts, ...]
     key: str = ""  # the name of its kernels: the cell's, and a digest of what they compute
 

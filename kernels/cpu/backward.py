@@ -137,7 +137,7 @@ def make_backward(facts):
                     at(dP, ((now - start) * B + first) * wide),
                 )
                 each = T * B * H
-                lines = Lines(H, each if t else B * H, each, each, T * B * a.row_z, a.line_w, B * H)
+                lines = Lines(H, each if t else B * H, each, each, a.line_z, a.line_w, B * H)
                 strides, strides_back = Strides(H, stride, H, ldh, Y, a.row_z), (d.Z, wide, R)
                 phase = lead(
                     phase, row, back, strides, strides_back, lines, share, a.lengths, t, packed, R, sync, parts

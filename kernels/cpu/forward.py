@@ -242,7 +242,7 @@ def make_forward(facts):
                     at(numbers(a.z, like), (save * B + first) * a.row_z),
                     numbers(a.w, like),
                 )
-                lines = Lines(H, (a.slots if t else 1) * B * H, lines_of, lines_of, a.slots * B * a.row_z, a.line_w, 0)
+                lines = Lines(H, (a.slots if t else 1) * B * H, lines_of, lines_of, a.line_z, a.line_w, 0)
                 strides = Strides(H, stride, H, ldh, Y, a.row_z)
                 treat(row, strides, lines, share, a.lengths, t)
                 phase = follow(phase, row, strides, lines, share, a.lengths, t, weights, spare, sync)

@@ -56,7 +56,8 @@ class PassArguments(NamedTuple):
     a: int  # (stages - 1, slots, B, H), what later stages multiply
     m: int  # (.., slots, B, H), what else is saved
     z: int  # (.., slots, B, row_z), 1 where a state stays as it was, else 0
-    row_z: int  # the larger of H and R
+    row_z: int  # the larger of H and R; or 0, where one row says of all how much stays
+    line_z: int  # entries from one of these arrays to the next
     work: int  # for packed weights
     share: int  # entries of work for each thread alone, after the packed weights, or 0
     last: int  # (B, R) for the final h, or 0
@@ -119,5 +120,7 @@ class StepArguments(NamedTuple):
     a: int  # (stages - 1, B, H)
     m: int  # (.., B, H)
     w: int  # (units, H) per-unit weights
+    z: int  # (.., line_z), how much of a state stays as it was
+    line_z: int
     narrow: int  # for rows of x and h as int16, and their factors: ``share`` bytes for each thread
     share: int

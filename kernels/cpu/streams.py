@@ -85,9 +85,9 @@ def make_recurrent(facts, kind):
             work = a.narrow + part * a.share
             times(like, numbers(a.x, like), a.D, a.W, a.apart_W, scale_W, first, last, b, 0, P, N, B, work)
         h, h1, c, w = numbers(a.h, like), numbers(a.h1, like), numbers(a.c, like), numbers(a.w, like)
-        # inference has no zones: w stands for them, and of u, one row lies where its q is
+        # u lies where its q is
         q = at(numbers(a.Q, like), (gates - 1) * H)
-        row = Row(P, q, h, h1, c, c, numbers(a.a, like), numbers(a.m, like), w, w)
+        row = Row(P, q, h, h1, c, c, numbers(a.a, like), numbers(a.m, like), numbers(a.z, like), w)
         share = Share(
             0,
             B,
@@ -97,7 +97,7 @@ def make_recurrent(facts, kind):
             begin(R, part + 1, parts),
             1,
         )
-        strides, lines = Strides(H, N, N, R, R, 0), Lines(H, B * H, B * H, B * H, 0, H, 0)
+        strides, lines = Strides(H, N, N, R, R, 0), Lines(H, B * H, B * H, B * H, a.line_z, H, 0)
         stage(0, like, a, row, strides, lines, share, part, parts, sync)
         if a.y:
             y, left = numbers(a.y, like), share.left_h

@@ -2,9 +2,9 @@
 //
 // A block has one row's units, or some of them: block k has row k / tiles, and there the units from
 // (k % tiles) blockDim.x on.  Arrays are contiguous, rows of the batch one after another, but for h, h1 and dy, whose
-// rows are ldh, ld1 and ldy entries apart; of several arrays of one kind each begins ``line`` entries after the one
-// before.  A row whose length is at most t has ended: it keeps its state, and its gradient passes straight through.
-// Pointers that a cell does not need are null.
+// rows are ldh, ld1 and ldy entries apart, and z, whose rows are row_z apart, 0 where one serves all; of several arrays
+// of one kind each begins ``line`` entries after the one before.  A row whose length is at most t has ended: it keeps its
+// state, and its gradient passes straight through.  Pointers that a cell does not need are null.
 //
 // H is how many units there are, R how wide h is: H, or another number.  What is as wide as h is ``narrow``.  S is what
 // numbers are stored as, F what they are computed in: float for __half, which is for inference alone.  A Stage comes
@@ -17,7 +17,7 @@ __device__ inline bool ended(const i64* lengths, i64 row, i64 t) { return length
 template <class Stage, typename S, typename F>
 __global__ void step(S* G, const S* Q, const S* v, const S* h, i64 ldh, const S* c, i64 line_c, const i64* lengths,
                      i64 t, i64 H, i64 R, i64 tiles, S* u, S* h1, i64 ld1, S* c1, S* a, S* m, i64 line, const S* z,
-                     i64 line_z, const S* w, i64 line_w) {
+                     i64 row_z, i64 line_z, const S* w, i64 line_w) {
     i64 row = blockIdx.x / tiles, j = blockIdx.x % tiles * blockDim.x + threadIdx.x, own = row * H;
     if (j >= H && j >= R) return;
     if (ended(lengths, row, t)) {
@@ -28,7 +28,7 @@ __global__ void step(S* G, const S* Q, const S* v, const S* h, i64 ldh, const S*
     }
     i64 columns = Stage::matrix ? R : Stage::gates * H;
     Row<S> r = {G + own * Stage::all, Q + row * columns, v, u + own, h + row * ldh, h1 + row * ld1, c + own, c1 + own,
-                a + own, m + own, z + row * (H > R ? H : R), w, H, line_c, line, line_z, line_w};
+                a + own, m + own, z + row * row_z, w, H, line_c, line, line_z, line_w};
     if (j < H) Stage::template step<F>(r, j);
     if (j < R) Stage::template narrow_step<F>(r, j);
 }
@@ -38,7 +38,7 @@ __global__ void step(S* G, const S* Q, const S* v, const S* h, i64 ldh, const S*
 // after sends back.  dq is what is multiplied with U where that is not dp, or with a matrix; dw is of per-unit weights.
 template <class Stage, typename S, typename F>
 __global__ void unstep(S* G, S* u, const S* h, i64 ldh, S* h1, i64 ld1, const S* c, i64 line_c, S* c1, S* a, S* m,
-                       i64 line, const S* z, i64 line_z, const S* w, i64 line_w, const S* dy, i64 ldy, const S* back,
+                       i64 line, const S* z, i64 row_z, i64 line_z, const S* w, i64 line_w, const S* dy, i64 ldy, const S* back,
                        const S* through, const i64* lengths, i64 t, i64 H, i64 R, i64 tiles, S* dh, S* dc, S* f,
                        i64 line_d, S* dp, S* dq, S* dw) {
     i64 row = blockIdx.x / tiles, j = blockIdx.x % tiles * blockDim.x + threadIdx.x, own = row * H;
@@ -58,7 +58,7 @@ __global__ void unstep(S* G, S* u, const S* h, i64 ldh, S* h1, i64 ld1, const S*
         return;
     }
     Row<S> r = {G + own * Stage::all, nullptr, nullptr, u + own, h + row * ldh, h1 + row * ld1, c + own, c1 + own,
-                a + own, m + own, z + row * (H > R ? H : R), w, H, line_c, line, line_z, line_w};
+                a + own, m + own, z + row * row_z, w, H, line_c, line, line_z, line_w};
     if (j < H) Stage::template unstep<F>(r, b, j);
     if (j < R) Stage::template narrow_unstep<F>(r, b, j);
 }

@@ -22,7 +22,7 @@ def agrees(facts: CellFacts, stages: tuple[Stage, ...], zones: Zones, *, wider: 
         for seed in range(DRAWN):
             drawn = _Drawn(facts, stages, zones, wider, seed)
             pairs += drawn.forward()
-            if zones.shares is None:
+            if not zones.inference:
                 pairs += drawn.backward()
         return all(np.allclose(a, b, 1e-9, 1e-12, equal_nan=True) for a, b in pairs)
 
@@ -70,7 +70,7 @@ class _Drawn:
         after = self.zoned.after(self.states, flow, self.zones)
         pairs += [(memory[state_place(k, before=False)], a) for k, a in enumerate(after)]
         for one, saved in zip(facts.stages, self.saved, strict=True):
-            pairs += [(memory[place], a) for place, a in zip(one.saved, saved, strict=self.zoned.shares is None)]
+            pairs += [(memory[place], a) for place, a in zip(one.saved, saved, strict=not self.zoned.inference)]
         return pairs
 
     def backward(self) -> list[tuple[Any, Any]]:

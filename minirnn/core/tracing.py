@@ -27,15 +27,15 @@ MOST_KNOWN = 64  # cells whose facts are remembered
 AS_WIDE_AS_H = ("y", "dh")  # places; of a stage with a matrix "dq" too
 
 
-def traced(cell: Any, zones: Sequence[bool] = (), shares: Sequence[float] | None = None) -> CellFacts:
+def traced(cell: Any, zones: Sequence[bool] = (), *, inference: bool = False) -> CellFacts:
     """A cell as kernels see it; SymbolicError, whose words go on from "it", for one that they cannot run.
 
-    With ``zones`` it is the cell's step in training with zoneout, with ``shares`` that in inference.
+    With ``zones`` it is the cell's step with zoneout, in training or in ``inference``.
     """
     if not trains(cell):
         raise SymbolicError("is for inference only, of which there are too many kinds to compile each")
     first, *more = stages_of(cell)
-    zoned = Zones(tuple(zones) or (False,) * len(cell.state), shares)
+    zoned = Zones(tuple(zones) or (False,) * len(cell.state), inference=inference)
     *middle, last = more or [first]
     if any(map(matrix_of, middle)):
         raise SymbolicError("has a matrix of its own in another stage than the last")
@@ -73,7 +73,7 @@ class Tracing:
     def facts(self) -> CellFacts:
         """What was seen, held against the cell."""
         steps, operands, saved = self._forward()
-        inference = self.zoned.shares is not None
+        inference = self.zoned.inference
         backward = [(Program(), Program(), Place("f")) for _ in steps] if inference else self._backward(saved)
         stages = tuple(
             StageFacts(
@@ -119,6 +119,7 @@ class Tracing:
             in_place=self.gates == 1 and not beside and all(one.array != "gates" for one in pairs.values()),
             apart=self.apart,
             bias=f"b{bias[0]}" if bias else "",
+            inference=inference,
             stages=stages,
         )
         if not agrees(facts, self.stages, self.zoned, wider=self.wide - SIDE):
@@ -160,8 +161,8 @@ class Tracing:
         flows, saves = [], []
         for k, stage in enumerate(self.stages):
             flow, saved = stage.step(*self._arguments(graph, k), flow, *self._units(graph, k))
-            saved = () if zoned.shares is not None else saved  # nothing is for a backward pass
-            if zoned.shares is None and len(saved) != len(stage.saves):
+            saved = () if zoned.inference else saved  # nothing is for a backward pass
+            if not zoned.inference and len(saved) != len(stage.saves):
                 raise SymbolicError("returns more or fewer arrays than it names")
             flows.append(flow)
             saves.append([graph.operation(a) for a in saved])
@@ -265,24 +266,24 @@ def _split(a: Value, n: int) -> list[Value]:
     return np.split(a, n, axis=-1)
 
 
-def facts_of(cell: Any, zones: tuple[bool, ...] = (), shares: tuple[float, ...] | None = None) -> CellFacts | None:
+def facts_of(cell: Any, zones: tuple[bool, ...] = (), *, inference: bool = False) -> CellFacts | None:
     """A cell as kernels see it, or None for one that they cannot run: that runs by its plain equations."""
     stages = stages_of(cell)
-    key = cell, zones, shares, *(getattr(stage, name, None) for stage in stages for name in ("step", "unstep"))
+    key = cell, zones, inference, *(getattr(stage, name, None) for stage in stages for name in ("step", "unstep"))
     try:
         hash(key)
     except TypeError:
-        return _facts_of(cell, zones, shares)
+        return _facts_of(cell, zones, inference=inference)
     if key not in _KNOWN:
         if len(_KNOWN) >= MOST_KNOWN:
             _KNOWN.clear()
-        _KNOWN[key] = _facts_of(cell, zones, shares)
+        _KNOWN[key] = _facts_of(cell, zones, inference=inference)
     return _KNOWN[key]
 
 
-def _facts_of(cell: Any, zones: tuple[bool, ...], shares: tuple[float, ...] | None) -> CellFacts | None:
+def _facts_of(cell: Any, zones: tuple[bool, ...], *, inference: bool) -> CellFacts | None:
     try:
-        return traced(cell, zones, shares)
+        return traced(cell, zones, inference=inference)
     except Exception:  # noqa: BLE001 - a cell's own code raises what it will of symbols; it runs as it is
         return None
 

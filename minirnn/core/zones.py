@@ -15,16 +15,16 @@ HALF = 0.5  # above it a zone is 1
 class Zones:
     """Zoneout (``recurrent/zoneout.py``) around a cell's step: ``states`` says which have it.
 
-    ``shares`` is how much of each state inference mixes in; in training (None) zones are arrays of 1 and 0.
+    In training zones are arrays of 1 and 0, in ``inference`` how much of each state is mixed in.
     """
 
-    def __init__(self, states: Sequence[bool], shares: Sequence[float] | None) -> None:
-        self.states, self.shares = tuple(states), shares
+    def __init__(self, states: Sequence[bool], *, inference: bool) -> None:
+        self.states, self.inference = tuple(states), inference
 
     @property
     def drawn(self) -> list[int]:
-        """The states that have zones: in inference none."""
-        return [k for k, zoned in enumerate(self.states) if zoned and self.shares is None]
+        """The states that have zones."""
+        return [k for k, zoned in enumerate(self.states) if zoned]
 
     def masks(self, zones: Sequence[Value]) -> list[Value]:
         """Where each state stays as it was, None for one that never does."""
@@ -33,9 +33,10 @@ class Zones:
 
     def after(self, old: Value, new: Value, zones: Sequence[Value]) -> Value:
         """The states after a step that made ``new`` of ``old``."""
-        if self.shares is not None:
-            mixed = zip(self.shares, old, new, strict=True)
-            return tuple(share * a + (1 - share) * b if share else b for share, a, b in mixed)
+        if self.inference:
+            shares = iter(zones)
+            each = zip([next(shares) if zoned else None for zoned in self.states], old, new, strict=True)
+            return tuple(b if share is None else share * a + (1 - share) * b for share, a, b in each)
         masked = zip(self.masks(zones), old, new, strict=True)
         return tuple(b if mask is None else np.where(mask, a, b) for mask, a, b in masked)
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from minirnn.core.backend import Array
+from minirnn.core.backend import Array, Dtype
 from minirnn.core.layer import Layer
 from minirnn.inference.blocks import COLUMNS, BlockedMatrix, aligned
 from minirnn.kernels.cpu.passes import StepArguments, address
@@ -34,6 +34,7 @@ class Part(NamedTuple):
     saved: int = 0  # arrays that a step writes beside gates and states
     w: Array | None = None  # (units, H)
     later: tuple[BlockedMatrix, ...] = ()  # what later stages multiply with
+    z: Array | None = None  # (zoned states, the larger of H and R): how much of each stays as it was
 
 
 class StepProgram:
@@ -96,6 +97,7 @@ def _(layer: Recurrent, program: StepProgram) -> None:
             saved=len(facts.arrays("m")),
             w=w,
             later=tuple(matrices[1:]),
+            z=_shares(direction, program.dtype),
         )
         program.parts.append(part)
     program.stacks.append(range(first, len(program.parts)))
@@ -121,6 +123,12 @@ def _(layer: Embedding, program: StepProgram) -> None:
 @add_step.register(Last)
 def _(layer: Layer, program: StepProgram) -> None:
     """Nothing: dropout is off, and the last step is the one that has just been read."""
+
+
+def _shares(direction: Direction, dtype: Dtype) -> Array:
+    """How much of each state with zoneout stays as it was, a row for each."""
+    shares = np.array([p for p in direction.zoneout if p], dtype)
+    return np.repeat(shares[:, None], max(direction.hidden_size, direction.widths[0]), axis=1)
 
 
 def _recurrent(direction: Direction, facts: CellFacts) -> list[Weight]:
@@ -209,6 +217,8 @@ class Space:
                 a=self._held(rows(max(1, len(part.later)) * H)),
                 m=self._held(rows(max(1, part.saved) * H)),
                 w=0 if part.w is None else address(part.w),
+                z=0 if part.z is None else address(part.z),
+                line_z=max(H, R),
                 narrow=narrow,
                 share=share,
             )

@@ -86,9 +86,11 @@ class CudaPass(KernelPass):
         self.c0 = xp.stack(states) if states else None
         drawn = zones(self.recurrence, self.weights.prefix, self.run, T, B)  # in the order of the steps taken
         self.zoned = [zone[::-1] if self.reverse else zone for zone in drawn if zone is not None]
-        self.z = None
-        if self.zoned:
-            self.z = xp.zeros((len(self.zoned), T, B, max(self.H, self.R)), self.dtype)
+        self.z, widest, shares = None, max(self.H, self.R), [p for p in self.recurrence.zoneout if p]
+        if facts.inference:
+            self.z = xp.stack([xp.full((1, 1, widest), p, self.dtype) for p in shares])
+        elif self.zoned:
+            self.z = xp.zeros((len(self.zoned), T, B, widest), self.dtype)
             for k, zone in enumerate(self.zoned):
                 self.z[k, :, :, : zone.shape[2]] = zone
         names = facts.units
@@ -124,7 +126,8 @@ class CudaPass(KernelPass):
             "a": a,
             "m": m,
             "line": self.slots * self.B * self.H,
-            "z": self._address(self.z, now),
+            "z": self._address(self.z, 0 if self.facts.inference else now),
+            "row_z": 0 if self.facts.inference else max(self.H, self.R),
             "line_z": self._line(self.z),
             "w": self.w,
             "line_w": self.H,
@@ -223,7 +226,7 @@ class CudaPass(KernelPass):
 
     def _named(self) -> dict[str, Reader]:
         names = [name for name, p in zip(self.recurrence.cell.state, self.recurrence.zoneout, strict=True) if p]
-        zoned = zip(names, self.zoned, strict=False)  # in inference there are none
+        zoned = zip(names, self.zoned, strict=True)
         return super()._named() | {f"zoneout.{name}": self._constant(zone) for name, zone in zoned}
 
     @staticmethod

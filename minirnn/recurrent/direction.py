@@ -59,7 +59,8 @@ class Direction(Layer):
         sizes = input_size, hidden_size, self.gates, self.widths
         facts = trained = facts_of(cell)
         if any(zoneout):
-            facts, trained = facts_of(cell, shares=zoneout), facts_of(cell, tuple(map(bool, zoneout)))
+            zones = tuple(map(bool, zoneout))
+            facts, trained = facts_of(cell, zones, inference=True), facts_of(cell, zones)
         self.recurrence = Recurrence(cell, *sizes, zoneout, facts, trained)
 
     def specs(self) -> dict[str, Spec]:

@@ -55,7 +55,8 @@ class Plan:
         reverse: bool,
     ) -> None:
         D, H, R = recurrence.input_size, recurrence.hidden_size, recurrence.widths[0]
-        save = save or bool(facts.arrays("z"))
+        zoned = facts.arrays("z")
+        save = save or bool(zoned and not facts.inference)
         N, apart, units = len(recurrence.gates) * H, facts.apart, facts.units
         dtype, packed, addresses = weights.parameters.dtype, kernels.packed, weights.addresses
         self.T, self.B, self.H, self.R, self.N, self.save = T, B, H, R, N, save
@@ -64,10 +65,14 @@ class Plan:
         # entries: of the gates, of each array beside them; of packed weights, and what each thread has for itself
         self.gates = 0 if facts.in_place else (T if save else chunk) * B * N
         self.slots, self.row_z = slots, max(H, R)
+        # in inference zones are one row for each zoned state, which is always the same
+        shares = [p for p in recurrence.zoneout if p] if facts.inference else []
+        self.shares = np.repeat(np.array(shares, dtype)[:, None], self.row_z, axis=1)
         # where each array beside the gates begins; zones, which come last, have longer rows where h is wider
-        sizes = [slots * B * (self.row_z if name[0] == "z" else H) for name in facts.beside]
+        beside = [name for name in facts.beside if name[0] != "z" or not facts.inference]
+        sizes = [slots * B * (self.row_z if name[0] == "z" else H) for name in beside]
         *starts, self.memory = accumulate(sizes, initial=self.gates)
-        self.beside = dict(zip(facts.beside, starts, strict=True))
+        self.beside = dict(zip(beside, starts, strict=True))
         # that of each kind's first, which is the argument of its name
         self.places = [
             (PassArguments._fields.index(name), start) for name, start in self.beside.items() if len(name) == 1
@@ -104,7 +109,9 @@ class Plan:
                 w=w,
                 line_w=self.line_w,
                 matrix=own,
-                row_z=self.row_z,
+                z=address(self.shares),
+                row_z=0 if facts.inference else self.row_z,
+                line_z=self.row_z if facts.inference else slots * B * self.row_z,
                 Y=row,
                 stride=row if facts.in_place else N,
                 share=self.share,
@@ -185,14 +192,14 @@ class FusedPass(KernelPass):
 
     def _draw_zones(self, T: int, B: int) -> None:
         """Write where each state stays as it was, in the order of x's steps."""
-        arrays = self.facts.arrays("z")
+        arrays = [] if self.facts.inference else self.facts.arrays("z")
         drawn = zones(self.recurrence, self.weights.prefix, self.run, T, B) if arrays else ()
         for name, zone in zip(arrays, (zone for zone in drawn if zone is not None), strict=True):
             self._saved(name, 0)[...] = zone[::-1] if self.reverse else zone
 
     def _named(self) -> dict[str, Reader]:
         names = [name for name, p in zip(self.recurrence.cell.state, self.recurrence.zoneout, strict=True) if p]
-        zoned = zip(names, self.facts.arrays("z"), strict=False)  # in inference there are none
+        zoned = zip(names, self.facts.arrays("z"), strict=True)
         return super()._named() | {f"zoneout.{name}": partial(self._zone, array) for name, array in zoned}
 
     def _zone(self, array: str) -> Array:

@@ -13,7 +13,7 @@ from tiers import DRAWN
 
 from minirnn import GRU, LSTM, RNN, SGD, Adam, AdamW, Embedding, Linear, Sequential, cross_entropy
 from minirnn.core.backend import BACKENDS, Array
-from minirnn.testing.strategies import Case, cases
+from minirnn.testing.strategies import CELLS, Case, cases
 
 RUNS = [(n, d) for n, b in BACKENDS.items() for d in b.dtypes if not b.on_device and (n, d) != REFERENCE]
 
@@ -21,6 +21,13 @@ RUNS = [(n, d) for n, b in BACKENDS.items() for d in b.dtypes if not b.on_device
 @pytest.mark.parametrize(("backend", "dtype"), RUNS)
 @given(case=cases(DRAWN, largest=6, backend="auto"), seed=st.integers(0, 2**32 - 1))
 def test_backend_agrees_with_numpy_float64(backend: str, dtype: str, case: Case, seed: int) -> None:
+    assert_conforms(case, backend, dtype, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backend", "dtype"), RUNS)
+@given(case=cases(CELLS, largest=6, backend="auto"), seed=st.integers(0, 2**32 - 1))
+def test_every_cell_agrees_with_numpy_float64(backend: str, dtype: str, case: Case, seed: int) -> None:
     assert_conforms(case, backend, dtype, seed)
 
 

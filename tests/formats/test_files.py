@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import load as read_tensors
 from safetensors.numpy import save as write_tensors
+from tiers import marked_but
 
 from minirnn import (
     GRU,
@@ -226,7 +227,7 @@ def test_any_network_comes_back_bit_for_bit(
     assert_same(model, load(folder / "m.safetensors"))
 
 
-@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("name", marked_but(["MinGRUCell"], NAMED, "slow"))
 def test_cells_beyond_the_chapters_are_named_in_files(name: str, tmp_path: Path) -> None:
     model = Sequential(Recurrent(NAMED[name], 3, 4, 2, bidirectional=True), Linear(8, 2)).init(1)
     save(model, tmp_path / "m.safetensors")

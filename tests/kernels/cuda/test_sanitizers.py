@@ -18,7 +18,7 @@ from minirnn.kernels.cuda.launch import Source
 B, H, LENGTHS, THREADS, N, BLOCKS = 4, 37, (2, 0, 1, 5), 32, 700, 3  # blocks and tiles that are not full
 LDH, LD1, LDY = H + 3, H + 1, H + 2
 NUMBERS = {
-    "line_c": B * H, "line": B * H, "line_z": 0, "line_w": H, "line_d": B * H,
+    "line_c": B * H, "line": B * H, "row_z": 0, "line_z": 0, "line_w": H, "line_d": B * H,
     "ldh": LDH, "ld1": LD1, "ldy": LDY, "t": 1, "H": H, "tiles": -(-H // THREADS), "n": N, "clip": 0.5, "step": 7,
     "rate": 0.1, "decay": 0.1, "shrink": 0.9, "beta1": 0.9, "beta2": 0.99, "correction": 1.1, "eps": 1e-8,
 }  # fmt: skip

@@ -108,7 +108,7 @@ class Step:
         lengths, w = None if self.lengths is None else Fenced(self.lengths), self.weights()
         arrays = self.arrays | {"lengths": lengths, "w": w, "z": None}
         addresses = {name: None if a is None else a.address for name, a in arrays.items()}
-        lines = {"line_c": row.B * row.H, "line": row.B * row.H, "line_z": 0, "line_w": row.H}
+        lines = {"line_c": row.B * row.H, "line": row.B * row.H, "row_z": 0, "line_z": 0, "line_w": row.H}
         sizes = {"t": self.t, "H": row.H, "R": self.R, "tiles": tiles}
         types = launch.types_of(np.dtype(self.dtype), self.k)
         blocks = row.B * tiles
