@@ -107,7 +107,9 @@ def test_columns_of_a_quantised_matrix_keep_their_scales() -> None:
     np.testing.assert_allclose(x @ part, (x @ matrix)[:, 33:70], rtol=1e-6)
 
 
-@pytest.mark.parametrize("cell", [PeepholeLSTM, Staged, ProjectedLSTMCell(32), MinGRUCell], ids=name_of)
+@pytest.mark.parametrize(
+    "cell", marked_but([Staged], [PeepholeLSTM, Staged, ProjectedLSTMCell(32), MinGRUCell], "slow", name_of)
+)
 @pytest.mark.parametrize("B", [1, 33])  # threads share units, or rows
 def test_the_bits_of_an_own_cell_do_not_depend_on_threads(cell: Any, B: int) -> None:
     x = np.random.default_rng(0).normal(size=(40, B, 24))

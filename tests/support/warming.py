@@ -13,6 +13,7 @@ import numpy as np
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
 from minirnn.core.tracing import facts_of
 
+KINDS = (TanhCell, ReluCell, GRUCell, GRUBeforeCell, LSTMCell, ProjectedLSTMCell(1))
 NARROW = ("-f16", "-int8")  # weights in fewer bits, of float32 models alone
 
 
@@ -21,11 +22,13 @@ def kernels() -> dict[str, Any]:
     forward, backward, streams = (
         import_module(f"minirnn.kernels.cpu.{name}") for name in ("forward", "backward", "streams")
     )
-    for facts in map(facts_of, (TanhCell, ReluCell, GRUCell, GRUBeforeCell, LSTMCell, ProjectedLSTMCell(1))):
+    for cell in KINDS:
+        facts = facts_of(cell)
         forward.forward_of(facts)
         backward.backward_of(facts)
+    for cell in (TanhCell, ReluCell, GRUCell, LSTMCell):
         for kind in streams.KINDS:
-            streams.recurrent_of(facts, kind)
+            streams.recurrent_of(facts_of(cell), kind)
     package, places = import_module("minirnn.kernels.cpu"), list[Any]()
     kind = import_module("minirnn.kernels.cpu.compiling").Kernel
     for module in iter_modules(package.__path__):
