@@ -18,7 +18,7 @@ import numpy as np
 from minirnn.cells import join, sigmoid, split
 from minirnn.core.protocol import Array, Arrays, Transposed
 
-DELTA = 1e-30  # in float32 a normal number, and so is its inverse
+E = 1e-30  # in float32 a normal number, and so is its inverse
 
 
 def exact_sigmoid(a: Array) -> Array:
@@ -242,8 +242,8 @@ class MinLSTMCell:
         f  = σ(p_f)                           (1)
         i  = σ(p_i)                           (2)
         n  = p_n                              (3)
-        s  = f + i + 2 δ                      (4)  δ = 1e-30: where both gates are 0, each has half
-        a  = (f + δ) / s                      (5)  the share of h; that of n is (i + δ) / s = 1 - a
+        s  = f + i + 2 e                      (4)  with e = 1e-30: where both gates are 0, each has half
+        a  = (f + e) / s                      (5)  the share of h; that of n is (i + e) / s = 1 - a
         h' = a h + (1 - a) n                  (6)
 
     Transposed; a is made of f and of s, which is made of f and i, so that ∂a/∂f = (1 - a) / s and ∂a/∂i = -a / s:
@@ -270,8 +270,8 @@ class MinLSTMCell:
         p_f, p_i, n = split(p, 3)  # (3)
         f = exact_sigmoid(p_f)  # (1)
         i = exact_sigmoid(p_i)  # (2)
-        s = f + i + 2 * DELTA  # (4)
-        a = (f + DELTA) / s  # (5)
+        s = f + i + 2 * E  # (4)
+        a = (f + E) / s  # (5)
         h1 = a * h + (1 - a) * n  # (6)
         return (h1,), (f, i, n, s, a, h)
 
@@ -290,11 +290,11 @@ class MinLSTMCell:
 class SRUCell:
     """The simple recurrent unit (Lei et al. 2018, arXiv 1709.02755, equations of its version 1, without their tanh).
 
-        x  = p_x                              (1)
+        g  = p_g                              (1)
         f  = σ(p_f)                           (2)
         r  = σ(p_r)                           (3)
-        s  = p_s                              (4)  the highway: the paper's x itself, where its width is that of c
-        c' = f c + (1 - f) x                  (5)
+        s  = p_s                              (4)  the highway: in the paper its x, which is as wide as c
+        c' = f c + (1 - f) g                  (5)
         h' = r c' + (1 - r) s                 (6)
 
     Transposed.  c' is used by (6) and by the next step, which sent dc'; nothing reads h:
@@ -302,43 +302,43 @@ class SRUCell:
         dr = dh' (c' - s)                     (6)
         ds = dh' (1 - r)                      (6)
         dc' = dc' + dh' r                     (6)
-        df = dc' (c - x)                      (5)
-        dx = dc' (1 - f)                      (5)
+        df = dc' (c - g)                      (5)
+        dg = dc' (1 - f)                      (5)
         dc = dc' f                            (5)  the only path
         dp_s = ds                             (4)
         dp_r = dr r (1 - r)                   (3)
         dp_f = df f (1 - f)                   (2)
-        dp_x = dx                             (1)
+        dp_g = dg                             (1)
     """
 
     state = ("h", "c")
-    gates = ("x", "f", "r", "s")
+    gates = ("g", "f", "r", "s")
     product = False
-    saves = ("x", "f", "r", "s", "c", "c1")
+    saves = ("g", "f", "r", "s", "c", "c1")
 
     @staticmethod
     def step(p: Array, q: Array, state: Arrays) -> tuple[Arrays, Arrays]:
         _, c = state
-        x, p_f, p_r, s = split(p, 4)  # (1) (4)
+        g, p_f, p_r, s = split(p, 4)  # (1) (4)
         f = sigmoid(p_f)  # (2)
         r = sigmoid(p_r)  # (3)
-        c1 = f * c + (1 - f) * x  # (5)
+        c1 = f * c + (1 - f) * g  # (5)
         h1 = r * c1 + (1 - r) * s  # (6)
-        return (h1, c1), (x, f, r, s, c, c1)
+        return (h1, c1), (g, f, r, s, c, c1)
 
     @staticmethod
     def unstep(dstate: Arrays, saved: Arrays) -> Transposed:
         dh1, dc1 = dstate
-        x, f, r, s, c, c1 = saved
+        g, f, r, s, c, c1 = saved
         dr = dh1 * (c1 - s)  # (6)
         ds = dh1 * (1 - r)  # (6)
         dc1 = dc1 + dh1 * r  # (6)
-        df = dc1 * (c - x)  # (5)
-        dx = dc1 * (1 - f)  # (5)
+        df = dc1 * (c - g)  # (5)
+        dg = dc1 * (1 - f)  # (5)
         dc = dc1 * f  # (5)
         da_r = dr * r * (1 - r)  # (3)
         da_f = df * f * (1 - f)  # (2)
-        return join(dx, da_f, da_r, ds), None, (None, dc)  # (1) (4)
+        return join(dg, da_f, da_r, ds), None, (None, dc)  # (1) (4)
 
 
 NAMED: dict[str, Any] = {  # as model files name them

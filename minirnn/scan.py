@@ -161,8 +161,9 @@ class Scan:
     def sent_back(self, k: int, dq: Array, direct: tuple[Any, ...]) -> Arrays:
         """The gradient of the state that stage ``k`` read: what comes through its product, and what comes directly."""
         if dq is None:  # there is no product
-            first = direct[0] if direct[0] is not None else self.xp.zeros_like(self.A[k][0])
-            return (first, *direct[1:])
+            rows = next((len(d) for d in direct if d is not None), self.A[k].shape[1])
+            none = self.xp.zeros((rows, len(self.U[k])), self.U[k].dtype)
+            return (none if direct[0] is None else direct[0], *direct[1:])
         da = dq @ self.U[k].T
         return (da if direct[0] is None else da + direct[0], *direct[1:])
 

@@ -3,8 +3,8 @@
     r = σ(p_r + q_r)
     dp_z = dq_z = dz z (1 - z)
 
-Factors that stand side by side are multiplied; ``'`` marks what a step makes, ``d`` the gradient of what follows it,
-and ``a where b > 0, else c`` chooses.
+Factors that stand side by side are multiplied, ``/`` divides one by the next; ``'`` marks what a step makes, ``d`` the
+gradient of what follows it, and ``a where b > 0, else c`` chooses.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-TOKEN = re.compile(r"\s*(?:(?P<number>\d+)|(?P<name>[A-Za-zσ]+(?:_[a-z]+)?'?)|(?P<sign>[-+()²>,]))")
+TOKEN = re.compile(r"\s*(?:(?P<number>\d+)|(?P<name>[A-Za-zσ]+(?:_[a-z]+)?'?)|(?P<sign>[-+/()²>,]))")
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {"tanh": np.tanh, "σ": lambda a: 1 / (1 + np.exp(-a))}
 IN_LATEX = {"tanh": r"\tanh", "σ": r"\sigma"}
 KEYWORDS = ("where", "else")
@@ -49,6 +49,14 @@ class Product:
 
 
 @dataclass(frozen=True)
+class Quotient:
+    """One factor divided by another."""
+
+    of: "Term"
+    by: "Term"
+
+
+@dataclass(frozen=True)
 class Sum:
     """Summands, each with its sign."""
 
@@ -72,7 +80,7 @@ class Choice:
     no: "Term"
 
 
-Term: TypeAlias = Name | Number | Square | Product | Sum | Call | Choice
+Term: TypeAlias = Name | Number | Square | Product | Quotient | Sum | Call | Choice
 
 
 def statement(text: str) -> tuple[tuple[str, ...], Term]:
@@ -131,8 +139,14 @@ class _Reader:
 
     def product(self) -> Term:
         factors = [self.factor()]
-        while (kind := self.ahead()) and (kind[0] in ("name", "number") or kind[1] == "(") and kind[1] not in KEYWORDS:
-            factors.append(self.factor())
+        while (kind := self.ahead()) and (kind[0] in ("name", "number") or kind[1] in ("(", "/")):
+            if kind[1] in KEYWORDS:
+                break
+            if kind[1] == "/":
+                self.take()
+                factors[-1] = Quotient(factors[-1], self.factor())
+            else:
+                factors.append(self.factor())
         return factors[0] if len(factors) == 1 else Product(tuple(factors))
 
     def factor(self) -> Term:
@@ -175,6 +189,8 @@ def computed(term: Term, values: Mapping[str, Any]) -> Any:
             return computed(of, values) ** 2
         case Product(factors):
             return np.prod(np.broadcast_arrays(*(computed(f, values) for f in factors)), axis=0)
+        case Quotient(of, by):
+            return computed(of, values) / computed(by, values)
         case Sum(parts):
             return sum(computed(part, values) * (-1 if sign == "-" else 1) for sign, part in parts)
         case Call(function, argument):
@@ -204,6 +220,8 @@ def latex(term: Term) -> str:
             return f"{{{body}}}^2" if body.endswith("'") else f"{body}^2"
         case Product(factors):
             return r"\,".join(f"({latex(f)})" if isinstance(f, Sum) else latex(f) for f in factors)
+        case Quotient(of, by):
+            return rf"\frac{{{latex(of)}}}{{{latex(by)}}}"
         case Sum(parts):
             return "".join(_signed(k, sign, part) for k, (sign, part) in enumerate(parts))
         case Call(function, argument):

@@ -16,9 +16,10 @@ from typesetting import computed, parsed
 
 from minirnn import GRU, LSTM, RNN, Embedding, Layer, Linear, Masking, Recurrent, Sequential
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
-from minirnn.core.protocol import block_of, stages_of
+from minirnn.core.protocol import block_of, multiplies, stages_of, units_of
 from minirnn.core.tree import rebuilt
 from minirnn.explain import Walk, equations_of, trace
+from minirnn.more_cells import NAMED, E, SRUCell
 from minirnn.recurrent.direction import Direction
 from minirnn.recurrent.passes import Recurrence
 from minirnn.recurrent.plain import PlainPass
@@ -38,6 +39,7 @@ MODELS: dict[str, Callable[[], Layer]] = {
     "lstm": lambda: LSTM(3, 4, 2, bidirectional=True, trainable_state=True),
     "projected": lambda: LSTM(3, 5, bidirectional=True, proj_size=2),
     "peepholes": lambda: Recurrent(PeepholeLSTM, 3, 4, bidirectional=True),
+    "no product": lambda: Recurrent(SRUCell, 3, 4, 2, bidirectional=True),
     "network": lambda: Sequential(Embedding(5, 3), GRU(3, 4), LSTM(4, 3), Linear(3, 5)),
     "one-hot": lambda: GRU(5, 4),
     "masked": lambda: Sequential(Masking(), LSTM(3, 4, bidirectional=True)),
@@ -82,7 +84,8 @@ def test_running_sums_end_in_the_gradients(name: str, lengths: Any) -> None:
     for name_, walk in found.walks.items():
         weights = {w.removeprefix(f"{name_}."): g for w, g in model.named_grads().items() if w.startswith(f"{name_}.")}
         weights = {w: g for w, g in weights.items() if "." not in w and w not in ("h0", "c0")}
-        assert {"W", "U", "b"} <= weights.keys()
+        assert {"W", "b"} <= weights.keys()
+        assert ("U" in weights) is (name != "no product")
         for weight, gradient in weights.items():
             sums, parts = walk.sums(weight), walk.parts(weight)
             np.testing.assert_allclose(sums[walk.order[-1]], gradient, rtol=0, atol=1e-13)
@@ -176,7 +179,7 @@ def quantities(walk: Walk, cell: Any, H: int) -> list[tuple[str, int, str, Any]]
     found: list[tuple[str, int, str, Any]] = []
     for k, stage in enumerate(stages_of(cell)):
         for gate in stage.gates:
-            found += [(f"d{kind}_{gate}", k, kind, block_of(stage, gate, H)) for kind in ("p", "q")]
+            found += [(f"d{kind}_{gate}", k, kind, block_of(stage, gate, H)) for kind in "pq"[: 1 + multiplies(stage)]]
     for event in walk.events:
         inner = event.name == "h1" and event.stage + 1 < len(stages_of(cell))  # what the next stage multiplies
         if not event.backward and f"d{event.name}" in walk and event.name not in ("p", "q") and not inner:
@@ -197,7 +200,7 @@ def test_every_gradient_is_the_derivative_by_complex_step(name: str, lengths: An
     found = trace(model, x, dy, state, dstate, lengths=lengths)
     seen = set()
     for where, walk in found.walks.items():
-        H = walk["q"].shape[-1] // sum(len(stage.gates) for stage in stages_of(walk.cell))
+        H = walk["p"].shape[-1] // sum(len(stage.gates) for stage in stages_of(walk.cell))
         for gradient, k, moved, columns in quantities(walk, walk.cell, H):
             if name == "zoned" and gradient in ("dh", "dh1", "dc1"):
                 continue
@@ -218,7 +221,7 @@ def _width(walk: Walk, k: int, moved: str, d: Array) -> int:
     return gates * width if moved in ("p", "q") and gates else width
 
 
-@pytest.mark.parametrize("name", ["rnn", "gru before", "lstm", "projected", "peepholes"])
+@pytest.mark.parametrize("name", ["rnn", "gru before", "lstm", "projected", "peepholes", "no product"])
 def test_jacobians_are_derivatives_of_the_step(name: str) -> None:
     model, x, dy, state, dstate = drawn(name)
     walk = trace(model, x, dy, state, dstate)["0"]
@@ -247,6 +250,7 @@ CELLS: dict[str, Any] = {
     "GRUBeforeCell": GRUBeforeCell,
     "LSTMCell": LSTMCell,
     "ProjectedLSTMCell": ProjectedLSTMCell(2),
+    **NAMED,
 }
 
 
@@ -261,6 +265,8 @@ def test_every_line_of_a_derivation_is_what_the_code_computes(name: str) -> None
     known: dict[str, Any] = {name: walk[name] for name in walk.names if name[:2] in ("p_", "q_") or name in ("p", "q")}
     known |= {s: walk[s] for s in walk.cell.state}
     weights = model.named_weights()
+    known |= {unit: weights[f"0.{unit}"] for unit in units_of(CELLS[name])}
+    known["e"] = E
     if name == "ProjectedLSTMCell":
         known["q"] = walk["q_P"]
     forward = [line for line in walk.equations if not line.backward]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minirnn.core.backend import Array
-from minirnn.core.protocol import Stage, matrix_of, recurrent_bias_of, stages_of
+from minirnn.core.protocol import Stage, matrix_of, multiplies, recurrent_bias_of, stages_of
 from minirnn.explain.engine.equations import LINE, Equation
 from minirnn.explain.engine.scene import Take
 from minirnn.explain.engine.spelling import spelled, visible
@@ -121,7 +121,10 @@ def _forward(take: Take) -> Iterator[Line]:
     yield Line("forward", "(a)", "p = x W + b", tuple(wide), "x picks the row of its character" if onehot else "")
     states = tuple(_row(walk, name, note="before the step") for name in walk.cell.state)
     biased = [f"q_{gate} has b_{gate} added" for gate in recurrent_bias_of(stages[0])]
-    yield Line("forward", "(b)", "q = h U", (*states, *_gates(walk, stages[0], "q")), ", ".join(biased))
+    if multiplies(stages[0]):
+        yield Line("forward", "(b)", "q = h U", (*states, *_gates(walk, stages[0], "q")), ", ".join(biased))
+    else:
+        yield Line("forward", "(b)", "q has no columns", states, "this cell has no U")
     k = 0
     for equation in walk.equations:
         if equation.backward:
@@ -222,7 +225,8 @@ def _backward(take: Take) -> Iterator[Line]:
             k -= 1
         yield _own(walk, equation)
     direct = f"direct.{first}" in walk
-    text = f"d{first} = dq Uᵀ + direct" if direct else f"d{first} = dq Uᵀ"
+    through = ["dq Uᵀ"] if multiplies(stages[0]) else []
+    text = f"d{first} = {' + '.join([*through, *(['direct'] if direct else [])]) or '0'}"
     remark = f"direct is the d{first} above" if direct else ""
     yield Line("backward", "(b)", text, (_row(walk, f"d{first}", note="for the step before"),), remark)
     for name in walk.weights:

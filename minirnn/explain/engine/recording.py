@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minirnn.core.backend import Array
-from minirnn.core.protocol import Arrays, Stage, block_of, matrix_of, units_of
+from minirnn.core.protocol import Arrays, Stage, block_of, matrix_of, multiplies, units_of
 from minirnn.core.run import Reader, Run
 from minirnn.explain.engine.watching import Note, Statement, watching
 from minirnn.recurrent.direction import Direction
@@ -90,7 +90,7 @@ def entry(kind: str, stage: int, *places: object) -> Find:
     def find(moment: Moment) -> Array | None:
         value = getattr(moment, kind)[stage]
         for place in places:
-            value = value[place]
+            value = None if value is None else value[place]
         return None if value is None else np.asarray(value)
 
     return find
@@ -179,13 +179,14 @@ class TracedPass(PlainPass):
         for i, event in enumerate(self.events()):
             finders[f"line.{i}"] = finders[event.name] = assigned(event)
         wide = [k for k, stage in enumerate(self.stages) if stage.gates]
-        for kind in ("p", "q", "dp", "dq"):
+        kinds = ("p", "q", "dp", "dq") if multiplies(self.stages[0]) else ("p", "dp")
+        for kind in kinds:
             finders[kind] = self._joined([entry(kind, k) for k in wide])
         for k, stage in enumerate(self.stages):
             finders[f"input.{k}"], finders[f"output.{k}"] = entry("before", k, 0), entry("dq", k)
             if k:
                 finders[f"back.{k}"] = entry("dafter", k - 1, 0)  # what came to the stage before through the product
-            for kind in ("p", "q", "dp", "dq"):
+            for kind in kinds:
                 for gate in stage.gates:
                     finders[f"{kind}_{gate}"] = entry(kind, k, (slice(None), block_of(stage, gate, self.H)))
             if matrix_of(stage):

@@ -119,7 +119,7 @@ class Scene:
         else:
             network = self.lm.network.to(backend="numpy", dtype="float64")
         for layer in network.walk():
-            if isinstance(layer, Direction):
+            if isinstance(layer, Direction) and "U" in layer.specs():
                 U = layer.weight("U")
                 U *= self.scale
         return network

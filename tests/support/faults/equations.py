@@ -218,7 +218,7 @@ FAULTS = {
     ),
     "coupled: what is written is not what is forgotten": Fault(
         "more_cells.py",
-        (("dg = dc1 * (1 - f)", "dg = dc1 * f"),),
+        (("dg = dc1 * (1 - f)  # (4)", "dg = dc1 * f  # (4)"),),
         "evidence/test_cells.py::test_unstep_is_the_transposed_jacobian_of_step[CoupledLSTMCell-0]",
     ),
     "indrnn: dw of the state after": Fault(
@@ -233,7 +233,7 @@ FAULTS = {
     ),
     "minlstm: a share that is not of both": Fault(
         "more_cells.py",
-        (("a = (f + DELTA) / s  # (5)", "a = (f + DELTA) / (s + i)  # (5)"),),
+        (("a = (f + E) / s  # (5)", "a = (f + E) / (s + i)  # (5)"),),
         "evidence/test_cells.py::test_unstep_is_the_transposed_jacobian_of_step[MinLSTMCell-0]",
     ),
     "minlstm: f in the place of i": Fault(
@@ -248,7 +248,7 @@ FAULTS = {
     ),
     "sru: r and f change places": Fault(
         "more_cells.py",
-        (("x, p_f, p_r, s = split(p, 4)", "x, p_r, p_f, s = split(p, 4)"),),
+        (("g, p_f, p_r, s = split(p, 4)", "g, p_r, p_f, s = split(p, 4)"),),
         "evidence/test_cells.py::test_unstep_is_the_transposed_jacobian_of_step[SRUCell-0]",
     ),
     "exact sigmoid: consistently one of few digits": Fault(
