@@ -36,8 +36,10 @@ try:
 except ImportError as error:
     raise ImportError("minirnn.testing.strategies needs Hypothesis: pip install 'minirnn[test]'") from error
 
-CHAPTER = (TanhCell, ReluCell, GRUCell, GRUBeforeCell, LSTMCell, ProjectedLSTMCell(2))
-CELLS = (*CHAPTER, PeepholeLSTMCell, CoupledLSTMCell, IndRNNCell, MinGRUCell, MinLSTMCell, SRUCell)
+CELLS = (
+    *(TanhCell, ReluCell, GRUCell, GRUBeforeCell, LSTMCell, ProjectedLSTMCell(2)),
+    *(PeepholeLSTMCell, CoupledLSTMCell, IndRNNCell, MinGRUCell, MinLSTMCell, SRUCell),
+)
 KINK = 1e-3  # cases keep relu's inputs at least this far from 0
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
+from minirnn.cells import GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
 from minirnn.core.tracing import facts_of
 
-KINDS = (TanhCell, ReluCell, GRUCell, GRUBeforeCell, LSTMCell, ProjectedLSTMCell(1))
+KINDS = (TanhCell, ReluCell, GRUCell, LSTMCell, ProjectedLSTMCell(1))
 NARROW = ("-f16", "-int8")  # weights in fewer bits, of float32 models alone
 
 
