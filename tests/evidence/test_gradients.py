@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from tiers import DRAWN
+from tiers import either
 
 from minirnn import (
     GRU,
@@ -34,18 +34,18 @@ FLOATS = RNG.normal(size=(4, 3, 2))
 INDICES = RNG.integers(0, 5, (4, 3))
 
 
-@given(cases(DRAWN, backend="auto"))
+@given(either())
 def test_every_recurrent_layer_by_complex_step(case: Case) -> None:
     check_gradients(case.model, case.x, case.state, lengths=case.lengths, methods=("complex step",))
 
 
 @settings(max_examples=10)
-@given(cases(DRAWN, largest=3, num_layers=2, backend="auto"))
+@given(either(largest=3, num_layers=2))
 def test_every_recurrent_layer_by_central_differences(case: Case) -> None:
     check_gradients(case.model, case.x, case.state, lengths=case.lengths, methods=("difference",), entries=20)
 
 
-@given(cases(DRAWN, largest=12, backend="auto"))
+@given(either(largest=12))
 def test_adjoint_identity_at_larger_shapes(case: Case) -> None:
     check_adjoint(case.model, case.x, case.state, lengths=case.lengths, tolerance=1e-12)
 

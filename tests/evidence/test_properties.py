@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tiers import DRAWN
+from tiers import either
 
 from minirnn import GRU, LSTM, Bidirectional, Recurrent, Sequential
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
 from minirnn.core.backend import Array
-from minirnn.testing.strategies import Case, cases, layers
+from minirnn.testing.strategies import Case, layers
 
 SMOOTH = (TanhCell, GRUCell, GRUBeforeCell, LSTMCell, ProjectedLSTMCell(2))
 seeds = st.integers(0, 2**32 - 1)
@@ -31,7 +31,7 @@ def mapped(f: Any, state: Any) -> Any:
     return tuple(f(a) for a in state) if isinstance(state, tuple) else None if state is None else f(state)
 
 
-@given(cases(DRAWN, dropout=False, indices=False, backend="auto"), seeds)
+@given(either(dropout=False, indices=False), seeds)
 def test_causality(case: Case, seed: int) -> None:
     """The forward half of y[t] does not see x after t; the reverse half does not see x before t (of one layer)."""
     layer, x = case.model, case.x
@@ -65,7 +65,7 @@ def test_time_reversal(layer: Recurrent, seed: int) -> None:
     close(z[::-1], np.concatenate(np.split(y, 2, axis=-1)[::-1], axis=-1))
 
 
-@given(cases(DRAWN, dropout=False, backend="auto"), seeds)
+@given(either(dropout=False), seeds)
 def test_rows_of_a_batch_do_not_see_each_other(case: Case, seed: int) -> None:
     order = np.random.default_rng(seed).permutation(case.x.shape[1])
     lengths = None if case.lengths is None else case.lengths[order]
@@ -80,7 +80,7 @@ def test_rows_of_a_batch_do_not_see_each_other(case: Case, seed: int) -> None:
     close(dend, mapped(lambda a: a[:, order], dstate))
 
 
-@given(cases(DRAWN, dropout=False, bidirectional=False, backend="auto"), seeds)
+@given(either(dropout=False, bidirectional=False), seeds)
 def test_in_chunks_as_in_one(case: Case, seed: int) -> None:
     """Carrying the state forward and its gradient back, chunk by chunk, is exact backpropagation through time."""
     model, x = case.model, case.x
@@ -105,7 +105,7 @@ def test_in_chunks_as_in_one(case: Case, seed: int) -> None:
         close(np.concatenate([dx1, dx2]), dx)
 
 
-@given(cases(DRAWN, backend="auto"), seeds)
+@given(either(), seeds)
 def test_backward_is_linear_in_its_cotangents(case: Case, seed: int) -> None:
     rng = np.random.default_rng(seed)
     y, final, backward = case.model.forward(case.x, case.state, lengths=case.lengths)
@@ -125,7 +125,7 @@ def _combine(a: Any, b: Any) -> Any:
     return tuple(2 * p - q for p, q in zip(a, b, strict=True)) if isinstance(a, tuple) else 2 * a - b
 
 
-@given(cases(DRAWN, backend="auto"), seeds)
+@given(either(), seeds)
 def test_gradients_accumulate_and_two_kept_backwards_give_twice_the_gradient(case: Case, seed: int) -> None:
     y, _, backward = case.model.forward(case.x, case.state, lengths=case.lengths)
     dy = np.random.default_rng(seed).normal(size=y.shape)
@@ -136,7 +136,7 @@ def test_gradients_accumulate_and_two_kept_backwards_give_twice_the_gradient(cas
     close(case.model.grads, 2 * once)
 
 
-@given(cases(DRAWN, dropout=False, backend="auto"), seeds)
+@given(either(dropout=False), seeds)
 def test_pending_backwards_do_not_disturb_each_other(case: Case, seed: int) -> None:
     """Two forwards before either backward, on different inputs, run backward in the order of their forwards."""
     model, rng = case.model, np.random.default_rng(seed)
@@ -156,7 +156,7 @@ def test_pending_backwards_do_not_disturb_each_other(case: Case, seed: int) -> N
     assert z.shape == y.shape
 
 
-@given(cases(DRAWN, dropout=False, indices=False, backend="auto"), seeds)
+@given(either(dropout=False, indices=False), seeds)
 def test_padding_changes_nothing(case: Case, seed: int) -> None:
     """NaN past the lengths, in x and in dy, more steps of it, and neither y nor any gradient knows; y is 0 there."""
     model, x, lengths = case.model, case.x, case.lengths
@@ -186,7 +186,7 @@ def test_padding_changes_nothing(case: Case, seed: int) -> None:
     close(model.grads, kept)
 
 
-@given(cases(DRAWN, dropout=False, backend="auto"), seeds)
+@given(either(dropout=False), seeds)
 def test_each_row_with_a_length_is_that_row_alone(case: Case, seed: int) -> None:
     assume(case.lengths is not None)
     assert case.lengths is not None  # for the type checker
@@ -214,7 +214,7 @@ def test_saturation_is_silent_and_finite(kind: Any, scale: float) -> None:
     assert np.isfinite(model.grads).all()
 
 
-@given(cases(DRAWN, dropout=False, indices=True, backend="auto"))
+@given(either(dropout=False, indices=True))
 def test_an_index_is_a_one_hot_vector(case: Case) -> None:
     assume(case.x.dtype.kind == "i")
     model, hot = case.model, np.eye(case.model.input_size or 1)[case.x]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle_inputs import NAMES, close, initial, parts, weights_of
-from tiers import DRAWN
+from tiers import either
 
 from minirnn import GRU, LSTM, RNN, Dropout, Embedding, Layer, Linear, ModelFileWarning, Sequential, load
 from minirnn.cells import TanhCell
@@ -21,7 +21,6 @@ from minirnn.core.protocol import name_of
 from minirnn.core.tree import arrays_in
 from minirnn.formats import torch as torch_files
 from minirnn.recurrent.networks import Recurrent
-from minirnn.testing.strategies import cases
 
 RNG = np.random.default_rng(5)
 HOST = [name for name, backend in BACKENDS.items() if not backend.on_device]
@@ -54,7 +53,7 @@ def zones_of(layer: Recurrent, saved: dict[str, Array], name: str) -> tuple[Any,
     return tuple((z if a is None else a * 1.0).tolist() for a, z in zip(found, zero, strict=True))
 
 
-@given(cases(DRAWN, backend="auto"))
+@given(either())
 def test_a_pass_with_its_masks_given_agrees_with_the_oracle(case: Any) -> None:
     layer, x = case.model, case.x
     features = np.eye(layer.input_size)[x] if x.dtype.kind == "i" else x
@@ -273,7 +272,7 @@ def test_passes_that_are_pending_each_keep_their_own_weights(kind: Any, backend:
 # ---------------------------------------------------------------------- states
 
 
-@given(cases(DRAWN, dropout=False, backend="auto"), st.sampled_from([0.3, (0.2, 0.7)]), st.data())
+@given(either(dropout=False), st.sampled_from([0.3, (0.2, 0.7)]), st.data())
 def test_zoneout_in_inference_is_what_the_oracle_says(case: Any, share: Any, data: st.DataObject) -> None:
     """Every state is mixed with the one before in the proportion of its probability, in training's place of masks."""
     plain, (T, B) = case.model, case.x.shape[:2]
@@ -339,7 +338,7 @@ def test_a_zoned_state_is_on_average_what_inference_says() -> None:
         assert_mean(np.stack([final[k] for final in seen]), expected)
 
 
-@given(cases(DRAWN, indices=False, backend="auto"), st.integers(0, 2**32 - 1))
+@given(either(indices=False), st.integers(0, 2**32 - 1))
 def test_padding_changes_nothing_with_masks_frozen(case: Any, seed: int) -> None:
     model, x, rng = case.model, case.x, np.random.default_rng(seed)
     T, B, D = x.shape

@@ -5,12 +5,20 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from hypothesis import strategies as st
 
 from minirnn.cells import GRUCell, LSTMCell, ProjectedLSTMCell
-from minirnn.testing.strategies import CELLS
+from minirnn.testing.strategies import CELLS, Case, cases
 
-# cells that drawn cases are of: with kernels few, since those of all would be compiled for minutes
-DRAWN = CELLS if os.environ.get("MINIRNN_BACKEND") == "numpy" else (GRUCell, LSTMCell, ProjectedLSTMCell(2))
+PLAIN = os.environ.get("MINIRNN_BACKEND") == "numpy"
+# cells whose kernels drawn cases meet: few, since those of all would be compiled for minutes
+DRAWN = CELLS if PLAIN else (GRUCell, LSTMCell, ProjectedLSTMCell(2))
+
+
+def either(**options: Any) -> st.SearchStrategy[Case]:
+    """Cases of every cell on the plain equations, and of some on kernels."""
+    plain = cases(CELLS, backend="numpy", **options)
+    return plain if PLAIN else plain | cases(DRAWN, backend="auto", **options)
 
 
 def marked_but(shown: Iterable[Any], every: Iterable[Any], marker: str, name: Callable[[Any], str] = str) -> list[Any]:
