@@ -13,8 +13,7 @@ from tiers import either
 from minirnn import GRU, LSTM, RNN, Bidirectional, Sequential, cross_entropy
 from minirnn.core.backend import Array
 from minirnn.core.protocol import name_of
-from minirnn.more_cells import NAMED
-from minirnn.testing.strategies import cases
+from minirnn.testing.strategies import CELLS, cases
 
 
 @given(either(dropout=False))
@@ -37,10 +36,10 @@ def test_every_layer_agrees_with_the_oracle(case: Any) -> None:
         np.testing.assert_array_equal(same, actual)
 
 
-@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("cell", CELLS, ids=name_of)
 @given(data=st.data())
-def test_cells_beyond_the_chapters_agree_with_the_oracle(name: str, data: st.DataObject) -> None:
-    case = data.draw(cases([NAMED[name]], dropout=False, indices=False))
+def test_each_cell_agrees_with_the_oracle(cell: Any, data: st.DataObject) -> None:
+    case, name = data.draw(cases([cell], dropout=False, indices=False)), name_of(cell)
     expected, _ = oracle.run(
         NAMES[name],
         case.x.tolist(),
