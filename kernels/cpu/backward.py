@@ -43,17 +43,17 @@ def add_columns(x, a, row, count, dP, wide, source, target, n, dW, db, N, work, 
         add_transposed_product(at(x, row * D), D, D, at(dP, source), wide, low, high, count, at(dW, target), N, work)
 
 
-def make_leading(facts, k):
+def make_preceding(facts, k):
     """The stages of a step from stage k down to the first: the transposed equations, and the product of each."""
     if k < 0:
         return done
-    treat, before = make_rows_back(facts, k), make_leading(facts, k - 1)
+    treat, before = make_rows_back(facts, k), make_preceding(facts, k - 1)
     first, gates, own = facts.stages[k].first, facts.stages[k].gates, bool(facts.stages[k].matrix)
     q = facts.apart + (facts.gates + len(facts.units) if own else first)  # where dQ begins in dP, gates
     flow, multiplies = facts.stages[k].back.k, facts.stages[k].product
 
-    @inline_as(f"leading-{facts.key}-{k}")
-    def lead(phase, row, back, strides, strides_back, lines, share, lengths, t, packed, R, sync, parts):
+    @inline_as(f"preceding-{facts.key}-{k}")
+    def precede(phase, row, back, strides, strides_back, lines, share, lengths, t, packed, R, sync, parts):
         H, width, wide = lines.H, panel_width(row.G), strides_back[1]
         treat(row, back, strides, strides_back, lines, share, lengths, t)
         if not multiplies:
@@ -71,12 +71,13 @@ def make_leading(facts, k):
         product(dQ, wide, panel, width, terms * width, terms, count, block, stride, block, stride, rows, t & 1)
         return before(phase, row, back, strides, strides_back, lines, share, lengths, t, packed, R, sync, parts)
 
-    return lead
+    return precede
 
 
 def make_backward(facts):
     """The backward kernel of a cell."""
-    lead, gates, apart, units = make_leading(facts, len(facts.stages) - 1), facts.gates, facts.apart, len(facts.units)
+    precede = make_preceding(facts, len(facts.stages) - 1)
+    gates, apart, units = facts.gates, facts.apart, len(facts.units)
     own, blocks = bool(facts.matrix), tuple((stage.first, stage.gates) for stage in facts.stages if not stage.matrix)
     multiplies = facts.product
 
@@ -139,7 +140,7 @@ def make_backward(facts):
                 each = T * B * H
                 lines = Lines(H, each if t else B * H, each, each, a.line_z, a.line_w, B * H)
                 strides, strides_back = Strides(H, stride, H, ldh, Y, a.row_z), (d.Z, wide, R)
-                phase = lead(
+                phase = precede(
                     phase, row, back, strides, strides_back, lines, share, a.lengths, t, packed, R, sync, parts
                 )
             phase = barrier(sync, phase, parts)

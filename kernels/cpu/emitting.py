@@ -50,7 +50,7 @@ class Lines(NamedTuple):
     d: int  # "dc" and "f"
 
 
-STEP, UNSTEP = "row, lines, j, n", "row, back, lines, j, n"
+STEP, UNSTEP = "j, n, row, lines", "j, n, row, back, lines"
 LINES = {"gates": ("row.G", "H"), "w": ("row.w", "w"), "dc": ("back.dc", "d"), "f": ("back.f", "d")}
 BINARY = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 CALLS = {"tanh": "tanh", "exp": "whole_exp", "sqrt": "square_root", "maximum": "at_least", "minimum": "at_most"}

@@ -229,7 +229,7 @@ def make_forward(facts):
                     single(here, D, W, h, R, U, N, joint, b, v, g, stride, u, H, share, a.last_first)
                 elif multiplies and not a.known:
                     recur(h, ldh, terms, g, stride, u, share.rows, t & 1, matrix, share, own_work, a.share)
-                here, lines_of = (save * B + first) * H, a.slots * B * H
+                here, each = (save * B + first) * H, a.slots * B * H
                 row = Row(
                     g,
                     u,
@@ -242,7 +242,7 @@ def make_forward(facts):
                     at(numbers(a.z, like), (save * B + first) * a.row_z),
                     numbers(a.w, like),
                 )
-                lines = Lines(H, (a.slots if t else 1) * B * H, lines_of, lines_of, a.line_z, a.line_w, 0)
+                lines = Lines(H, (a.slots if t else 1) * B * H, each, each, a.line_z, a.line_w, 0)
                 strides = Strides(H, stride, H, ldh, Y, a.row_z)
                 treat(row, strides, lines, share, a.lengths, t)
                 phase = follow(phase, row, strides, lines, share, a.lengths, t, weights, spare, sync)

@@ -1,4 +1,4 @@
-"""The twin of ``minirnn.core.noise.keep_mask``: hashes of step, row and unit, compared with a number."""
+"""The twin of ``minirnn.core.noise.keep_mask``, whose constants these are: hashes of step, row and unit."""
 
 import numpy as np
 
@@ -6,15 +6,15 @@ from minirnn.kernels.cpu.compiling import entry, inline
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 FIRST, SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-A, B, C, HALF = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(32)
+BITS_30, BITS_27, BITS_31, BITS_32 = (np.uint64(n) for n in (30, 27, 31, 32))
 
 
 @inline
 def mix(z):
     """SplitMix64's output function."""
-    z = (z ^ (z >> A)) * FIRST
-    z = (z ^ (z >> B)) * SECOND
-    return z ^ (z >> C)
+    z = (z ^ (z >> BITS_30)) * FIRST
+    z = (z ^ (z >> BITS_27)) * SECOND
+    return z ^ (z >> BITS_31)
 
 
 @entry("mask")
@@ -25,4 +25,4 @@ def mask(out, key, first_step, first_row, limit):
         for b in range(out.shape[1]):
             row = mix(step + np.uint64(first_row + b + 1) * GOLDEN)
             for d in range(out.shape[2]):
-                out[t, b, d] = mix(row + np.uint64(d + 1) * GOLDEN) >> HALF >= limit
+                out[t, b, d] = mix(row + np.uint64(d + 1) * GOLDEN) >> BITS_32 >= limit

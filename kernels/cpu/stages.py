@@ -82,28 +82,13 @@ def looped(name: str, function: Any) -> Any:
     """A function of a vector of units, for all units from ``left`` up to ``right``."""
 
     @inline_as(name)
-    def run(row, lines, left, right):
+    def run(left, right, row, *arguments):
         width = lanes(row.G)
         whole = left + (right - left) // width * width
         for j in range(left, whole, width):
-            function(row, lines, j, None)
+            function(j, None, row, *arguments)
         if whole < right:
-            function(row, lines, whole, right - whole)
-
-    return run
-
-
-def looped_back(name: str, function: Any) -> Any:
-    """The same for a transpose."""
-
-    @inline_as(name)
-    def run(row, back, lines, left, right):
-        width = lanes(row.G)
-        whole = left + (right - left) // width * width
-        for j in range(left, whole, width):
-            function(row, back, lines, j, None)
-        if whole < right:
-            function(row, back, lines, whole, right - whole)
+            function(whole, right - whole, row, *arguments)
 
     return run
 
@@ -115,9 +100,9 @@ def make_step(facts, k):
 
     @inline_as(f"stage-{facts.key}-{k}")
     def step(row, lines, share):
-        run(row, lines, share.left, share.right)
+        run(share.left, share.right, row, lines)
         if narrow:
-            run_narrow(row, lines, share.left_h, share.right_h)
+            run_narrow(share.left_h, share.right_h, row, lines)
 
     return step
 
@@ -146,8 +131,8 @@ def make_rows(facts, k):
 def make_rows_back(facts, k):
     """The transpose of ``make_rows``: a row that has ended passes its gradient on, and adds nothing to any weight's."""
     stage, last = facts.stages[k], k == len(facts.stages) - 1
-    run = looped_back(f"unsteps-{facts.key}-{k}", unstep_of(facts, k))
-    run_narrow = looped_back(f"narrow-unsteps-{facts.key}-{k}", unstep_of(facts, k, narrow=True))
+    run = looped(f"unsteps-{facts.key}-{k}", unstep_of(facts, k))
+    run_narrow = looped(f"narrow-unsteps-{facts.key}-{k}", unstep_of(facts, k, narrow=True))
     narrow, own = bool(stage.narrow_unstep.results), bool(stage.matrix)
     parts = facts.gates + facts.apart + len(facts.units)
 
@@ -164,9 +149,9 @@ def make_rows_back(facts, k):
                 at(start_back.dP, r * width_dP),
             )
             if not ended(lengths, share.first + r, t):
-                run(row, back, lines, share.left, share.right)
+                run(share.left, share.right, row, back, lines)
                 if narrow:
-                    run_narrow(row, back, lines, share.left_h, share.right_h)
+                    run_narrow(share.left_h, share.right_h, row, back, lines)
             elif last:
                 add_row(at(back.dy, share.left_h), at(back.dh, share.left_h), share.right_h - share.left_h)
                 for i in range(parts):

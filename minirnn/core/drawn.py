@@ -15,14 +15,14 @@ SHAPE = 3, 5  # rows and units
 DRAWN = 2  # times
 
 
-def agrees(facts: CellFacts, stages: tuple[Stage, ...], zones: Zones, *, wider: int) -> bool:
+def agrees(facts: CellFacts, stages: tuple[Stage, ...], zoneout: Zones, *, wider: int) -> bool:
     """Whether the programs in ``facts`` compute what these stages do; h is wider than other states by ``wider``."""
     pairs = list[tuple[Any, Any]]()
     with np.errstate(all="ignore"):
         for seed in range(DRAWN):
-            drawn = _Drawn(facts, stages, zones, wider, seed)
+            drawn = _Drawn(facts, stages, zoneout, wider, seed)
             pairs += drawn.forward()
-            if not zones.inference:
+            if not zoneout.inference:
                 pairs += drawn.backward()
         return all(np.allclose(a, b, 1e-9, 1e-12, equal_nan=True) for a, b in pairs)
 
@@ -30,14 +30,14 @@ def agrees(facts: CellFacts, stages: tuple[Stage, ...], zones: Zones, *, wider: 
 class _Drawn:
     """A cell and its programs on the numbers of one ``seed``: pairs of what must be equal."""
 
-    def __init__(self, facts: CellFacts, stages: tuple[Stage, ...], zones: Zones, wider: int, seed: int) -> None:
-        self.facts, self.stages, self.zoned, self.seed = facts, stages, zones, seed
+    def __init__(self, facts: CellFacts, stages: tuple[Stage, ...], zoneout: Zones, wider: int, seed: int) -> None:
+        self.facts, self.stages, self.zoneout, self.seed = facts, stages, zoneout, seed
         B, H = SHAPE
         self.widths = [H + wider, *[H] * (facts.states - 1)]
         self.states = [scattered(seed + k, B, n) for k, n in enumerate(self.widths)]
         self.w = [scattered(seed + 20 + k, H) for k in range(len(facts.units))]
-        drawn = [(k, self.widths[n]) for k, n in enumerate(zones.drawn)]
-        self.zones = [(scattered(seed + 30 + k, B, n) > 0).astype(float) for k, n in drawn]
+        widths = [self.widths[k] for k in zoneout.zoned]
+        self.zones = [(scattered(seed + 30 + k, B, n) > 0).astype(float) for k, n in enumerate(widths)]
         self.memory = {Place("w", k): w for k, w in enumerate(self.w)}
         self.memory |= {Place(named("z", k)): zone for k, zone in enumerate(self.zones)}
 
@@ -67,10 +67,10 @@ class _Drawn:
             run(one.step, memory)
             if one is not facts.stages[-1]:
                 pairs.append((memory[facts.stages[k + 1].operand], flow[0]))
-        after = self.zoned.after(self.states, flow, self.zones)
+        after = self.zoneout.after(self.states, flow, self.zones)
         pairs += [(memory[state_place(k, before=False)], a) for k, a in enumerate(after)]
         for one, saved in zip(facts.stages, self.saved, strict=True):
-            pairs += [(memory[place], a) for place, a in zip(one.saved, saved, strict=not self.zoned.inference)]
+            pairs += [(memory[place], a) for place, a in zip(one.saved, saved, strict=not self.zoneout.inference)]
         return pairs
 
     def backward(self) -> list[tuple[Any, Any]]:
@@ -78,7 +78,7 @@ class _Drawn:
         (B, H), facts, memory, pairs = SHAPE, self.facts, self.memory, list[tuple[Any, Any]]()
         dstate = [scattered(self.seed + 40 + k, B, n) for k, n in enumerate(self.widths)]
         memory |= {Place("dc", k - 1) if k else Place("dh"): d for k, d in enumerate(dstate)}
-        flow = self.zoned.passed_on(dstate, self.zones)
+        flow = self.zoneout.passed_on(dstate, self.zones)
         for k, one in reversed(list(enumerate(facts.stages))):
             stage = self.stages[k]
             dp, dq, direct, *dw = stage.unstep(flow, self.saved[k], *self.units(k))
@@ -98,7 +98,7 @@ class _Drawn:
                 through = scattered(self.seed + 50 + k, B, H)  # what comes back through the product
                 memory[one.back] = memory[one.back] + through
                 flow = (through if direct[0] is None else through + direct[0], *direct[1:])
-        back = self.zoned.sent_back(dstate, direct, self.zones)
+        back = self.zoneout.sent_back(dstate, direct, self.zones)
         for k, d in enumerate(back):
             pairs.append((memory[Place("dc", k - 1) if k else Place("dh")], 0.0 if d is None else d))
         return pairs

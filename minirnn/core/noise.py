@@ -32,10 +32,10 @@ def drop(x: Array, p: float, site: str, run: Run, *, locked: bool) -> Result:
     """
     if not run.training or p == 0:
         return Result(x, None, lambda dy, _: (dy, None), {})
-    xp, zero, scale = run.parameters.backend.xp, x.dtype.type(0), 1 / (1 - p)
+    backend, zero, scale = run.parameters.backend, x.dtype.type(0), 1 / (1 - p)
+    xp = backend.xp
     T, B, D = x.shape if x.ndim == 3 else (1, *x.shape)
-    backend, seed = run.parameters.backend, run.parameters.seed
-    mask = keep_mask(backend, seed, site, run.call, (1 if locked else T, B, D), p, run.first_row)
+    mask = keep_mask(backend, run.parameters.seed, site, run.call, (1 if locked else T, B, D), p, run.first_row)
     mask = mask if x.ndim == 3 else mask[0]
 
     def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:

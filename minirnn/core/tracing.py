@@ -35,34 +35,33 @@ def traced(cell: Any, zones: Sequence[bool] = (), *, inference: bool = False) ->
     if not trains(cell):
         raise SymbolicError("is for inference only, of which there are too many kinds to compile each")
     first, *more = stages_of(cell)
-    zoned = Zones(tuple(zones) or (False,) * len(cell.state), inference=inference)
+    zoneout = Zones(tuple(zones) or (False,) * len(cell.state), inference=inference)
     *middle, last = more or [first]
     if any(map(matrix_of, middle)):
         raise SymbolicError("has a matrix of its own in another stage than the last")
     if hasattr(cell, "output_size") and (middle or not matrix_of(last)):
         raise SymbolicError("has an output_size, and not a second stage that is the product with a matrix of its own")
     bias = recurrent_bias_of(first)
-    several = (
-        len(first.gates) > 1 and not more and multiplies(first)
-    )  # kernels keep the last gate's q apart, beside those of others
+    # kernels keep the q of the last gate apart only beside those of others
+    several = len(first.gates) > 1 and not more and multiplies(first)
     if any(map(recurrent_bias_of, more)) or (bias and (bias != first.gates[-1:] or not several)):
         raise SymbolicError("has a recurrent bias elsewhere than in the last of several gates of one stage")
     if bias:
-        return Tracing(cell, zoned, apart=True).facts()
+        return Tracing(cell, zoneout, apart=True).facts()
     try:
-        return Tracing(cell, zoned, apart=False).facts()
+        return Tracing(cell, zoneout, apart=False).facts()
     except SymbolicError as error:
         with suppress(SymbolicError):
             if several:
-                return Tracing(cell, zoned, apart=True).facts()
+                return Tracing(cell, zoneout, apart=True).facts()
         raise error from None
 
 
 class Tracing:
     """One run of a cell on symbols, with q of its last gate apart or only the sum p + q of every gate."""
 
-    def __init__(self, cell: Any, zoned: Zones, *, apart: bool) -> None:
-        self.cell, self.zoned, self.apart = cell, zoned, apart
+    def __init__(self, cell: Any, zoneout: Zones, *, apart: bool) -> None:
+        self.cell, self.zoneout, self.apart = cell, zoneout, apart
         self.stages, self.states = stages_of(cell), len(cell.state)
         self.wide = SIDE + hasattr(cell, "output_size")  # units of h
         self.first = [sum(len(stage.gates) for stage in self.stages[:k]) for k in range(len(self.stages))]
@@ -73,7 +72,7 @@ class Tracing:
     def facts(self) -> CellFacts:
         """What was seen, held against the cell."""
         steps, operands, saved = self._forward()
-        inference = self.zoned.inference
+        inference = self.zoneout.inference
         backward = [(Program(), Program(), Place("f")) for _ in steps] if inference else self._backward(saved)
         stages = tuple(
             StageFacts(
@@ -99,10 +98,10 @@ class Tracing:
             "c": self.states - 1,
             "a": len(stages) - 1,
             "m": self.extra,
-            "z": len(self.zoned.drawn),
+            "z": len(self.zoneout.zoned),
         }
         beside = tuple(named(kind, k) for kind, count in counts.items() for k in range(count))
-        pairs = {
+        saved_places = {
             name: place
             for stage, places in zip(self.stages, saved, strict=True)
             for name, place in zip(stage.saves, places, strict=bool(places))
@@ -111,18 +110,18 @@ class Tracing:
         facts = CellFacts(
             name=name,
             gates=self.gates,
-            saved=pairs,
+            saved=saved_places,
             beside=beside,
             states=self.states,
             units=self.units,
             flows=self.flows,
-            in_place=self.gates == 1 and not beside and all(one.array != "gates" for one in pairs.values()),
+            in_place=self.gates == 1 and not beside and all(one.array != "gates" for one in saved_places.values()),
             apart=self.apart,
             bias=f"b{bias[0]}" if bias else "",
             inference=inference,
             stages=stages,
         )
-        if not agrees(facts, self.stages, self.zoned, wider=self.wide - SIDE):
+        if not agrees(facts, self.stages, self.zoneout, wider=self.wide - SIDE):
             raise SymbolicError("computes more than its operations on one row and unit show")
         return facts.keyed()
 
@@ -130,7 +129,7 @@ class Tracing:
         """Symbols for what lies at a place."""
         if place.array == "w":
             return graph.load(place, (SIDE,))
-        narrow = place.array in AS_WIDE_AS_H or (place.array == "z" and self.zoned.states[0])
+        narrow = place.array in AS_WIDE_AS_H or (place.array == "z" and self.zoneout.states[0])
         return graph.load(place, (SIDE, self.wide if narrow else SIDE))
 
     def _units(self, graph: Graph, k: int) -> list[Value]:
@@ -139,7 +138,7 @@ class Tracing:
         return [self._load(graph, Place("w", start + i)) for i in range(len(units_of(self.stages[k])))]
 
     def _zones(self, graph: Graph) -> list[Value]:
-        return [self._load(graph, Place(named("z", k))) for k in range(len(self.zoned.drawn))]
+        return [self._load(graph, Place(named("z", k))) for k in range(len(self.zoneout.zoned))]
 
     def _arguments(self, graph: Graph, k: int) -> tuple[Value, Value]:
         """p and q of stage k: what is p here is p + q, but where q is apart."""
@@ -155,20 +154,20 @@ class Tracing:
 
     def _forward(self) -> tuple[list[tuple[Program, Program]], list[Place], list[list[Place]]]:
         """Each stage's programs, what its product reads, and where it saves what."""
-        graph, zoned = Graph(), self.zoned
+        graph, zoneout = Graph(), self.zoneout
         before = tuple(self._load(graph, state_place(k, before=True)) for k in range(self.states))
         zones, flow = self._zones(graph), tuple[Value, ...](before)
         flows, saves = [], []
         for k, stage in enumerate(self.stages):
             flow, saved = stage.step(*self._arguments(graph, k), flow, *self._units(graph, k))
-            saved = () if zoned.inference else saved  # nothing is for a backward pass
-            if not zoned.inference and len(saved) != len(stage.saves):
+            saved = () if zoneout.inference else saved  # nothing is for a backward pass
+            if not zoneout.inference and len(saved) != len(stage.saves):
                 raise SymbolicError("returns more or fewer arrays than it names")
             flows.append(flow)
             saves.append([graph.operation(a) for a in saved])
         if len(flow) != self.states:
             raise SymbolicError("returns more or fewer arrays than it names")
-        flows[-1] = zoned.after(before, flow, zones)
+        flows[-1] = zoneout.after(before, flow, zones)
         ends = [[graph.operation(a) for a in flow] for flow in flows]
         return self._placed(graph, ends, saves)
 
@@ -204,10 +203,10 @@ class Tracing:
                 else:
                     there[end], self.extra = Place(named("m", self.extra)), self.extra + 1
                 results.append((there[end], end))
-            programs.append(self._split(results, lambda some: graph.program(some, earlier)))  # noqa: B023 - called at once
+            programs.append(self._by_width(results, lambda some: graph.program(some, earlier)))  # noqa: B023 - called at once
         return programs, operands, [[there[end] for end in saved] for saved in saves]
 
-    def _split(self, results: list[Any], program: Any) -> tuple[Program, Program]:
+    def _by_width(self, results: list[Any], program: Any) -> tuple[Program, Program]:
         """The programs of what is H wide, and of what is as wide as h."""
         if self.wide == SIDE:
             return program(results), Program()
@@ -216,10 +215,10 @@ class Tracing:
 
     def _backward(self, places: list[list[Place]]) -> list[tuple[Program, Program, Place]]:
         """Each stage's programs, and where the gradient of what its product read is to be completed."""
-        graph, zoned = Graph(), self.zoned
+        graph, zoneout = Graph(), self.zoneout
         incoming = tuple(self._load(graph, Place("dc", k - 1) if k else Place("dh")) for k in range(self.states))
         zones = self._zones(graph)
-        flow, found = zoned.passed_on(incoming, zones), []
+        flow, programs = zoneout.passed_on(incoming, zones), []
         for k, stage in reversed(list(enumerate(self.stages))):
             saved = tuple(self._load(graph, place) for place in places[k])
             dp, dq, direct, *dw = stage.unstep(flow, saved, *self._units(graph, k))
@@ -230,11 +229,11 @@ class Tracing:
                 flow, back, onward = self._onward(graph, direct)
                 results += onward
             else:
-                direct, back = zoned.sent_back(incoming, direct, zones), Place("dh")
+                direct, back = zoneout.sent_back(incoming, direct, zones), Place("dh")
                 for i, d in enumerate(direct):
                     results.append((Place("dc", i - 1) if i else back, None if d is None else graph.operation(d)))
-            found.append((*self._split(results, lambda some: graph.program(some, {})), back))
-        return found[::-1]
+            programs.append((*self._by_width(results, lambda some: graph.program(some, {})), back))
+        return programs[::-1]
 
     def _products(self, graph: Graph, k: int, dp: Value, dq: Value) -> list[tuple[Place, int | None]]:
         """Where the gradients of p and q go: one place for both where they are the same."""
@@ -242,7 +241,7 @@ class Tracing:
             return [(Place("dq"), graph.operation(dq))]
         gates, first = len(self.stages[k].gates), self.first[k]
         dq = dq if multiplies(self.stages[k]) else dp
-        dps, dqs = ([graph.operation(d) for d in _split(Symbolic.of(a, graph), gates)] for a in (dp, dq))
+        dps, dqs = ([graph.operation(d) for d in np.split(Symbolic.of(a, graph), gates, axis=-1)] for a in (dp, dq))
         if dps[: gates - self.apart] != dqs[: gates - self.apart]:
             raise SymbolicError("sends another gradient to p than to q of a gate that has their sum alone")
         places: list[tuple[Place, int | None]] = [(Place("dp", first + i), end) for i, end in enumerate(dps)]
@@ -260,10 +259,6 @@ class Tracing:
             results.append((place, end))
             flow.append(self._load(graph, place))
         return tuple(flow), results[0][0], results
-
-
-def _split(a: Value, n: int) -> list[Value]:
-    return np.split(a, n, axis=-1)
 
 
 def facts_of(cell: Any, zones: tuple[bool, ...] = (), *, inference: bool = False) -> CellFacts | None:

@@ -22,7 +22,7 @@ class Zones:
         self.states, self.inference = tuple(states), inference
 
     @property
-    def drawn(self) -> list[int]:
+    def zoned(self) -> list[int]:
         """The states that have zones."""
         return [k for k, zoned in enumerate(self.states) if zoned]
 

@@ -10,11 +10,11 @@ from minirnn.core.backend import Array, Dtype
 from minirnn.core.layer import Layer
 from minirnn.inference.blocks import COLUMNS, BlockedMatrix, aligned
 from minirnn.kernels.cpu.passes import StepArguments, address
-from minirnn.kernels.facts import CellFacts
 from minirnn.layers.compose import Sequential
 from minirnn.layers.feedforward import Dropout, Embedding, Last, Linear
 from minirnn.recurrent.direction import Direction
 from minirnn.recurrent.networks import Recurrent
+from minirnn.recurrent.passes import matrices_of
 
 Weight: TypeAlias = "Array | BlockedMatrix"  # as a model has it, whole or quantised
 
@@ -77,7 +77,7 @@ def _(layer: Recurrent, program: StepProgram) -> None:
     for direction in layer.directions:
         W, H, R = _blocked(direction.weight("W")), direction.hidden_size, direction.widths[0]
         N = W.shape[1]
-        matrices = [_blocked(matrix) for matrix in _recurrent(direction, facts)]
+        matrices = [_blocked(matrix) for matrix in matrices_of(facts, H, direction.weight)]
         v = np.zeros(max(N, R), program.dtype)
         if facts.bias:
             v[N - H : N] = direction.weight(facts.bias)
@@ -129,18 +129,6 @@ def _shares(direction: Direction, dtype: Dtype) -> Array:
     """How much of each state with zoneout stays as it was, a row for each."""
     shares = np.array([p for p in direction.zoneout if p], dtype)
     return np.repeat(shares[:, None], max(direction.hidden_size, direction.widths[0]), axis=1)
-
-
-def _recurrent(direction: Direction, facts: CellFacts) -> list[Weight]:
-    """What each stage multiplies with: U, its columns, or a matrix of its own; none without a product."""
-    H, stages = direction.hidden_size, facts.stages
-    if not facts.product:
-        return []
-    if len(stages) == 1:
-        return [direction.weight("U")]
-    U = direction.weight("U")
-    columns = (U[:, one.first * H : (one.first + one.gates) * H] for one in stages)
-    return [direction.weight(one.matrix) if one.matrix else part for one, part in zip(stages, columns, strict=True)]
 
 
 def _matrices(part: Part) -> list[BlockedMatrix]:

@@ -9,7 +9,7 @@ from typing import Any
 from minirnn.core.backend import Array
 from minirnn.core.protocol import Arrays
 from minirnn.core.run import Reader, Run
-from minirnn.recurrent.passes import KernelPass, Recurrence
+from minirnn.recurrent.passes import KernelPass, Recurrence, matrices_of
 from minirnn.recurrent.weights import Weights
 from minirnn.recurrent.zoneout import zones
 
@@ -97,13 +97,8 @@ class CudaPass(KernelPass):
         self.w = xp.stack([self.weights[name] for name in names]) if names else None
 
     def _matrices(self) -> list[Array]:
-        """What each stage multiplies with: columns of U, or a matrix of its own."""
-        H, found = self.H, []
-        for stage in self.facts.stages if self.facts.product else ():
-            columns = slice(stage.first * H, (stage.first + stage.gates) * H)
-            matrix = self.weights[stage.matrix] if stage.matrix else self.weights["U"][:, columns]
-            found.append(self.xp.ascontiguousarray(matrix))
-        return found
+        """What each stage multiplies with, rows side by side."""
+        return [self.xp.ascontiguousarray(one) for one in matrices_of(self.facts, self.H, self.weights.__getitem__)]
 
     def _c(self, t: int) -> Array | None:
         """The states beside h before the t-th step that is taken."""

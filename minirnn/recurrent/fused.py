@@ -231,6 +231,7 @@ class FusedPass(KernelPass):
         return dx, (*dh, *others[0]) if others else tuple(dh)
 
     def _of_one_width(self, states: Arrays) -> tuple[Arrays, ...]:
+        """Arrays that can lie in one: with a projection h is as wide as its matrix makes it."""
         return (states[:1], states[1:]) if self.facts.matrix else (states,)
 
     def _plan(self, T: int, B: int, row: int, *, integers: bool) -> Plan:

@@ -4,6 +4,7 @@ A pass is one forward pass of a direction, with what its backward pass needs.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,6 +27,15 @@ class Recurrence(NamedTuple):
     zoneout: tuple[float, ...]  # a probability for each state
     facts: CellFacts | None  # of the cell in inference; None where it has no kernels
     trained: CellFacts | None  # of the cell in training: with zoneout it is another
+
+
+def matrices_of(facts: CellFacts, H: int, weight: Callable[[str], Any]) -> list[Any]:
+    """What each stage multiplies with: columns of U, or a matrix of its own; none where there is no product."""
+    return [
+        weight(stage.matrix) if stage.matrix else weight("U")[:, stage.first * H : (stage.first + stage.gates) * H]
+        for stage in facts.stages
+        if stage.product
+    ]
 
 
 class Pass(ABC):

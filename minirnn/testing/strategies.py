@@ -26,7 +26,7 @@ from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, R
 from minirnn.core.backend import Array
 from minirnn.core.protocol import multiplies, stages_of
 from minirnn.core.run import State
-from minirnn.more_cells import CoupledLSTMCell, IndRNNCell, MinGRUCell, MinLSTMCell, PeepholeLSTMCell, SRUCell
+from minirnn.more_cells import NAMED
 from minirnn.recurrent.networks import Recurrent
 from minirnn.testing.gradients import kink_distance
 from minirnn.testing.precision import AnyCell
@@ -36,9 +36,9 @@ try:
 except ImportError as error:
     raise ImportError("minirnn.testing.strategies needs Hypothesis: pip install 'minirnn[test]'") from error
 
-CELLS = (
+CELLS: tuple[AnyCell, ...] = (
     *(TanhCell, ReluCell, GRUCell, GRUBeforeCell, LSTMCell, ProjectedLSTMCell(2)),
-    *(PeepholeLSTMCell, CoupledLSTMCell, IndRNNCell, MinGRUCell, MinLSTMCell, SRUCell),
+    *NAMED.values(),
 )
 KINK = 1e-3  # cases keep relu's inputs at least this far from 0
 

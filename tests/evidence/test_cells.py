@@ -53,8 +53,8 @@ def test_unstep_is_the_transposed_jacobian_of_step(cell: Any, k: int, seed: int,
     dout = tuple(rng.normal(size=a.shape) for a in out)
     dp, dq, dflow, *dunits = stage.unstep(dout, saved, *units)
     inputs, zeros = [p, q, *flow, *units], np.zeros((B, H))
-    found = [p if dp is None else dp, q if dq is None else dq, *(zeros if d is None else d for d in dflow)]
-    found += [d.sum(0) for d in dunits]
+    gradients = [p if dp is None else dp, q if dq is None else dq, *(zeros if d is None else d for d in dflow)]
+    gradients += [d.sum(0) for d in dunits]
     assert (dp is None, dq is None) == (p.size == 0, q.size == 0)
     for i, a in enumerate(inputs):
         derivative = np.zeros(a.shape)
@@ -63,7 +63,7 @@ def test_unstep_is_the_transposed_jacobian_of_step(cell: Any, k: int, seed: int,
             moved[i][at] += 1j * EPS
             result, _ = stage.step(moved[0], moved[1], tuple(moved[2 : 2 + len(flow)]), *moved[2 + len(flow) :])
             derivative[at] = sum((d * r).sum().imag for d, r in zip(dout, result, strict=True)) / EPS
-        np.testing.assert_allclose(found[i], derivative, rtol=1e-12, atol=1e-12 * scale, err_msg=f"input {i}")
+        np.testing.assert_allclose(gradients[i], derivative, rtol=1e-12, atol=1e-12 * scale, err_msg=f"input {i}")
 
 
 @pytest.mark.parametrize(("cell", "k"), STAGES, ids=lambda v: getattr(v, "__name__", str(v)))

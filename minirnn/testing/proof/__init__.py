@@ -20,7 +20,7 @@ from minirnn.core.files import Json
 from minirnn.core.layer import check_size
 from minirnn.core.protocol import check_cell, name_of, trains
 from minirnn.core.symbolic import SymbolicError
-from minirnn.more_cells import CoupledLSTMCell, IndRNNCell, MinGRUCell, MinLSTMCell, PeepholeLSTMCell, SRUCell
+from minirnn.more_cells import NAMED
 from minirnn.testing.precision import AnyCell
 from minirnn.testing.proof.bptt import OverTime, over_time
 from minirnn.testing.proof.exact import Point, UndecidedError
@@ -30,7 +30,7 @@ __all__ = ["Proof", "ProofError", "UndecidedError", "prove"]
 
 CELLS: tuple[AnyCell, ...] = (  # minirnn's
     *(TanhCell, ReluCell, GRUCell, GRUBeforeCell, LSTMCell, ProjectedLSTMCell(3)),
-    *(PeepholeLSTMCell, CoupledLSTMCell, IndRNNCell, MinGRUCell, MinLSTMCell, SRUCell),
+    *NAMED.values(),
 )
 
 

@@ -139,8 +139,8 @@ class Recorder:
 
 def packed(recorder: Recorder, source: Source, kernel: str, types: dict[str, str]) -> tuple[Any, ...]:
     """The arguments of a launch as they are handed to CuPy."""
-    given = {p.name: None if p.pointer else 1 for p in source.kernels[kernel].parameters}
-    launch.launch(recorder, source, kernel, types, 1, 32, **given)
+    arguments = {p.name: None if p.pointer else 1 for p in source.kernels[kernel].parameters}
+    launch.launch(recorder, source, kernel, types, 1, 32, **arguments)
     return recorder.arguments[source.expression(kernel, types)]
 
 

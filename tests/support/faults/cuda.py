@@ -70,8 +70,8 @@ FAULTS = {
         "kernels/cuda/test_device.py::test_cells_in_several_sizes[strict-gru before-False-cuda]",
     ),
     "device: a matrix taken for columns of U": Fault(
-        "recurrent/cuda.py",
-        (('self.weights[stage.matrix] if stage.matrix else self.weights["U"][:, columns]', 'self.weights["U"].T[:, : self.R] if stage.matrix else self.weights["U"][:, columns]'),),
+        "recurrent/passes.py",
+        (("weight(stage.matrix) if stage.matrix", 'weight("U")[:, :H].T if stage.matrix'),),
         "kernels/cuda/test_device.py::test_cells_in_several_sizes[strict-projected-False-cuda]",
     ),
     "device: a per-unit weight's gradient from the first row": Fault(
