@@ -1,23 +1,25 @@
 """A traced cell held against itself: its programs and its own functions on the same numbers."""
 
 import math
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
 from minirnn.core.backend import Array
 from minirnn.core.graph import run
 from minirnn.core.protocol import Stage, units_of
+from minirnn.core.symbolic import Value
 from minirnn.core.zones import Zones
 from minirnn.kernels.facts import CellFacts, Place, named, state_place
 
 SHAPE = 3, 5  # rows and units
 DRAWN = 2  # times
+Pairs: TypeAlias = list[tuple[Value, Value]]  # of what must be equal
 
 
 def agrees(facts: CellFacts, stages: tuple[Stage, ...], zoneout: Zones, *, wider: int) -> bool:
     """Whether the programs in ``facts`` compute what these stages do; h is wider than other states by ``wider``."""
-    pairs = list[tuple[Any, Any]]()
+    pairs = Pairs()
     with np.errstate(all="ignore"):
         for seed in range(DRAWN):
             drawn = _Drawn(facts, stages, zoneout, wider, seed)
@@ -46,10 +48,10 @@ class _Drawn:
         counts = [len(units_of(stage)) for stage in self.stages]
         return self.w[sum(counts[:k]) : sum(counts[: k + 1])]
 
-    def forward(self) -> list[tuple[Any, Any]]:
+    def forward(self) -> Pairs:
         """Each stage's step, between products that are drawn too."""
         (B, H), facts = SHAPE, self.facts
-        flow, memory, pairs, self.saved = tuple(self.states), self.memory, list[tuple[Any, Any]](), list[Any]()
+        flow, memory, pairs, self.saved = tuple(self.states), self.memory, Pairs(), list[tuple[Array, ...]]()
         memory |= {state_place(k, before=True): s for k, s in enumerate(self.states)}
         for k, (stage, one) in enumerate(zip(self.stages, facts.stages, strict=True)):
             if one.matrix:
@@ -73,9 +75,9 @@ class _Drawn:
             pairs += [(memory[place], a) for place, a in zip(one.saved, saved, strict=not self.zoneout.inference)]
         return pairs
 
-    def backward(self) -> list[tuple[Any, Any]]:
+    def backward(self) -> Pairs:
         """Each stage's transpose, the last first."""
-        (B, H), facts, memory, pairs = SHAPE, self.facts, self.memory, list[tuple[Any, Any]]()
+        (B, H), facts, memory, pairs = SHAPE, self.facts, self.memory, Pairs()
         dstate = [scattered(self.seed + 40 + k, B, n) for k, n in enumerate(self.widths)]
         memory |= {Place("dc", k - 1) if k else Place("dh"): d for k, d in enumerate(dstate)}
         flow = self.zoneout.passed_on(dstate, self.zones)

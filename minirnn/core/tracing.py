@@ -9,9 +9,9 @@ What was written down is then held against the cell itself, on drawn numbers and
 it seemed to be runs by its plain equations.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from minirnn.kernels.facts import CellFacts, Place, Program, StageFacts, named, 
 
 SIDE = 2  # rows and units
 MOST_KNOWN = 64  # cells whose facts are remembered
+Results: TypeAlias = Sequence[tuple[Place, int | None]]  # where the end of which operation goes
 AS_WIDE_AS_H = ("y", "dh")  # places; of a stage with a matrix "dq" too
 
 
@@ -206,7 +207,7 @@ class Tracing:
             programs.append(self._by_width(results, lambda some: graph.program(some, earlier)))  # noqa: B023 - called at once
         return programs, operands, [[there[end] for end in saved] for saved in saves]
 
-    def _by_width(self, results: list[Any], program: Any) -> tuple[Program, Program]:
+    def _by_width(self, results: Results, program: Callable[[Results], Program]) -> tuple[Program, Program]:
         """The programs of what is H wide, and of what is as wide as h."""
         if self.wide == SIDE:
             return program(results), Program()

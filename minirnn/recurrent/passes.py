@@ -29,7 +29,7 @@ class Recurrence(NamedTuple):
     trained: CellFacts | None  # of the cell in training: with zoneout it is another
 
 
-def matrices_of(facts: CellFacts, H: int, weight: Callable[[str], Any]) -> list[Any]:
+def matrices_of(facts: CellFacts, H: int, weight: Callable[[str], Array]) -> list[Array]:
     """What each stage multiplies with: columns of U, or a matrix of its own; none where there is no product."""
     return [
         weight(stage.matrix) if stage.matrix else weight("U")[:, stage.first * H : (stage.first + stage.gates) * H]
