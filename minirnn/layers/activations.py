@@ -34,8 +34,9 @@ class Function:
     ``leaky_relu`` alpha a below 0, ``thresholded_relu`` a above alpha, else 0, ``hard_sigmoid`` clip(alpha a + beta, 0,
     1), ``affine`` alpha a + beta, ``scaled_tanh`` alpha tanh(beta a), ``elu`` alpha (e^a - 1) below 0, ``selu``
     (Klambauer et al. 2017, arXiv 1706.02515), ``softsign`` a / (1 + |a|), ``softplus`` log(1 + e^a), ``silu`` a σ(a),
-    ``gelu`` a Φ(a) with the normal distribution's Φ, ``gelu_tanh`` its usual approximation (Hendrycks and Gimpel 2016,
-    arXiv 1606.08415), ``mish`` a tanh(softplus(a)), ``softmax``, ``log_softmax``.
+    ``hard_swish`` a clip(a / 6 + 1/2, 0, 1) (Howard et al. 2019, arXiv 1905.02244), ``gelu`` a Φ(a) with the normal
+    distribution's Φ, ``gelu_tanh`` its usual approximation (Hendrycks and Gimpel 2016, arXiv 1606.08415), ``mish``
+    a tanh(softplus(a)), ``softmax``, ``log_softmax``.
 
     Constants that are not given have ONNX's defaults: hard_sigmoid 0.2 and 0.5 (Keras 3 has 1/6), affine 1 and 0,
     leaky_relu 0.01, thresholded_relu 1, scaled_tanh 1 and 1, elu 1.  A constant that a function does not have, or that
@@ -266,6 +267,10 @@ _RULES: dict[str, _Rule] = {
     "silu": _Rule(lambda a: a * _logistic(a), _silu_slope),
     "gelu": _Rule(lambda a: a * _normal(a), _gelu_slope),
     "gelu_tanh": _Rule(lambda a: 0.5 * a * (1 + _gelu_tanh(a)[1]), _gelu_tanh_slope),
+    "hard_swish": _Rule(
+        lambda a: a * _clip(a / 6 + 0.5, 0, 1),
+        lambda a, y, dy: _below(a, -3, 0, _above(a, 3, dy * (a / 3 + 0.5), dy)),
+    ),
     "exponential": _Rule(np.exp, lambda a, y, dy: dy * y),
     "mish": _Rule(lambda a: a * np.tanh(_softplus(a)), _mish_slope),
     "softmax": _Rule(_softmax, lambda a, y, dy: y * (dy - (dy * y).sum(axis=-1, keepdims=True))),

@@ -51,7 +51,7 @@ class Sequential(Composite):
             raise ValueError("Sequential expects at least one layer; got none")
         check_distinct("Sequential", layers)
         width: int | None = None
-        timed = True
+        timed, masked = True, False
         for k, layer in enumerate(layers):
             if k and not layer.floats:
                 raise ValueError(f"layer {k}, {brief(layer)}, takes integers: it can only be the first")
@@ -59,12 +59,18 @@ class Sequential(Composite):
                 raise ValueError(
                     f"layer {k}, {brief(layer)}, needs steps, and a layer before it has reduced them to one"
                 )
+            if masked and not layer.skips:
+                raise ValueError(
+                    f"layer {k}, {brief(layer)}, reads steps beside each other: it cannot go without those that a "
+                    f"layer before it masks"
+                )
             if width is not None and layer.input_size not in (None, width):
                 raise ValueError(
                     f"layer {k}, {brief(layer)}, expects {layer.input_size} features; those before it give {width}"
                 )
             width = layer.output_size or width
             timed = timed and layer.keeps_time
+            masked = timed and (masked or (layer.masks and not isinstance(layer, Bidirectional)))
         self.layers = adopted("Sequential", layers)
         # layers that take any width hand it on, so the first that does not says what x must have
         self.input_size = next((layer.input_size for layer in layers if layer.input_size), None)
@@ -72,6 +78,18 @@ class Sequential(Composite):
         self.integers, self.floats = layers[0].integers, layers[0].floats
         self.keeps_time, self.timeless = timed, all(layer.timeless for layer in layers)
         self._joins = settle(self)
+
+    def output_lengths(self, lengths: Any) -> Any:
+        for layer in self.layers:
+            lengths = layer.output_lengths(lengths)
+        return lengths
+
+    def check_steps(self, T: int) -> int:
+        for layer in self.layers:
+            T = layer.check_steps(T)
+            if not layer.keeps_time:
+                break
+        return T
 
     def __getitem__(self, k: int) -> Layer:
         return self.layers[k]
@@ -90,13 +108,14 @@ class Sequential(Composite):
         pulls: list[Pull] = []
         finals: list[State] = []
         parts: list[tuple[str, Saved]] = []
+        past = run.past
         for name, layer, initial in zip(self.children(), self.layers, state, strict=True):
             x, final, pull, saved, changed = layer.apply(x, initial, run)
-            run = changed or run
             finals.append(final)
             if run.training:
                 pulls.append(pull)
-                parts.append((name, saved))
+                parts.append((name, saved if run.past is past else ended(saved, run)))
+            run = changed or run
 
         def pull_all(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
             dinitials: list[State] = []
@@ -106,6 +125,12 @@ class Sequential(Composite):
             return dy, tuple(reversed(dinitials))
 
         return Result(x, tuple(finals), pull_all, joined(parts), run)
+
+
+def ended(saved: Saved, run: Run) -> Saved:
+    """The same readers, 0 past the end of each row of ``run``, whose lengths an earlier layer has changed."""
+    past = run.past
+    return saved if past is None else each_step(saved, past.shape, lambda a: blank(a, past))
 
 
 MERGES = ("concat", "sum", "mul", "ave")
@@ -140,6 +165,9 @@ class Bidirectional(Composite):
                 f"Bidirectional joins two outputs of a kind: {brief(other)} reduces the steps to one, "
                 f"{brief(one)} does not"
             )
+        for layer in (self.ahead, self.back):
+            if layer.changes_steps:
+                raise ValueError(f"Bidirectional expects layers that keep the number of steps; {brief(layer)} does not")
         if forward.input_size != self.back.input_size:
             raise ValueError(
                 f"Bidirectional expects two layers of one input; got {brief(forward)} and {brief(self.back)}"
@@ -162,6 +190,9 @@ class Bidirectional(Composite):
     @property
     def reads_ahead(self) -> bool:
         return True
+
+    def check_steps(self, T: int) -> int:
+        return max(self.ahead.check_steps(T), self.back.check_steps(T))
 
     def children(self) -> dict[str, Layer]:
         return {"forward": self.ahead, "reverse": self.back}

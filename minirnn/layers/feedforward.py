@@ -1,4 +1,7 @@
-"""The layers without a recurrence: Linear, Embedding, Activation, Dropout, Masking, Reverse, Last."""
+"""Layers that look at each step alone, or only move steps.
+
+Linear, Embedding, Activation, PReLU, Dropout; Masking, Reverse, Last.
+"""
 
 from numbers import Integral
 from typing import Any
@@ -46,12 +49,12 @@ class Linear(Layer):
 
     def apply(self, x: Array, state: State, run: Run) -> Result:
         W = self.tie.weight("W").T if self.tie else self.weight("W")
-        b, backend = self.weight("b") if self.bias else None, run.parameters.backend
-        linear = None if run.parameters.quantized else backend.fused("linear")
+        b, p = self.weight("b") if self.bias else None, run.parameters
+        bf16, linear = bool(p.compute), None if p.quantized else p.backend.fused("linear")
         if linear:
-            y = linear(x, W, b)
+            y = linear(x, W, b, bf16=bf16)
         else:
-            y = (x.reshape(-1, x.shape[-1]) @ W).reshape(*x.shape[:-1], W.shape[1])  # one product, not one a step
+            y = p.product(x.reshape(-1, x.shape[-1]), W).reshape(*x.shape[:-1], W.shape[1])  # one, not one a step
             if b is not None:
                 y += b
 
@@ -60,14 +63,14 @@ class Linear(Layer):
                 return None, None
             dW = self.tie.grad("W").T if self.tie else self.grad("W")
             db = self.grad("b") if self.bias else None
-            linear_backward = backend.fused("linear_backward")
+            linear_backward = p.backend.fused("linear_backward")
             if linear_backward:
-                return linear_backward(x, W, dy, dW, db), None
+                return linear_backward(x, W, dy, dW, db, bf16=bf16), None
             rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
-            dW += rows.T @ drows
+            dW += p.product(rows.T, drows)
             if db is not None:
                 db += drows.sum(0)
-            return (drows @ W.T).reshape(x.shape), None
+            return p.product(drows, W.T).reshape(x.shape), None
 
         return Result(y, None, pull, {"x": lambda: x})
 
@@ -129,6 +132,40 @@ class Activation(Layer):
             return None if dy is None else self.function.slope(x, y, dy), None
 
         return Result(y, None, pull, {"x": lambda: x, "y": lambda: y})
+
+
+class PReLU(Layer):
+    """y = x where x > 0, else a x, with a weight ``a`` (He et al. 2015, arXiv 1502.01852).
+
+    Transposed: dx = dy where x > 0, else a dy;  da = Σ dy x where x <= 0.
+
+    ``a`` has ``num_parameters`` entries: 1 for all features, or one for each.  They start at ``start``, 1/4 as in
+    torch; Keras has 0.  x is (T, B, features) or (B, features).
+    """
+
+    timeless = True
+    kinks = ("x",)
+    arguments = ("num_parameters", "start")
+
+    def __init__(self, num_parameters: int = 1, start: float = 0.25) -> None:
+        self.num_parameters, self.start = check_size("num_parameters", num_parameters), check_finite("start", start)
+        self.input_size = self.output_size = num_parameters if num_parameters > 1 else None
+
+    def specs(self) -> dict[str, Spec]:
+        return {"a": Spec((self.num_parameters,), "unit", self.num_parameters, start=self.start)}
+
+    def apply(self, x: Array, state: State, run: Run) -> Result:
+        xp, a = run.parameters.backend.xp, self.weight("a")
+        above = x.real > 0
+
+        def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
+            if dy is None:
+                return None, None
+            da = xp.where(above, x.dtype.type(0), dy * x).reshape(-1, x.shape[-1]).sum(axis=0)
+            self.grad("a")[...] += da if self.num_parameters > 1 else da.sum()
+            return xp.where(above, dy, a * dy), None
+
+        return Result(xp.where(above, x, a * x), None, pull, {"x": lambda: x})
 
 
 class Masking(Layer):

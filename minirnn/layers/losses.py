@@ -20,7 +20,7 @@ def cross_entropy(logits: Array, targets: Any, mask: Any = None, *, total: int |
 
     The softmax is shifted by the largest logit's real part, so that neither large nor complex logits disturb it.
     """
-    xp = _namespace("logits", logits)
+    xp = namespace_of("logits", logits)
     V, looked_at = logits.shape[-1], on_host(targets) and on_host(mask)
     lib = np if looked_at else xp  # what is on a device stays there, unchecked: to look at it would be to wait for it
     targets = _integers(lib, targets)
@@ -65,7 +65,7 @@ def mse(y: Array, target: Any, mask: Any = None) -> tuple[Any, Array]:
     ``target`` has y's shape.  ``mask`` (y's leading axes, booleans): True where the entries count; elsewhere the
     gradient is 0.
     """
-    xp = _namespace("y", y)
+    xp = namespace_of("y", y)
     target = xp.asarray(target)
     _check_shape("target must have the shape of y, {}", target, y.shape)
     if not np.can_cast(target.dtype, y.dtype, "same_kind"):
@@ -94,7 +94,7 @@ def _check_shape(words: str, a: Array, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{words.format(shape)}; got {a.shape}{also}")
 
 
-def _namespace(what: str, a: Any) -> Any:
+def namespace_of(what: str, a: Any) -> Any:
     """The library that ``a``, an array of real or complex numbers, belongs to, as the array itself says."""
     if on_host(a) and not isinstance(a, (np.ndarray, np.generic)):
         raise TypeError(f"{what} must be an array; got {type(a).__name__}")

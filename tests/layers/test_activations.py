@@ -31,6 +31,7 @@ KINKS = {
     "thresholded_relu": (0.4,),
     "elu": (0.0,),
     "selu": (0.0,),
+    "hard_swish": (-3.0, 3.0),
 }
 ALL = [Function(name, *SCALAR.get(name, ((), None))[0]) for name in _RULES]
 every_function = pytest.mark.parametrize("f", ALL, ids=[f.name for f in ALL])
@@ -133,7 +134,7 @@ def test_large_arguments_reach_limits_without_a_warning(f: Function, dtype: str)
 
 
 LIMITS: dict[str, tuple[float, float]] = {"tanh": (-1, 1), "sigmoid": (0, 1)}
-LIMITS |= {"silu": (0, 1e4), "gelu": (0, 1e4), "gelu_tanh": (0, 1e4)}
+LIMITS |= {"silu": (0, 1e4), "hard_swish": (0, 1e4), "gelu": (0, 1e4), "gelu_tanh": (0, 1e4)}
 LIMITS |= {"mish": (0, 1e4), "softplus": (0, 1e4), "relu6": (0, 6), "selu": (-1.7580993408473766, 10507.009873554805)}
 
 

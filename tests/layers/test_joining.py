@@ -254,7 +254,7 @@ def test_tied_weights_stay_tied() -> None:
 
 def test_quantised_layers_are_joined_with_their_kind_alone(tmp_path: Path) -> None:
     model = trained()
-    for kind in ("int8", "f16"):
+    for kind in ("int8", "f16", "bf16"):
         small = model.quantize(kind)
         net = Sequential(*small.layers, Activation("softmax"))
         e = np.exp(small(X)[0].astype("f8"))

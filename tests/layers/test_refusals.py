@@ -272,7 +272,7 @@ def test_lists_of_numbers_are_taken_in_the_models_dtype() -> None:
 
 
 def test_a_cell_given_as_an_instance_runs() -> None:
-    y, _ = Recurrent(Unbound(), 2, 3).init(0, dtype="float64")(X)
+    y, _ = Recurrent(Unbound(), 2, 3).init(0, dtype="float64", backend="numpy")(X)
     assert y.shape == (4, 3, 3)
 
 

@@ -25,6 +25,7 @@ SCALAR: dict[str, tuple[tuple[float, ...], Callable[[float], float]]] = {
     "softsign": ((), lambda a: a / (1 + abs(a))),
     "softplus": ((), lambda a: math.log1p(math.exp(a))),
     "silu": ((), lambda a: a / (1 + math.exp(-a))),
+    "hard_swish": ((), lambda a: a * min(max(a + 3, 0.0), 6.0) / 6),
     "gelu": ((), lambda a: a * math.erfc(-a / math.sqrt(2)) / 2),
     "gelu_tanh": ((), lambda a: a / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (a + 0.044715 * a**3)))),
     "exponential": ((), math.exp),
