@@ -19,7 +19,7 @@ from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, R
 from minirnn.core.protocol import block_of, multiplies, stages_of, units_of
 from minirnn.core.tree import rebuilt
 from minirnn.explain import Walk, equations_of, trace
-from minirnn.more_cells import NAMED, E, SRUCell
+from minirnn.more_cells import EPS, NAMED, E, SRUCell
 from minirnn.recurrent.direction import Direction
 from minirnn.recurrent.passes import Recurrence
 from minirnn.recurrent.plain import PlainPass
@@ -266,7 +266,11 @@ def test_every_line_of_a_derivation_is_what_the_code_computes(name: str) -> None
     known |= {s: walk[s] for s in walk.cell.state}
     weights = model.named_weights()
     known |= {unit: weights[f"0.{unit}"] for unit in units_of(CELLS[name])}
-    known["e"] = E
+    known |= {"e": E, "ε": EPS}
+    for letter in {unit[0] for unit in units_of(CELLS[name])}:  # gates' parts side by side
+        names = [f"{letter}_{gate}" for gate in getattr(CELLS[name], "gates", ())]
+        if names and set(names) <= set(known):
+            known[letter] = np.concatenate([known[part] for part in names])
     if name == "ProjectedLSTMCell":
         known["q"] = walk["q_P"]
     forward = [line for line in walk.equations if not line.backward]
@@ -291,7 +295,9 @@ def test_every_line_of_a_derivation_is_what_the_code_computes(name: str) -> None
 def _holds(line: Any, walk: Walk, known: dict[str, Any]) -> None:
     found, formula = walk.line(line), line.text.split("=")[-1].strip()
     assert set(found) == set(line.names), f"{line.text} {line.numbers}: the code has no such line"
-    wanted = computed(parsed(formula), {name.replace("1", "'"): value for name, value in known.items()})
+    split = set(walk.names) - {name for line in walk.equations for name in line.names} - set(known)  # or joined again
+    there = known | {name: walk[name] for name in split if name != "jacobian"}
+    wanted = computed(parsed(formula), {name.replace("1", "'"): value for name, value in there.items()})
     for value in found.values():
         np.testing.assert_allclose(value, wanted, rtol=1e-12, atol=1e-14, err_msg=f"{line.text} {line.numbers}")
     known |= found

@@ -34,7 +34,7 @@ def trace(
 
     ValueError where the model has no recurrent layer, or an argument does not fit.
     """
-    copied = model.to(backend="numpy", dtype=dtype)
+    copied = model.to(backend="numpy", dtype=dtype, compute=np.dtype(dtype).name)
     kind, directions = copied.bound.dtype, list[TracedDirection]()
     for layer in copied.walk():
         if isinstance(layer, Recurrent):

@@ -1,7 +1,8 @@
 """A story as one HTML file that needs nothing else: its style, its script and its numbers are inside.
 
-The script shows what Python computed.  What comes from a user stands in the file as JSON, which no browser runs, and is
-put on the page as text.  The page's policy lets nothing else run, and no request leave.
+The script shows what Python computed.  A trained model may be inside too (``writing.py``), and computes what it writes.
+What comes from a user stands in the file as JSON, which no browser runs, and is put on the page as text.  The page's
+policy lets nothing else run, and no request leave.
 """
 
 import hashlib
@@ -16,36 +17,43 @@ from string import Template
 from minirnn.core.files import Json, atomic_write
 from minirnn.explain.engine.scene import CELLS, Scene
 from minirnn.explain.page.story import tell
+from minirnn.explain.page.writing import writer_of
 
-SCRIPTS = ("numbers.js", "drawing.js", "controls.js", "page.js")
+SCRIPTS = ("numbers.js", "drawing.js", "controls.js", "writing.js", "page.js")
 POLICY = "default-src 'none'; style-src {style}; script-src {script}; base-uri 'none'; form-action 'none'"
 
 
 def write_page(path: str | os.PathLike[str], scene: Scene) -> None:
     """Write the page of a scene, whole or not at all.  ValueError, one sentence, for a scene that it cannot show."""
-    page = page_of(tell(scene))
+    page = page_of(tell(scene), writer=writer_of(scene))
     with atomic_write(path) as file:
         file.write(page.encode())
 
 
-def page_of(story: Json, *, served: bool = False) -> str:
-    """The page of a story; ``served``, with controls that ask the server it came from."""
-    template, style, script = _assets()
+def page_of(story: Json, *, served: bool = False, writer: str = "") -> str:
+    """The page of a story; ``served``, with controls that ask the server it came from.
+
+    ``writer`` is the script of a trained model that writes on, and "" for none.
+    """
+    template, style, script, form = _assets()
     text = dict(story.get("scene", ())).get("text", "")
     return template.substitute(
-        policy=policy(served=served),
+        policy=policy(served=served, writer=writer),
         title=escape(f"minirnn: through “{text}” and back" if text else "minirnn: through time and back"),
         style=style,
         script=script,
         cells="".join(f"<option>{escape(word)}</option>" for word in CELLS),
         story=as_script_data(story | {"served": served}),
+        writing=form if writer else "",
+        writer=f'<script type="module">{writer}</script>\n' if writer else "",
     )
 
 
-def policy(*, served: bool) -> str:
-    """The page's content security policy: its own style and script; when served, requests to its server."""
-    _, style, script = _assets()
-    rules = POLICY.format(style=_hash(style), script=_hash(script))
+def policy(*, served: bool, writer: str = "") -> str:
+    """The page's content security policy: its own style and scripts; when served, requests to its server."""
+    _, style, script, _ = _assets()
+    scripts = " ".join(_hash(one) for one in (script, writer) if one)
+    rules = POLICY.format(style=_hash(style), script=scripts)
     return f"{rules}; connect-src 'self'" if served else rules
 
 
@@ -58,12 +66,12 @@ def as_script_data(value: object) -> str:
 
 
 @cache
-def _assets() -> tuple[Template, str, str]:
+def _assets() -> tuple[Template, str, str, str]:
     folder = files("minirnn.explain.page") / "assets"
-    page, style, *scripts = (
-        (folder / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", *SCRIPTS)
+    page, form, style, *scripts = (
+        (folder / name).read_text(encoding="utf-8") for name in ("page.html", "writing.html", "page.css", *SCRIPTS)
     )
-    return Template(page), f"\n{style}", "\n".join(['\n"use strict";', "{", *scripts, "}", ""])
+    return Template(page), f"\n{style}", "\n".join(['\n"use strict";', "{", *scripts, "}", ""]), form
 
 
 def _hash(text: str) -> str:

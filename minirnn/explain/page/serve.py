@@ -23,6 +23,7 @@ from minirnn.core.files import Json
 from minirnn.explain.engine.scene import Scene
 from minirnn.explain.page.document import page_of, policy
 from minirnn.explain.page.story import controls, tell
+from minirnn.explain.page.writing import writer_of
 
 HOST = "127.0.0.1"
 LONGEST = 4096  # characters of an address: 64 characters of text take at most 768
@@ -57,7 +58,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, scene: Scene, port: int = 0) -> None:
         if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port < 2**16:
             raise ValueError(f"port must be an integer from 0 to {2**16 - 1}; got {port!r:.60}")
-        self.scene, self.computing = scene, Lock()
+        self.scene, self.writer, self.computing = scene, writer_of(scene), Lock()
         try:
             super().__init__((HOST, port), Handler)
         except OSError as error:
@@ -131,7 +132,8 @@ class Handler(BaseHTTPRequestHandler):
             begin = {"controls": controls(self.server.scene), "problem": str(error)}
             self._answer("text/html; charset=utf-8", page_of(begin, served=True).encode(), HTTPStatus.BAD_REQUEST)
             return
-        self._answer("text/html; charset=utf-8", page_of(story, served=True).encode())
+        page = page_of(story, served=True, writer=self.server.writer)
+        self._answer("text/html; charset=utf-8", page.encode())
 
     def _story(self, query: str) -> None:
         """A mistake in the controls is an answer like any other: the page says what it is."""
@@ -154,7 +156,8 @@ class Handler(BaseHTTPRequestHandler):
         """With what every answer, a refusal too, tells the browser to keep to."""
         for name, value in HEADERS.items():
             self.send_header(name, value)
-        self.send_header("Content-Security-Policy", f"{policy(served=True)}; frame-ancestors 'none'")
+        rules = policy(served=True, writer=self.server.writer)
+        self.send_header("Content-Security-Policy", f"{rules}; frame-ancestors 'none'")
         super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
