@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minirnn.core.backend import Array, get_backend, get_dtype
+from minirnn.core.backend import Array, get_backend, get_compute, get_dtype
 from minirnn.core.files import ModelFileError
 from minirnn.core.module import Weighted
 from minirnn.core.parameters import Parameters, cast
@@ -21,6 +21,7 @@ def filled(
     *,
     backend: str = "auto",
     dtype: Any,
+    compute: str | None = None,
 ) -> Model:
     """``network``, which has no weights yet, with those that ``values`` gives by name.
 
@@ -28,7 +29,9 @@ def filled(
     not fit ``dtype``.
     """
     chosen = get_backend(backend, dtype)
-    parameters = Parameters(network.all_specs(), chosen, get_dtype(chosen, dtype))
+    specs = network.all_specs()
+    wanted = get_dtype(chosen, dtype)
+    parameters = Parameters(specs, chosen, wanted, get_compute(chosen, wanted, compute))
     network.bind(parameters)
     for name, view in network.named_weights().items():
         array = values(name)
@@ -36,13 +39,10 @@ def filled(
             raise ModelFileError(f"{path}: weight {name} must have shape {view.shape}; it has {array.shape}")
         if not np.isfinite(array).all():
             raise ModelFileError(f"{path}: weight {name} must be finite; it holds NaN or infinity")
+        if specs[name].role == "variance" and (array < 0).any():
+            raise ModelFileError(f"{path}: weight {name}, a variance, must not be below 0; it holds {array.min():.3g}")
         try:
             view[...] = chosen.xp.asarray(cast(array, parameters.dtype))
         except ValueError as error:
             raise ModelFileError(f"{path}, {name}: {error}") from None
     return network
-
-
-def widened(raw: Array) -> Array:
-    """bfloat16 numbers, stored as uint16, in float32: its upper half."""
-    return (raw.astype(np.uint32) << 16).view(np.float32)

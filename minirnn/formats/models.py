@@ -11,6 +11,7 @@ from minirnn.core.layer import Layer
 from minirnn.core.module import Weighted
 from minirnn.language.model import LanguageModel
 from minirnn.layers.activations import Function
+from minirnn.layers.graph import LayerGraph
 from minirnn.recurrent.networks import GRU, LSTM, RNN, Recurrent
 from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
 
@@ -29,6 +30,12 @@ def network_of(model: Layer | LanguageModel, begins: str) -> Layer:
     if not isinstance(network, Layer):
         raise TypeError(f"{begins} a model made of layers or a LanguageModel; got {type(network).__name__}")
     return network
+
+
+def check_chain(network: Layer, form: str) -> None:
+    """Raise ValueError, which names the ``form``, for a model in which layers do not each read the one before."""
+    if any(isinstance(layer, LayerGraph) for layer in network.walk()):
+        raise ValueError(f"{form} is written of layers one after another; this model has a LayerGraph: minirnn.save it")
 
 
 def check_finite(arrays: Iterable[tuple[str, Array]]) -> None:

@@ -8,34 +8,52 @@ from typing import Any
 
 import numpy as np
 
-from minirnn.core.backend import Array, get_backend, get_dtype
+from minirnn.core.backend import BFLOAT16, Array, get_backend, get_dtype
+from minirnn.core.bfloat16 import widened
 from minirnn.core.files import ModelFileError, atomic_write
 from minirnn.core.layer import Layer
 from minirnn.core.module import brief
 from minirnn.core.protocol import name_of
 from minirnn.formats.filling import filled
 from minirnn.formats.models import check_finite, network_of
-from minirnn.formats.opening import LARGEST_HEADER, MOST_TENSORS, parsed, safetensors_in
+from minirnn.formats.opening import LARGEST_HEADER, MOST_TENSORS, parsed, safetensors_in, tensors_of
 from minirnn.inference.quantize import STORED, restored, stored, stored_as
 from minirnn.language.model import LanguageModel
 from minirnn.language.text import Vocabulary
+from minirnn.layers.attention import Attention, MultiHeadAttention
 from minirnn.layers.compose import Bidirectional, Sequential
-from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
+from minirnn.layers.convolution import Conv1d
+from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear, Masking, PReLU, Reverse
+from minirnn.layers.graph import LayerGraph
+from minirnn.layers.joining import Combine, Concatenate, Dot
+from minirnn.layers.normalisation import BatchNorm1d, LayerNorm
+from minirnn.layers.pooling import AvgPool1d, Flatten, GlobalAvgPool1d, GlobalMaxPool1d, MaxPool1d
+from minirnn.layers.reshaping import Exchange, Repeat, Reshape
+from minirnn.layers.wiring import Call, Entry
 from minirnn.more_cells import NAMED
 from minirnn.recurrent.networks import GRU, LSTM, RNN, Recurrent
 from minirnn.recurrent.variants import VARIANTS
 
 KINDS: dict[str, type[Layer]] = {
-    c.__name__: c for c in (RNN, GRU, LSTM, Recurrent, Linear, Embedding, Activation, Dropout, Masking, Reverse, Last)
+    c.__name__: c
+    for c in (
+        *(RNN, GRU, LSTM, Recurrent, Linear, Embedding, Activation, PReLU, Dropout, Masking, Reverse, Last),
+        *(LayerNorm, BatchNorm1d, Conv1d, MaxPool1d, AvgPool1d, GlobalMaxPool1d, GlobalAvgPool1d, Flatten),
+        *(Combine, Concatenate, Dot, Exchange, Repeat, Reshape, Attention, MultiHeadAttention),
+    )
 }
 DTYPES = {"F32": "float32", "F64": "float64"}
-ALL_DTYPES = DTYPES | {"F16": "float16", "I8": "int8"}  # of a quantised model too
+ALL_DTYPES = DTYPES | {"F16": "float16", "BF16": "bfloat16", "I8": "int8"}  # of a quantised model too
 VERSION = 1
 LARGEST = 2**40  # no size in a description may exceed it
 MOST_LAYERS = 10_000  # in a description, those made of layers included
 DEEPEST = 32  # layers within layers
 DESCRIPTION = "the description of the network"  # in errors
-FLAGS = ("bidirectional", "bias", "locked", "trainable_state")  # arguments that are true or false
+FLAGS = (  # arguments that are true or false
+    *("bidirectional", "bias", "count_padding"),
+    *("gain", "locked", "over_steps", "trainable_state"),
+    *("causal", "normalize", "scale"),
+)
 
 
 def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
@@ -63,6 +81,8 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
     }
     if parameters.quantized:
         about["quantized"] = parameters.quantized
+    if parameters.compute:
+        about["compute"] = parameters.compute
     if isinstance(model, LanguageModel):
         about |= {"task": model.task, "vocabulary": "".join(model.vocab.symbols)}
     weights = stored(parameters, network.all_specs())
@@ -74,6 +94,8 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
     description = json.dumps(about)
     parsed(description, DESCRIPTION)  # what is too large to be read is not written
     data = to_bytes(tensors, metadata={"minirnn": description})
+    if parameters.quantized == "bf16":
+        data = _as_bfloat16(data)
     header = int.from_bytes(data[:8], "little")
     if header > LARGEST_HEADER or len(tensors) > MOST_TENSORS:
         raise ValueError(
@@ -89,21 +111,34 @@ def load(path: Path, *, backend: str = "auto", dtype: Any = None) -> Layer | Lan
 
     ``dtype`` None keeps the file's.  Raises ModelFileError for anything that is not a sound model file.
     """
-    with safetensors_in(path) as (file, _):
+    with safetensors_in(path) as (file, size):
         about = _metadata(path, file.metadata())
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
         tensors = {name: (tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
         network, vocab = _build(path, about, len(tensors))
         _check(path, network, tensors, about)
         if "quantized" in about:
-            _quantized(path, network, file.get_tensor, about["quantized"], backend, dtype)
+            _quantized(path, network, tensors_of(path, file, size), about["quantized"], backend, dtype)
         else:
-            dtype = about["dtype"] if dtype is None else dtype
-            filled(network, file.get_tensor, path, backend=backend, dtype=dtype)
+            same = dtype is None or np.dtype(dtype).name == about["dtype"]
+            compute, dtype = about.get("compute") if same else None, about["dtype"] if dtype is None else dtype
+            filled(network, file.get_tensor, path, backend=backend, dtype=dtype, compute=compute)
         parameters = network.bound
         parameters.seed, parameters.calls = about["seed"], about["calls"]
         parameters.frozen = set(about["frozen"])
         return network if vocab is None else LanguageModel(network, vocab, about["task"])
+
+
+def _as_bfloat16(data: bytes) -> bytes:
+    """A safetensors file in which uint16 are a bfloat16's bits, with a header that says so: NumPy has no such dtype."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    for name, tensor in header.items():
+        if name != "__metadata__" and tensor["dtype"] == "U16":
+            tensor["dtype"] = "BF16"
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
 def describe(layer: Layer, depth: int = 0) -> dict[str, Any]:
@@ -116,6 +151,14 @@ def describe(layer: Layer, depth: int = 0) -> dict[str, Any]:
     if type(layer) is Bidirectional:
         parts = {name: describe(child, depth + 1) for name, child in layer.children().items()}
         return {"kind": kind, "merge": layer.merge} | parts
+    if type(layer) is LayerGraph:
+        return {
+            "kind": kind,
+            "entries": [list(entry) for entry in layer.entries],
+            "layers": {name: describe(child, depth + 1) for name, child in layer.layers.items()},
+            "calls": [[list(part) if isinstance(part, tuple) else part for part in call] for call in layer.calls],
+            "outputs": layer.outputs,
+        }
     if KINDS.get(kind) is not type(layer):
         raise ValueError(f"a model file cannot describe {brief(layer)}: its kind is not one of minirnn's own")
     config = layer.config()
@@ -157,6 +200,9 @@ def _build(path: Path, about: dict[str, Any], weights: int) -> tuple[Layer, Voca
             raise ValueError(f"dtype must be one of {', '.join(DTYPES.values())}; got {about['dtype']!r:.30}")
         if about.get("quantized", "int8") not in STORED or ("quantized" in about and about["dtype"] != "float32"):
             raise ValueError(f"quantized must be one of {', '.join(STORED)}; got {about['quantized']!r:.30}")
+        rounds = about.get("compute", BFLOAT16) == BFLOAT16 and about["dtype"] == "float32" and "quantized" not in about
+        if "compute" in about and not rounds:
+            raise ValueError(f"compute must be {BFLOAT16}, of a float32 model; got {about['compute']!r:.30}")
         if not isinstance(about["frozen"], list):
             raise ValueError(f"frozen must be a list of names; got {about['frozen']!r:.30}")
         if not set(about["frozen"]) <= set(network.all_specs()):
@@ -197,6 +243,15 @@ class _Builder:
                 self.layer(arguments[name], f"{prefix}{name}.", depth + 1) for name in ("forward", "reverse")
             )
             return Bidirectional(ahead, back, arguments.get("merge", "concat"))  # absent from the oldest files
+        if kind == "LayerGraph":
+            parts = {
+                name: self.layer(child, f"{prefix}{name}.", depth + 1) for name, child in arguments["layers"].items()
+            }
+            entries, calls = [Entry(*one) for one in arguments["entries"]], [Call(*one) for one in arguments["calls"]]
+            self.layers -= len(calls)
+            if self.layers < 0:
+                raise ValueError(f"at most {MOST_LAYERS:,} layers can be called")
+            return LayerGraph(entries, parts, calls, dict(arguments["outputs"]))
         if kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r:.40}")
         self._check(arguments)
@@ -236,7 +291,7 @@ def _quantized(path: Path, network: Layer, values: Callable[[str], Array], kind:
 
     def checked(name: str) -> Array:
         array = values(name)
-        if not np.isfinite(array).all():
+        if not np.isfinite(widened(array) if array.dtype == np.uint16 else array).all():
             raise ModelFileError(f"{path}: weight {name} must be finite; it holds NaN or infinity")
         if array.dtype == np.int8 and (array == -128).any():  # the kernels' sums have no room for it
             raise ModelFileError(f"{path}: weight {name} must be from -127 to 127; it holds -128")

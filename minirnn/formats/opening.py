@@ -14,14 +14,19 @@ import json
 import os
 import re
 import struct
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from itertools import islice
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from minirnn.core.backend import Array
 from minirnn.core.files import CUT_OFF, LARGEST_FILE, ModelFileError
+from minirnn.formats.containers.packed import is_packed
 
 FORMATS = {  # the room that reads each
     "native": "minirnn.formats.native",
@@ -38,9 +43,13 @@ LARGEST_JSON = 2**21  # bytes of JSON that describe a model
 MOST_VALUES = 2**18  # in them
 
 EXPECTED = "must be a model file of minirnn, torch, Keras or ONNX; it"
-LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # how files of torch before 1.6 begin
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the number with which files of torch before 1.6 begin, pickled
+LEGACY = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # which is that, behind the protocol
 LONGEST_HEAD = 4096  # bytes that are looked at
-MODELS = (".safetensors", ".pt", ".pth", ".bin", ".keras", ".h5", ".hdf5", ".onnx")  # how models' names end
+MODELS = (  # how models' names end
+    *(".safetensors", ".pt", ".pth", ".pt2", ".ckpt", ".bin"),
+    *(".keras", ".h5", ".hdf5", ".onnx"),
+)
 MOST_SHOWN = 3
 MOST_LISTED = 1000  # files of a directory that are looked at
 
@@ -62,8 +71,12 @@ OTHERS = {  # beginnings of files that minirnn does not read
     b"\x93NUMPY": "one array of NumPy (.npy), without the names of a model's weights",
 }
 TORCHSCRIPT = (
-    "is a TorchScript program, which minirnn does not read. Where torch is, its weights can be written alone: "
-    "torch.save(torch.jit.load(path).state_dict(), other)"
+    "is a TorchScript program without data.pkl, which minirnn does not read. Where torch is, its weights can be "
+    "written alone: torch.save(torch.jit.load(path).state_dict(), other)"
+)
+FROZEN = (
+    "is a TorchScript program without weights by name: torch.jit.freeze made them constants of its code. Where the "
+    "module that it was made of is: torch.save(model.state_dict(), other)"
 )
 
 # ---------------------------------------------------------------------- opening
@@ -110,7 +123,7 @@ def format_of(path: Path) -> str:
     if head[8:9] == b"{" and not text:  # after its own length in 8 bytes: the header of a safetensors file
         return "native" if _is_native(path) else "torch"
     if head.startswith(b"\x80"):
-        return "torch"  # a pickle, which it explains
+        return "keras" if is_packed(head) and not is_legacy(head) else "torch"  # which explains other pickles
     if head[:1] and head[0] in ONNX_FIELDS and not text:
         return "onnx"
     raise ModelFileError(f"{path} {what(head, length)}")
@@ -137,6 +150,29 @@ def safetensors_in(path: Path) -> Iterator[tuple[Any, int]]:
                 yield file, size
         except SafetensorError as error:
             raise ModelFileError(f"{path} is not a whole safetensors file: {error!s:.300}; {CUT_OFF}") from None
+
+
+def tensors_of(path: Path, file: Any, size: int) -> Callable[[str], Array]:
+    """Reads tensors of an open safetensors file by name; those of bfloat16, which NumPy lacks, as uint16."""
+    header: dict[str, Any] = {}
+
+    def fetch(name: str) -> Array:
+        stored = file.get_slice(name)
+        if stored.get_dtype() != "BF16":
+            array: Array = file.get_tensor(name)
+            return array
+        if not header:
+            with path.open("rb") as whole:
+                header.update(json.loads(whole.read(8 + size)[8:]))  # which has been checked
+        shape, start = stored.get_shape(), header[name]["data_offsets"][0]
+        return np.fromfile(path, "<u2", prod(shape), offset=8 + size + start).reshape(shape)
+
+    return fetch
+
+
+def is_legacy(head: bytes) -> bool:
+    """Whether a file that begins so is one of torch before 1.6, of whatever protocol of pickle."""
+    return head.startswith(b"\x80") and LEGACY in head[:32]
 
 
 # ---------------------------------------------------------------------- limits
@@ -182,11 +218,6 @@ def what(head: bytes, length: int) -> str:
     """Returns the rest of a sentence about a file, which has ``length`` bytes and begins with ``head``."""
     if not length:
         return f"{EXPECTED} is empty, 0 bytes: it was not written or not downloaded"
-    if head.startswith(LEGACY):
-        return (
-            "is of torch's format before 1.6, which minirnn does not read. Where torch is, it can be written anew: "
-            "torch.save(torch.load(path, weights_only=True), other)"
-        )
     if head[257:262] == b"ustar":
         return f"{EXPECTED} is a tar archive: extract it (tar xf) and load the model that it holds"
     for begins, words in OTHERS.items():
@@ -245,11 +276,6 @@ def what_zip(names: Collection[str]) -> str:
     ends = {name.rpartition("/")[2] for name in names}
     if "constants.pkl" in ends or "bytecode.pkl" in ends:
         return TORCHSCRIPT
-    if "archive_format" in ends or "serialized_exported_program.json" in ends:
-        return (
-            "is a program of torch.export (.pt2), which minirnn does not read. Where torch is, its weights can be "
-            "written alone: torch.save(torch.export.load(path).state_dict, other)"
-        )
     if names and all(name.endswith(".npy") for name in names):
         arrays = some(name.removesuffix(".npy") for name in names)
         return (

@@ -28,14 +28,23 @@ from minirnn import (
     LSTM,
     RNN,
     Activation,
+    AvgPool1d,
+    BatchNorm1d,
     Bidirectional,
+    Conv1d,
     Dropout,
     Embedding,
+    Flatten,
+    GlobalAvgPool1d,
+    GlobalMaxPool1d,
     Last,
     Layer,
+    LayerNorm,
     Linear,
     Masking,
+    MaxPool1d,
     ModelFileError,
+    PReLU,
     Recurrent,
     Reverse,
     Sequential,
@@ -77,6 +86,12 @@ MODELS: dict[str, Callable[[], Layer]] = {
 }
 HARD = Function("hard_sigmoid", 1 / 6, 0.5)
 MODELS |= {
+    "around": lambda: Sequential(
+        *(Conv1d(3, 6, 2, padding=(1, 0), groups=3, bias=False), PReLU(6, start=0.5), LayerNorm(6, 0.1, gain=False)),
+        *(GRU(6, 2), AvgPool1d(2, 1, count_padding=False), Conv1d(2, 2, 2, padding="causal"), GlobalMaxPool1d()),
+    ),
+    "flattened": lambda: Sequential(MaxPool1d(2), GRU(3, 2), BatchNorm1d(2, 0.2), Flatten(2, 2), Linear(4, 1)),
+    "averaged": lambda: Sequential(Activation("hard_swish"), MaxPool1d(3, 1, "same"), GlobalAvgPool1d()),
     "another function": lambda: Recurrent(RNNVariant(Function("leaky_relu", 0.1)), 3, 2, 2, trainable_state=True),
     "options of a GRU": lambda: Recurrent(GRUVariant(HARD, Function("softmax"), "before", 0.7), 3, 2),
     "options of an LSTM": lambda: Sequential(
@@ -94,8 +109,8 @@ def ready(model: Layer, dtype: str = "float32", seed: int = 5) -> Layer:
     """``model`` with every weight drawn, those that start at 0 too."""
     model.init(seed, dtype=dtype, overwrite=True)
     rng = np.random.default_rng(seed)
-    for w in model.named_weights().values():
-        w[...] = rng.normal(size=w.shape)
+    for name, w in model.named_weights().items():
+        w[...] = rng.random(w.shape) if name.endswith("var") else rng.normal(size=w.shape)
     return model
 
 
@@ -284,7 +299,7 @@ def test_a_loaded_model_can_be_trained_and_saved_again(tmp_path: Path) -> None:
 
 def test_a_quantised_model_with_options_comes_back(tmp_path: Path) -> None:
     for make in (MODELS[name] for name in ("options of a GRU", "options of an LSTM", "other functions in reverse")):
-        for kind in ("int8", "f16"):
+        for kind in ("int8", "f16", "bf16"):
             model = ready(make()).quantize(kind)
             save(model, tmp_path / "m.safetensors")
             loaded, x = load(tmp_path / "m.safetensors"), an_input(model)

@@ -41,10 +41,18 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("name", FORMATS)
+# read by what reads formats beside them: dozens of these run where the hundreds do
+ALIKE = ("torch before 1.6", "torch script", "torch export", "torch trainers", "torch lightning")
+RUNS = ((60, 2, ()), (200, 1, pytest.mark.fuzz), (10_000, 0, pytest.mark.long))
+
+
 @pytest.mark.parametrize(
-    ("count", "seed"),
-    [(60, 2), pytest.param(300, 1, marks=pytest.mark.fuzz), pytest.param(10_000, 0, marks=pytest.mark.long)],
+    ("name", "count", "seed"),
+    [
+        pytest.param(name, count, seed, marks=pytest.mark.fuzz if name in ALIKE and not marks else marks)
+        for name in FORMATS
+        for count, seed, marks in RUNS
+    ],
 )
 def test_spoilt_files_end_in_a_model_or_a_refusal(name: str, count: int, seed: int, tmp_path: Path) -> None:
     tally = hostile.run(name, FORMATS[name], count=count, seed=seed, keep=tmp_path)
@@ -90,6 +98,7 @@ def test_a_planted_fault_is_found(fault: str, words: str, file: Path, monkeypatc
 UNBOUNDED = {  # a loader that lacks a bound, a file that shows it, and what is wrong then
     "counts_no_bytes": ("torch zip", "a_string_encoded_many_times", "bytes of memory for"),
     "takes_any_key": ("torch zip", "tuples_of_one_hash_as_keys", "s of processor time"),
+    "walks_any_module": ("torch whole", "each_module_twice_in_the_next", "s of processor time"),
     "expands_any_chunk": ("keras h5", "a_chunk_larger_than_its_dataset", "bytes of memory for"),
     "makes_up_any_array": ("keras zip", "an_array_that_was_never_written_in_a_zip", "bytes of memory for"),
     "parses_any_header": ("torch safetensors", "a_header_of_many_tensors", "for|processor time"),
@@ -113,9 +122,13 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return paths
 
 
-@pytest.mark.parametrize(
-    "form", [pytest.param(form, marks=[pytest.mark.extras] if form.startswith("keras") else []) for form in KINDS]
-)
+def marks_of(form: str) -> list[pytest.MarkDecorator]:
+    if form.startswith("keras"):
+        return [pytest.mark.extras]
+    return [pytest.mark.fuzz] if form in (*ALIKE, "torch whole") else []
+
+
+@pytest.mark.parametrize("form", [pytest.param(form, marks=marks_of(form)) for form in KINDS])
 def test_a_file_takes_no_more_than_it_is_worth(form: str, warm: dict[str, list[str]], tmp_path: Path) -> None:
     problems = []
     with hostile.Worker(FORMATS[form].loader, warm[form]) as worker:

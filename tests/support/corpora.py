@@ -18,7 +18,13 @@ import keras_stored
 import numpy as np
 import onnx_structures
 import structures
+import torch_attacks  # noqa: F401 - adds its kinds to those of structures
+import torch_objects
+import torch_structures  # noqa: F401 - the same
 from mutations import unzipped, zipped
+from pickled import called, dictionary, storage
+from pickled import tensor as tensor_of
+from torch_checkpoints import CHECKPOINTS, LIGHTNING
 
 from minirnn import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Last, Layer, Linear, Recurrent, Sequential, save
 from minirnn.formats import torch as torch_files
@@ -140,6 +146,66 @@ def torch_safetensors() -> list[bytes]:
     return [*files, *(_halved(data) for data in files[:1])]
 
 
+def saved_whole() -> list[Any]:
+    """What may be saved where a state dict would do: modules, alone and in checkpoints, with parts that would run."""
+    return [
+        torch_objects.tagger(),
+        torch_objects.lstm(3, 4, batch_first=True),
+        {"epoch": 3, "model": torch_objects.tagger(dropout=0.2), "args": torch_objects.Made("argparse Namespace", {})},
+        {
+            "state_dict": torch_objects.state_of(torch_objects.tagger()),
+            "on_load": torch_objects.Call("os system", "true"),
+        },
+        torch_objects.around(),
+        torch_objects.module("a Net", {}, {"fc": torch_objects.linear(3, 2), "act": torch_objects.Call("a b", 1)}),
+    ]
+
+
+@corpus("torch whole", structure=structures.drawn("torch whole"), every=20)
+def torch_whole() -> list[bytes]:
+    return [torch_objects.in_zip(one) for one in saved_whole()]
+
+
+@corpus("torch before 1.6", structure=structures.drawn("torch before 1.6"), every=20)
+def torch_before() -> list[bytes]:
+    return [torch_objects.before_1_6(one) for one in saved_whole()]
+
+
+def in_both(checkpoints: dict[str, Any]) -> list[bytes]:
+    return [write(one) for one in checkpoints.values() for write in (torch_objects.in_zip, torch_objects.before_1_6)]
+
+
+@corpus("torch trainers", structure=structures.drawn("torch trainers"), every=20)
+def torch_trainers() -> list[bytes]:
+    return in_both(CHECKPOINTS)
+
+
+@corpus("torch lightning", structure=structures.drawn("torch lightning"), every=20)
+def torch_lightning() -> list[bytes]:
+    return in_both(LIGHTNING)
+
+
+def programs() -> dict[str, dict[str, Any]]:
+    """Programs of torch's, each with an input and what torch makes of it."""
+    text = Path(__file__).with_name("torch_programs.json").read_text(encoding="utf-8")
+    return {
+        name: one | {"file": zlib.decompress(base64.b64decode(one["file"]))} for name, one in json.loads(text).items()
+    }
+
+
+@corpus("torch script", structure=structures.drawn("torch script"), every=20)
+def torch_script() -> list[bytes]:
+    return [one["file"] for name, one in programs().items() if not name.startswith("exported")]
+
+
+@corpus("torch export", structure=structures.drawn("torch export"), every=20)
+def torch_export() -> list[bytes]:
+    files = [one["file"] for name, one in programs().items() if name.startswith("exported")]
+    state = torch_objects.in_zip(torch_objects.state_of(torch_objects.linear(3, 2)))
+    old = [("serialized_exported_program.json", b"{}"), ("serialized_state_dict.pt", state)]  # until torch 2.6
+    return [*files, zipped(old)]
+
+
 @corpus("torch arrays", "torch_stored:read_arrays")
 def torch_arrays() -> list[bytes]:
     """Both, for every tensor in them."""
@@ -169,6 +235,16 @@ def of_keras(ending: str, *, whole: bool = True) -> list[bytes]:
     return [one.file for one in found if one.ending == ending and (one.config is None) is whole]
 
 
+@corpus("torch pickles")
+def torch_pickles() -> list[bytes]:
+    """State dicts in pickles that torch did not write, whose storages are files."""
+    found = []
+    for model in (LSTM(12, 16), Sequential(Embedding(30, 16), GRU(16, 12), Linear(12, 9))):  # mostly weights
+        arrays = torch_files.arrays_of(ready(model))
+        found.append(dictionary({name: tensor_of(storage(array), array.shape) for name, array in arrays.items()}))
+    return found
+
+
 @corpus("keras zip", structure=structures.drawn("keras zip"), every=50)
 def keras_zip() -> list[bytes]:
     """Zips with HDF5 in them."""
@@ -179,6 +255,12 @@ def keras_zip() -> list[bytes]:
 def keras_h5() -> list[bytes]:
     """HDF5 with the model's description in it, in old layouts and new ones, compressed and not."""
     return of_keras(".h5")
+
+
+@corpus("keras pickles")
+def keras_pickles() -> list[bytes]:
+    """Pickles with such zips in them."""
+    return [called("keras.saving.pickle_utils", "load", file) for file in of_keras(".keras")]
 
 
 @corpus("keras weights", "keras_stored:load_weights")

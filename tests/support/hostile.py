@@ -147,11 +147,12 @@ def verdict(outcome: str, words: str, seconds: float, growth: int | None, size: 
         return words
     if "Unable to allocate" in words:  # a refusal in words, but of the system's
         return f"asked for memory that there is not: {words}"
+    wrong = []  # all of it: on a slow machine a file that takes too much memory takes too long as well
     if seconds > SECONDS and seconds > SECONDS * slowness():
-        return f"took {seconds:.2f} s of processor time"
+        wrong.append(f"took {seconds:.2f} s of processor time")
     if growth is not None and growth > MEMORY + FACTOR * size:
-        return f"took {growth:,} bytes of memory for {size:,} declared"
-    return ""
+        wrong.append(f"took {growth:,} bytes of memory for {size:,} declared")
+    return "; ".join(wrong)
 
 
 def spoilt(

@@ -35,6 +35,7 @@ FORBIDDEN = (
 LONGEST_MESSAGE = 2000
 LARGEST_INPUT = 2**16  # numbers
 LONG = 1.0  # seconds, after which a load has failed whatever it loaded
+ADDRESSES = "minirnn.kernels.cpu.passes"  # which asks ctypes where an array lies, and calls nothing
 
 
 class Watch:
@@ -48,7 +49,11 @@ class Watch:
         if not self.on:
             return
         writing = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-        if writing or event.startswith(FORBIDDEN):
+        asked = (
+            event.startswith(("ctypes.cdata", "ctypes.addressof"))
+            and sys._getframe(1).f_globals["__name__"] == ADDRESSES
+        )
+        if writing or (event.startswith(FORBIDDEN) and not asked):
             self.found.append(f"{event} {str(arguments[:1])[:100]}")
             raise RuntimeError(f"a loader of data may not {event}")
 

@@ -1,5 +1,6 @@
 """Networks drawn of whatever Keras has words for."""
 
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from minirnn import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Last, Layer, Linear, Recurrent, Sequential
+from minirnn.layers import AvgPool1d, BatchNorm1d, Conv1d, GlobalAvgPool1d, GlobalMaxPool1d, LayerNorm, MaxPool1d, PReLU
 from minirnn.layers.activations import Function
 from minirnn.layers.feedforward import Activation, Masking, Reverse
 from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
@@ -25,14 +27,23 @@ def ready(model: Layer, seed: int = 0, dtype: str = "float32") -> Layer:
     """``model`` with every weight drawn, at the scale of an initialisation."""
     model.init(seed, dtype=dtype, overwrite=True)
     rng = np.random.default_rng(seed)
-    for w in model.named_weights().values():
-        w[...] = rng.normal(0, 0.5, w.shape)
+    for name, w in model.named_weights().items():
+        w[...] = rng.random(w.shape) + 0.1 if name.endswith("var") else rng.normal(0, 0.5, w.shape)
     return model
+
+
+def model_needs(model: Layer) -> int:
+    """The smallest number of steps that it takes."""
+    for T in range(1, 8):
+        with suppress(ValueError):
+            model.check_steps(T)
+            return T
+    raise AssertionError(f"it needs more steps than are drawn: {model.describe()}")
 
 
 def input_for(model: Layer, rng: np.random.Generator) -> Array:
     """Features of a few rows, some steps of them 0, indices, or features without time."""
-    T, B = int(rng.integers(1, 6)), int(rng.integers(1, 4))
+    T, B = int(rng.integers(model_needs(model), 8)), int(rng.integers(1, 4))
     if not model.floats:
         return np.where(rng.random((T, B)) < 0.3, 0, rng.integers(0, model.input_size or 1, (T, B)))
     x = rng.normal(size=(T, B, model.input_size or 3))
@@ -76,6 +87,22 @@ def pairs(draw: st.DrawFn, D: int, version: int) -> Bidirectional:
 
 
 @st.composite
+def around(draw: st.DrawFn, D: int, *, timed: bool, masked: bool) -> Layer:
+    """A norm, a convolution or a pool that Keras has too."""
+    choices: list[Layer] = [LayerNorm(D, 0.01, gain=draw(st.booleans()), bias=draw(st.booleans())), BatchNorm1d(D)]
+    choices.append(PReLU(draw(st.sampled_from([1, D]))))
+    if timed and not masked:
+        kernel, dilation, groups = draw(st.integers(1, 2)), draw(st.integers(1, 2)), draw(st.sampled_from([1, D]))
+        paddings: list[Any] = [0, "same", "causal"]
+        padding, bias = draw(st.sampled_from(paddings)), draw(st.booleans())
+        more = {"padding": padding, "dilation": dilation, "groups": groups, "bias": bias}
+        choices.append(Conv1d(D, 2 * groups, kernel, **more))
+        choices.append(draw(st.sampled_from([MaxPool1d(2, 1), MaxPool1d(3, 1, "same"), AvgPool1d(2, 1)])))
+        choices.append(AvgPool1d(draw(st.integers(2, 3)), 1, "same", count_padding=False))
+    return draw(st.sampled_from(choices))
+
+
+@st.composite
 def networks(draw: st.DrawFn, version: int = 3) -> Layer:
     """A network of layers in any order that Keras 2 or 3 can express."""
     D = draw(size)
@@ -88,7 +115,9 @@ def networks(draw: st.DrawFn, version: int = 3) -> Layer:
     masked = any(layer.masks for layer in layers)
     timed = True
     for _ in range(draw(st.integers(0, 3))):
-        if not timed or draw(st.integers(0, 2)) == 0:
+        if draw(st.integers(0, 3)) == 0:
+            layers.append(draw(around(D, timed=timed, masked=masked)))
+        elif not timed or draw(st.integers(0, 2)) == 0:
             three = [Function("log_softmax")] if version == 3 else []
             f = draw(st.sampled_from([*BOUNDED, HARD[version], *FUNCTIONS, *three]))
             plain = [
@@ -112,6 +141,8 @@ def networks(draw: st.DrawFn, version: int = 3) -> Layer:
             layers += [Last(bidirectional=layer.bidirectional)] if ends else []
         D = next((one.output_size for one in reversed(layers) if one.output_size), D)
         timed = all(one.keeps_time for one in layers)
+    if timed and not masked and draw(st.integers(0, 4)) == 0:  # of a row that is all masked Keras' mean is NaN
+        layers.append(draw(st.sampled_from([GlobalAvgPool1d(), GlobalMaxPool1d()])))
     if not layers or draw(st.booleans()):
         tied = embedding if embedding and embedding.embedding_dim == D else None
         layers.append(Linear(D, 5 if tied else 2, bias=draw(st.booleans()), tie=tied))

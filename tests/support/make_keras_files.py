@@ -107,6 +107,35 @@ def keras_3() -> dict[str, Any]:
     return found
 
 
+def graphs() -> dict[str, Any]:
+    """Functional models of Keras 3 that are no chains: every way in which a layer may read others."""
+    import keras
+    from keras import layers as L  # noqa: N812 - as Keras writes it
+
+    given = L.Input((4, 2))
+    inner = L.Input((4, 2))
+    twice = keras.Model(inner, [L.Add()([inner, L.Dense(2, activation="tanh")(inner)]), L.Dense(3)(inner)])
+    a, b = twice(given)
+    c, d = twice(a)
+    h, last = L.GRU(3, return_sequences=True, return_state=True)(L.Subtract()([b, d]))
+    decoded = L.LSTM(3, return_sequences=True)(L.RepeatVector(4)(last), initial_state=[last, L.Dense(3)(last)])
+    read = L.Attention(use_scale=True)([decoded, h], use_causal_mask=True)
+    heads = L.MultiHeadAttention(2, 2)(decoded, c, h)
+    scores = L.Softmax(axis=1)(L.Dense(1)(L.Concatenate()([read, heads, L.AdditiveAttention()([decoded, h])])))
+    pooled = L.Flatten()(L.Dot(axes=1)([scores, L.Maximum()([read, L.Permute((2, 1))(L.Reshape((3, 4))(heads))])]))
+    many = keras.Model(given, L.Multiply()([pooled, last]))
+    tokens = L.Input((None,))
+    e = L.Embedding(6, 3, mask_zero=True)(tokens)
+    h = L.LSTM(3, return_sequences=True)(e)
+    masked = keras.Model(tokens, L.Bidirectional(L.GRU(2))(L.Concatenate()([L.Add()([e, h]), L.Average()([h, e])])))
+    floats, numbers = np.random.default_rng(1).normal(size=(3, 4, 2)).astype(np.float32), indices(6, 3, 5)
+    return {
+        "Keras 3, a graph in .keras": entry(drawn(many), floats, ".keras"),
+        "Keras 3, a graph in .h5": entry(drawn(many), floats, ".h5"),
+        "Keras 3, a masked graph in .keras": entry(drawn(masked), numbers, ".keras"),
+    }
+
+
 def keras_2() -> dict[str, Any]:
     import tf_keras as keras
     from tf_keras.src.layers.rnn.cudnn_gru import CuDNNGRU
@@ -157,7 +186,7 @@ def keras_2() -> dict[str, Any]:
 
 if __name__ == "__main__":
     stored = json.loads(FILE.read_text()) if FILE.exists() else {}
-    stored |= keras_2() if find_spec("tf_keras") else keras_3()
+    stored |= keras_2() if find_spec("tf_keras") else keras_3() | graphs()
     FILE.write_text(json.dumps(stored, indent=0) + "\n")
     for name, one in stored.items():
         print(f"{name}: {len(zlib.decompress(base64.b64decode(one['file']))):,} bytes")

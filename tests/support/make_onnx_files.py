@@ -152,6 +152,59 @@ def mish() -> dict[str, Any]:
     return entry(model, {"x": np.array([-90, -1, 0, 0.5, 30], np.float32)})
 
 
+def around() -> dict[str, Any]:
+    """Convolution, pooling and norms of one dimension, of which the standard has few cases."""
+    rng = np.random.default_rng(0)
+    arrays = {"W": (4, 1, 2), "b": (4,), "g": (4,), "m": (4,), "v": (4,), "s": (4, 1), "n": (3,)}
+    tensors = [numpy_helper.from_array(rng.random(shape).astype("f4"), name) for name, shape in arrays.items()]
+    window: dict[str, Any] = {"kernel_shape": [2], "pads": [1, 0]}
+    nodes = [
+        helper.make_node("Conv", ["x", "W", "b"], ["c"], group=2, dilations=[2], kernel_shape=[2], pads=[1, 1]),
+        helper.make_node("BatchNormalization", ["c", "g", "b", "m", "v"], ["d"], epsilon=0.01),
+        helper.make_node("HardSwish", ["d"], ["e"]),
+        helper.make_node("MaxPool", ["e"], ["f"], strides=[2], **window),
+        helper.make_node("PRelu", ["f", "s"], ["h"]),
+        helper.make_node("AveragePool", ["h"], ["i"], count_include_pad=1, **window),
+        helper.make_node("LayerNormalization", ["i", "n"], ["j"], axis=-1),
+        helper.make_node("GlobalAveragePool", ["j"], ["k"]),
+        helper.make_node("GlobalMaxPool", ["j"], ["l"]),
+        helper.make_node("Concat", ["k", "l"], ["y"], axis=2),
+    ]
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", n, None]) for name, n in (("x", 2), ("y", 4))]
+    graph = helper.make_graph(nodes, "around", ports[:1], ports[1:], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return entry(model, {"x": rng.normal(size=(2, 2, 6)).astype("f4")})
+
+
+def int8() -> dict[str, Any]:
+    """onnxruntime's LSTM of 8 bits, with what the same of the widened weights gives."""
+    rng, H = np.random.default_rng(0), 2
+    arrays: dict[str, Array] = {
+        "W": rng.integers(-127, 128, (1, 3, 4 * H)),
+        "R": rng.integers(-127, 128, (1, H, 4 * H)),
+    }
+    arrays = {name: a.astype(np.int8) for name, a in arrays.items()}
+    arrays |= {"s": np.linspace(0.004, 0.01, 4 * H).astype("f4")[None], "z": np.full((1, 4 * H), 3, np.int8)}
+    names = ["x", "W", "R", "", "", "", "", "", "s", "z", "s", "z"]
+    node = helper.make_node("DynamicQuantizeLSTM", names, ["y"], hidden_size=H, domain="com.microsoft")
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy"]
+    tensors = [numpy_helper.from_array(a, name) for name, a in arrays.items()]
+    graph = helper.make_graph([node], "int8", ports[:1], ports[1:], tensors)
+    domains = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=domains, ir_version=8)
+    wide = {
+        name: ((arrays[name] - arrays["z"][:, None].astype("f4")) * arrays["s"][:, None]).swapaxes(1, 2)
+        for name in "WR"
+    }
+    plain = helper.make_node("LSTM", ["x", "W", "R"], ["y"], hidden_size=H)
+    shapes = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["T", "B", 3])
+    tensors = [numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in wide.items()]
+    graph = helper.make_graph([plain], "float", [shapes], ports[1:], tensors)
+    feed = {"x": rng.normal(size=(4, 2, 3)).astype("f4")}
+    made = entry(helper.make_model(graph, opset_imports=domains, ir_version=8), feed)
+    return made | {"file": packed(model.SerializeToString())}
+
+
 # ---------------------------------------------------------------------- nodes, chains, exports, models
 
 
@@ -231,6 +284,13 @@ def models() -> dict[str, Any]:
 
 if __name__ == "__main__":
     everything = exports() | models() | chains() | nodes() | of_the_standard()
-    everything |= {"types, raw": stored(raw=True), "types, numbers": stored(raw=False), "old": old(), "mish": mish()}
+    everything |= {
+        "types, raw": stored(raw=True),
+        "types, numbers": stored(raw=False),
+        "old": old(),
+        "mish": mish(),
+        "around": around(),
+        "int8": int8(),
+    }
     FILE.write_text(json.dumps(everything, indent=0) + "\n")
     print(f"{len(everything)} graphs, {FILE.stat().st_size:,} bytes")

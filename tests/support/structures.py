@@ -36,6 +36,22 @@ def kind(form: str) -> Callable[[Kind], Kind]:
     return known
 
 
+def valued(forms: dict[str, Callable[[Any], bytes]]) -> Callable[[Callable[[Random], Any]], Callable[[Random], Any]]:
+    """Make a function that draws a value a kind of several formats, each with what writes the value."""
+
+    def known(make: Callable[[Random], Any]) -> Callable[[Random], Any]:
+        for form, write in forms.items():
+
+            def written(rng: Random, write: Callable[[Any], bytes] = write) -> bytes:
+                return write(make(rng))
+
+            written.__name__ = make.__name__
+            kind(form)(written)
+        return make
+
+    return known
+
+
 def drawn(form: str) -> Kind | None:
     """A function that draws a file of any kind of a format, None where there are none."""
     return (lambda rng: rng.choice(list(KINDS[form].values()))(rng)) if form in KINDS else None

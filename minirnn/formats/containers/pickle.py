@@ -10,8 +10,10 @@ skipped.  Of tuples a file can hold any number with the same hash, each of which
 and of tuples nested by reference a hash takes time exponential in the bytes of the pickle.  Strings are hashed with a
 secret of the process.  Sets, which no weights are read from, are empty here.
 
-A checkpoint may hold objects of any class beside its tensors: an ``argparse.Namespace``, paths, dates.  The machine
-goes over the instructions that would make one and leaves a ``Foreign`` in its place, which has a name and nothing else.
+A checkpoint may hold objects of any class beside its tensors: an ``argparse.Namespace``, paths, dates, a whole module.
+The machine goes over the instructions that would make one and leaves a ``Foreign`` in its place: the name of its class,
+and the dictionary of its attributes where the pickle has one.  No ``__setstate__``, no descriptor and no ``__reduce__``
+can have a say in that, for there is no class.
 """
 
 import struct
@@ -41,14 +43,19 @@ class KnownFunction(NamedTuple):
 class Foreign:
     """Stands for a class that the table does not have, for its objects, and for whatever is made from those.
 
-    It has the two names that the pickle has for the class.  What the class would be called with, and what its objects
-    would hold, is dropped.
+    It has the two names that the pickle has for the class, and as ``state`` the attributes of an object, None where the
+    pickle sets none by name.  What the class would be called with, and what its objects would contain, is dropped.
     """
 
-    __slots__ = ("module", "name")
+    __slots__ = ("module", "name", "state")
 
     def __init__(self, module: str, name: str) -> None:
         self.module, self.name = module, name
+        self.state: dict[Any, Any] | None = None
+
+    def another(self) -> "Foreign":
+        """An object of the class that this is, or is made of, without attributes yet."""
+        return Foreign(self.module, self.name)
 
     def __repr__(self) -> str:
         return repr(f"{self.module[:60]}.{self.name[:60]}")[:124]
@@ -61,26 +68,42 @@ class UnreadableError(ValueError):
     """Raised by a table's functions for arguments that make no sense; the machine says where."""
 
 
-def read(data: bytes, where: str, known: Mapping[str, Any], persistent: Callable[[Any], Any]) -> Any:
-    """The object that the pickle ``data`` describes.
+def read(
+    data: bytes, where: str, known: Mapping[str, Any], persistent: Callable[[Any], Any], most: int = LARGEST_PICKLE
+) -> Any:
+    """The object that the pickle ``data`` describes; what follows it is left alone, and ``read_from`` reads on there.
 
     ``known`` has for a global name (``"collections.OrderedDict"``) a ``KnownFunction``, or a value to take in its
-    place; every other name becomes a ``Foreign``.  ``persistent`` is what a persistent id stands for.
+    place; every other name becomes a ``Foreign``.  ``persistent`` is what a persistent id stands for, ``most`` how many
+    bytes the pickle may have.
 
     Raises ModelFileError, which begins with ``where``, for whatever is not a sound pickle of this kind.
     """
-    if len(data) > LARGEST_PICKLE:
-        raise ModelFileError(f"{where} may have {LARGEST_PICKLE:,} bytes; it has {len(data):,}")
+    return read_from(data, 0, where, known, persistent, most)[0]
+
+
+def read_from(
+    data: bytes,
+    start: int,
+    where: str,
+    known: Mapping[str, Any],
+    persistent: Callable[[Any], Any],
+    most: int = LARGEST_PICKLE,
+) -> tuple[Any, int]:
+    """The same for a pickle that begins at ``start``, and where it ends."""
+    if len(data) > most:
+        raise ModelFileError(f"{where} may have {most:,} bytes; it has {len(data):,}")
+    machine = _Machine(data, start, known, persistent)
     try:
-        return _Machine(data, known, persistent).run()
+        return machine.run(), machine.at
     except UnreadableError as error:
         raise ModelFileError(f"{where}: {error}") from None
 
 
 class _Machine:
-    def __init__(self, data: bytes, known: Mapping[str, Any], persistent: Callable[[Any], Any]) -> None:
-        self.data, self.known, self.persistent = data, known, persistent
-        self.at = self.parts = self.held = 0
+    def __init__(self, data: bytes, start: int, known: Mapping[str, Any], persistent: Callable[[Any], Any]) -> None:
+        self.data, self.at, self.known, self.persistent = data, start, known, persistent
+        self.parts = self.held = 0
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -156,11 +179,16 @@ class _Machine:
         del self.stack[start:]
         return values
 
-    def top(self, kind: type, what: str) -> Any:
-        """The top of the stack, which stays there and must be of this kind or a Foreign."""
+    def taken(self, kind: type, what: str) -> Any:
+        """The top of the stack, which must be of this kind or a Foreign."""
         value = self.pop()
         if type(value) not in (kind, Foreign):
             raise UnreadableError(f"the pickle {what} {type(value).__name__}")
+        return value
+
+    def top(self, kind: type, what: str) -> Any:
+        """The same, where it stays there."""
+        value = self.taken(kind, what)
         self.stack.append(value)
         return value
 
@@ -239,17 +267,33 @@ class _Machine:
         if first is None:
             self.part(function.call(arguments))
         else:
-            self.push(first)
+            self.part(first.another())
 
     def make(self, count: int) -> None:
-        """An object of a class, which is on the stack below ``count`` values that the class would get."""
+        """An object of a class, which is on the stack below ``count`` values that the class would get.
+
+        A class of the table, torch.Size for one, is a function there, and ``reduce`` calls it.
+        """
+        if count == 1 and len(self.stack) > 1 and type(self.stack[-2]) is KnownFunction:
+            self.reduce()
+            return
         self.pop_many(count)
-        self.top(Foreign, "makes an object of a")
+        self.part(self.taken(Foreign, "makes an object of a").another())
 
     def build(self) -> None:
-        """Attributes of a dictionary (a state dict has ``_metadata``) are left out; nothing else can have some."""
+        """Attributes of an object are kept, of a dictionary (a state dict has ``_metadata``) left out.
+
+        So are those of what the table made: a Parameter had them before torch 0.4.
+        """
         state = self.pop()
-        if type(self.top(dict, "sets the state of a")) is dict and type(state) is not dict:
+        if self.stack and type(self.stack[-1]) not in (*_DATA, KnownFunction):
+            return
+        target = self.top(dict, "sets the state of a")
+        if type(target) is Foreign:
+            attributes = state[0] if type(state) is tuple and len(state) == 2 else state  # the other are its slots'
+            if type(attributes) is dict:
+                target.state = attributes
+        elif type(state) is not dict:
             raise UnreadableError(f"the pickle sets the state of a dictionary to a {type(state).__name__}")
 
     def frame(self) -> None:
@@ -288,6 +332,8 @@ _STEPS: dict[bytes, Callable[[_Machine], object]] = {
     b"X": lambda m: m.made(m.text(m.take(m.number("<I")))),
     b"\x8c": lambda m: m.made(m.text(m.take(m.take(1)[0]))),
     b"\x8d": lambda m: m.made(m.text(m.take(m.number("<Q")))),
+    b"T": lambda m: m.made(m.text(m.take(m.number("<I")))),  # a string of Python 2
+    b"U": lambda m: m.made(m.text(m.take(m.take(1)[0]))),
     b"B": lambda m: m.made(m.take(m.number("<I"))),
     b"C": lambda m: m.made(m.take(m.take(1)[0])),
     b"\x8e": lambda m: m.made(m.take(m.number("<Q"))),

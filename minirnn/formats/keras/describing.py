@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from minirnn.core.backend import Array
 from minirnn.core.layer import Layer
 from minirnn.core.module import Weighted, brief
+from minirnn.formats.keras.around import words
 from minirnn.formats.keras.functions import spelled
 from minirnn.formats.keras.graph import MOST, below, numbered
 from minirnn.formats.keras.layers import MOST_CELLS
@@ -14,6 +15,7 @@ from minirnn.formats.models import as_variant, has_bias, is_recurrent
 from minirnn.layers.activations import Function
 from minirnn.layers.compose import Bidirectional, Sequential
 from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
+from minirnn.layers.pooling import Flatten, GlobalMaxPool1d
 from minirnn.recurrent.direction import Direction
 from minirnn.recurrent.networks import Recurrent
 from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
@@ -47,11 +49,12 @@ def described(network: Layer, version: int = 3) -> list[Described]:
     """The layers of Keras 2 or 3 that compute what ``network`` does; the first is where x comes in."""
     layers = _settled(_flat(network))
     writer = KerasWriter(network, version)
+    steps = _steps(layers)
     for before, layer, after in zip([None, *layers], layers, [*layers[1:], None], strict=False):
         writer.write(layer, before, after)
     if len(writer.made) >= MOST:
         raise ValueError(f"a model of Keras may have {MOST} layers; this one has {len(writer.made) + 1}")
-    writer.made.insert(0, ("InputLayer", _entry(layers[0], network, version), []))
+    writer.made.insert(0, ("InputLayer", _entry(layers[0], network, version, steps), []))
     names = numbered([kind for kind, _, _ in writer.made])
     return [
         Described(kind, name, {"name": name, **config}, parts)
@@ -83,9 +86,19 @@ def _settled(layers: Iterable[Layer]) -> list[Layer]:
     return ordered
 
 
-def _entry(first: Layer, network: Layer, version: int) -> Config:
+def _steps(layers: list[Layer]) -> int | None:
+    """How many steps x must have, which a Flatten says; None for any number."""
+    for k, layer in enumerate(layers):
+        if type(layer) is Flatten:
+            if any(before.changes_steps for before in layers[:k]):
+                raise fault(layer, "how many steps x has must follow from it, and a layer before it changes them")
+            return layer.num_steps
+    return None
+
+
+def _entry(first: Layer, network: Layer, version: int, steps: int | None) -> Config:
     """The configuration of where x comes in: (B, T) of indices, (B, T, features), or (B, features) without time."""
-    shape = [None, *([] if network.timeless else [None]), *([network.input_size] if first.floats else [])]
+    shape = [None, *([] if network.timeless else [steps]), *([network.input_size] if first.floats else [])]
     dtype = network.bound.dtype.name if first.floats else "int32"
     return {"batch_shape" if version == 3 else "batch_input_shape": shape, "dtype": dtype}
 
@@ -129,8 +142,27 @@ class KerasWriter:
         elif type(layer) is Last:
             if not is_recurrent(before) and type(before) is not Bidirectional:
                 raise fault(layer, "it must follow a recurrent layer, which then returns its last step")
+        elif type(layer) is Flatten:
+            self.add("Flatten", {})
+            self.timed = False
         else:
+            self.around(layer)
+
+    def around(self, layer: Layer) -> None:
+        """A convolution, a pool or a norm."""
+        if self.masked and type(layer) is GlobalMaxPool1d:
+            raise fault(layer, "it forgets a mask, and reads the steps that it covers")
+        try:
+            own = words(layer, self.host, timed=self.timed)
+        except ValueError as error:
+            raise fault(layer, str(error)) from None
+        if own is None:
             raise fault(layer, "its kind is not one of minirnn's own")
+        self.timed &= layer.keeps_time
+        self.masked &= layer.keeps_time
+        self.add(
+            own.kind, own.config, [ArrayGroup("", own.arrays)] if own.arrays else [], [layer] if own.arrays else []
+        )
 
     def add(self, kind: str, config: Config, parts: Sequence[ArrayGroup] = (), layers: Sequence[Weighted] = ()) -> None:
         """Add a layer; it does not train where all weights of ``layers``, which it stands for, are frozen."""

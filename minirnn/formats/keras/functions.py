@@ -12,9 +12,12 @@ _PLAIN = {
     **{name: name for name in ("linear", "tanh", "sigmoid", "relu", "relu6", "elu", "selu", "softsign", "softplus")},
     **{name: name for name in ("silu", "gelu", "exponential", "mish", "softmax", "log_softmax")},
     "swish": "silu",
+    "hard_silu": "hard_swish",
+    "hard_swish": "hard_swish",
 }
 _NAMES = {name: name for name in _PLAIN.values() if name != "elu"}
-_NAMES_IN_2, _NOT_IN_2 = {"silu": "swish"}, ("relu6", "log_softmax")
+_NAMES |= {"hard_swish": "hard_silu"}
+_NAMES_IN_2, _NOT_IN_2 = {"silu": "swish"}, ("relu6", "log_softmax", "hard_swish")
 LEAK = 0.2  # of leaky_relu by its name
 LAYERS = ("Activation", "ReLU", "LeakyReLU", "ELU", "Softmax", "ThresholdedReLU")  # layers that are a function alone
 

@@ -30,16 +30,37 @@ class LayerNode(NamedTuple):
 Call = tuple[str, str | None]  # of a layer: the one whose output it reads, and the one that its mask is from
 
 
+class NoChainError(ValueError):
+    """A model that may be sound, and whose layers do not each read the one before."""
+
+
 def chain(model: Any) -> list[LayerNode]:
     """The layers of a model of ``to_json``'s form, those of models within it in their place.
 
-    ValueError for anything that is not a chain.
+    NoChainError for a model that is not a chain; ValueError for what is no model.
     """
     if not isinstance(model, Mapping) or model.get("class_name") not in MODELS:
         actual = model.get("class_name") if isinstance(model, Mapping) else model
         raise ValueError(f"a model's configuration must be that of a {' or '.join(MODELS[:2])}; got {actual!r:.60}")
     nodes = _model(model["class_name"], model.get("config"), "layers", None, trainable=True, depth=0)
     return [node for node in nodes if node.kind != "InputLayer"]
+
+
+def input_shape(model: Any) -> tuple[int | None, ...]:
+    """The shape of a model's input without the batch, as its first layer has it; () where it is not said."""
+    if isinstance(model, list):  # the layers of a Sequential, in Keras before 2.2.3
+        model = model[0] if model else None
+    config = model.get("config") if isinstance(model, Mapping) else None
+    if isinstance(config, list):
+        return input_shape(config)
+    if not isinstance(config, Mapping):
+        return ()
+    for word in ("batch_shape", "batch_input_shape"):
+        shape = config.get(word)
+        if isinstance(shape, list) and len(shape) > 1 and all(n is None or type(n) is int for n in shape):
+            return tuple(shape[1:])
+    layers = config.get("layers")
+    return input_shape(layers) if isinstance(layers, list) else ()
 
 
 def snake(kind: str) -> str:
@@ -63,9 +84,10 @@ def below(*parts: str) -> str:
     return "/".join(part for part in parts if part)
 
 
-def _model(kind: str, config: Any, path: str, owner: str | None, *, trainable: bool, depth: int) -> list[LayerNode]:
-    if depth > DEEPEST:
-        raise ValueError(f"models must be nested at most {DEEPEST} deep")
+def layer_nodes(
+    kind: str, config: Any, path: str, owner: str | None, *, trainable: bool
+) -> tuple[Mapping[str, Any], list[Any], list[LayerNode]]:
+    """What a model's configuration says, its layers as it lists them, and those read."""
     values: Any = config if isinstance(config, Mapping) else {"layers": config}  # a list, in Keras before 2.2.3
     items = values.get("layers")
     if not isinstance(items, list) or not all(isinstance(i, Mapping) for i in items) or not 1 <= len(items) <= MOST:
@@ -83,6 +105,13 @@ def _model(kind: str, config: Any, path: str, owner: str | None, *, trainable: b
         nodes.append(LayerNode(inner, name, settings, f"{path}/{place}", owner or name, trains))
     if len({node.name for node in nodes}) < len(nodes):
         raise ValueError(f"a {kind} must have layers of different names; one is there twice")
+    return values, items, nodes
+
+
+def _model(kind: str, config: Any, path: str, owner: str | None, *, trainable: bool, depth: int) -> list[LayerNode]:
+    if depth > DEEPEST:
+        raise ValueError(f"models must be nested at most {DEEPEST} deep")
+    values, items, nodes = layer_nodes(kind, config, path, owner, trainable=trainable)
     ordered = nodes if kind == "Sequential" else _functional(values, items, nodes)
     whole: list[LayerNode] = []
     for node in ordered:
@@ -114,7 +143,7 @@ def _functional(config: Mapping[str, Any], items: list[Any], nodes: list[LayerNo
     calls: dict[str, Call] = {}
     while True:
         if name not in by_name or name in calls:
-            raise ValueError(
+            raise NoChainError(
                 f"a layer must be called on another one's output; {name!r:.60} is not there, or is a circle"
             )
         node = by_name[name]
@@ -127,7 +156,7 @@ def _functional(config: Mapping[str, Any], items: list[Any], nodes: list[LayerNo
     operations = {n.name: n for n in nodes if n.kind in OPERATIONS}
     for node in nodes:
         if node.name != first and node.name not in calls and node.name not in operations:
-            raise node.settings.fault("must be on the one way from the input to the output; only chains are supported")
+            raise NoChainError("must be on the one way from the input to the output; only chains are supported")
     _check_masks(path, calls, operations, inbound)
     return path
 
@@ -139,15 +168,16 @@ def _end(config: Mapping[str, Any], which: str) -> str:
         ends = ends[0]
     name = _history(ends)
     if name is None:
-        raise ValueError(f"a model must have one input and one output, the first that a layer gives; got {ends!r:.80}")
+        raise NoChainError(
+            f"a model must have one input and one output, the first that a layer gives; got {ends!r:.80}"
+        )
     return name
 
 
 def _call(node: LayerNode, calls: Any) -> Call:
     """The one call of a layer, as Keras 3 or as Keras 2 writes it."""
-    fault = node.settings.fault
     if not isinstance(calls, list) or len(calls) != 1:
-        raise fault(f"must be called once; it is called {len(calls) if isinstance(calls, list) else 0} times")
+        raise NoChainError(f"must be called once; it is called {len(calls) if isinstance(calls, list) else 0} times")
     (call,) = calls
     if isinstance(call, Mapping):
         args, options = call.get("args"), call.get("kwargs")
@@ -158,13 +188,13 @@ def _call(node: LayerNode, calls: Any) -> Call:
     else:
         source, options = None, {}
     if source is None or not isinstance(options, Mapping):
-        raise fault("must be called on the output of one other layer, the first if it has several")
+        raise NoChainError("must be called on the output of one other layer, the first if it has several")
     for name, value in options.items():
         if name not in ("training", "mask") and value is not None:
-            raise fault(f"is called with {name}={value!r:.40}, which is not supported")
+            raise NoChainError(f"is called with {name}={value!r:.40}, which is not supported")
     mask = options.get("mask")
     if mask is not None and _tensor(mask) is None:
-        raise fault("is called with a mask of its own, which is not supported")
+        raise NoChainError("is called with a mask of its own, which is not supported")
     return source, _tensor(mask)
 
 
@@ -196,7 +226,7 @@ def _check_masks(
             value = 0.0 if node.kind == "Embedding" else node.settings.number("mask_value", 0.0)
             made = {name for name in operations if _compares(name, operations, inbound, source, value)}
         if mask is not None and mask not in made:
-            raise node.settings.fault("is called with a mask of its own, which is not supported")
+            raise NoChainError("is called with a mask of its own, which is not supported")
 
 
 def _compares(name: str, operations: dict[str, LayerNode], inbound: dict[str, Any], source: str, value: float) -> bool:

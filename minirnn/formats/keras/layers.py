@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from minirnn.core.layer import Layer
 from minirnn.formats.containers.hdf5 import Dataset
+from minirnn.formats.keras import around
+from minirnn.formats.keras.attending import ATTENDING, attention_parts
 from minirnn.formats.keras.functions import LAYERS as FUNCTIONS
 from minirnn.formats.keras.functions import LINEAR, function, function_of_layer
 from minirnn.formats.keras.graph import LayerNode, below, numbered
@@ -15,6 +17,7 @@ from minirnn.formats.keras.weights import Placed, expect, placed_in, plain, recu
 from minirnn.layers.activations import Function
 from minirnn.layers.compose import Bidirectional, Sequential
 from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
+from minirnn.layers.pooling import Flatten
 from minirnn.recurrent.networks import GRU, LSTM, RNN, Recurrent
 from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
 
@@ -22,8 +25,29 @@ RECURRENT = ("SimpleRNN", "GRU", "LSTM", "CuDNNGRU", "CuDNNLSTM", "RNN")
 CELLS = {"SimpleRNNCell": "SimpleRNN", "GRUCell": "GRU", "LSTMCell": "LSTM"}
 NOTHING = ("GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization")
 DROPPING = ("Dropout", "SpatialDropout1D")
-STEPWISE = ("Dense", *DROPPING, *FUNCTIONS, *NOTHING)  # what TimeDistributed may apply to every step
-KNOWN = (*RECURRENT, "Bidirectional", "Embedding", "Masking", "TimeDistributed", *STEPWISE)
+STEPWISE = ("Dense", *DROPPING, *FUNCTIONS, *NOTHING, *around.BY_STEP)  # what TimeDistributed may apply to every step
+OVER_TIME = tuple(kind for kind in around.AROUND if kind not in around.BY_STEP)
+MERGES = {
+    "Add": "sum",
+    "Subtract": "difference",
+    "Multiply": "product",
+    "Average": "mean",
+    "Maximum": "max",
+    "Minimum": "min",
+}
+MOVES = ("RepeatVector", "Reshape", "Permute")
+OF_GRAPHS = (*MERGES, "Concatenate", "Dot", *MOVES, *ATTENDING)  # which stand in a graph of layers alone
+KNOWN = (
+    *RECURRENT,
+    "Bidirectional",
+    "Embedding",
+    "Masking",
+    "TimeDistributed",
+    *STEPWISE,
+    *OVER_TIME,
+    "Flatten",
+    *OF_GRAPHS,
+)
 MOST_CELLS = 100  # one above the other
 TANH, SIGMOID, RELU = Function("tanh"), Function("sigmoid"), Function("relu")
 
@@ -62,9 +86,13 @@ def _parts(kind: str, settings: Settings) -> Iterator[tuple[str, int]]:
         yield "", 2 if settings.flag("use_bias", default=True) else 1
     elif kind == "Embedding":
         yield "", 1
+    elif kind in around.AROUND:
+        yield from (("", count) for count in [around.stored_arrays(kind, settings)] if count)
     elif kind in RECURRENT:
         for cell in cells(kind, settings):
             yield cell.part, cell.count
+    elif kind in ATTENDING:
+        yield from attention_parts(kind, settings)
     elif kind == "Bidirectional":
         for way, inner, own in directions(settings):
             for cell in cells(inner, own):
@@ -111,16 +139,51 @@ def directions(settings: Settings) -> list[tuple[str, str, Settings]]:
     return [("forward_layer", *ahead), ("backward_layer", *back)]
 
 
-class Builder:
-    """Makes minirnn's layers of one model after another; ``masked`` says whether steps may be skipped by now."""
+class Flow(NamedTuple):
+    """What is known of a value that a layer reads; ``reversed_mask`` is one that no longer stands with its steps."""
 
-    def __init__(self, version: Version, find: Callable[[LayerNode, str], list[Dataset]]) -> None:
+    steps: int | None
+    width: int | None
+    timed: bool
+    masked: bool = False
+    reversed_mask: bool = False
+
+
+class Builder:
+    """Makes minirnn's layers of one model after another; ``masked`` says whether steps may be skipped by now.
+
+    ``steps`` and ``width`` are those of what the next layer reads, as far as they are known, and ``timed`` says whether
+    it has steps.
+    """
+
+    def __init__(
+        self,
+        version: Version,
+        find: Callable[[LayerNode, str], list[Dataset]],
+        shape: tuple[int | None, ...] = (),
+        *,
+        timed: bool = True,
+    ) -> None:
         self.version, self.find = version, find
         self.masked = self.mask_reversed = False  # a mask that no longer stands with its steps
+        self.steps, self.width, self.timed = (shape[0] if shape else None), (shape[-1] if shape else None), timed
+
+    @property
+    def flow(self) -> Flow:
+        """What is known of the value that the next layer reads."""
+        return Flow(self.steps, self.width, self.timed, self.masked, self.mask_reversed)
+
+    @flow.setter
+    def flow(self, flow: Flow) -> None:
+        self.steps, self.width, self.timed, self.masked, self.mask_reversed = flow
 
     def build(self, node: LayerNode) -> list[Placed]:
         """The layers that one of Keras' becomes; there may be none."""
         placed = self._one(node.kind, node, node.settings, "")
+        for one in placed:
+            if self.timed and self.steps is not None:
+                self.steps = one.layer.check_steps(self.steps)
+            self.width, self.timed = one.layer.output_size or self.width, self.timed and one.layer.keeps_time
         if not node.trainable:
             for one in placed:
                 one.frozen = set(one.layer.all_specs())
@@ -146,6 +209,17 @@ class Builder:
         if kind == "Masking":
             self._mask(settings)
             return [Placed(Masking(settings.number("mask_value", 0.0)))]
+        if self.masked and kind in around.MIXING:
+            raise settings.fault("under a mask is not supported: Keras would read the steps that it covers")
+        if kind in around.AROUND:
+            self.masked &= kind not in around.OF_ALL
+            rank = 3 if self.timed and not prefix else 2  # TimeDistributed takes steps one by one
+            stored = self.find(node, prefix) if around.stored_arrays(kind, settings) else []
+            activation = function(settings.values.get("activation"), settings, self.version.major)
+            steps = self.steps if rank == 3 else None
+            return [around.placed(kind, settings, stored, steps, self.width, rank), *_applied(activation)]
+        if kind == "Flatten":
+            return self._flatten(settings)
         if kind in RECURRENT:
             return self._recurrent(node)
         return self._bidirectional(node) if kind == "Bidirectional" else []
@@ -171,6 +245,13 @@ class Builder:
         if zero:
             self._mask(settings)
         return [Placed(Embedding(n, d, mask=0 if zero else None), {"W": plain(stored)})]
+
+    def _flatten(self, settings: Settings) -> list[Placed]:
+        if not self.timed:
+            return []
+        if self.steps is None or self.width is None:
+            raise settings.fault("needs the number of steps and features, as an InputLayer's batch_shape has them")
+        return [Placed(Flatten(self.steps, self.width))]
 
     def _mask(self, settings: Settings) -> None:
         if self.masked:

@@ -5,20 +5,25 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minirnn.core.backend import Array, get_backend, get_dtype
-from minirnn.core.files import LARGEST_FILE, ModelFileError
+from minirnn.core.files import LARGEST_FILE, ModelFileError, warn
 from minirnn.core.layer import Layer
 from minirnn.formats.containers.hdf5 import SIGNATURE, Dataset, File, Group
+from minirnn.formats.containers.packed import LARGEST_PICKLE, files_in, is_packed
 from minirnn.formats.containers.zip import Archive
 from minirnn.formats.filling import filled
-from minirnn.formats.keras.graph import chain
-from minirnn.formats.keras.layers import Builder, Version, joined, needs
+from minirnn.formats.keras.assembling import assembled
+from minirnn.formats.keras.assuming import assumed
+from minirnn.formats.keras.functional import Graph, functional
+from minirnn.formats.keras.graph import LayerNode, NoChainError, chain, input_shape
+from minirnn.formats.keras.layers import OF_GRAPHS, Builder, Version, joined, needs
 from minirnn.formats.keras.stores import Store, StoreByName, StoreByPlace, arrays_in, is_bfloat16
 from minirnn.formats.keras.weights import Placed
 from minirnn.formats.opening import LARGEST_JSON, ZIP, opened, parsed
@@ -44,11 +49,14 @@ def load(
 ) -> Layer:
     """The network in a file that Keras saved, with its weights: a Sequential, or the one layer that it has.
 
+    A Functional model that is no chain is a LayerGraph.
+
     ``.keras`` and the ``.h5`` of ``model.save`` say what the model is.  A file of weights alone (``.weights.h5``, or
     the ``.h5`` of Keras 2's ``save_weights``) does not: ``config`` is then what ``model.to_json()`` returns, as text,
     as the dictionary it stands for, or as the path of a file that holds it.  It may be written by hand, with less:
     ``{"class_name": "Sequential", "config": [{"class_name": "LSTM", "config": {"units": 50}}]}``; what it does not say
-    is taken for Keras' default, at the version of Keras that the file names.
+    is taken for Keras' default, at the version of Keras that the file names.  Without ``config`` the older ``.h5`` is
+    taken for a chain where its list of layers may be one, and a ModelFileWarning tells what was assumed.
 
     ``dtype`` None is float64 if a weight is, else float32.  Raises ModelFileError for anything that is not a sound
     file, or not such a model; nothing in a file is executed.
@@ -61,16 +69,30 @@ def load(
     try:
         with _opened(path) as contents:
             if contents.config is None and described is None:
-                raise ValueError(
-                    "the file holds weights alone, which do not say what computes with them: pass config=, what "
-                    "model.to_json() returns"
-                )
+                return _assuming(contents, path, backend, dtype)
             model = contents.config if described is None else described
             return network(model, contents, path, backend, dtype)
     except ModelFileError:
         raise
     except ValueError as error:
         raise ModelFileError(f"{path}: {' '.join(str(error).split()):.600}") from None
+
+
+def _assuming(contents: Contents, path: Path, backend: str, dtype: Any) -> Layer:
+    """The network of weights alone, if they may be of a chain, with a warning; ValueError where they are of none."""
+    try:
+        chain = assumed(contents.store)
+        model = network(chain.config, contents, path, backend, dtype)
+    except ModelFileError:
+        raise
+    except ValueError as error:
+        raise ValueError(
+            "the file holds weights alone, which do not say what computes with them: pass config=, what "
+            f"model.to_json() returns; no chain is assumed, since {error}"
+        ) from None
+    shown = "; ".join(f"({k}) {words}" for k, words in enumerate(chain.words, start=1))
+    warn(f"{path}: the file holds weights alone. Assumed: {shown}. {chain.advice}", chain.words, chain.advice)
+    return model
 
 
 def contents(path: str | os.PathLike[str]) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -84,15 +106,20 @@ def contents(path: str | os.PathLike[str]) -> dict[str, tuple[tuple[int, ...], s
 
 def network(model: Any, contents: Contents, path: Path, backend: str, dtype: Any) -> Layer:
     """The network that a configuration describes, with its weights; ValueError where ``contents`` do not fit."""
-    nodes = chain(model)
+    nodes, graph = _read(model)
     version = _version(contents.version, model)
     wanted = [need for node in nodes for need in needs(node)]
     datasets = contents.store.find(wanted)
     _claim(contents.root, [dataset for arrays in datasets for dataset in arrays])
     stored = {(id(need.node), need.part): arrays for need, arrays in zip(wanted, datasets, strict=True)}
-    builder = Builder(version, lambda node, part: stored[id(node), part])
-    placed = [one for node in nodes for one in builder.build(node)]
-    whole = joined(placed or [Placed(Activation("linear"))])  # of noise alone, which does nothing in inference
+    shape = input_shape(model)
+    timed = len(shape) != 1 or (bool(nodes) and nodes[0].kind == "Embedding")
+    builder = Builder(version, lambda node, part: stored[id(node), part], shape, timed=timed)
+    if graph:
+        whole = assembled(graph, builder)
+    else:
+        placed = [one for node in nodes for one in builder.build(node)]
+        whole = joined(placed or [Placed(Activation("linear"))])  # of noise alone, which does nothing in inference
     specs = whole.layer.all_specs()
     if dtype is None:
         dtype = "float64" if any(d.dtype.itemsize == 8 for arrays in datasets for d in arrays) else "float32"
@@ -104,6 +131,17 @@ def network(model: Any, contents: Contents, path: Path, backend: str, dtype: Any
     filled(whole.layer, value, path, backend=backend, dtype=dtype)
     whole.layer.bound.frozen = whole.frozen
     return whole.layer
+
+
+def _read(model: Any) -> tuple[list[LayerNode], Graph | None]:
+    """The layers of a model, each once, and where they are no chain the calls of them."""
+    with suppress(NoChainError):  # the graph says what is wrong with it, if anything is
+        nodes = chain(model)
+        if not any(node.kind in OF_GRAPHS for node in nodes):
+            return nodes, None
+    graph = functional(model)
+    called = {id(call.node): call.node for call in graph.calls if call.node.kind != "InputLayer"}
+    return list(called.values()), graph
 
 
 def _claim(root: Group, datasets: list[Dataset]) -> None:
@@ -135,21 +173,39 @@ def _version(stored: Any, model: Mapping[str, Any]) -> Version:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Contents]:
-    with opened(path) as (file, head, _):
-        if head.startswith(SIGNATURE):
-            with File(file, path) as root:
+    with opened(path) as (file, head, length):
+        whole = io.BytesIO(_unpacked(file, length)) if is_packed(head) else file
+        begins = whole.read(len(SIGNATURE))
+        if begins == SIGNATURE:
+            with File(whole, path) as root:
                 yield _of_hdf5(root)
-        elif head.startswith(ZIP):
-            archive = Archive(file, path)
-            metadata = parsed(_entry(archive, "metadata.json"), CONFIG) if "metadata.json" in archive.entries else {}
-            version = metadata.get("keras_version") if isinstance(metadata, Mapping) else None
-            config = parsed(_entry(archive, "config.json"), CONFIG)
-            if WEIGHTS not in archive.entries:
-                raise ValueError(f"a .keras file must have its weights in {WEIGHTS}; it has none there")
-            with File(io.BytesIO(archive.read(WEIGHTS)), f"{path}, {WEIGHTS}", archive.length) as root:
-                yield Contents(root, StoreByPlace(root), config, version)
+        elif begins.startswith(ZIP):
+            with _of_zip(Archive(whole, path)) as contents:
+                yield contents
         else:
-            raise ValueError(f"a file of Keras must be HDF5 or a zip; it begins with {head[:8]!r}")
+            raise ValueError(f"a file of Keras must be HDF5 or a zip; it begins with {begins!r}")
+
+
+@contextmanager
+def _of_zip(archive: Archive) -> Iterator[Contents]:
+    """What is in a ``.keras`` file."""
+    metadata = parsed(_entry(archive, "metadata.json"), CONFIG) if "metadata.json" in archive.entries else {}
+    version = metadata.get("keras_version") if isinstance(metadata, Mapping) else None
+    config = parsed(_entry(archive, "config.json"), CONFIG)
+    if WEIGHTS not in archive.entries:
+        raise ValueError(f"a .keras file must have its weights in {WEIGHTS}; it has none there")
+    with File(io.BytesIO(archive.read(WEIGHTS)), f"{archive.path}, {WEIGHTS}", archive.length) as root:
+        yield Contents(root, StoreByPlace(root), config, version)
+
+
+def _unpacked(file: BufferedReader, length: int) -> bytes:
+    """The file within a pickle of ``length`` bytes."""
+    if length > LARGEST_PICKLE:
+        raise ValueError(f"a pickle of a model may have {LARGEST_PICKLE:,} bytes; it has {length:,}")
+    files = files_in(file.read(length))
+    if len(files) != 1:
+        raise ValueError(f"a pickle must hold one model of Keras; it holds {len(files)}")
+    return files[0]
 
 
 def _of_hdf5(root: File) -> Contents:

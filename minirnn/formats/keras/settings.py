@@ -26,7 +26,16 @@ class Settings:
 
     def size(self, name: str) -> int:
         """A number of units or the like."""
+        return self._size(name, self.values.get(name))
+
+    def one(self, name: str, default: int | None = None) -> int:
+        """A number of steps, which Keras may write as a list of one number."""
         value = self.values.get(name)
+        if value is None and default is not None:
+            return default
+        return self._size(name, value[0] if isinstance(value, list) and len(value) == 1 else value)
+
+    def _size(self, name: str, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST:
             raise self.fault(f"{name} must be an integer of at least 1; got {value!r:.60}")
         return value

@@ -1,5 +1,6 @@
 """The weights of each layer in a file: by places that follow from the classes, or by the layers' names."""
 
+import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
@@ -7,12 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minirnn.core.backend import Array
+from minirnn.core.bfloat16 import widened
 from minirnn.formats.containers.hdf5 import Dataset, Group
-from minirnn.formats.filling import widened
 from minirnn.formats.keras.graph import LayerNode, below
 
-OLD_ROOT = "_layer_checkpoint_dependencies"  # what Keras 2.13 calls "layers"
+OLD_ROOT = "_layer_checkpoint_dependencies"  # what Keras 2.12 and 2.13 call "layers"
 ROOTS = ("layers", OLD_ROOT)
+
+_NUMBERED = re.compile(r"(?<=layers/)([^/]+)_([1-9][0-9]{0,3})(?![^/])")  # a layer that is not the first of its class
 
 
 class Need(NamedTuple):
@@ -22,12 +25,19 @@ class Need(NamedTuple):
     part: str
     arrays: int
 
+    @property
+    def place(self) -> str:
+        """Where Keras 3 keeps them."""
+        return below(self.node.path, self.part)
+
 
 class StoreByPlace:
     """Keras 3's, and of Keras 2.12 to 2.15 that of ``.keras``: ``layers/lstm_1/cell/vars/0``.
 
     Those of Keras 2 join the groups' names as the system joins paths.  In what comes from Windows, backslashes make
     one name of ``layers``, ``lstm_1`` and ``cell``: a group of the root, with ``vars`` in it.
+
+    Keras 2.12 lists a layer that has weights twice, and numbers both: a second LSTM is ``lstm_2``, a third ``lstm_4``.
     """
 
     def __init__(self, root: Group) -> None:
@@ -41,7 +51,12 @@ class StoreByPlace:
 
     def find(self, needs: list[Need]) -> list[list[Dataset]]:
         """The arrays of each need, in its order; ValueError where they are not as many, or one belongs to none."""
-        datasets = [self._one(need) for need in needs]
+        places = [need.place for need in needs]
+        if not any(name.split("/")[0] == "layers" for name in self.names):
+            places = _old(places)
+            if not all(self._path(place) in self.root for place in places):
+                places = _old(_doubled([need.place for need in needs]))
+        datasets = [self._one(need, place) for need, place in zip(needs, places, strict=True)]
         used = {dataset.name for arrays in datasets for dataset in arrays}
         for place in self.names:
             for array in arrays_in(self.root.get(self.names[place])) if place.split("/")[0] in ROOTS else ():
@@ -49,16 +64,40 @@ class StoreByPlace:
                     raise ValueError(f"every weight in the file must belong to a layer; {array.name:.120} does not")
         return datasets
 
-    def _one(self, need: Need) -> list[Dataset]:
-        place = below(need.node.path, need.part, "vars")
-        if not any(name.split("/")[0] == "layers" for name in self.names):
-            place = "/".join(OLD_ROOT if part == "layers" else part for part in place.split("/"))
-        path = f"{self.names.get(place.removesuffix('/vars'), place.removesuffix('/vars'))}/vars"
+    def _path(self, place: str) -> str:
+        """Where the arrays of a place are, in the file's own words."""
+        return f"{self.names.get(place, place)}/vars"
+
+    def _one(self, need: Need, place: str) -> list[Dataset]:
+        path = self._path(place)
         group = self.root.get(path)
         there = len(group) if isinstance(group, Group) else 0
         if there != need.arrays:
-            raise need.node.settings.fault(f"must have {need.arrays} weights at {place}; {there} are there")
+            raise need.node.settings.fault(f"must have {need.arrays} weights at {place}/vars; {there} are there")
         return [_dataset(self.root, f"{path}/{k}") for k in range(need.arrays)]
+
+
+def _old(places: list[str]) -> list[str]:
+    """These places in the words of Keras 2.12."""
+    return ["/".join(OLD_ROOT if part == "layers" else part for part in place.split("/")) for place in places]
+
+
+def _doubled(places: list[str]) -> list[str]:
+    """These places, all of which have weights, as they are numbered where such layers count twice."""
+    weighted = {place[:end] for place in places for end in (*_ends(place), len(place))}
+
+    def renumbered(match: re.Match[str]) -> str:
+        kind, number = match[1], int(match[2])
+        before = [kind, *(f"{kind}_{n}" for n in range(1, number))]  # of its class, in the same model
+        parent = match.string[: match.start()]
+        return f"{kind}_{number + sum(parent + one in weighted for one in before)}"
+
+    return [_NUMBERED.sub(renumbered, place) for place in places]
+
+
+def _ends(place: str) -> list[int]:
+    """Where the parts of a place end."""
+    return [k for k, letter in enumerate(place) if letter == "/"]
 
 
 def arrays_in(node: Group | Dataset | None) -> Iterator[Dataset]:
@@ -78,6 +117,12 @@ class StoreByName:
         names = texts(root, "layer_names")
         self.weights = {
             name: [f"{name}/{weight}" for weight in texts(_group(root, name), "weight_names")] for name in names
+        }
+
+    def shapes(self) -> dict[str, list[tuple[str, tuple[int, ...]]]]:
+        """The path and shape of each array, by layers in their order."""
+        return {
+            name: [(path, _dataset(self.root, path).shape) for path in paths] for name, paths in self.weights.items()
         }
 
     def find(self, needs: list[Need]) -> list[list[Dataset]]:

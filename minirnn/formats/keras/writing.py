@@ -14,7 +14,7 @@ from minirnn.core.layer import Layer
 from minirnn.formats.keras.describing import Described, described, serialized
 from minirnn.formats.keras.graph import below, numbered
 from minirnn.formats.keras.reading import WEIGHTS
-from minirnn.formats.models import check_finite, network_of
+from minirnn.formats.models import check_chain, check_finite, network_of
 from minirnn.language.model import LanguageModel
 
 ENDINGS = (".keras", ".weights.h5", ".h5", ".hdf5")
@@ -72,6 +72,7 @@ def _layers(model: Layer | LanguageModel, version: int) -> list[Described]:
     if version not in VERSIONS:
         raise ValueError(f"version must be that of Keras, 2 or 3; got {version!r:.60}")
     network = network_of(model, "Keras' files hold")
+    check_chain(network, "A file of Keras")
     parameters = network.bound
     network.check_whole("save")
     if parameters.quantized:

@@ -46,7 +46,7 @@ def read(source: Any, *, backend: str = "auto") -> Graph:
     """Read a model: from a path, from bytes, or from an ``onnx.ModelProto``.
 
     Recurrent nodes run on ``backend``.  Reading needs no package.  Weights may be in other files (external data), which
-    lie in the folder of ``source``, a path.  Raises ModelFileError for what is no sound model of operator set 7 to 28,
+    lie in the folder of ``source``, a path.  Raises ModelFileError for what is no sound model of operator set 1 to 28,
     for a node that minirnn does not run, by its name, and for weights that are not there; FileNotFoundError where there
     is no model.
     """
@@ -67,10 +67,10 @@ def read(source: Any, *, backend: str = "auto") -> Graph:
         del data, source  # what is not a view of it, all of a file in float16, is all that stays
         model = ModelReader(message, size, backend, folder).model()
         del message
-        steps, constants = prepared(
+        steps, constants, nodes = prepared(
             model.nodes, model.constants, {port.name for port in model.outputs}, room=model.room
         )
-        return Graph(model._replace(constants=constants), steps, where)
+        return Graph(model._replace(constants=constants, nodes=nodes), steps, where)
     except ModelFileError as error:
         raise ModelFileError(f"{where}: {error!s:.1000}") from None
 
@@ -81,10 +81,11 @@ def load(path: str | os.PathLike[str], *, backend: str = "auto", dtype: Any = No
     Of minirnn's own files a layer with a vocabulary is a LanguageModel, as it was.
 
     A layer is found for what goes through ``Gather`` of an embedding or ``OneHot``, RNN, GRU and LSTM with time first,
-    products with biases, activations, steps in reverse and the last step, in that order or another.  Initial states
-    that are inputs are the layer's state; ``sequence_lens`` are its ``lengths``, and past them its ``y`` is 0.  A graph
-    that has the batch first stays a graph, whose inputs are as they were; ``graph.layers()`` gives its layers, with
-    time first.  Weights in a second file (external data) are read from the model's folder.
+    products with biases, activations, steps in reverse and the last step, convolution and pooling over time, norms and
+    ``Flatten``, in that order or another.  Initial states that are inputs are the layer's state; ``sequence_lens`` are
+    its ``lengths``, and past them its ``y`` is 0.  A graph that has the batch first stays a graph, whose inputs are as
+    they were; ``graph.layers()`` gives its layers, with time first.  Weights in a second file (external data) are read
+    from the model's folder.
 
     ``dtype`` None keeps the file's; a graph has no other.  Raises ModelFileError, as ``read`` does.
     """
@@ -118,6 +119,7 @@ def speaking(layer: Layer, about: dict[str, str]) -> Layer | LanguageModel:
 def layers_of(graph: Graph, *, either_first: bool = False, backend: str = "auto", dtype: Any = None) -> Layer:
     """The layer that computes what ``graph`` does, or ModelFileError, which names the node that has no layer.
 
-    With ``either_first`` the graph's sequences may have the batch first; the layer's have time first in any case.
+    With ``either_first`` the graph's sequences may have the batch first, and features before time; the layer's are
+    (T, B, features) in any case.
     """
     return moved(recognised(graph, either_first=either_first), backend, dtype)

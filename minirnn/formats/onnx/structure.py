@@ -55,7 +55,13 @@ SHARED = {
     "Softsign": "softsign",
 }
 ACTIVATIONS = SHARED | {"Affine": "affine", "ScaledTanh": "scaled_tanh"}
-FUNCTIONS = SHARED | {"Exp": "exponential", "Mish": "mish", "Softmax": "softmax", "LogSoftmax": "log_softmax"}
+FUNCTIONS = SHARED | {
+    "Exp": "exponential",
+    "Mish": "mish",
+    "HardSwish": "hard_swish",
+    "Softmax": "softmax",
+    "LogSoftmax": "log_softmax",
+}
 
 
 def short(text: str) -> str:

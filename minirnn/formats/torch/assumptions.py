@@ -11,12 +11,15 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from minirnn.core.layer import Layer
-from minirnn.formats.torch.modules import Link, RecurrentModule
+from minirnn.formats.torch.around import AroundModule
+from minirnn.formats.torch.modules import Link, Plain, RecurrentModule
+from minirnn.formats.torch.outline import Outline
 from minirnn.layers.feedforward import Last, Linear
 from minirnn.recurrent.networks import RNN, Recurrent
 
 DEEPEST = 32  # parts of a module's path that are looked at
 MOST_NAMED = 12  # modules in a message
+WITHOUT_EFFECT = ("Dropout",)  # kinds of layers between which an activation is as usual as without them
 RIVALS = (  # networks that are trained together, and do not compute one after another
     ("generator", "discriminator"),
     ("actor", "critic"),
@@ -43,20 +46,33 @@ def is_number(word: str) -> bool:
     return len(word) < 10 and word.isascii() and word.isdigit()
 
 
-def assumptions(chain: Sequence[Link], order: str) -> list[Assumption]:
-    """The assumptions of this chain; ``order`` is that about the order of its modules in words, "" for none."""
-    gaps = _gaps(chain)
+def assumptions(chain: Sequence[Link], order: str, outline: Outline) -> list[Assumption]:
+    """The assumptions of this chain; ``order`` is that about the order of its modules in words, "" for none.
+
+    ``outline`` has what the file says beside the weights.
+    """
+    gaps = [] if outline.steps else _gaps(chain)  # of a whole module every number is known
     assumed = [*_networks(chain), *([Assumption(order)] if order else []), *gaps]
-    for k, ((before, kind), (after, _)) in enumerate(pairwise(chain), start=1):
-        if kind == "Linear" and all(gap.before != k for gap in gaps):
+    assumed += [Assumption(words) for words in outline.remarks]
+    for module, kind in chain:
+        if isinstance(module, AroundModule) and module.about is None and kind != "PReLU":
+            assumed.append(Assumption(f"{module.path!r:.60} is an nn.{kind} with eps 1e-05, torch's default"))
+    said = {step.path for step in outline.steps if step.stated}  # what directly follows the module before it
+    computing = [(k, module) for k, (module, kind) in enumerate(chain) if kind not in WITHOUT_EFFECT]
+    for (place, before), (k, after) in pairwise(computing):
+        follows = not isinstance(after, (Plain, AroundModule)) and after.path not in said
+        bare = chain[place][1] == "Linear" and follows
+        if bare and all(gap.before != k for gap in gaps):
             words = f"nothing stands between {before.path!r:.60} and {after.path!r:.60}, where an activation is usual"
             assumed.append(Assumption(words, k, "relu"))
-    recurrent = [(k, module) for k, (module, _) in enumerate(chain, start=1) if isinstance(module, RecurrentModule)]
-    for k, module in recurrent[-1:]:
+    recurrent = [k for k, (module, _) in enumerate(chain) if isinstance(module, RecurrentModule)]
+    for k in recurrent[-1:]:
+        module = chain[k][0]
+        reader = next((other for other, _ in chain[k + 1 :] if not isinstance(other, Plain)), None)
         # Without the reverse direction the last step of y is the final state, and either reading gives the same.
-        if k < len(chain) and len(module.directions) > 1:
+        if reader and isinstance(module, RecurrentModule) and len(module.directions) > 1:
             both = f"both directions of {module.path!r:.60} at the same step, not their final states"
-            assumed.append(Assumption(f"{chain[k][0].path!r:.60} reads {both}", k, "final"))
+            assumed.append(Assumption(f"{reader.path!r:.60} reads {both}", k + 1, "final"))
     return assumed
 
 
@@ -139,11 +155,13 @@ def _pair(pairs: Sequence[tuple[str, str]], roots: list[str]) -> list[str]:
 # ---------------------------------------------------------------------- what no file can tell
 
 
-def notes(model: Layer) -> list[str]:
-    """Remarks on what a state dict can never tell about such a model."""
+def notes(model: Layer, outline: Outline) -> list[str]:
+    """Remarks on what the file does not tell about such a model, whatever the names and shapes in it."""
+    if outline.whole:
+        return []
     layers = list(model.walk())
     remarks = []
-    if any(isinstance(layer, RNN) for layer in layers):
+    if any(isinstance(layer, RNN) for layer in layers) and not outline.settings:
         remarks.append("whether an nn.RNN has tanh or relu: nonlinearity= says it")
     steps = [layer for layer in layers if isinstance(layer, (Recurrent, Linear, Last))]
     recurrent = any(isinstance(layer, Recurrent) for layer in steps)

@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minirnn import layers
 from minirnn.core.backend import Array
 from minirnn.core.layer import Layer
 from minirnn.core.module import brief
-from minirnn.formats.torch.reading import Named
-from minirnn.layers import feedforward as layers
+from minirnn.formats.torch.outline import Settings
+from minirnn.formats.torch.stored import Named
 from minirnn.layers.activations import NAMES
 from minirnn.layers.feedforward import Activation, Embedding, Last, Linear
 from minirnn.recurrent.networks import GRU, LSTM, RNN
@@ -43,12 +44,17 @@ class Module:
     tensors: dict[str, Named]
     kinds: tuple[str, ...]  # of layers that it may be
 
+    @property
+    def sized(self) -> bool:
+        """Whether it takes and gives a number of features of its own, and not any."""
+        return True
+
     def widths(self, kind: str) -> tuple[int, int]:
         """Features that it takes and gives, as that kind of layer; an Embedding takes indices below the first."""
         raise NotImplementedError
 
-    def build(self, kind: str, fetch: Fetch, nonlinearity: str) -> Built:
-        """The layer, as that kind."""
+    def build(self, kind: str, fetch: Fetch, own: Settings) -> Built:
+        """The layer, as that kind; ``own`` has hyperparameters that its weights do not show."""
         raise NotImplementedError
 
     def describe(self) -> str:
@@ -67,13 +73,28 @@ class Unknown(Module):
         return f"{self.path!r:.60} unknown, with {', '.join(shown)}{', ...' if len(self.tensors) > 3 else ''}"
 
 
+def is_field(module: Module) -> bool:
+    """Whether these are the scores of a conditional random field, as pytorch-crf and torch's own tutorial name them."""
+    shape = module.tensors["transitions"].shape if "transitions" in module.tensors else ()
+    ends = {name: tensor.shape for name, tensor in module.tensors.items() if name != "transitions"}
+    alone = len(shape) == 2 and shape[0] == shape[1]
+    return alone and ends in ({}, {"start_transitions": shape[:1], "end_transitions": shape[:1]})
+
+
 @dataclass(frozen=True)
 class Plain(Module):
     """A layer without weights between modules, in a place that the caller named."""
 
     layer: Layer
 
-    def build(self, kind: str, fetch: Fetch, nonlinearity: str) -> Built:
+    @property
+    def sized(self) -> bool:
+        return self.layer.output_size is not None
+
+    def widths(self, kind: str) -> tuple[int, int]:
+        return self.layer.input_size or 0, self.layer.output_size or 0
+
+    def build(self, kind: str, fetch: Fetch, own: Settings) -> Built:
         return Built(self.layer, {})
 
     def describe(self) -> str:
@@ -87,7 +108,7 @@ class MatrixModule(Module):
         rows, columns = self.tensors["weight"].shape
         return (rows, columns) if kind == "Embedding" else (columns, rows)
 
-    def build(self, kind: str, fetch: Fetch, nonlinearity: str) -> Built:
+    def build(self, kind: str, fetch: Fetch, own: Settings) -> Built:
         if kind == "Embedding":
             return Built(Embedding(*self.widths(kind)), {"W": lambda: fetch("weight")})
         weights: Weights = {"W": lambda: fetch("weight").T}
@@ -114,6 +135,24 @@ class RecurrentModule(Module):
     def widths(self, kind: str) -> tuple[int, int]:
         return self.input_size, self.output_size * len(self.directions)
 
+    @property
+    def proj_size(self) -> int:
+        """As torch has it, 0 where there is no projection."""
+        return self.output_size if self.output_size != self.hidden_size else 0
+
+    def check(self, own: Settings) -> None:
+        """Raise ValueError where hyperparameters that the file has are not those of the weights."""
+        actual = Settings(
+            kind=self.kinds[0],
+            num_layers=self.depth,
+            bidirectional=len(self.directions) > 1,
+            proj_size=self.proj_size,
+            hidden_size=self.hidden_size,
+        )
+        for word, wanted, value in zip(Settings._fields, own, actual, strict=True):
+            if None not in (wanted, value) and word not in ("dropout", "batch_first") and wanted != value:
+                raise ValueError(f"{self.path!r:.60} has {word}={wanted!r:.40}, and weights of {word}={value!r}")
+
     def ends(self) -> list[tuple[int, str, str]]:
         """Each layer and direction, and how the names of its tensors end."""
         return [
@@ -135,15 +174,15 @@ class RecurrentModule(Module):
                 shapes[f"weight_hr{end}"] = (P, H)
         return shapes
 
-    def build(self, kind: str, fetch: Fetch, nonlinearity: str) -> Built:
+    def build(self, kind: str, fetch: Fetch, own: Settings) -> Built:
         sizes, bidirectional = (self.input_size, self.hidden_size, self.depth), len(self.directions) > 1
         if kind == "RNN":
-            layer: Layer = RNN(*sizes, nonlinearity=nonlinearity, bidirectional=bidirectional)
+            nonlinearity = own.nonlinearity or "tanh"
+            layer: Layer = RNN(*sizes, nonlinearity=nonlinearity, bidirectional=bidirectional, dropout=own.dropout)
         elif kind == "GRU":
-            layer = GRU(*sizes, bidirectional=bidirectional)
+            layer = GRU(*sizes, bidirectional=bidirectional, dropout=own.dropout)
         else:
-            P = self.output_size if self.output_size != self.hidden_size else 0
-            layer = LSTM(*sizes, bidirectional=bidirectional, proj_size=P)
+            layer = LSTM(*sizes, bidirectional=bidirectional, proj_size=self.proj_size, dropout=own.dropout)
         weights: Weights = {}
         for k, direction, end in self.ends():
             one = self._weights(kind, end, fetch)

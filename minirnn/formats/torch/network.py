@@ -1,8 +1,7 @@
 """A state dict as a chain of layers: which of its modules, in which order, and a network of them with their weights."""
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise, takewhile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypedDict, TypeVar
 
 from minirnn.core.backend import Array
@@ -10,27 +9,34 @@ from minirnn.core.files import ModelFileError, warn
 from minirnn.core.layer import Layer
 from minirnn.formats.filling import filled
 from minirnn.formats.opening import some
-from minirnn.formats.torch.assumptions import Assumption, assumptions, is_number, settled
+from minirnn.formats.torch.around import AroundModule, Undecided, around, having
+from minirnn.formats.torch.assumptions import Assumption, settled
+from minirnn.formats.torch.chains import chain_of
 from minirnn.formats.torch.modules import (
     Link,
     MatrixModule,
     Module,
     Plain,
+    RecurrentModule,
     Unknown,
     identified,
+    is_field,
     is_plain,
     is_weight,
     plain,
 )
-from minirnn.formats.torch.reading import Named, StoredTensors
+from minirnn.formats.torch.outline import Outline, Settings
+from minirnn.formats.torch.stored import Named, StoredTensors
 from minirnn.layers.compose import Sequential
 from minirnn.layers.feedforward import Embedding, Linear
 
 FLOATS = ("F64", "F32", "F16", "BF16")
-MOST_MODULES = 200  # in a chain
-MOST_TRIED = 1000  # beginnings of chains, in the search for an order
 MOST_SHOWN = 8  # names in an error
-LONGEST_PATH = 200  # letters in which numbers are looked for
+WRAPPERS = (  # names that trainers put a model under
+    *("model", "module", "net", "network"),
+    *("_orig_mod", "_forward_module"),
+)
+MOST_WRAPPERS = 4  # one within another
 
 Value = TypeVar("Value")
 
@@ -40,7 +46,7 @@ class StateDictOptions(TypedDict, total=False):
 
     backend: str
     dtype: Any
-    nonlinearity: str
+    nonlinearity: str | None
     prefix: str
     modules: Sequence[str | Layer] | None
     kinds: Mapping[str, str] | None
@@ -48,8 +54,8 @@ class StateDictOptions(TypedDict, total=False):
 
 def check(options: StateDictOptions) -> None:
     """Raise ValueError for options that make no sense, whatever the state dict is."""
-    nonlinearity, modules = options.get("nonlinearity", "tanh"), options.get("modules")
-    if nonlinearity not in ("tanh", "relu"):
+    nonlinearity, modules = options.get("nonlinearity"), options.get("modules")
+    if nonlinearity not in ("tanh", "relu", None):
         raise ValueError(f"nonlinearity must be tanh or relu; got {nonlinearity!r}")
     if modules is None:
         return
@@ -65,20 +71,33 @@ def network(
     *,
     backend: str = "auto",
     dtype: Any = None,
-    nonlinearity: str = "tanh",
+    nonlinearity: str | None = None,
     prefix: str = "",
     modules: Sequence[str | Layer] | None = None,
     kinds: Mapping[str, str] | None = None,
 ) -> Layer:
     """The layer that a state dict is, or the Sequential; the options are those of ``load``."""
-    start = f"{prefix.removesuffix('.')}." if prefix else ""
-    chain, order = _chain(source, _modules(source, start, modules, dict(kinds or {})), named=modules is not None)
+    start, assumed = _start(source, prefix)
+    outline = (source.outline or Outline()).under(start).having(_grouped(source.tensors, start))
+    ordered = _modules(source, start, modules, dict(kinds or {}), outline)
+    if modules is None:
+        ordered, fields = _without_fields(ordered)
+        assumed += fields
+    chain, more = chain_of(source, ordered, outline, named=modules is not None)
     layers: list[Layer] = []
     values: dict[str, Callable[[], Array]] = {}
     frozen: set[str] = set()
     taken: list[Named] = []
     for k, (module, kind) in enumerate(chain):
-        layer, weights, still = module.build(kind, _fetching(source, start, module), nonlinearity)
+        own = outline.settings.get(module.path, Settings())
+        if nonlinearity:
+            own = own._replace(nonlinearity=nonlinearity)
+        try:  # a layer of its own kind may not take what the file says
+            layer, weights, still = module.build(kind, _fetching(source, start, module), own)
+        except ModelFileError:
+            raise
+        except ValueError as error:
+            raise ModelFileError(f"{source.where}: {error}") from None
         place = f"{k}." if len(chain) > 1 else ""
         first = layers[0] if layers else None
         if isinstance(layer, Linear) and isinstance(first, Embedding) and _same(module, chain[0][0]):
@@ -91,12 +110,58 @@ def network(
     whole = Sequential(*layers) if len(layers) > 1 else layers[0]
     if dtype is None:
         dtype = "float64" if any(tensor.dtype == "F64" for tensor in taken) else "float32"
-    assumed = [] if modules is not None else assumptions(chain, order)
+    orders = {outline.settings[module.path].batch_first for module, _ in chain if module.path in outline.settings}
+    if len(orders) > 1:
+        more.append(Assumption("time comes first in all modules, though some of them have batch_first=True"))
+    assumed = [*assumed, *more] if modules is None else []  # nothing is, where the caller stated the computation
     if assumed or source.rivals:
         _warn(source, chain, assumed)
     filled(whole, lambda name: values[name](), source.where, backend=backend, dtype=dtype)
     whole.bound.frozen = frozen
+    whole.batch_first = orders == {True}
     return whole
+
+
+def _start(source: StoredTensors, prefix: str) -> tuple[str, list[Assumption]]:
+    """What the names of the tensors begin with that are taken, and what was assumed in that.
+
+    Trainers put a model under a name of theirs, ``model.`` or ``module.``, and little beside it: a counter, weights of
+    a loss.  A ``prefix`` may be one within that name.
+    """
+    start = f"{prefix.removesuffix('.')}." if prefix else ""
+    if any(name.startswith(start) for name in source.tensors) and prefix:
+        return start, []
+    wrapper = _wrapper(source)
+    if prefix:
+        return (wrapper + start if any(name.startswith(wrapper + start) for name in source.tensors) else start), []
+    beside = [name for name in source.tensors if not name.startswith(wrapper)]
+    if not beside:
+        return "", []
+    return wrapper, [Assumption(f"what is under {wrapper[:-1]!r:.60} is the model, without {some(beside)} beside it")]
+
+
+def _without_fields(modules: list[Module]) -> tuple[list[Module], list[Assumption]]:
+    """The modules without a conditional random field behind them, which is no layer, and what that assumes."""
+    fields = [module for module in modules if is_field(module)]
+    if len(fields) in (0, len(modules)):
+        return modules, []
+    names = some(module.path or "transitions" for module in fields)
+    words = (
+        f"{names} is a conditional random field, which chooses among the scores that are computed here: it is left out"
+    )
+    return [module for module in modules if module not in fields], [Assumption(words)]
+
+
+def _wrapper(source: StoredTensors) -> str:
+    """The one of WRAPPERS that all matrices are under, with a dot behind it, or several of them; "" for none."""
+    names = [name for name, tensor in source.tensors.items() if len(tensor.shape) > 1]
+    wrapper = ""
+    for _ in range(MOST_WRAPPERS if names else 0):
+        one = names[0][len(wrapper) :].partition(".")[0]
+        if one not in WRAPPERS or not all(name.startswith(f"{wrapper}{one}.") for name in names):
+            break
+        wrapper += f"{one}."
+    return wrapper
 
 
 def _warn(source: StoredTensors, chain: Sequence[Link], assumed: Sequence[Assumption]) -> None:
@@ -124,7 +189,11 @@ def _same(module: Module, embedding: Module) -> bool:
 
 
 def _modules(
-    source: StoredTensors, start: str, entries: Sequence[str | Layer] | None, kinds: dict[str, str]
+    source: StoredTensors,
+    start: str,
+    entries: Sequence[str | Layer] | None,
+    kinds: dict[str, str],
+    outline: Outline,
 ) -> list[Module]:
     """The modules under ``start``, or those of them that ``entries`` names, each known, and the layers between them."""
     groups = _grouped(source.tensors, start)
@@ -132,7 +201,22 @@ def _modules(
     if not groups:
         under = f" under {start[:-1]!r:.60}" if start else ""
         raise ModelFileError(f"{source.where} has no tensors{under}; it has {some(source.tensors, MOST_SHOWN)}")
-    paths = [entry for entry in entries or () if isinstance(entry, str) and (entry in groups or not is_plain(entry))]
+    wrapper, plains = "" if start else _wrapper(source), outline.layers
+
+    def known(path: str) -> str:
+        """The path of a module, which may be named with what a trainer put before it, or without."""
+        if path not in groups and path.removeprefix(start) in groups:
+            return path.removeprefix(start)
+        return wrapper + path if path not in groups and (wrapper + path in groups or wrapper + path in plains) else path
+
+    if entries is not None:
+        entries = [known(entry) if isinstance(entry, str) else entry for entry in entries]
+    kinds = {known(path): kind for path, kind in kinds.items()}
+    paths = [
+        entry
+        for entry in entries or ()
+        if isinstance(entry, str) and (entry in groups or not (is_plain(entry) or entry in plains))
+    ]
     for path in [*paths, *kinds]:
         if path not in groups:
             between = (
@@ -144,30 +228,52 @@ def _modules(
     if len(set(paths)) < len(paths) or (entries is not None and not paths):
         raise ValueError(f"modules must name modules of {source.where}, each once; got {entries!r:.200}")
     chosen: list[Module] = []
-    for entry in groups if entries is None else entries:
-        if not isinstance(entry, str) or entry not in groups:
+    for entry in (outline.entries(groups) or groups) if entries is None else entries:
+        if isinstance(entry, str) and entry in groups:
+            chosen.append(_module(source, entry, groups[entry], others.get(entry, {}), kinds, outline))
+        elif isinstance(entry, str) and entry in plains:
+            chosen.append(Plain(entry, {}, (type(plains[entry]).__name__,), plains[entry]))
+        else:
             chosen.append(plain(entry, chosen))
-            continue
-        path = entry
-        for last, words in others.get(path, {}).items():
-            if is_weight(last):
-                raise ModelFileError(f"{source.where}: {last} of {path!r:.60} must be a tensor; it is {words}")
-        try:
-            module = identified(path, groups[path])
-        except ValueError as error:
-            raise ModelFileError(f"{source.where}: {error}") from None
-        if path in kinds:
-            if kinds[path] not in module.kinds:
-                raise ModelFileError(f"{source.where}: {module.describe()} is no {kinds[path]!r:.40}")
-            module = MatrixModule(path, groups[path], (kinds[path],)) if isinstance(module, MatrixModule) else module
-        odd = [name for name, tensor in module.tensors.items() if tensor.dtype not in FLOATS]
-        if odd and module.kinds:
-            raise ModelFileError(
-                f"{source.where}: {odd[0]!r:.60} of {path!r:.60} must be of floating point; "
-                f"it is {module.tensors[odd[0]].dtype}"
-            )
-        chosen.append(module)
     return chosen
+
+
+def _module(
+    source: StoredTensors,
+    path: str,
+    tensors: dict[str, Named],
+    others: Mapping[str, str],
+    kinds: Mapping[str, str],
+    outline: Outline,
+) -> Module:
+    """The module of that path, by its names and shapes, its class, and what the caller says of it.
+
+    Raises ModelFileError where these contradict each other.
+    """
+    for last, words in others.items():
+        if is_weight(last):
+            raise ModelFileError(f"{source.where}: {last} of {path!r:.60} must be a tensor; it is {words}")
+    try:
+        module = having(around(path, tensors) or identified(path, tensors), outline.about.get(path))
+        if isinstance(module, RecurrentModule) and path in outline.settings:
+            module.check(outline.settings[path])
+    except ValueError as error:
+        raise ModelFileError(f"{source.where}: {error}") from None
+    if path in kinds and kinds[path] not in module.kinds:
+        raise ModelFileError(f"{source.where}: {module.describe()} is no {kinds[path]!r:.40}")
+    kind = kinds.get(path, outline.kinds.get(path))
+    if kind is not None and module.kinds and kind not in module.kinds:
+        module = Unknown(path, tensors, ())  # a class of torch's whose weights only look like those of another
+    elif kind is not None and isinstance(module, (MatrixModule, AroundModule)):
+        module = replace(module, kinds=(kind,))
+    elif isinstance(module, AroundModule) and len(module.kinds) > 1:
+        module = Undecided(path, tensors, ())
+    odd = [name for name, tensor in module.tensors.items() if tensor.dtype not in FLOATS]
+    if odd and module.kinds:
+        raise ModelFileError(
+            f"{source.where}: {odd[0]!r:.60} of {path!r:.60} must be of floating point; it is {tensors[odd[0]].dtype}"
+        )
+    return module
 
 
 def _grouped(values: Mapping[str, Value], start: str) -> dict[str, dict[str, Value]]:
@@ -178,125 +284,3 @@ def _grouped(values: Mapping[str, Value], start: str) -> dict[str, dict[str, Val
             path, _, last = name[len(start) :].rpartition(".")
             groups.setdefault(path, {})[last] = value
     return groups
-
-
-def _chain(source: StoredTensors, modules: list[Module], *, named: bool) -> tuple[list[Link], str]:
-    """The modules in the order in which they compute, each with its kind, and what that order assumes, in words."""
-    problem = "they do not fit one after another"
-    if any(isinstance(module, Unknown) for module in modules):
-        problem = "not all of them are layers of minirnn"
-    elif len(modules) > MOST_MODULES:
-        problem = f"there are more than {MOST_MODULES}"
-    else:
-        numbered = None if named else _numbered(modules)
-        if numbered or source.ordered or named or len(modules) == 1:
-            chain = _fitting(numbered or modules)
-            if chain:
-                other = None if numbered or named else _another(chain)
-                for (one, kind), (two, another) in zip(chain, other or (), strict=False):
-                    if (one, kind) != (two, another):
-                        places = f"{one.path!r:.60} computes before {two.path!r:.60}"
-                        return chain, f"{places}, as the file lists them; widths allow either"
-                return chain, ""
-        if not named:
-            chain, problem = _search(modules)
-            if chain:
-                order = "the modules compute in the only order in which their widths fit, which is not that of the file"
-                return chain, order if source.ordered else ""
-    described = "; ".join(module.describe() for module in modules[:MOST_SHOWN])
-    advice = "" if named else ": name those to take, in the order in which they compute (modules=), or one (prefix=)"
-    raise ModelFileError(
-        f"{source.where}: its modules are no chain, since {problem}{advice}. "
-        f"There are {described}{' ...' if len(modules) > MOST_SHOWN else ''}"
-    )
-
-
-def _numbered(modules: list[Module]) -> list[Module] | None:
-    """The modules of an nn.Sequential, whose paths end in numbers where they differ, by these; None for others."""
-    paths = [module.path.split(".") for module in modules]
-    alike = sum(1 for _ in takewhile(lambda words: len(set(words)) == 1, zip(*paths, strict=False)))  # at the beginning
-    paths = [path[alike:] for path in paths]
-    if not all(is_number(word) for path in paths for word in path):
-        return None
-    return [module for _, module in sorted(zip(paths, modules, strict=True), key=lambda pair: [*map(int, pair[0])])]
-
-
-def _fitting(modules: list[Module]) -> list[Link] | None:
-    """The modules in this order, if each takes what the one before it gives; only the first can be an Embedding."""
-    for first in modules[0].kinds:
-        chain = [(modules[0], first), *((module, module.kinds[-1]) for module in modules[1:])]
-        weighted = [link for link in chain if not isinstance(link[0], Plain)]
-        if all(_follows(link, before) for before, link in pairwise(weighted)):
-            return chain
-    return None
-
-
-def _follows(link: Link, before: Link) -> bool:
-    (module, kind), (other, other_kind) = link, before
-    return kind != "Embedding" and module.widths(kind)[0] == other.widths(other_kind)[1]
-
-
-Rank = tuple[str, list[int]]  # a path without its numbers, and those
-
-
-def _ranks(modules: Iterable[Module]) -> dict[str, Rank]:
-    """The rank of each module's path; names that differ by their numbers alone say in which order they compute."""
-    ranks = {}
-    for path in (module.path for module in modules):
-        numbers = re.findall("[0-9]+", path) if len(path) <= LONGEST_PATH else []
-        ranks[path] = (re.sub("[0-9]+", "0", path) if numbers else path, [int(number) for number in numbers])
-    return ranks
-
-
-def _free(modules: list[Module], used: set[str], ranks: dict[str, Rank]) -> list[Module]:
-    """Those that may come next: of names that are alike, the one with the lowest number."""
-    first: dict[str, Module] = {}
-    for module in modules:
-        if module.path not in used:
-            alike, numbers = ranks[module.path]
-            if alike not in first or numbers < ranks[first[alike].path][1]:
-                first[alike] = module
-    return [module for module in modules if first.get(ranks[module.path][0]) is module]
-
-
-def _orders(modules: list[Module], kinds: Callable[[int, Module], Iterable[str]]) -> Iterator[list[Link] | None]:
-    """The orders in which these modules fit, and None where the search for more was given up.
-
-    ``kinds`` are those that a module may have in this place of the chain; the last is tried first.
-    """
-    ranks = _ranks(modules)
-    waiting: list[list[Link]] = [[]]  # beginnings of chains, the one to go on with last
-    for _ in range(MOST_TRIED):
-        if not waiting:
-            return
-        chain = waiting.pop()
-        if len(chain) == len(modules):
-            yield chain
-        free = _free(modules, {module.path for module, _ in chain}, ranks)
-        links = [(module, kind) for module in free for kind in kinds(len(chain), module)]
-        waiting += [[*chain, link] for link in links if not chain or _follows(link, chain[-1])]
-    if waiting:
-        yield None
-
-
-def _another(chain: list[Link]) -> list[Link] | None:
-    """Another order of this chain that its widths allow, with recurrent modules and matrices where they are now."""
-    modules = [module for module, _ in chain]
-    known = {module.path: kind for module, kind in chain}
-
-    def kinds(place: int, module: Module) -> list[str]:
-        (here, kind), own = chain[place], known[module.path]
-        return [own] if type(module) is type(here) and (own == kind or "Linear" != kind != "Embedding") else []
-
-    return next((other for other in _orders(modules, kinds) if other and other != chain), None)
-
-
-def _search(modules: list[Module]) -> tuple[list[Link] | None, str]:
-    """The one order in which the modules fit, or None and why there is not one."""
-    fitting: dict[tuple[str, ...], list[Link]] = {}
-    for chain in _orders(modules, lambda _, module: reversed(module.kinds)):
-        if chain:
-            fitting.setdefault(tuple(module.path for module, _ in chain), chain)
-        if not chain or len(fitting) > 1:
-            return None, "they fit in more than one order"
-    return (fitting.popitem()[1], "") if fitting else (None, "they do not fit one after another")

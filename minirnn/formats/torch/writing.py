@@ -14,16 +14,22 @@ from minirnn.core.backend import Array
 from minirnn.core.files import atomic_write, warn
 from minirnn.core.layer import Layer
 from minirnn.core.module import brief
-from minirnn.formats.models import check_finite, has_bias, network_of
+from minirnn.formats.models import check_chain, check_finite, has_bias, network_of
 from minirnn.language.model import LanguageModel
 from minirnn.layers.compose import Bidirectional, Sequential
-from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear
+from minirnn.layers.convolution import Conv1d
+from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear, PReLU
+from minirnn.layers.normalisation import BatchNorm1d, LayerNorm
+from minirnn.layers.pooling import AvgPool1d, Flatten, GlobalAvgPool1d, GlobalMaxPool1d, MaxPool1d
 from minirnn.recurrent.direction import Direction
 from minirnn.recurrent.networks import Recurrent
 from minirnn.recurrent.zoneout import GOES_ON
 
 CELLS = (TanhCell, ReluCell, GRUCell, LSTMCell)
-PLAIN = (Activation, Dropout, Last)  # without weights: what stands in their place is written in a module's forward
+PLAIN = (  # without weights: what stands in their place is written in a module's forward
+    *(Activation, Dropout, Last),
+    *(MaxPool1d, AvgPool1d, GlobalMaxPool1d, GlobalAvgPool1d, Flatten),
+)
 STORAGES = {"float64": "Double", "float32": "Float", "float16": "Half"}
 ALIGNMENT = 64  # bytes
 ENDINGS = (".pt", ".pth", ".safetensors")
@@ -43,6 +49,7 @@ def arrays_of(model: Layer | LanguageModel, *, names: Sequence[str] | None = Non
     initial states, cells of your own, a Bidirectional of layers that are not two directions of one module.
     """
     network = network_of(model, "expected")
+    check_chain(network, "A state dict")
     parameters = network.bound
     network.check_whole("writing torch's names")
     if parameters.quantized:
@@ -116,6 +123,11 @@ def dropped(network: Layer) -> list[str]:
         place = f" (layer {layer.prefix.removesuffix('.')})" if getattr(layer, "prefix", "") else ""
         if type(layer) in PLAIN:
             words.append(f"{brief(layer)}{place}")
+        elif isinstance(layer, (LayerNorm, BatchNorm1d, Conv1d)):
+            usual = {"eps": 1e-5, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+            own = {name: layer.config().get(name, value) for name, value in usual.items()}
+            odd = (name for name, value in own.items() if value != usual[name])
+            words += [f"{type(layer).__name__}'s {name}={own[name]!r}{place}" for name in odd]
         elif isinstance(layer, (Recurrent, Embedding)):
             options = {name: layer.config().get(name) for name in ("nonlinearity", "dropout", "weight_dropout", "mask")}
             words += [
@@ -140,6 +152,8 @@ def _named(layer: Layer, path: str, known: dict[int, Array]) -> Iterator[tuple[s
         yield f"{path}weight", W
         if layer.bias:
             yield f"{path}bias", host(layer.weight("b")).copy()
+    elif isinstance(layer, (LayerNorm, BatchNorm1d, PReLU, Conv1d)):
+        yield from _around(layer, path)
     elif isinstance(layer, Recurrent) and _has_words(layer):
         bias = has_bias(layer)
         for name, direction in zip(layer.names, layer.directions, strict=True):
@@ -153,6 +167,18 @@ def _named(layer: Layer, path: str, known: dict[int, Array]) -> Iterator[tuple[s
     elif type(layer) not in PLAIN:
         zoned = any(getattr(one, "zoneout", 0) for one in layer.walk())
         raise ValueError(f"torch has no module like {brief(layer)}{f': {GOES_ON}' if zoned else ''}")
+
+
+def _around(layer: LayerNorm | BatchNorm1d | PReLU | Conv1d, path: str) -> Iterator[tuple[str, Array]]:
+    """The arrays of a norm, a convolution or a PReLU; a norm that has a bias has a gain in torch as well."""
+    w = {name: layer.bound.backend.host(layer.weight(name)) for name in layer.specs()}
+    if isinstance(layer, Conv1d):
+        w["W"] = w["W"].reshape(layer.kernel_size, -1, layer.out_channels).transpose(2, 1, 0)
+    elif isinstance(layer, LayerNorm) and layer.bias and not layer.gain:
+        w = {"g": np.ones_like(w["b"]), **w}
+    names = {"W": "weight", "g": "weight", "a": "weight", "b": "bias", "mean": "running_mean", "var": "running_var"}
+    for name, array in w.items():
+        yield f"{path}{names[name]}", array.copy(order="C")
 
 
 def _has_words(layer: Recurrent) -> bool:

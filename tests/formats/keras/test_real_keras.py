@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from minirnn import ModelFileError, load
+from minirnn import ModelFileWarning, load
 from minirnn.formats.containers.hdf5 import Dataset, File
 from minirnn.formats.keras import save
 
@@ -114,6 +114,8 @@ def test_gates_that_are_not_said_are_those_of_the_keras_that_wrote_the_file(mode
     assert np.abs(other - y).max() > 0.01
 
 
-def test_weights_alone_do_not_say_what_they_are(models: Path) -> None:
-    with pytest.raises(ModelFileError, match="pass config="):
-        load(models / "eng_50" / "weights.h5")
+def test_weights_alone_are_taken_for_a_chain_that_gives_every_step(models: Path) -> None:
+    path, x = models / "eng_50" / "weights.h5", words()
+    with pytest.warns(ModelFileWarning, match="each of them gives all steps, not the last alone"):
+        model = load(path)
+    np.testing.assert_array_equal(model(x)[0][-1], load(path, config=config(50))(x)[0])

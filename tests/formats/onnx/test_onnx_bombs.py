@@ -224,7 +224,7 @@ MANY: dict[str, tuple[Bomb, str]] = {
     "halves of one byte": (lambda: bare([2**25], 10, (5, 2, bytes(2**25))), "must be stored in raw_data"),
     "integers that go on": (lambda: bare([2], INT64, (7, 2, b"\x00" + b"\xff" * 2**22 + b"\x00")), "must end"),
     "messages within messages": (lambda: of_raw(DEEP), "must end at byte"),
-    "graphs within graphs": (lambda: nested(2000), "'Scan' is no operator that minirnn runs within another"),
+    "graphs within graphs": (lambda: nested(2000), "graphs within graphs may be 8 deep"),
 }
 
 
@@ -277,11 +277,15 @@ NO_MODELS: dict[str, tuple[Bomb, str]] = {
     "an attribute that is of no use": (lambda: model([node("Neg", "x", "y", beta=1.0)], X, Y), "no attribute 'beta'"),
     "an attribute of another kind": (lambda: model([node("Elu", "x", "y", alpha="1")], X, Y), "must be of kind float"),
     "an attribute that is a graph": (lambda: model([node("Elu", "x", "y", alpha=THEN)], X, Y), "it is of type 5"),
-    "If": (
-        lambda: model([node("If", "x", "y", then_branch=THEN, else_branch=THEN)], X, Y),
-        r"node 'y' \(If\): 'If' is no operator that minirnn runs: it holds graphs of its own",
+    "If without a branch": (
+        lambda: model([node("If", "x", "y", then_branch=THEN)], X, Y),
+        r"node 'y' \(If\): attribute else_branch must be given; it is missing",
     ),
-    "Loop": (lambda: model([node("Loop", "- - x", "y", body=THEN)], X, Y), "'Loop' is no operator that minirnn runs"),
+    "a Loop of no state": (lambda: model([node("Loop", "- - x", "y", body=THEN)], X, Y), "must take the number of the"),
+    "an operator that holds graphs": (
+        lambda: model([node("SequenceMap", "x", "y", body=THEN)], X, Y),
+        "'SequenceMap' is no operator that minirnn runs",
+    ),
     "a made-up operator": (
         lambda: model([node("Evil\n" + "x" * 1000, "x", "y")], X, Y),
         r"node 'y' \('Evil\\nx+'\): 'Evil\\nx+'\.\.\. is no operator that minirnn runs$",
@@ -290,8 +294,12 @@ NO_MODELS: dict[str, tuple[Bomb, str]] = {
         lambda: model([[*node("Tanh", "x", "y"), *text(7, "com.evil")]], X, Y),
         "is of the domain 'com.evil'; only the standard's own operators are run",
     ),
-    "an older operator set": (lambda: model([node("Tanh", "x", "y")], X, Y, opset=6), "must be from 7 to 28; it is 6"),
-    "a newer operator set": (lambda: model([node("Tanh", "x", "y")], X, Y, opset=29), "from 7 to 28; it is 29"),
+    "no such operator set": (lambda: model([node("Tanh", "x", "y")], X, Y, opset=0), "must be from 1 to 28; it is 0"),
+    "an older operator set": (
+        lambda: model([node("TopK", "x", "y")], X, Y, opset=6),
+        "needs operator set 7; the model",
+    ),
+    "a newer operator set": (lambda: model([node("Tanh", "x", "y")], X, Y, opset=29), "from 1 to 28; it is 29"),
     "an operator of a later set": (lambda: model([node("Gelu", "x", "y")], X, Y), "needs operator set 20; the model"),
     "too few inputs": (lambda: model([node("Add", "x", "y")], X, Y), "must have from 2 to 2 inputs"),
     "an input that is left out": (lambda: model([node("Max", "x - x", "y")], X, Y), "must have from 1 to 65536 inputs"),

@@ -90,3 +90,76 @@ def test_a_plain_load_gives_layers_unless_the_batch_is_first(case: Export, tmp_p
     path = tmp_path / "model.onnx"
     path.write_bytes(exported(case, 4, 2)[1])
     assert isinstance(minirnn.load(path), Graph if case.batch_first else Layer)
+
+
+# ---------------------------------------------------------------------- what is no chain
+
+
+class Pooled(torch.nn.Module):  # type: ignore[misc]  # torch has no types
+    """Steps weighed by scores of theirs: Linear(H, 1), softmax over time, a weighted sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = torch.nn.GRU(5, 6, batch_first=True, bidirectional=True)
+        self.score, self.fc = torch.nn.Linear(12, 1), torch.nn.Linear(12, 3)
+
+    def forward(self, x: Any) -> Any:
+        h, _ = self.gru(x)
+        weights = torch.softmax(torch.tanh(self.score(h)), dim=1)
+        return self.fc((weights * h).sum(dim=1)), weights
+
+
+class Heads(torch.nn.Module):  # type: ignore[misc]  # as above
+    """MultiheadAttention over an LSTM, with a residual sum and a norm; two heads of answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.norm = torch.nn.LSTM(5, 8, batch_first=True), torch.nn.LayerNorm(8)
+        self.attention = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+        self.tags, self.score = torch.nn.Linear(8, 4), torch.nn.Linear(16, 1)
+
+    def forward(self, x: Any) -> Any:
+        h, (last, _) = self.lstm(x)
+        attended, _ = self.attention(h, h, h, need_weights=False)
+        y = self.norm(h + attended)
+        return self.tags(y), self.score(torch.cat([y.amax(dim=1), last[0]], dim=-1))
+
+
+class Translator(torch.nn.Module):  # type: ignore[misc]  # as above
+    """An encoder and a decoder that scores the encoder's steps by products, and reads two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads, self.writes = torch.nn.GRU(5, 6), torch.nn.GRU(4, 6)
+        self.fc = torch.nn.Linear(12, 3)
+
+    def forward(self, source: Any, target: Any) -> Any:
+        h, end = self.reads(source)
+        d, _ = self.writes(target, end)
+        scores = torch.bmm(d.transpose(0, 1), h.permute(1, 2, 0))
+        context = torch.bmm(torch.softmax(scores / 6**0.5, dim=-1), h.transpose(0, 1)).transpose(0, 1)
+        return torch.log_softmax(self.fc(torch.cat([d, context], dim=-1)), dim=-1)
+
+
+def batches(T: int, B: int) -> Any:
+    return (torch.randn(B, T, 5),)
+
+
+GRAPHS = {
+    "pooled by scores": Export(Pooled, batches, batch_first=True),
+    "heads": Export(Heads, batches, batch_first=True),
+    "a translator": Export(Translator, lambda T, B: (torch.randn(T, B, 5), torch.randn(T, B, 4))),
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("newer", [False, True])
+def test_branches_and_attention_compute_the_same(name: str, newer: bool, tmp_path: Path) -> None:
+    case = GRAPHS[name]
+    network, data = exported_anew(case, 4, 2) if newer else exported(case, 4, 2, opset=17)
+    (tmp_path / "model.onnx").write_bytes(data)
+    graph = minirnn.load(tmp_path / "model.onnx")
+    assert isinstance(graph, Graph)
+    for T, B in ((4, 2),) if newer else ((4, 2), (4, 3)):
+        inputs = case.inputs(T, B)
+        assert_close(graph(*arrays(inputs)), expected(network, inputs))

@@ -220,7 +220,7 @@ REFUSED = {
         b"}" + text("model") + GLOBAL + b")\x81}" + text("weight") + tensor() + b"sbs",
         "holds no tensors by name, but 'model' of class 'argparse.Namespace'",
     ),
-    "an object alone": (GLOBAL + b")R", "an object of class 'argparse.Namespace': a whole model, as torch.save"),
+    "an object alone": (GLOBAL + b")R", "an object of class 'argparse.Namespace'. Of objects that are no modules"),
     "complex numbers": (
         b"}" + text("weight") + tensor(b"ctorch\nComplexFloatStorage\n") + b"s",
         "holds no tensors by name, but 'weight' of class 'torch.ComplexFloatStorage'",
@@ -234,7 +234,7 @@ REFUSED = {
         "bias of 'fc' must be a tensor; it is a list",
     ),
     "an object made of a dictionary": (b"}q\x00h\x00)\x81", "makes an object of a dict"),
-    "an object of a known class": (b"ccollections\nOrderedDict\n)\x81", "makes an object of a KnownFunction"),
+    "an object of a known class": (b"ccollections\nOrderedDict\n)}\x92", "makes an object of a KnownFunction"),
     "a name that is no string": (b"K\x01K\x02\x93", "the name of a global must be a string"),
 }  # fmt: skip
 

@@ -8,11 +8,15 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from random import Random
 
 import hostile
 import pytest
 from corpora import FORMATS
 from mutations import listed, zipped
+from structures import KINDS
+
+from minirnn import ModelFileError, load
 
 if not hasattr(select, "poll"):
     pytest.skip("pipes cannot be waited for on this system", allow_module_level=True)
@@ -129,6 +133,9 @@ def deep_lstm(layers: int, size: int) -> bytes:
 
 HUGE = 2**40
 
+BOUNDED = ("modules_in_a_circle",)
+ALIKE = ("each_module_twice_in_the_next", "attributes_that_all_modules_share")
+
 ATTACKS: dict[str, tuple[Callable[[], bytes], str]] = {  # the file, and a word of the refusal; "": it may load
     "a list of entries that goes on": (lambda: listed(EMPTY, 150_000), "may have 4,194,304 bytes"),
     "a list of entries with long comments": (
@@ -216,6 +223,14 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], str]] = {  # the file, and a word 
         "unknown",
     ),
 }
+
+
+@pytest.mark.parametrize("form", [pytest.param("torch before 1.6", marks=pytest.mark.slow), "torch whole"])
+@pytest.mark.parametrize("name", [*BOUNDED, *(pytest.param(name, marks=pytest.mark.slow) for name in ALIKE)])
+def test_a_whole_module_is_walked_within_bounds(name: str, form: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(KINDS[form][name](Random(1)))  # noqa: S311 - no secret
+    with pytest.raises(ModelFileError, match=r"4,096 modules of 131,072 attributes, 32 within each other"):
+        load(tmp_path / "file")
 
 
 @cache

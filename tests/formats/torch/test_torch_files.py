@@ -275,7 +275,7 @@ def test_part_of_a_file_is_taken_by_name(ending: str, tmp_path: Path) -> None:
         Net(
             embedding=torch.nn.Embedding(6, 3),
             lstm=torch.nn.LSTM(3, 4),
-            norm=torch.nn.BatchNorm1d(4),
+            norm=torch.nn.Conv2d(4, 4, 1),
             fc=torch.nn.Linear(4, 2),
         )
     )
@@ -627,7 +627,7 @@ def test_a_checkpoint_holds_its_state_dict_under_some_name(tmp_path: Path) -> No
     with pytest.raises(ModelFileError, match="it holds no tensors by name"):
         torch_files.load(write([1, 2], tmp_path / "a.pt"))
     with pytest.raises(ModelFileError, match="part 'model_state_dict': its modules are no chain"):
-        torch_files.load(write({"model_state_dict": torch.nn.BatchNorm1d(2).state_dict()}, tmp_path / "a.pt"))
+        torch_files.load(write({"model_state_dict": torch.nn.Conv2d(2, 2, 1).state_dict()}, tmp_path / "a.pt"))
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -647,7 +647,10 @@ def test_what_is_beside_the_tensors_is_skipped(protocol: int, tmp_path: Path) ->
         torch.float32: "a key that is no string",
     }
     torch.save(checkpoint, tmp_path / "a.pt", pickle_protocol=protocol)
-    assert_computes(torch_files.load(tmp_path / "a.pt"), net)
+    with pytest.warns(ModelFileWarning, match="these tensors are meant, not those of 'net'"):
+        assert_computes(torch_files.load(tmp_path / "a.pt"), net)
+    assert_computes(torch_files.load(tmp_path / "a.pt", part="model_state_dict"), net)
+    assert_computes(torch_files.load(tmp_path / "a.pt", part="net"), checkpoint["net"])
     state = dict(net.state_dict())
     state["bias_hh_l0"] = state["bias_hh_l0"].to_sparse()
     torch.save(state, tmp_path / "a.pt", pickle_protocol=protocol)
@@ -765,14 +768,12 @@ def test_a_file_without_checksums_is_read(tmp_path: Path) -> None:
     assert_computes(torch_files.load(path), net)
 
 
-def test_what_is_no_state_dict_of_this_torch_is_told_what_to_do(tmp_path: Path) -> None:
-    net, path = torch.nn.GRU(3, 4), tmp_path / "a.pt"
-    torch.save(net, path)
+def test_what_is_no_model_of_torch_is_told_what_to_do(tmp_path: Path) -> None:
+    torch.save(argparse.Namespace(model=None), tmp_path / "a.pt")
     with pytest.raises(
-        ModelFileError,
-        match=r"an object of class 'torch.nn.modules.rnn.GRU': a whole model.*torch.save\(model.state_dict",
+        ModelFileError, match=r"an object of class 'argparse.Namespace'\. .*torch.save\(model.state_dict"
     ):
-        torch_files.load(path)
+        torch_files.load(tmp_path / "a.pt")
     with pytest.raises(ModelFileError, match="cannot be read"):
         torch_files.load(tmp_path / "none.pt")
 

@@ -9,14 +9,16 @@ from minirnn.core.files import ModelFileError
 from minirnn.formats.containers.protobuf import Message
 from minirnn.formats.onnx.reading.external import ModelFolder
 from minirnn.formats.onnx.reading.tensors import Room, array_of
-from minirnn.formats.onnx.running.operators import MANY, OPERATORS
+from minirnn.formats.onnx.running.earlier import least_inputs
+from minirnn.formats.onnx.running.operators import BEYOND, MANY, OPERATORS, since
 from minirnn.formats.onnx.structure import FLOAT16, Body, Model, Node, Port, check_shape, dtype_of, short
 
-OLDEST, NEWEST = 7, 28  # operator sets: 7 brought broadcasting; until 28 all changes of what is read here are known
+OLDEST, NEWEST = 1, 28  # operator sets: until 28 all changes of what is read here are known
 MOST_NODES = 1 << 12  # of a model: a node becomes some 3 kB
 WIDENED = 24 << 20  # bytes, beyond twice those of the file, that numbers of fewer bits may become
 ROOM_AHEAD, LEAST_ROOM = 24 << 20, 8 << 20  # bytes that what is computed when a file is read may take
-LOOPS = ("If", "Loop", "SequenceMap")
+BODIES = {"Scan": ("body",), "Loop": ("body",), "If": ("then_branch", "else_branch")}  # graphs within, by operator
+DEEPEST = 8  # graphs within graphs
 LONGEST_TEXT = 1 << 16  # bytes of an attribute's text, or of a list of them
 KINDS = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}  # of attributes, by type
 LISTS = ("floats", "ints", "strings")
@@ -28,6 +30,7 @@ class Names:
 
     own: set[str]
     around: Container[str] = ()
+    depth: int = 0  # how many graphs are around
 
     def __contains__(self, name: object) -> bool:
         return name in self.own or name in self.around
@@ -103,30 +106,32 @@ class ModelReader:
         op, domain = about.get("op_type", ""), about.get("domain", "")
         inputs, outputs = tuple(about.get("input", ())), tuple(about.get("output", ()))
         node = Node(op, about.get("name", ""), inputs, outputs, self.opset, self.backend)
-        if domain not in ("", "ai.onnx"):
+        of_standard = domain in ("", "ai.onnx")
+        if of_standard is (op in BEYOND) or domain not in ("", "ai.onnx", BEYOND.get(op)):
             raise ModelFileError(f"{node} is of the domain {short(domain)}; only the standard's own operators are run")
-        deep = op == "Scan" and known.around != ()
-        if op not in OPERATORS or deep:
-            why = ": it holds graphs of its own" if op in LOOPS else " within another" if deep else ""
-            raise ModelFileError(f"{node}: {short(op)} is no operator that minirnn runs{why}")
+        if op not in OPERATORS:
+            raise ModelFileError(f"{node}: {short(op)} is no operator that minirnn runs")
+        if op in BODIES and known.depth == DEEPEST:
+            raise ModelFileError(f"{node}: graphs within graphs may be {DEEPEST} deep; this one is deeper")
         operator = OPERATORS[op]
-        if self.opset < operator.since:
-            raise ModelFileError(f"{node} needs operator set {operator.since}; the model has {self.opset}")
-        needed = inputs if operator.most == MANY else inputs[: operator.least]
-        if not operator.least <= len(inputs) <= operator.most or "" in needed:
-            raise ModelFileError(
-                f"{node} must have from {operator.least} to {operator.most} inputs; it has {inputs!r:.60}"
-            )
+        if self.opset < since(op):
+            raise ModelFileError(f"{node} needs operator set {since(op)}; the model has {self.opset}")
+        least = least_inputs(op, self.opset, operator.least)
+        needed = inputs[2 * (op == "Loop") :] if operator.most == MANY else inputs[:least]
+        if not least <= len(inputs) <= operator.most or "" in needed:
+            raise ModelFileError(f"{node} must have from {least} to {operator.most} inputs; it has {inputs!r:.60}")
         if not 1 <= len(outputs) <= operator.outputs:
             raise ModelFileError(f"{node} must have from 1 to {operator.outputs} outputs; it has {len(outputs)}")
         try:
             for attribute in about.get("attribute", ()):
                 name = _new(attribute.get("name", ""), node.attributes, "an attribute")
-                if op == "Scan" and "g" in attribute:
-                    node.attributes[name] = body = self.body(attribute["g"](), known)
-                    node.inputs = (*inputs, *body.captured)
+                if name in BODIES.get(op, ()) and "g" in attribute:
+                    node.attributes[name] = self.body(attribute["g"](), known)
                 else:
                     node.attributes[name] = self.value(attribute)
+            for name in BODIES.get(op, ()):
+                if isinstance(node.attributes.get(name), Body):
+                    node.inputs += node.attributes[name].captured
         except ModelFileError as error:
             raise ModelFileError(f"{node}: {error!s:.500}") from None
         node.unread = set(node.attributes)
@@ -134,7 +139,7 @@ class ModelReader:
 
     def body(self, about: Message, around: Names) -> Body:
         """The graph within a node; it may use what is known around it, and give no other value such a name."""
-        constants, known = self.initializers(about), Names(set(), around)
+        constants, known = self.initializers(about), Names(set(), around, around.depth + 1)
         inputs, outputs = (tuple(v.get("name", "") for v in about.get(word, ())) for word in ("input", "output"))
         for name in (*constants, *inputs):
             known.own.add(_new(name, known, "a value within a node"))

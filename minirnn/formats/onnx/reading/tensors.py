@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from minirnn.core.backend import Array
+from minirnn.core.bfloat16 import widened
 from minirnn.core.files import ModelFileError
 from minirnn.formats.containers.protobuf import Message, varint_count, varints
-from minirnn.formats.filling import widened
 from minirnn.formats.onnx.reading.external import ModelFolder
 from minirnn.formats.onnx.structure import BFLOAT16, DTYPES, FLOAT16, check_shape, dtype_of, short
 

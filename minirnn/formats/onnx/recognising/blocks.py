@@ -13,6 +13,7 @@ from minirnn.core.run import State
 from minirnn.formats.onnx.recognising.forms import (
     Affine,
     Encoding,
+    Held,
     InitialState,
     Lookup,
     NoLayerError,
@@ -89,6 +90,8 @@ def plain(part: Part) -> LayerBlock:
         held = {"W": (part.W, part.alpha)} if part.b is None else {"W": (part.W, part.alpha), "b": (part.b, part.beta)}
         layer = Linear(*part.W.shape, bias=part.b is not None)
         return LayerBlock(layer, {"": lambda name: scaled(*held[name])}, {str(a.dtype) for a, _ in held.values()})
+    if isinstance(part, Held):
+        return LayerBlock(part.layer, {"": part.make}, part.dtypes)
     assert isinstance(part, Layer)
     return LayerBlock(part)
 

@@ -43,11 +43,13 @@ from minirnn.formats.onnx.structure import Node, Port
 from minirnn.layers.compose import Sequential
 
 TRIED = (5, 3)  # steps and rows of the input on which layers and graph are compared, where the graph leaves them open
+MOST_STEPS = 1 << 12  # that are looked through for a number that the layers take
 MOST_DRAWN = 1 << 20  # numbers that all inputs of the comparison may have together
 LONGEST = 400_000_000  # nanoseconds that the comparison may take
 AT_ONCE = 16  # products that are done in a nanosecond, where there are so many that they count
 CLOSE = {"float32": 1e-5, "float64": 1e-11}
 
+ORDERS = ("TBF", "BTF", "BFT")  # of x's axes, and of y's; the last is that of torch's convolutions
 RULES = MOVES | LAYERS  # what comes out of a node: a form, one for each output, or None where no layer does that
 STILL_ZEROS = ("Transpose", "Squeeze", "Unsqueeze", "Reshape", "Slice", "Split", "Expand")  # of zeros
 MEASURES = ("Shape", "Size")  # nodes that ask for sizes, and compute nothing from what flows
@@ -56,7 +58,7 @@ SOURCES = {("f", 3): "TBF", ("f", 2): "BF", ("i", 2): "TB", ("u", 2): "TB"}
 
 def recognised(graph: Program, *, either_first: bool = False) -> Layer:
     """The layer, on NumPy and in the graph's dtype."""
-    ways = [Chain(graph, batch_first=way) for way in ((False, True) if either_first else (False,))]
+    ways = [Chain(graph, order) for order in (ORDERS if either_first else ORDERS[:1])]
     ways.sort(key=lambda way: -way.followed)
     refusals = []
     for way in ways:
@@ -83,16 +85,16 @@ class Trial(NamedTuple):
 
 
 class Chain:
-    """A graph, looked at in one way: time first or the batch first."""
+    """A graph, looked at in one way: an order of the axes of x, one of ``ORDERS``."""
 
-    def __init__(self, graph: Program, *, batch_first: bool) -> None:
-        self.graph, self.batch_first = graph, batch_first
-        self.forms = trace(graph, batch_first=batch_first)
+    def __init__(self, graph: Program, order: str) -> None:
+        self.graph, self.order = graph, order
+        self.forms = trace(graph, order)
         self.followed = sum(isinstance(form, (ChainValue, FinalStates)) for form in self.forms.values())
 
     def layer(self, *, either_first: bool) -> Layer:
         """The layer, on NumPy and in the graph's dtype, once it was compared with the graph."""
-        stream = self.stream(("TBF", "BTF", "BF") if either_first else ("TBF", "BF"))
+        stream = self.stream((*ORDERS, "BF") if either_first else ("TBF", "BF"))
         try:
             blocks = blocks_of(stream.parts)
             network = Sequential(*(b.layer for b in blocks)) if len(blocks) > 1 else blocks[0].layer
@@ -138,6 +140,8 @@ class Chain:
         lens = {unit.lens for unit in units}
         if len(lens) > 1:
             raise NoLayerError("lengths must be given to all recurrent nodes or to none; they are given to some")
+        if lens != {None} and lens and network.changes_steps:
+            raise NoLayerError("lengths must be those of every layer; a stride changes them, and the graph does not")
         shape = self.input_shape(network, indices=indices)
         T, B = shape[:2] if len(shape) == 3 or indices else (1, shape[0])
         weights = sum(math.prod(spec.shape) for spec in network.all_specs().values())
@@ -148,12 +152,12 @@ class Chain:
         if sum(map(math.prod, [shape, *shapes.values()])) > MOST_DRAWN:
             raise NoLayerError("a graph must be held against its layers; its inputs are too large for that")
         x = drawn(rng, shape, dtype, network.input_size or 1 if indices else None)
-        swapped = self.batch_first and x.ndim == (2 if indices else 3)
         source, feed, lengths = source_of(self.graph), {}, None
         for port in self.graph.inputs:
             form = self.forms[port.name]
             if port is source:
-                feed[port.name] = (x.swapaxes(0, 1) if swapped else x).astype(port.dtype)
+                timed = x.ndim == (2 if indices else 3)
+                feed[port.name] = (reordered(x, self.order) if timed else x).astype(port.dtype)
             elif port.name in lens:
                 feed[port.name] = lengths = rng.integers(1, T + 1, B).astype(port.dtype)
             elif port.name in shapes:
@@ -180,10 +184,10 @@ class Chain:
                 rows = [ends[row.unit][form.kind][row.direction] for row in form.rows]
                 actual = laid_out(np.stack(rows), form.axes)
             else:
-                actual = y.swapaxes(0, 1) if form.axes == "BTF" else y
+                actual = reordered(y, form.axes) if y.ndim == 3 else y
                 if lengths is not None and form.axes != "BF":
                     past = np.arange(len(x))[:, None] >= lengths
-                    expected = np.where((past if form.axes == "TBF" else past.T)[:, :, None], 0, expected)
+                    expected = np.where(reordered(past[:, :, None], form.axes), 0, expected)
             room = CLOSE[layer.bound.dtype.name] * max(1.0, float(np.abs(expected).max(initial=0)))
             if actual.shape != expected.shape or not np.abs(actual - expected).max(initial=0) <= room:
                 raise NoLayerError(f"output {port} must be what the layers give that its nodes look like; it is not")
@@ -192,9 +196,11 @@ class Chain:
         """The shape of an input of the layer, time first, of the sizes that the graph asks for."""
         port = source_of(self.graph)
         asked: list[Any] = list(port.shape or ()) if port else []
-        if self.batch_first and (indices or len(asked) == 3):
-            asked[:2] = asked[1::-1]
+        if indices or len(asked) == 3:
+            asked = [asked[self.order.index(letter)] for letter in "TBF"[: len(asked)]]
         usual = TRIED if indices else (*TRIED[3 - len(asked) :], network.input_size or 4)
+        if indices or len(asked) == 3:
+            usual = (steps_for(network), *usual[1:])
         return tuple(n if isinstance(n, int) else m for n, m in zip(asked, usual, strict=True))
 
     def start_shapes(self, units: list[Unit], B: int) -> dict[str, tuple[int, ...]]:
@@ -214,6 +220,18 @@ class Chain:
         return {name: tuple(shape) for name, shape in shapes.items()}
 
 
+def steps_for(network: Layer) -> int:
+    """Steps on which a network can be tried, some if any number will do."""
+
+    def sound(T: int) -> bool:
+        try:
+            return network.check_steps(T) > 0
+        except ValueError:
+            return False
+
+    return next(filter(sound, (TRIED[0], *range(1, MOST_STEPS))), TRIED[0])
+
+
 def weight_of(blocks: list[LayerBlock], name: str) -> Array:
     """A weight of the chain, made when it is asked for, so that no more than one of them is there twice."""
     where, _, local = name.rpartition(".")
@@ -224,6 +242,11 @@ def weight_of(blocks: list[LayerBlock], name: str) -> Array:
 def drawn(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any], symbols: int | None = None) -> Array:
     """Normally distributed numbers, or indices below ``symbols``."""
     return rng.normal(size=shape).astype(dtype) if symbols is None else rng.integers(0, symbols, shape)
+
+
+def reordered(a: Array, order: str) -> Array:
+    """An array (T, B, F) or (T, B) with its axes in another order."""
+    return a.transpose(["TBF".index(letter) for letter in order if letter in "TBF"[: a.ndim]])
 
 
 def laid_out(states: Array, axes: str) -> Array:
@@ -246,15 +269,15 @@ def _rank(port: Port) -> int:
     return -1 if port.shape is None else len(port.shape)
 
 
-def trace(graph: Program, *, batch_first: bool) -> dict[str, Form]:
-    """The form of every value of ``graph``, whose sequences have time first or the batch first."""
+def trace(graph: Program, order: str) -> dict[str, Form]:
+    """The form of every value of ``graph``, whose sequences have their axes in this order."""
     forms: dict[str, Form] = dict(graph.constants)
     source = source_of(graph)
     for port in graph.inputs:
         rank, kind = _rank(port), port.dtype.kind
         if port is source:
             axes = SOURCES[kind, rank]
-            forms[port.name] = ChainValue((), axes.replace("TB", "BT") if batch_first else axes)
+            forms[port.name] = ChainValue((), "".join(letter for letter in order if letter in axes))
         elif kind == "f" and rank in (2, 3):
             forms[port.name] = InitialState(port.name, "012"[:rank], port.shape or ())
         else:

@@ -1,9 +1,10 @@
 """The forms of a graph's values in a chain of layers: parts that they went through, states, lengths, constants.
 
 A value's axes are named by letters: T steps, B rows, F features, and of what a recurrent node gives, d directions and
-H units; R is all rows of all steps, one below the other, r the same with the batch first.
+H units; R is all rows of all steps, one below the other, r the same with the batch first; more in ``around_rules.py``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -58,7 +59,31 @@ class Unit:
     lens: str | None
 
 
-Part: TypeAlias = Lookup | Encoding | Affine | Unit | Layer  # a layer without weights is its own part
+class Held(NamedTuple):
+    """A layer with weights, which ``make`` makes by name; ``dtypes`` are those of the file's arrays."""
+
+    layer: Layer
+    make: Callable[[str], Array]
+    dtypes: frozenset[str]
+
+
+Part: TypeAlias = Lookup | Encoding | Affine | Unit | Held | Layer  # a layer without weights is its own part
+
+
+def width_of(parts: tuple[Part, ...]) -> int | None:
+    """How many features come out of some parts; None where they do not say."""
+    for part in reversed(parts):
+        if isinstance(part, Unit):
+            return int(part.R.shape[2]) * len(part.about.directions)
+        if isinstance(part, (Affine, Lookup)):
+            return int(part.W.shape[1])
+        if isinstance(part, Encoding):
+            return part.depth
+        layer = part.layer if isinstance(part, Held) else part
+        if layer.output_size:
+            return layer.output_size
+    return None
+
 
 # ---------------------------------------------------------------------- what a value is
 

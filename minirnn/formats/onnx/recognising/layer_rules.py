@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from minirnn.formats.onnx.recognising.around_rules import AROUND, flattened
 from minirnn.formats.onnx.recognising.forms import (
     Affine,
     ChainValue,
@@ -50,9 +51,10 @@ def _one_hot(node: Node, inputs: list[Form]) -> Form:
 
 def _matmul(node: Node, inputs: list[Form]) -> Form:
     x, W = inputs
-    if isinstance(x, ChainValue) and x.axes.endswith("F") and isinstance(W, np.ndarray) and W.ndim == 2:
-        return x.then(Affine(W, None))
-    return None
+    if not isinstance(x, ChainValue) or not isinstance(W, np.ndarray) or W.ndim != 2:
+        return None
+    x, W = flattened(x, W)
+    return x.then(Affine(W, None)) if x is not None and x.axes.endswith("F") else None
 
 
 def _add(node: Node, inputs: list[Form]) -> Form:
@@ -68,7 +70,7 @@ def _add(node: Node, inputs: list[Form]) -> Form:
 def _gemm(node: Node, inputs: list[Form]) -> Form:
     x, W, c = inputs[0], inputs[1], optional(inputs, 2)
     about = node.attributes
-    if not isinstance(x, ChainValue) or len(x.axes) != 2 or not x.axes.endswith("F") or about.get("transA", 0):
+    if not isinstance(x, ChainValue) or len(x.axes) != 2 or x.axes[1] not in "FXY" or about.get("transA", 0):
         return None
     if not isinstance(W, np.ndarray) or not (c is None or isinstance(c, np.ndarray)):
         return None
@@ -77,7 +79,8 @@ def _gemm(node: Node, inputs: list[Form]) -> Form:
         if c.size not in (1, W.shape[1]) or (c.ndim == 2 and c.shape[0] != 1):
             return None
         b, beta = np.broadcast_to(c.reshape(-1), W.shape[1:]), about.get("beta", 1.0)
-    return x.then(Affine(W, b, about.get("alpha", 1.0), beta))
+    x, W = flattened(x, W)
+    return None if x is None else x.then(Affine(W, b, about.get("alpha", 1.0), beta))
 
 
 def _function(node: Node, inputs: list[Form]) -> Form:
@@ -86,7 +89,7 @@ def _function(node: Node, inputs: list[Form]) -> Form:
 
 def _over_features(node: Node, inputs: list[Form]) -> Form:
     form, axis = inputs[0], node.attributes.get("axis", 1 if node.opset < 13 else -1)
-    last = isinstance(form, ChainValue) and axis in (-1, len(form.axes) - 1)
+    last = isinstance(form, ChainValue) and form.axes[-1] == "F" and axis in (-1, len(form.axes) - 1)
     return _applied(form, function_of(node)) if last else None
 
 
@@ -109,7 +112,7 @@ def _selu(node: Node, inputs: list[Form]) -> Form:
 
 
 def _applied(form: Form, function: Function) -> Form:
-    if isinstance(form, ChainValue) and form.axes[-1] == "F":
+    if isinstance(form, ChainValue) and (form.axes[-1] == "F" or form.axes in ("BFT", "BX", "BY")):
         return form.then(Activation(function.name, function.alpha, function.beta))
     return None
 
@@ -140,6 +143,7 @@ def _recurrence(node: Node, inputs: list[Form]) -> Form:
 
 
 LAYERS: dict[str, Callable[[Node, list[Form]], Form]] = {
+    **AROUND,
     **dict.fromkeys(FUNCTIONS, _function),
     **dict.fromkeys(("RNN", "GRU", "LSTM"), _recurrence),
     "Softmax": _over_features,

@@ -20,13 +20,14 @@ from minirnn.formats.onnx.recognising.forms import (
     Unit,
     Zeros,
     all_are,
+    width_of,
 )
 from minirnn.formats.onnx.running.operands import optional
 from minirnn.formats.onnx.structure import MOST_AXES, Node, dtype_of
 from minirnn.layers.feedforward import Last, Reverse
 
 
-def _fixed(node: Node, inputs: list[Form], name: str, place: int = 1) -> list[int] | None:
+def fixed(node: Node, inputs: list[Form], name: str, place: int = 1) -> list[int] | None:
     """A list of integers that is an attribute or a constant input; None where it is neither."""
     if name in node.attributes:
         return list(node.attributes[name])
@@ -71,13 +72,13 @@ def _transpose(node: Node, inputs: list[Form]) -> Form:
 
 
 def _squeeze(node: Node, inputs: list[Form]) -> Form:
-    form, axes = inputs[0], _fixed(node, inputs, "axes")
+    form, axes = inputs[0], fixed(node, inputs, "axes")
     if not isinstance(form, (ChainValue, FinalStates, InitialState)) or axes is None:
         return None
     gone = {k % len(form.axes) for k in axes}
     left = "".join(letter for k, letter in enumerate(form.axes) if k not in gone)
     taken = "".join(form.axes[k] for k in sorted(gone))
-    if isinstance(form, InitialState):
+    if isinstance(form, InitialState) or taken == "o":
         return form._replace(axes=left)
     if taken != "d":
         return None
@@ -89,7 +90,7 @@ def _squeeze(node: Node, inputs: list[Form]) -> Form:
 
 
 def _unsqueeze(node: Node, inputs: list[Form]) -> Form:
-    form, axes = inputs[0], _fixed(node, inputs, "axes")
+    form, axes = inputs[0], fixed(node, inputs, "axes")
     if isinstance(form, (Past, Empty)):
         return form
     if not isinstance(form, InitialState) or axes is None or len(axes) != 1:
@@ -107,6 +108,10 @@ def _reshape(node: Node, inputs: list[Form]) -> Form:
     rank = shape.size if isinstance(shape, np.ndarray) else len(form.axes) - ("d" in form.axes)
     if form.axes.endswith("dH") and rank == len(form.axes) - 1:
         return form._replace(axes=form.axes.removesuffix("dH") + "F")
+    if form.axes in ("BTF", "BFT", "BFo", "BoF") and isinstance(shape, np.ndarray) and rank == 2:
+        (begins, ends), D = (int(n) for n in shape.reshape(-1)), width_of(form.parts)
+        if begins == 0 or (ends == -1 and begins != -1) or form.axes == "BFT" or (D and ends != D and ends % D == 0):
+            return form._replace(axes={"BTF": "BX", "BFT": "BY"}.get(form.axes, "BF"))
     flat = {"TBF": "RF", "BTF": "rF"}  # all rows of all steps, one below the other
     if form.axes in flat and rank == 2:
         return form._replace(axes=flat[form.axes])
@@ -152,7 +157,7 @@ def _concat(node: Node, inputs: list[Form]) -> Form:
 def _slice(node: Node, inputs: list[Form]) -> Form:
     form = inputs[0]
     names = ("starts", "ends", "axes", "steps")
-    starts, ends, axes, steps = (_fixed(node, inputs, name, place) for place, name in enumerate(names, start=1))
+    starts, ends, axes, steps = (fixed(node, inputs, name, place) for place, name in enumerate(names, start=1))
     if starts is None or ends is None:
         return None
     axes = list(range(len(starts))) if axes is None else axes
@@ -170,7 +175,7 @@ def _slice(node: Node, inputs: list[Form]) -> Form:
 
 
 def _split(node: Node, inputs: list[Form]) -> Form:
-    form, sizes = inputs[0], _fixed(node, inputs, "split")
+    form, sizes = inputs[0], fixed(node, inputs, "split")
     if not isinstance(form, InitialState) or form.cut:
         return None
     letter, count = form.axes[node.attributes.get("axis", 0) % len(form.axes)], len(node.outputs)

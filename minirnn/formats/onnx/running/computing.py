@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minirnn.core.backend import Array
+from minirnn.core.bfloat16 import rounded
 from minirnn.core.files import ModelFileError
 from minirnn.formats.onnx.running.meter import PRODUCTS, Meter, extent
 from minirnn.formats.onnx.running.operands import axis_of, listed, of_kind, one_dtype, optional, scalar
@@ -59,6 +60,47 @@ def divide(a: Array, b: Array) -> Array:
     """a / b; of integers, rounded towards 0."""
     q: Array = a / b if a.dtype.kind == "f" else a // b
     return q if a.dtype.kind == "f" else q + ((q < 0) & (q * b != a)).astype(q.dtype)
+
+
+def mean_of_all(meter: Meter, operands: Operands) -> Sequence[Array]:
+    """The mean of arrays, place by place."""
+    (total,) = among(np.add)(meter, [of_kind(a, "f") for a in operands])
+    meter.claim(total.shape, total.itemsize)
+    return (total / total.dtype.type(len(operands)),)
+
+
+def modulo(node: Node) -> Operation:
+    """What division leaves: with the sign of b, or with ``fmod`` that of a."""
+    return binary(np.fmod if node.flag("fmod") else np.mod, copies=2)
+
+
+def place_of(f: Callable[..., Any]) -> Callable[[Node], Operation]:
+    """Where along an axis the largest or the smallest entry is, the first or the last of several."""
+
+    def prepare(node: Node) -> Operation:
+        axis, keep = node.attribute("axis", int, 0), node.flag("keepdims", default=1)
+        last = node.opset >= 12 and node.flag("select_last_index")
+
+        def run(meter: Meter, operands: Operands) -> Sequence[Array]:
+            x = of_kind(operands[0], "iuf")
+            k = axis_of(axis, x.ndim)
+            if not x.shape[k]:
+                raise ModelFileError(f"an axis must have an entry; the shape is {x.shape}")
+            meter.walk(x.shape, ns=10)
+            meter.claim([1 if i == k else n for i, n in enumerate(x.shape)], 8, copies=2)
+            at = x.shape[k] - 1 - f(np.flip(x, k), axis=k) if last else f(x, axis=k)
+            return (np.expand_dims(at, k) if keep else np.asarray(at),)
+
+        return run
+
+    return prepare
+
+
+def power(meter: Meter, operands: Operands) -> Sequence[Array]:
+    """a to the b, in a's dtype, whatever b's is."""
+    a, b = (of_kind(x, "iuf") for x in operands)
+    meter.claim(np.broadcast_shapes(a.shape, b.shape), max(8, a.itemsize), ns=40, copies=3)
+    return (np.power(a, b).astype(a.dtype, copy=False),)
 
 
 def function_of(node: Node) -> Function:
@@ -136,18 +178,10 @@ def cast(node: Node) -> Operation:
         if code == FLOAT16:
             return (x.astype(np.float16).astype(np.float32),)
         if code == BFLOAT16:
-            return (to_bfloat16(x.astype(np.float32)),)
+            return (rounded(x.astype(np.float32)),)
         return (x.astype(dtype, copy=False),)
 
     return run
-
-
-def to_bfloat16(x: Array) -> Array:
-    """``x``, float32, rounded to the nearest number whose lower 16 bits are 0, ties to even."""
-    bits = x.view(np.uint32)
-    rounded = (bits + (bits >> 16 & 1) + 0x7FFF & 0xFFFF0000).view(np.float32)
-    out: Array = np.where(np.isnan(x), x, rounded)
-    return out
 
 
 def where(meter: Meter, operands: Operands) -> Sequence[Array]:
@@ -215,6 +249,11 @@ def mean(x: Array, **options: Any) -> Any:
 def summed(x: Array, **options: Any) -> Any:
     """A sum in x's dtype, where NumPy would take a wider one."""
     return np.sum(x, dtype=x.dtype, **options)
+
+
+def multiplied(x: Array, **options: Any) -> Any:
+    """A product in x's dtype, where NumPy would take a wider one."""
+    return np.prod(x, dtype=x.dtype, **options)
 
 
 def largest(x: Array, **options: Any) -> Any:

@@ -48,9 +48,9 @@ def cost_of(node: Node) -> int:
 
 def step_of(node: Node) -> int:
     """The time around one step, where a node is a recurrence."""
-    body = node.attributes.get("body")
-    if isinstance(body, Body):
-        return around(body) + sum(map(cost_of, body.nodes))
+    bodies = [value for value in node.attributes.values() if isinstance(value, Body)]
+    if bodies:
+        return sum(around(body) + sum(cost_of(inner) + step_of(inner) for inner in body.nodes) for body in bodies)
     return 2 * STEP if node.op in ("RNN", "GRU", "LSTM") else 0
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from minirnn.core.backend import Array
 from minirnn.core.files import ModelFileError
 from minirnn.formats.onnx.running.meter import Meter
-from minirnn.formats.onnx.running.operands import axis_of, check_count, listed, one_dtype, scalar, whole
+from minirnn.formats.onnx.running.operands import axis_of, check_count, listed, one_dtype, optional, scalar, whole
 from minirnn.formats.onnx.running.perform import Operands, Operation
 from minirnn.formats.onnx.structure import MOST_AXES, Node, check_shape
 
@@ -142,6 +142,52 @@ def slice_(node: Node) -> Operation:
         for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
             cut[axis_of(axis, x.ndim)] = slice(start, end, step)
         return (x[tuple(cut)],)
+
+    return run
+
+
+def tile(meter: Meter, operands: Operands) -> Sequence[Array]:
+    """Repeated along every axis."""
+    x, times = operands[0], whole(operands[1])
+    if len(times) != x.ndim or min(times, default=1) < 0:
+        raise ModelFileError(f"a number of times for each axis of {x.shape} is expected; got {times}")
+    shape = tuple(n * m for n, m in zip(x.shape, times, strict=True))
+    check_shape("the result", shape)
+    meter.claim(shape, x.itemsize, ns=8, copies=2)
+    return (np.tile(x, times),)
+
+
+PADDINGS = ("constant", "reflect", "edge", "wrap")  # by ONNX' names, which are NumPy's
+
+
+def pad(node: Node) -> Operation:
+    """More at the ends of some axes, a number or what is there already; less where the count is below 0."""
+    mode = node.attribute("mode", str, "constant")
+    if mode not in PADDINGS or (mode == "wrap" and node.opset < 19):
+        raise ModelFileError(f"mode must be one of {', '.join(PADDINGS)}; got {mode!r:.40}")
+    pads = listed(node, "pads", 11, most=2 * MOST_AXES)
+    fixed = node.attribute("value", float, 0.0) if node.opset < 11 else None
+
+    def run(meter: Meter, operands: Operands) -> Sequence[Array]:
+        x, counts = operands[0], pads(operands)
+        value = fixed if fixed is not None else 0 if optional(operands, 2) is None else scalar(operands[2])
+        chosen = None if optional(operands, 3) is None else whole(operands[3])
+        axes = list(range(x.ndim)) if chosen is None else [axis_of(k, x.ndim) for k in chosen]
+        if counts is None or len(counts) != 2 * len(axes) or len(set(axes)) < len(axes):
+            raise ModelFileError(f"pads must be two numbers for each axis; got {counts!s:.60} for {len(axes)} axes")
+        widths, cut = [(0, 0)] * x.ndim, [slice(None)] * x.ndim
+        for k, before, after in zip(axes, counts, counts[len(axes) :], strict=False):
+            cut[k] = slice(max(0, -before), x.shape[k] - max(0, -after) if after < 0 else None)
+            widths[k] = max(0, before), max(0, after)
+        x = x[tuple(cut)]
+        shape = tuple(n + before + after for n, (before, after) in zip(x.shape, widths, strict=True))
+        check_shape("the result", shape)
+        meter.claim(shape, x.itemsize, ns=20, copies=3)
+        if mode == "constant":
+            return (np.pad(x, widths, constant_values=np.asarray(value, x.dtype)),)
+        if any(sum(width) and not n for n, width in zip(x.shape, widths, strict=True)):
+            raise ModelFileError(f"an axis of size 0 has nothing to be padded with; the shape is {x.shape}")
+        return (np.pad(x, widths, mode=mode),)
 
     return run
 

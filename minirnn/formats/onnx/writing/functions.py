@@ -12,7 +12,7 @@ from minirnn.formats.onnx.writing.emitter import Emitter
 from minirnn.layers.activations import Function
 
 OPERATORS = {ours: kind for kind, ours in FUNCTIONS.items()} | {"linear": "Identity", "selu": "Selu"}
-del OPERATORS["mish"]  # of a later opset
+del OPERATORS["mish"], OPERATORS["hard_swish"]  # of later opsets
 LAST_AXIS = ("softmax", "log_softmax")
 DOUBLE = ("linear", "tanh", "sigmoid", "relu", "exponential")  # onnxruntime has the others in float32 only
 
@@ -83,6 +83,7 @@ RULES: dict[str, Callable[..., str]] = {
     "softsign": lambda e, a: e("Div", a, e("Add", e("Abs", a), e.number(1))),
     "softplus": softplus,
     "silu": lambda e, a: e("Mul", a, e("Sigmoid", a)),
+    "hard_swish": lambda e, a: e("Mul", a, clip(e, affine(e, a, 1 / 6, 0.5), 0, 1)),
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "mish": lambda e, a: e("Mul", a, e("Tanh", softplus(e, a))),

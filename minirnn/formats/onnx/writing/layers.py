@@ -9,6 +9,7 @@ from minirnn.core.layer import Layer
 from minirnn.core.module import brief
 from minirnn.formats.models import is_recurrent
 from minirnn.formats.onnx.writing import functions
+from minirnn.formats.onnx.writing.around import around
 from minirnn.formats.onnx.writing.emitter import Emitter
 from minirnn.formats.onnx.writing.recurrences import RecurrentWriter
 from minirnn.formats.onnx.writing.steps import Steps
@@ -29,6 +30,7 @@ class LayerWriter:
     e: Emitter
     initial: dict[str, list[str]] = field(default_factory=dict)
     finals: dict[str, list[str]] = field(default_factory=dict)
+    timed: bool = True  # whether there are steps still
 
     def write(self, layer: Layer, x: str, steps: Steps) -> tuple[str, Steps]:
         """The layer over x, the name of a (T, B, features), (B, features) or of indices (T, B).
@@ -56,9 +58,14 @@ class LayerWriter:
             if type(layer) is Reverse:
                 return steps.flip(x), steps.reversed()
             if type(layer) is Last:
+                self.timed = False
                 return self.last(layer, x, steps), steps
             if type(layer) is Dropout:
                 return x, steps  # nothing happens in inference
+            written = around(e, layer, x, steps, timed=self.timed)
+            if written:
+                self.timed = self.timed and layer.keeps_time
+                return written
         raise ValueError(f"{brief(layer)} cannot be written as ONNX: its kind is not one of minirnn's own")
 
     def recurrent(self, layer: Recurrent, x: str, steps: Steps, *, backwards: bool = False) -> str:
@@ -116,6 +123,7 @@ class LayerWriter:
         """Both layers over x, the second over reversed steps, its y reversed again; a recurrent one runs backwards."""
         e = self.e
         ahead, _ = self.write(layer.ahead, x, steps)
+        self.timed = True  # for the other one
         if is_recurrent(layer.back) and not layer.back.bidirectional:
             with e.within(layer.back.prefix):
                 back = self.recurrent(layer.back, x, steps, backwards=True)

@@ -7,8 +7,10 @@ from minirnn.core.files import atomic_write
 from minirnn.core.layer import Layer
 from minirnn.core.module import brief
 from minirnn.core.version import VERSION
-from minirnn.formats.models import check_finite, network_of
+from minirnn.formats.models import check_chain, check_finite, network_of
 from minirnn.language.model import LanguageModel
+from minirnn.layers.convolution import Conv1d
+from minirnn.layers.normalisation import LayerNorm
 from minirnn.recurrent.networks import Recurrent
 
 try:
@@ -17,11 +19,12 @@ try:
 except ImportError as error:
     raise ImportError("ONNX files need the onnx package: pip install 'minirnn[onnx]'") from error
 
+from minirnn.formats.onnx.writing.around import NORM_OPSET
 from minirnn.formats.onnx.writing.emitter import Emitter
 from minirnn.formats.onnx.writing.layers import LayerWriter
 from minirnn.formats.onnx.writing.steps import Steps
 
-OPSET = 13  # the first whose Softmax runs over one axis; nothing here needs a later one
+OPSET = 13  # the first whose Softmax runs over one axis; nothing here needs a later one but LayerNorm
 IR_VERSION = 7  # the one that came with it; onnxruntime 1.17 reads up to 9
 LARGEST = 2**31 - 2**24  # bytes of weights: one message of Protocol Buffers holds 2**31, and the nodes need some
 
@@ -46,19 +49,23 @@ def to_onnx(
     Outputs are ``y`` and the final states, ``h_n``, ``1.h_n``, ``1.c_n``: what came out of one call is what the next
     one takes in, so that a stream is run in pieces.
 
-    Everything is an operator of opset 13.  Recurrent layers are RNN, GRU and LSTM; a Scan stands for what those cannot
-    do, an LSTM's ``proj_size``, zoneout, and functions that they have no name for.  In float64 all recurrent layers are
-    Scans, since onnxruntime has no kernels for the others there (nor for Erf, which gelu is made of).  Of a
-    LanguageModel, ``metadata_props`` has the ``task``, and the ``vocabulary`` as a JSON list of its symbols.  A
-    quantised model's matrices are stored as they are, in int8 or float16, and widened by the graph.
+    Everything is an operator of opset 13, with a LayerNorm of 17.  Convolution and pooling have no lengths, and a
+    causal convolution no state: it begins with zeros.  Recurrent layers are RNN, GRU and LSTM; a Scan stands for what
+    those cannot do, an LSTM's ``proj_size``, zoneout, and functions that they have no name for.  In float64 all
+    recurrent layers are Scans, since onnxruntime has no kernels for the others there (nor for Conv, nor for Erf, which
+    gelu is made of).  Of a LanguageModel, ``metadata_props`` has the ``task``, and the ``vocabulary`` as a JSON list of
+    its symbols.  A quantised model's matrices are stored as they are, in int8 or float16, and widened by the graph.
 
     Raises ValueError for what ONNX has no words for, a cell or a layer of your own, and for other dtypes.
     """
     network = network_of(model, "to_onnx takes")
+    check_chain(network, "ONNX")
     dtype = network.bound.dtype
     network.check_whole("to_onnx")
     if dtype.name not in ("float32", "float64"):
         raise ValueError(f"ONNX is written in float32 or float64; got {dtype.name}: model.to(dtype=...) first")
+    if network.bound.quantized == "bf16":
+        raise ValueError("ONNX is not written in bf16: quantise to f16 or int8, or write the original")
     _check_size(network.bound.nbytes)  # before as much memory is taken again
     indices = _takes_indices(model, network, integers=integers)
     e, x = Emitter(dtype), "x"
@@ -70,6 +77,9 @@ def to_onnx(
     if lengths:
         inputs.append(e.port(e.name("lengths"), ["B"], TensorProto.INT32))
     recurrent = [layer for layer in network.walk() if isinstance(layer, Recurrent)]
+    for layer in network.walk() if states else ():
+        if isinstance(layer, Conv1d) and layer.remembered:
+            raise ValueError(f"states=True writes the states of recurrent layers; {brief(layer)} has one too")
     writer = LayerWriter(e)
     if states:
         for layer in recurrent:
@@ -139,9 +149,10 @@ def _states(e: Emitter, layer: Recurrent, which: str) -> list[onnx.ValueInfoProt
 
 def _described(model: Layer | LanguageModel, network: Layer, graph: onnx.GraphProto) -> onnx.ModelProto:
     """The graph as a model that says where it comes from."""
+    normed = any(isinstance(layer, LayerNorm) for layer in network.walk())
     made = helper.make_model(
         graph,
-        opset_imports=[helper.make_opsetid("", OPSET)],
+        opset_imports=[helper.make_opsetid("", NORM_OPSET if normed else OPSET)],
         ir_version=IR_VERSION,
         producer_name="minirnn",
         producer_version=VERSION,
