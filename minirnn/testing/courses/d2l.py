@@ -1,0 +1,177 @@
+"""The d2l chapter's networks from scratch, forward only: held against minirnn's own GRU and LSTM with the same weights.
+
+``gru(inputs, state, params)`` and ``lstm`` with inputs (T, B, V), a state of (B, H) arrays, and 11 or 14 parameters:
+W_x, W_h and b of each gate, then W_hq and b_q.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minirnn.recurrent.networks import GRU, LSTM
+from minirnn.testing.courses.exercises import ascending, function_in
+from minirnn.testing.courses.findings import RETURNS, SLOW, UNFILLED, Finding, Result, of_error
+from minirnn.testing.courses.judging import LIMIT, MENDING, copied, quiet, unequal
+from minirnn.testing.courses.limits import TimeUpError, seconds
+from minirnn.testing.courses.mending import mend
+from minirnn.testing.functions.leaves import Array
+
+COURSE = "d2l"
+
+
+class Network(NamedTuple):
+    """A network: its function, that of its initial state, minirnn's layer, and its gates in the order of params."""
+
+    name: str
+    initial: str
+    layer: Any
+    gates: str
+    ours: dict[str, str]  # the chapter's letter for a gate: minirnn's
+
+
+NETWORKS = (
+    Network("gru", "init_gru_state", partial(GRU, reset="before"), "zrh", {"z": "z", "r": "r", "h": "n"}),
+    Network("lstm", "init_lstm_state", LSTM, "ifoc", {"i": "i", "f": "f", "o": "o", "c": "g"}),
+)
+ORDER = {"gru": "rzn", "lstm": "ifgo"}
+USUAL = (4, 2, 3, 5)  # T, B, V, H
+
+
+def graded(module: ModuleType, file: str, progress: Callable[[str], None]) -> list[Result]:
+    """The results of what is there of the chapter."""
+    results: list[Result] = []
+    networks = [network for network in NETWORKS if function_in(module, network.name, 3) is not None]
+    for network in networks:
+        progress(network.name)
+        if hasattr(module, network.initial):
+            results.append(_state(module, network, file))
+        results.append(_outputs(module, network, file))
+    if networks and function_in(module, "get_params", 2) is not None:
+        results.insert(0, _parameters(module, networks, file))
+    return results
+
+
+def shapes_of(network: Network, V: int, H: int) -> list[tuple[int, ...]]:
+    """The shapes of params."""
+    shapes: list[tuple[int, ...]] = [shape for _ in network.gates for shape in ((V, H), (H, H), (H,))]
+    return [*shapes, (H, V), (V,)]
+
+
+def drawn(network: Network, sizes: tuple[int, ...], seed: int = 0) -> tuple[Any, ...]:
+    """Inputs, a state and params."""
+    T, B, V, H = sizes
+    rng = np.random.default_rng([seed, *sizes])
+    state = tuple(rng.normal(size=(B, H)) for _ in range(1 if network.name == "gru" else 2))
+    return rng.normal(size=(T, B, V)), state, [rng.normal(size=shape) for shape in shapes_of(network, V, H)]
+
+
+def by_minirnn(network: Network, inputs: Array, state: tuple[Any, ...], params: list[Any]) -> tuple[Array, list[Array]]:
+    """Outputs (T·B, V) and the last state, by minirnn's layer with these weights."""
+    V, H = params[0].shape
+    layer = network.layer(V, H).init(0, dtype="float64", backend="numpy")
+    place = {network.ours[gate]: 3 * k for k, gate in enumerate(network.gates)}
+    order = [place[gate] for gate in ORDER[network.name]]
+    values = {name: np.concatenate([params[k + n] for k in order], axis=-1) for n, name in enumerate("WUb")}
+    for name, weight in layer.named_weights().items():
+        weight[...] = values.get(name.rpartition(".")[2], 0.0)  # bn, a bias within the reset product, is 0
+    of_one_layer = tuple(one[None] for one in state)
+    y, last = layer(inputs, of_one_layer[0] if len(of_one_layer) == 1 else of_one_layer)
+    last = (last,) if len(of_one_layer) == 1 else last
+    return (y @ params[-2] + params[-1]).reshape(-1, V), [one[0] for one in last]
+
+
+def _outputs(module: ModuleType, network: Network, file: str) -> Result:
+    function = getattr(module, network.name)
+    findings: list[Finding] = []
+    smallest = ""
+    try:
+        with quiet(), seconds(LIMIT):
+            finding = _difference(network, function, file, USUAL)
+            if finding is None:
+                return Result(network.name, COURSE, "right", notes=("its gradient is autograd's, and is not judged",))
+            findings = [finding]
+            sizes = next((at for at in ascending(4) if _difference(network, function, file, at)), USUAL)
+            smallest = ", ".join(f"{name} {n}" for name, n in zip("TBVH", sizes, strict=True))
+            T, B, V, H = sizes
+            smallest += f": inputs {(T, B, V)}, state {(B, H)}"
+            if finding.pattern != UNFILLED:
+                findings = [_mended(network, function, file, finding)]
+    except TimeUpError:
+        findings = findings or [Finding(network.name, SLOW, f"it takes more than {LIMIT:g} s")]
+    return Result(network.name, COURSE, "wrong", tuple(findings), smallest)
+
+
+def _difference(
+    network: Network, function: Callable[..., Any], file: str, sizes: tuple[int, ...], seed: int = 0
+) -> Finding | None:
+    inputs, state, params = drawn(network, sizes, seed)
+    try:
+        returned = function(*copied((inputs, state, params)))
+    except Exception as error:  # noqa: BLE001 - a student's code may raise anything
+        return of_error(error, file, network.name)
+    if returned is None:
+        return Finding(network.name, UNFILLED, "nothing is computed yet: it returns None")
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        return Finding(network.name, RETURNS, "it must return the outputs and the state")
+    outputs, last = returned
+    if isinstance(outputs, list):
+        outputs = np.concatenate(outputs, axis=0) if outputs else np.zeros((0, 0))
+    right, states = by_minirnn(network, inputs, state, params)
+    array = np.asarray(outputs)
+    if array.ndim == 3 and array.shape[:2] == sizes[:2]:
+        array = array.reshape(-1, array.shape[2])
+    finding = unequal("outputs", array, right)
+    if finding is not None:
+        return finding
+    if not isinstance(last, (tuple, list)) or len(last) != len(states):
+        return Finding("state", RETURNS, f"it must be a tuple of {len(states)}; it is {type(last).__name__}")
+    pairs = zip(("H", "C"), last, states, strict=False)
+    return next((one for name, y, d in pairs if (one := unequal(name, y, d)) is not None), None)
+
+
+def _mended(network: Network, function: Callable[..., Any], file: str, finding: Finding) -> Finding:
+    def right(edited: Callable[..., Any]) -> bool:
+        return all(_difference(network, edited, file, USUAL, seed) is None for seed in (0, 1))
+
+    mended = mend(function, right, MENDING)
+    if mended is None:
+        return finding
+    return Finding(finding.what, mended.pattern, f"{finding.words}: {mended.words}", mended.line, mended.source)
+
+
+def _state(module: ModuleType, network: Network, file: str) -> Result:
+    """Whether the initial state is zeros (B, H), one or two of them."""
+    count = 1 if network.name == "gru" else 2
+    function, name = getattr(module, network.initial), network.initial
+    try:
+        with quiet(), seconds(LIMIT):
+            state = function(2, 3, None)
+    except (Exception, TimeUpError) as error:  # noqa: BLE001 - a student's code may raise anything
+        return Result(name, COURSE, "wrong", (of_error(error, file, name),))
+    if not isinstance(state, (tuple, list)) or len(state) != count:
+        finding: Finding | None = Finding(name, RETURNS, f"it must return a tuple of {count} arrays")
+    else:
+        finding = next((one for y in state if (one := unequal("state", y, np.zeros((2, 3))))), None)
+    return Result(name, COURSE, "wrong" if finding else "right", (finding,) if finding else ())
+
+
+def _parameters(module: ModuleType, networks: list[Network], file: str) -> Result:
+    """Whether get_params returns parameters of the shapes that the network needs."""
+    try:
+        with quiet(), seconds(LIMIT):
+            params = module.get_params(3, 5)
+    except (Exception, TimeUpError) as error:  # noqa: BLE001 - a student's code may raise anything
+        return Result("get_params", COURSE, "wrong", (of_error(error, file, "get_params"),))
+    came = [np.shape(one) for one in params] if isinstance(params, (list, tuple)) else []
+    needed = [shapes_of(network, 3, 5) for network in networks]
+    if came in needed:
+        return Result("get_params", COURSE, "right")
+    words = f"it must return {len(needed[0])} arrays; it returns {len(came)}"
+    if len(came) in map(len, needed):
+        shapes = next(one for one in needed if len(one) == len(came))
+        k = next(k for k, (a, b) in enumerate(zip(came, shapes, strict=True)) if a != b)
+        words = f"the parameter in place {k} must have shape {shapes[k]} for 3 symbols and 5 units; it has {came[k]}"
+    return Result("get_params", COURSE, "wrong", (Finding("get_params", "shape", words),))

@@ -1,0 +1,89 @@
+"""What is wrong with a function that was handed in, in words and with its line; and what came of each function."""
+
+import traceback
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from minirnn.testing.functions.faults import Fault
+
+RAISES, UNFILLED, VALUE, RETURNS, SLOW = "raises", "not filled in", "value", "what is returned", "time"
+Status = Literal["right", "wrong", "missing", "not judged"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with ``what``, a gradient or an output: the pattern, a sentence, and the line with its text."""
+
+    what: str
+    pattern: str
+    words: str
+    line: int = 0
+    source: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.words} ({self.pattern})"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one function: ``findings`` where it is wrong, ``smallest`` the first input that shows it.
+
+    ``blamed`` is the function in which the first error lies, where it is another one.  One that is right with a right
+    step in its place is right.
+    """
+
+    function: str
+    course: str
+    status: Status
+    findings: tuple[Finding, ...] = ()
+    smallest: str = ""
+    blamed: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether the function is right."""
+        return self.status == "right"
+
+
+@dataclass(frozen=True)
+class Grade:
+    """The results of all functions in a file, in the order in which they build on one another."""
+
+    file: str
+    results: tuple[Result, ...] = field(default=())
+
+    @property
+    def ok(self) -> bool:
+        """Whether every function is right."""
+        return all(result.ok for result in self.results)
+
+
+def of_fault(fault: Fault) -> Finding:
+    """A fault of a gradient, which is named as the course does: ``dWaa`` for ``parameters['Waa']``."""
+    words = fault.words
+    if np.isfinite(fault.derivative):
+        at = f" at {list(fault.index)}" if fault.index else ""
+        words += f"; it is {fault.gradient:+.4g} where the derivative is {fault.derivative:+.4g}{at}"
+    name = fault.argument.rpartition("[")[2].strip("']") if "['" in fault.argument else fault.argument.lstrip(".")
+    return Finding(f"d{name}", fault.pattern, words, fault.line, fault.source)
+
+
+def of_error(error: BaseException, file: str, what: str) -> Finding:
+    """An exception of a function, at the last line of the student's file that it went through."""
+    words = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    if not lines:
+        return Finding(what, RETURNS, str(error))
+    return Finding(what, RAISES, f"it raises {words}", lines[-1].lineno or 0, (lines[-1].line or "").strip())
+
+
+def empty(returned: Any) -> bool:
+    """Whether nothing was computed: None, or a tuple or dict of which something is None."""
+    if isinstance(returned, dict):
+        return not returned or any(value is None for value in returned.values())
+    if isinstance(returned, tuple):
+        return not returned or any(value is None for value in returned)
+    return returned is None or returned is NotImplemented or returned is ...
