@@ -24,6 +24,7 @@ from minirnn.testing.setting import (
     paired_states,
 )
 
+DELTAS = (DELTA, DELTA / 2**5, DELTA / 2**10)  # a norm of numbers that are nearly equal bends within the first
 ROUGHLY = 1e-4  # of the largest derivative: how near a plain difference must come
 AGREES = 1e-3  # of |u| |J v|: what error differences may have to be able to judge
 EXPECTED = 1e-10  # what a right gradient comes to by complex step, at most; beyond that, differences are asked too
@@ -113,10 +114,11 @@ class _Line:
                 Jv = self.outputs(in_dtype(self.model, "complex128"), 1j * STEP).imag / STEP
         except NO_COMPLEX:
             return np.inf, np.nan
-        ahead, behind = (self.outputs(self.model.to(), h) for h in (DELTA, -DELTA))
-        if np.abs((ahead - behind) / (2 * DELTA) - Jv).max(initial=0.0) > ROUGHLY * np.abs(Jv).max(initial=1e-3):
-            return np.inf, np.nan  # it may be the complex step that is wrong
-        return self.off(Jv)
+        for delta in DELTAS:
+            ahead, behind = (self.outputs(self.model.to(), h) for h in (delta, -delta))
+            if np.abs((ahead - behind) / (2 * delta) - Jv).max(initial=0.0) <= ROUGHLY * np.abs(Jv).max(initial=1e-3):
+                return self.off(Jv)
+        return np.inf, np.nan  # it may be the complex step that is wrong
 
     def off_by_differences(self) -> tuple[float, float]:
         """The same by differences, beyond their estimated error: 0 where they cannot tell."""

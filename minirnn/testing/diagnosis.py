@@ -17,7 +17,7 @@ handled rightly and ``dc'`` not.
 
 import linecache
 import re
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from itertools import permutations
 from types import SimpleNamespace
@@ -57,6 +57,15 @@ class Finding:
         return f"{where}: {self.words} ({self.pattern}{example if self.error else ''})"
 
 
+@dataclass(frozen=True)
+class Part:
+    """What a wrong gradient gets from one state after the step, the ``state``-th; its pattern is not known yet."""
+
+    item: Item
+    state: int
+    finding: Finding
+
+
 def diagnose(cell: AnyCell, *, seed: int = 0) -> list[Finding]:
     """The faults of ``cell``'s transpose; an empty list where there are none.
 
@@ -64,7 +73,7 @@ def diagnose(cell: AnyCell, *, seed: int = 0) -> list[Finding]:
     """
     findings: list[Finding] = []
     for point in points_of(cell, seed):
-        each = [(item, finding) for item in point.items for finding in _findings(item, point)]
+        each = _parts(point)
         lines = _lines(point)
         findings += _changed(point, lines)
         if each and lines is not None and lines.usable:
@@ -75,14 +84,12 @@ def diagnose(cell: AnyCell, *, seed: int = 0) -> list[Finding]:
             findings += _of_one_line(named, point)
             unclear = {k: one for one in wrong if one.change.pattern == UNKNOWN for k in one.items}
             left = [point.items[k] for k in rest | set(unclear)]
-            each = [(item, finding) for item, finding in each if any(item is one for one in left)]
-            places = {
-                finding.gate: one for item, finding in each for k, one in unclear.items() if item is point.items[k]
-            }
-            whole = _grouped(_upstream([finding for _, finding in each], point), point)
+            each = [part for part in each if any(part.item is one for one in left)]
+            places = {part.item.gate: one for part in each for k, one in unclear.items() if part.item is point.items[k]}
+            whole = _grouped(_upstream([_explained(part, point) for part in each], point), point)
             findings += [_placed(finding, places.get(finding.gate), lines.unstep.file) for finding in whole]
             each = []
-        findings += _grouped(_upstream([finding for _, finding in each], point), point)
+        findings += _grouped(_upstream([_explained(part, point) for part in each], point), point)
     return findings
 
 
@@ -95,10 +102,10 @@ def _lines(point: Point) -> Lines | None:
         return None
 
 
-def _finding(wrong: Wrong, each: list[tuple[Item, Finding]], point: Point, file: str) -> Finding:
+def _finding(wrong: Wrong, each: list[Part], point: Point, file: str) -> Finding:
     """A line that is wrong, with the largest difference that comes of it."""
     mended = [point.items[k] for k in wrong.items]
-    of = [f for item, f in each if any(item is one for one in mended)] or [f for _, f in each]
+    of = [part.finding for part in each if any(part.item is one for one in mended)] or [part.finding for part in each]
     worst = max(of, key=lambda f: np.nan_to_num(f.error, nan=np.inf))
     where = tuple(dict.fromkeys(name for f in of for name in f.where))
     line, change = wrong.change.line, wrong.change
@@ -168,7 +175,7 @@ def unfilled(cell: AnyCell, *, seed: int = 0) -> tuple[list[Finding], list[str]]
         with np.errstate(all="ignore"):
             lines = Lines(point, made)
             wrong, _ = lines.findings()
-        each = [(item, finding) for item in point.items for finding in _findings(item, point)]
+        each = _parts(point)
         blanks = {hole.name for hole in missing}
         for one in wrong:
             if each and one.name not in blanks:
@@ -195,23 +202,25 @@ def points_of(cell: AnyCell, seed: int = 0) -> list[Point]:
     return points
 
 
-def _findings(item: Item, point: Point) -> Iterator[Finding]:
-    """The faults of one gradient, for each state after the step that it is wrong about."""
-    for k, (g, d) in enumerate(zip(item.said, item.true, strict=True)):
-        if equal(g, d, point.tolerance):
-            continue
-        at = np.unravel_index(np.argmax(np.where(np.isfinite(g), np.abs(g - d), np.inf)), g.shape)
-        pattern, words = pattern_of(g, d, item, k, point)
-        through = f", in what d{point.after[k]}' sends" if len(point.out) > 1 else ""
-        yield Finding(
-            gate=item.gate,
-            where=(item.name,),
-            pattern=pattern,
-            words=words + through,
-            error=float(np.abs(g - d)[at]),
-            gradient=float(g[at]),
-            derivative=float(d[at]),
-        )
+def _parts(point: Point) -> list[Part]:
+    """The gradients that are wrong, for each state after the step that they are wrong about."""
+    parts = []
+    for item in point.items:
+        for k, (g, d) in enumerate(zip(item.said, item.true, strict=True)):
+            if equal(g, d, point.tolerance):
+                continue
+            at = np.unravel_index(np.argmax(np.where(np.isfinite(g), np.abs(g - d), np.inf)), g.shape)
+            error, gradient, derivative = float(np.abs(g - d)[at]), float(g[at]), float(d[at])
+            parts.append(Part(item, k, Finding(item.gate, (item.name,), UNKNOWN, "", error, gradient, derivative)))
+    return parts
+
+
+def _explained(part: Part, point: Point) -> Finding:
+    """The same with its pattern, which takes a second where there are many quantities."""
+    item, k = part.item, part.state
+    pattern, words = pattern_of(item.said[k], item.true[k], item, k, point)
+    through = f", in what d{point.after[k]}' sends" if len(point.out) > 1 else ""
+    return replace(part.finding, pattern=pattern, words=words + through)
 
 
 def _upstream(findings: list[Finding], point: Point) -> list[Finding]:

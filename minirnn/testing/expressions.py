@@ -57,11 +57,11 @@ class Expressions(Formulas):
                 terms += [(0.0, name, e), *((q.cost, f"{name} {q.words}", e * q.value) for q in simple)]
         made = np.array([term for _, _, term in terms]).reshape(len(terms), *rest.shape)
         best: list[Change] = []
-        for k, (cost, words, term) in enumerate(terms):
-            for n in self.matching(rest - term, made):
-                total = 4.5 + cost + terms[n][0]
-                if n > k and (not best or total < best[0].cost):
-                    best = [Change(total, TERM, f"the terms {words} and {terms[n][1]} are missing", line)]
+        for k, n in self.sums(rest, made):
+            (cost, words, _), (cost_of_other, other, _) = terms[k], terms[n]
+            total = 4.5 + cost + cost_of_other
+            if not best or total < best[0].cost:
+                best = [Change(total, TERM, f"the terms {words} and {other} are missing", line)]
         return best
 
     def _changes(self, node: int, target: Array, seen: set[int], *, chained: bool) -> Iterator[Change]:

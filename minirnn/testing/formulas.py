@@ -10,6 +10,16 @@ from minirnn.testing.changes import Quantity
 from minirnn.testing.recording import Ref, Tape, Value
 
 
+def within(centres: Array, reach: Array, numbers: Array) -> tuple[Array, Array]:
+    """All k and n where the n-th number is no farther than ``reach[k]`` from ``centres[k]``; NaN is near nothing."""
+    order = np.argsort(numbers)
+    begins = np.searchsorted(numbers[order], centres - reach)
+    counts = np.searchsorted(numbers[order], centres + reach, "right") - begins
+    counts = np.where(np.isfinite(centres), counts, 0)
+    k = np.repeat(np.arange(len(centres)), counts)
+    return k, order[np.arange(len(k)) - np.repeat(np.cumsum(counts) - counts, counts) + begins[k]]
+
+
 @dataclass
 class Formulas:
     """The tape of an ``unstep``, values of its nodes, where its expressions end, and what they may be made of.
@@ -64,12 +74,27 @@ class Formulas:
             return
         e, sought = e.ravel(), target.ravel()
         limit = self.tolerance * max(1e-4, float(np.abs(sought[known]).max(initial=0.0)))
-        at = known[0]  # few products are right there, and only those are computed whole
-        there = self.values_of_simple[:, at]
-        for k, n in np.argwhere(np.abs(there[:, None] * there * e[at] - sought[at]) <= limit):
-            off = np.abs(self.values_of_simple[k] * self.values_of_simple[n] * e - sought)[known]
-            if k <= n and (off <= limit).all():
-                yield self.simple[k], self.simple[n]
+        at = known[np.abs(e[known]).argmax()]  # few products are right there, and only those are computed whole
+        first = self.values_of_simple[:, at] * e[at]
+        with np.errstate(all="ignore"):
+            second, reach = sought[at] / first, limit / np.abs(first)
+        k, n = within(second, reach, self.values_of_simple[:, at])
+        for one in known:
+            right = (
+                np.abs(self.values_of_simple[k, one] * self.values_of_simple[n, one] * e[one] - sought[one]) <= limit
+            )
+            k, n = k[right], n[right]
+        yield from ((self.simple[i], self.simple[j]) for i, j in zip(k, n, strict=True) if i <= j)
+
+    def sums(self, target: Array, made: Array) -> Iterator[tuple[int, int]]:
+        """Which two of the arrays ``made`` (n, ...) add up to ``target``, whose entries are all known."""
+        sought, made = target.ravel(), made.reshape(len(made), -1)
+        limit = self.tolerance * max(1e-4, float(np.abs(sought).max(initial=0.0)))
+        k, n = within(sought[0] - made[:, 0], np.full(len(made), limit), made[:, 0])
+        for one in range(len(sought)):
+            right = np.abs(made[k, one] + made[n, one] - sought[one]) <= limit
+            k, n = k[right], n[right]
+        yield from ((int(i), int(j)) for i, j in zip(k, n, strict=True) if i < j)
 
     def over(self, a: Value, b: Value) -> Array:
         """a / b; not known where both are 0 or nearly, infinite where only b is 0."""

@@ -169,16 +169,22 @@ class Lines(Records):
         if not truths or any(self.equal(value, t) for t in truths):
             return
         line = expressions_of(self, values, target, overrides)
-        choices = []
+        possible = []
         for truth in truths:
             shaped = np.broadcast_to(truth, value.shape) if value.shape == truth.shape else truth
             after = self.wrong_items(overrides | {target.node: shaped})
-            if after - wrong:
-                continue  # it is not what its name says
-            with np.errstate(all="ignore"):
-                change = line.explain(target.node, shaped)
-                changes = [change] if change else line.two_terms(target.node, shaped)
-                changes = changes or line.explain_twice(target.node, shaped)
+            if not after - wrong:  # it is what its name says
+                possible.append((shaped, after))
+        with np.errstate(all="ignore"):
+            single = [line.explain(target.node, shaped) for shaped, _ in possible]
+            explained = [[change] if change else [] for change in single]
+            if not any(explained):  # this takes longer
+                explained = [
+                    line.two_terms(target.node, shaped) or line.explain_twice(target.node, shaped)
+                    for shaped, _ in possible
+                ]
+        choices = []
+        for (shaped, after), changes in zip(possible, explained, strict=True):
             leaf = self.unstep.nodes[target.node].function is None
             if not wrong - after and (leaf or not changes or not self._all_wrong(target.node, overrides, wrong)):
                 continue

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -62,6 +63,18 @@ def cell_from(place: str) -> AnyCell:
     path, _, name = place.rpartition(":")
     if not path or not name.isidentifier():
         raise ValueError(f"a cell is named as path/to/file.py:Name; got {place!r}")
+    module = module_from(path)
+    if not hasattr(module, name):
+        cells = [key for key, value in vars(module).items() if hasattr(value, "step") or hasattr(value, "stages")]
+        raise ValueError(f"{path} has no {name}; it has {', '.join(cells) or 'no cells'}")
+    return getattr(module, name)
+
+
+def module_from(path: str) -> ModuleType:
+    """The module that a file is; it is run, and a second call runs it again.
+
+    FileNotFoundError or ValueError, in one sentence, where there is none or it does not run.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file at {path}")
     linecache.checkcache(path)
@@ -72,12 +85,9 @@ def cell_from(place: str) -> AnyCell:
     sys.modules[spec.name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{path} does not run: {type(error).__name__}: {error}") from error
-    if not hasattr(module, name):
-        cells = [key for key, value in vars(module).items() if hasattr(value, "step") or hasattr(value, "stages")]
-        raise ValueError(f"{path} has no {name}; it has {', '.join(cells) or 'no cells'}")
-    return getattr(module, name)
+    return module
 
 
 def examine(cell: AnyCell, *, seed: int = 0, examples: int = 50, progress: Progress = silent) -> Verdict:

@@ -1,11 +1,13 @@
 """The report of a check of gradients: rows of numbers, a table of them, and the error that carries it."""
 
 from dataclasses import dataclass
+from html import escape
 
 import numpy as np
 
 from minirnn.core.backend import Array
 
+HEAD = ("gradient of", "shape", "through", "method", "largest error", "largest derivative")
 WORST = 3  # arrays, and entries of each, that a failing report spells out
 
 
@@ -40,7 +42,7 @@ class Row:
         return self.error <= self.tolerance * max(1.0, self.scale)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """All rows of a check.  ``str(report)`` is a table, followed by the worst entries of each row that failed.
 
@@ -55,12 +57,33 @@ class Report:
         """True if every gradient agrees."""
         return all(row.ok for row in self.rows)
 
+    def __repr__(self) -> str:
+        wrong = [row.name for row in self.rows if not row.ok]
+        said = f"wrong: {', '.join(dict.fromkeys(wrong))}" if wrong else "ok" if self.ok else "not ok"
+        return f"<{type(self).__name__}: {len(self.rows)} rows, {said}>"
+
+    def _repr_html_(self) -> str:
+        """A table, for a notebook."""
+        marked = (
+            f"<tr><td>{escape(r.name)}</td><td>{r.shape}</td><td>{r.cotangents}</td><td>{r.method}</td>"
+            f"<td>{r.error:.1e}</td><td>{r.scale:.1e}</td><td>{'right' if r.ok else '<b>wrong</b>'}</td></tr>"
+            for r in self.rows
+        )
+        head = "".join(f"<th>{word}</th>" for word in HEAD)
+        said = "".join(f"<p>{escape(line)}</p>" for line in self.words)
+        return f"<table><tr>{head}<th></th></tr>{''.join(marked)}</table>{said}"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What is said below the table."""
+        return ()
+
     def error(self, method: str) -> float:
         """The largest error by ``method``, each relative to max(1, |derivative|)."""
         return max((row.error / max(1.0, row.scale) for row in self.rows if row.method == method), default=0.0)
 
     def __str__(self) -> str:
-        head = ("gradient of", "shape", "through", "method", "largest error", "largest derivative", "")
+        head = (*HEAD, "")
         table = [head]
         for r in self.rows:
             verdict = "" if r.ok else "WRONG"

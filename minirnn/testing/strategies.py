@@ -24,10 +24,18 @@ import numpy as np
 
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
 from minirnn.core.backend import Array
+from minirnn.core.layer import Layer
 from minirnn.core.protocol import multiplies, stages_of
 from minirnn.core.run import State
+from minirnn.layers.compose import Sequential
+from minirnn.layers.convolution import Conv1d
+from minirnn.layers.feedforward import Activation, Linear, PReLU
+from minirnn.layers.normalisation import LayerNorm
+from minirnn.layers.pooling import AvgPool1d, GlobalAvgPool1d, GlobalMaxPool1d, MaxPool1d
+from minirnn.layers.windows import Padding
 from minirnn.more_cells import NAMED
 from minirnn.recurrent.networks import Recurrent
+from minirnn.testing.functions.shapes import axes_of, check_words, drawn_arrays
 from minirnn.testing.gradients import kink_distance
 from minirnn.testing.precision import AnyCell
 
@@ -43,11 +51,37 @@ CELLS: tuple[AnyCell, ...] = (
 KINK = 1e-3  # cases keep relu's inputs at least this far from 0
 
 
+@st.composite
+def arguments(draw: st.DrawFn, /, *, largest: int = 4, **axes: str) -> dict[str, Array]:
+    """Arguments of a function, by name, for ``minirnn.testing.check``: each is described by its axes.
+
+    ``arguments(x="B D", w="D H", b="H", index="B < H")`` are float64 arrays, and integers of shape (B,) below H.  Axes
+    of one name have one length, from 1 to ``largest``.  ::
+
+        @given(arguments(x="B D", w="D H"))
+        def test_product(arrays):
+            check(product, product_backward, *arrays.values())
+    """
+    check_words(axes)
+    lengths = {axis: draw(st.integers(1, largest), label=axis) for axis in axes_of(axes)}
+    return drawn_arrays(axes, lengths, np.random.default_rng(draw(st.integers(0, 2**32 - 1))))
+
+
 @dataclass(frozen=True)
 class Case:
     """A layer with something to run it on: float64, ``lengths`` None or (B,), ``state`` None or as the layer's."""
 
     model: Recurrent
+    x: Array
+    state: State
+    lengths: Array | None
+
+
+@dataclass(frozen=True)
+class Chain:
+    """As ``Case``, of layers around a recurrence."""
+
+    model: Sequential
     x: Array
     state: State
     lengths: Array | None
@@ -82,18 +116,19 @@ def layers(
     dropout: bool = True,
     dtype: str = "float64",
     backend: str = "numpy",
+    input_size: int | None = None,
 ) -> Recurrent:
     """A recurrent layer with weights, over one of ``cells``, of up to ``num_layers``, with sizes up to ``largest``.
 
-    ``bidirectional`` None draws it; ``dropout=False`` leaves out all noise.
+    ``bidirectional`` and ``input_size`` None draw them; ``dropout=False`` leaves out all noise.
     """
     depth, cell = draw(st.integers(1, num_layers)), draw(st.sampled_from(list(cells)))
-    zoned: list[float | tuple[float, ...]] = [0.0]  # kernels have none
+    zoned: list[float | tuple[float, ...]] = [0.0]
     if dropout:
         zoned += [0.0, 0.0, 0.4, (0.2, 0.6)[-len(cell.state) :]]
     layer = Recurrent(
         cell,
-        draw(sizes(largest)),
+        draw(sizes(largest)) if input_size is None else input_size,
         draw(sizes(largest)),
         depth,
         bidirectional=draw(st.booleans()) if bidirectional is None else bidirectional,
@@ -105,6 +140,9 @@ def layers(
     )
     layer.init(draw(st.integers(0, 2**32 - 1)), dtype=dtype, backend=backend)
     layer.weights *= draw(st.sampled_from([1.0, 2.0]))
+    for name, spec in layer.all_specs().items():
+        if spec.start is not None:  # at 1, a factor that is missing would not show
+            layer.named_weights()[name] += draw(arrays(spec.shape))
     return layer
 
 
@@ -155,3 +193,99 @@ def cases(
             break
         layer.weights += rng.normal(0, 0.1, layer.weights.shape) * (layer.weights != 0)
     return Case(layer, x, state, valid)
+
+
+# ---------------------------------------------------------------------- layers around a recurrence
+
+
+@st.composite
+def neighbours(draw: st.DrawFn, features: int, *, causal: bool = False) -> Layer:
+    """A layer that stands before or after a recurrence, for so many features; ``causal``: none that reads ahead."""
+    step = LayerNorm(features, gain=draw(st.booleans()), bias=draw(st.booleans()))
+    each: list[Layer] = [step, PReLU(draw(st.sampled_from([1, features]))), Activation("gelu"), Linear(features, 2)]
+    kernel, stride = draw(st.integers(1, 3)), 1 if causal else draw(st.integers(1, 2))
+    dilation, groups = draw(st.integers(1, 2)), draw(st.sampled_from([1, features]))
+    reach = dilation * (kernel - 1)
+    paddings: list[Padding] = ["causal"] if causal else ["causal", 0, draw(_sides(reach))]
+    each.append(
+        Conv1d(
+            *(features, groups * draw(sizes(2)), kernel, stride),
+            padding=draw(st.sampled_from(paddings if causal or stride > 1 else [*paddings, "same"])),
+            dilation=dilation,
+            groups=groups,
+            bias=draw(st.booleans()),
+        )
+    )
+    if not causal:
+        each.append(MaxPool1d(kernel, stride, draw(_sides(kernel - 1))))
+        each.append(AvgPool1d(kernel, stride, draw(_sides(kernel - 1)), count_padding=draw(st.booleans())))
+    return draw(st.sampled_from(each))
+
+
+def _sides(reach: int) -> st.SearchStrategy[tuple[int, int]]:
+    return st.tuples(st.integers(0, reach), st.integers(0, reach))
+
+
+@st.composite
+def chains(
+    draw: st.DrawFn,
+    cells: Sequence[AnyCell] = CELLS,
+    *,
+    largest: int = 4,
+    causal: bool = False,
+    dropout: bool = True,
+    backend: str = "numpy",
+) -> Chain:
+    """A Sequential of a recurrent layer and its ``neighbours``, x with steps enough for them, states and lengths.
+
+    ``causal``: every layer's y[t] reads x up to t, so that a sequence may come in chunks.
+    """
+    width = draw(sizes(largest))
+    parts: list[Layer] = []
+    place, count = draw(st.integers(0, 2)), draw(st.integers(1, 4))
+    for k in range(count):
+        if k == min(place, count - 1):
+            parts.append(
+                draw(
+                    layers(
+                        cells,
+                        largest=largest,
+                        num_layers=1,
+                        bidirectional=False if causal else None,
+                        dropout=dropout,
+                        backend=backend,
+                        input_size=width,
+                    )
+                )
+            )
+        else:
+            parts.append(draw(neighbours(width, causal=causal)))
+        width = parts[-1].output_size or width
+    if not causal:
+        parts += draw(st.sampled_from([[], [GlobalMaxPool1d()], [GlobalAvgPool1d(), Linear(width, 2)]]))
+    model = Sequential(*parts)
+    model.init(draw(st.integers(0, 2**32 - 1)), dtype="float64", backend=backend, overwrite=True)
+    T, B = draw(shapes(largest))
+    while True:
+        try:
+            model.check_steps(T)
+            break
+        except ValueError:  # the windows need more
+            T += 1
+    valid = draw(st.none() | lengths(T, B))
+    state = draw(st.none() | st.tuples(*(_state_of(layer, B) for layer in model.layers)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    for _ in range(100):
+        x = rng.normal(size=(T, B, model.input_size or 1))
+        if kink_distance(model, x, state, lengths=valid) >= KINK:
+            break
+        model.weights += rng.normal(0, 0.1, model.weights.shape) * (model.weights != 0)
+    return Chain(model, x, state, valid)
+
+
+def _state_of(layer: Layer, batch_size: int) -> st.SearchStrategy[State]:
+    if isinstance(layer, Recurrent):
+        return states(layer, batch_size)
+    if isinstance(layer, Conv1d) and layer.remembered:
+        return arrays((layer.remembered, batch_size, layer.in_channels))
+    return st.none()

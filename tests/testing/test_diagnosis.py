@@ -51,7 +51,7 @@ FAULTS = [  # the cell, what stands in its unstep, what is planted, at which gat
     (GRUCell, "dz = dh1 * (h - n)", "dz = dh1 * ((1 - z) * n + z * h - n)", "z", "previous step"),
     # in dc', from which i, f, g and c all hang
     (Peephole, " + da_o * w_o  #", "  #", "c", "missing term"),
-    (Peephole, "dh1 * o * (1 - m * m)", "dh1 * i * (1 - m * m)", "c", "two gates swapped"),
+    (Peephole, "+ dh1 * o +", "+ dh1 * i +", "c", "two gates swapped"),
     (Peephole, "+ da_o * w_o  #", "+ da_o  #", "c", "factor"),
     (Peephole, "dc = dc1 * f +", "dc = dc1 * g +", "c", "two gates swapped"),
     # what comes back is not a factor of it

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minirnn import GRU, LSTM, RNN, Recurrent
+from minirnn import GRU, LSTM, RNN, LayerNorm, Linear, Recurrent, Sequential
 from minirnn.cells import TanhCell
 from minirnn.core.backend import Array
-from minirnn.testing import GradientError, check_gradients
+from minirnn.testing import GradientError, check_adjoint, check_gradients
 from minirnn.testing.own import examine
 
 RNG = np.random.default_rng(11)
@@ -158,3 +158,10 @@ def test_a_gradient_that_one_unit_alone_has_not_is_a_note() -> None:
     verdict = examine(Standard, examples=30)
     assert verdict.ok, verdict
     assert any(note.startswith("with one unit only, the gradient is not a number") for note in verdict.notes)
+
+
+def test_a_norm_of_equal_numbers_is_judged_where_it_bends() -> None:
+    """A norm of a norm, of zeros: central differences are right with steps far smaller than elsewhere."""
+    model = Sequential(LayerNorm(4), Linear(4, 4, bias=False), LayerNorm(4)).init(0, dtype="float64", backend="numpy")
+    off = check_adjoint(model, np.zeros((3, 2, 4)), tolerance=1e-12)
+    assert off > 0  # or differences were asked, and could not tell

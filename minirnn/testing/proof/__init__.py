@@ -7,11 +7,12 @@ on other numbers (in arrays of ``core/symbolic.py``):
     stages    a cell's stages, row by row
     unrolled  a layer from its definition, one row and one step at a time
     bptt      the same layer as minirnn computes it, compared with that
-    terms     a wrong gradient in the cell's own names
+    terms     a wrong gradient in the cell's own names; ``testing/diagnosis.py`` has its line where those are too many
 
 It says nothing of rounding, nor of the compiled kernels: conformance tests hold those against the plain equations.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -21,6 +22,7 @@ from minirnn.core.layer import check_size
 from minirnn.core.protocol import check_cell, name_of, trains
 from minirnn.core.symbolic import SymbolicError
 from minirnn.more_cells import NAMED
+from minirnn.testing.diagnosis import diagnose
 from minirnn.testing.precision import AnyCell
 from minirnn.testing.proof.bptt import OverTime, over_time
 from minirnn.testing.proof.exact import Point, UndecidedError
@@ -47,6 +49,7 @@ class Proof:
     hidden_size: int
     stages: list[Transposed]
     layers: list[OverTime]
+    lines: list[str]  # of ``unstep`` that are wrong, where terms could not be named
 
     @property
     def ok(self) -> bool:
@@ -87,6 +90,7 @@ class Proof:
         for stage in self.stages:
             where = f" in {stage.place.name}" if len(self.stages) > 1 else ""
             lines += [f"{sentence}{where}" for sentence in _merged(stage.wrong)]
+        lines += self.lines
         for layer in self.layers:
             if layer.wrong:
                 names = ", ".join(layer.wrong)
@@ -98,12 +102,15 @@ def prove(cell: AnyCell, *, num_steps: int = 12, hidden_size: int = 4, seed: int
     """Prove that every gradient of ``cell`` is the derivative of what it computes, or find the one that is not.
 
     The verdict holds for all real numbers that the cell is defined at, and in exact arithmetic: rounding is left out.
-    Over time it holds for a layer of ``num_steps`` steps and ``hidden_size`` units, with two inputs: one row; and two
-    rows in both directions with lengths, zoneout, weight dropout, gradient checkpointing and trained initial states.
+    Over time it holds for a layer of ``num_steps`` steps and ``hidden_size`` units, with two inputs: one row; two rows
+    in both directions with lengths, zoneout, weight dropout, gradient checkpointing and trained initial states; two
+    rows with lengths and skipped steps in a ``Bidirectional``; and one row through two layers with dropout between
+    them and gradient checkpointing.
     Numbers are drawn with ``seed``; what is wrong passes with a probability below ``10 ** Proof.error``.
 
-    ProofError, with the sentence of ``str(proof)``, where a gradient is wrong and ``raises``: with SymPy installed
-    (``pip install 'minirnn[prove]'``) it names the term.  TypeError for what is no cell or has no ``unstep``,
+    ProofError, with the sentence of ``str(proof)``, where a gradient is wrong and ``raises``.  With SymPy installed
+    (``pip install 'minirnn[prove]'``) it names the term; without it, or where the terms are too many, the line.
+    TypeError for what is no cell or has no ``unstep``,
     ``UndecidedError`` for a cell that computes what exact numbers cannot follow.
     """
     check_cell(cell, check_size("hidden_size", hidden_size))
@@ -115,7 +122,8 @@ def prove(cell: AnyCell, *, num_steps: int = 12, hidden_size: int = 4, seed: int
         layers = list(over_time(cell, num_steps, hidden_size, seed)) if not any(s.wrong for s in stages) else []
     except SymbolicError as error:
         raise UndecidedError(f"{name_of(cell)} cannot be proved: it {error}") from None
-    proof = Proof(name_of(cell), num_steps, hidden_size, stages, layers)
+    unnamed = any(not wrong.terms for stage in stages for wrong in stage.wrong)
+    proof = Proof(name_of(cell), num_steps, hidden_size, stages, layers, _lines(cell, seed) if unnamed else [])
     if raises and not proof.ok:
         raise ProofError(str(proof))
     return proof
@@ -123,8 +131,12 @@ def prove(cell: AnyCell, *, num_steps: int = 12, hidden_size: int = 4, seed: int
 
 def _merged(wrong: list[Wrong]) -> list[str]:
     """A sentence for each wrong gradient; one for dp and dq of a gate where the same is wrong with both."""
-    sentences = {each.gradient: each.terms or f"{each.gradient} is not the derivative" for each in wrong}
-    merged: list[str] = []
+    unnamed = [each.gradient for each in wrong if not each.terms]
+    merged = [f"{each} is not the derivative" for each in unnamed[:1]]
+    if len(unnamed) > 1:
+        more = f" and {len(unnamed) - 6} more" if len(unnamed) > 6 else ""
+        merged = [f"{', '.join(unnamed[:6])}{more} are not the derivatives"]
+    sentences = {each.gradient: each.terms for each in wrong if each.terms}
     for gradient, sentence in sentences.items():
         twin = "dp" + gradient[2:] if gradient.startswith("dq") else ""
         if twin in sentences and sentences[twin] == sentence.replace("dq", "dp"):
@@ -132,6 +144,11 @@ def _merged(wrong: list[Wrong]) -> list[str]:
         else:
             merged.append(sentence)
     return merged
+
+
+def _lines(cell: AnyCell, seed: int) -> list[str]:
+    """What is wrong in which line, as far as numbers can tell."""
+    return [f"line {one.line}, {one.source}: {one.words}" for one in diagnose(cell, seed=seed) if one.line]
 
 
 def _named(result: Transposed, seed: int) -> Transposed:
@@ -142,7 +159,8 @@ def _named(result: Transposed, seed: int) -> Transposed:
 
     for wrong in result.wrong:
         inputs = _smallest(wrong, seed)
-        wrong.terms = named(inputs, wrong.gradient) + ("" if inputs.H == 1 else f", with {inputs.H} units")
+        with suppress(UndecidedError):  # a gradient is wrong, whether or not its terms can be named
+            wrong.terms = named(inputs, wrong.gradient) + ("" if inputs.H == 1 else f", with {inputs.H} units")
     return result
 
 

@@ -1,9 +1,9 @@
 """The proof over time: a layer's backward pass is the transpose of the unrolled network, at exact numbers.
 
-A whole ``Recurrent`` layer runs as it stands, by its plain pass: ``scan.py``, the products around it, both directions,
-lengths, masks, gradient checkpointing.  Only its arrays are others.  With v a random direction of all that the layer
-reads, x, the weights and the initial state, and derivatives of the unrolled network (``unrolled.py``) by the chain rule
-(``exact.py``),
+A whole ``Recurrent`` layer, or a ``Bidirectional`` of two, runs as it stands, by its plain pass: ``scan.py``, the
+products around it, depth, both directions, lengths, masks, gradient checkpointing.  Only its arrays are others.  With v
+a random direction of all that the layer reads, x, the weights and the initial state, and derivatives of the unrolled
+network (``unrolled.py``) by the chain rule (``exact.py``),
 
     ⟨dy, y's derivative along v⟩ + ⟨dstate, the final state's⟩  =  ⟨dx, v⟩ + ⟨weights' gradients, v⟩ + ⟨dstate₀, v⟩
 
@@ -16,12 +16,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from minirnn.core.backend import NUMPY, Array, Backend, Dtype
-from minirnn.core.layer import blank
+from minirnn.core.layer import Layer, blank
 from minirnn.core.lengths import ends
 from minirnn.core.noise import keep_mask
 from minirnn.core.protocol import multiplies, stages_of
 from minirnn.core.run import Run
 from minirnn.core.symbolic import Namespace, Symbolic, Value, full
+from minirnn.layers.compose import Bidirectional
+from minirnn.recurrent.direction import Direction
 from minirnn.recurrent.networks import Recurrent
 from minirnn.recurrent.zoneout import zones
 from minirnn.testing.precision import AnyCell
@@ -54,6 +56,7 @@ class Setting:
     lengths: tuple[float, ...] = ()  # as parts of all steps; (): one row without lengths
     every: float = 0.0  # the same, of gradient checkpointing
     one_hot: bool = False  # x is integers
+    pair: bool = False  # two layers in a ``Bidirectional``, and steps that a mask skips
     options: dict[str, Value] = field(default_factory=dict)
 
 
@@ -66,6 +69,12 @@ SETTINGS = (
         every=0.4,
         options={"bidirectional": True, "zoneout": 0.3, "weight_dropout": 0.3, "trainable_state": True},
     ),
+    Setting("two rows of different lengths with skipped steps, a pair of layers", lengths=(1, 0.6), pair=True),
+    Setting(
+        "one row, two layers with dropout between them, gradient checkpointing of both at once",
+        every=0.4,
+        options={"num_layers": 2, "dropout": 0.3},
+    ),
 )
 
 
@@ -73,9 +82,21 @@ def settings_of(cell: AnyCell) -> tuple[Setting, ...]:
     """The settings for a cell: without a product there is no U whose entries could be dropped."""
     if multiplies(stages_of(cell)[0]):
         return SETTINGS
-    *others, last = SETTINGS
-    options = {name: value for name, value in last.options.items() if name != "weight_dropout"}
-    return (*others, replace(last, words=last.words.replace("weight dropout, ", ""), options=options))
+    return tuple(
+        replace(
+            setting,
+            words=setting.words.replace("weight dropout, ", ""),
+            options={name: value for name, value in setting.options.items() if name != "weight_dropout"},
+        )
+        for setting in SETTINGS
+    )
+
+
+def gaps(T: int, lengths: Array) -> Array:
+    """(T, B) True where a mask skips a step: in a row's first half only, so that backwards it skips others."""
+    t = np.arange(T)[:, None]
+    skip: Array = (t < lengths // 2) & (t % 2 == 0)
+    return skip
 
 
 @dataclass
@@ -88,25 +109,38 @@ class OverTime:
 
 
 class Case:
-    """A layer of exact numbers, along the random direction of what is ``moving``, or of everything."""
+    """A layer of exact numbers, along the random direction of what is ``moving``, or of everything.
+
+    ``levels`` are its directions, depth by depth, and ``steps[b]`` those of row b that are neither skipped nor past its
+    end.  States are (directions, B, width) arrays, one a state.
+    """
 
     def __init__(
         self, cell: AnyCell, setting: Setting, T: int, H: int, seed: int, moving: tuple[str, ...] = ()
     ) -> None:
         D, B = 2, max(1, len(setting.lengths))
         self.point, self.moving, self.learnt = Point(seed), moving, "trainable_state" in setting.options
-        self.lengths = [max(1, round(T * part)) for part in setting.lengths] or [T]
-        self.layer = Recurrent(cell, D, H, **setting.options).init(0, backend="numpy", dtype="float64")
+        self.cell, self.pair = cell, setting.pair
+        one, other = (Recurrent(cell, D, H, **setting.options) for _ in range(2))
+        self.layer: Layer = Bidirectional(one, other) if setting.pair else one
+        self.layer.init(0, backend="numpy", dtype="float64")
+        self.dropout, depth = one.dropout, one.num_layers
+        directions = [one for one in self.layer.walk() if isinstance(one, Direction)]
+        self.levels = np.array(directions, object).reshape(depth, -1).tolist()
         self.parameters = self._filled()
         self.x = self.read = array(self.point, T, B, D, moves=self.moves("x"))
         if setting.one_hot:
             self.x = np.arange(T * B).reshape(T, B) * 7 // 4 % D
             self.read = Symbolic.of(np.eye(D)[self.x], self.point)
-        self.state = tuple(array(self.point, *shape, moves=self.moves("state")) for shape in self.layer.state_shapes(B))
-        past, flipped = ends(np.array(self.lengths), T) if setting.lengths else (None, None)
-        self.run = Run(
-            self.parameters, training=True, call=0, past=past, flipped=flipped, every=round(T * setting.every)
-        )
+        shapes = [(len(directions), B, width) for width in directions[0].widths]
+        self.state = tuple(array(self.point, *shape, moves=self.moves("state")) for shape in shapes)
+        lengths = np.array([max(1, round(T * part)) for part in setting.lengths] or [T])
+        past, flipped = ends(lengths, T) if setting.lengths else (None, None)
+        skip = gaps(T, lengths) | past if setting.pair else None
+        every = round(T * setting.every)
+        self.run = Run(self.parameters, training=True, call=0, past=past, flipped=flipped, skip=skip, every=every)
+        absent = np.zeros((T, B), bool) if self.run.skipped is None else self.run.skipped
+        self.steps = [np.flatnonzero(~absent[:, b]) for b in range(B)]
 
     def _filled(self) -> Value:
         """The layer's parameters, with exact numbers in place of those that were drawn."""
@@ -130,40 +164,59 @@ class Case:
 
     def passed(self, *, training: bool) -> tuple[Value, tuple[Value, ...], Value]:
         """y, the states, and what goes back."""
-        one = len(self.state) == 1
-        state = None if self.learnt else self.state[0] if one else self.state
+        state = None if self.learnt else self.of_layer(self.state)
         y, final, pull, *_ = self.layer.apply(self.x, state, self.run._replace(training=training))
         y = y if self.run.past is None else blank(y, self.run.past)  # as the layer's edge does
-        return y, (final,) if one else final, pull
+        return y, self.of_directions(final), pull
+
+    def of_layer(self, states: tuple[Value, ...]) -> Value:
+        """States as the layer takes them: each of a pair has its own."""
+        each = [tuple(s[i : i + 1] for s in states) for i in range(2)] if self.pair else [states]
+        forms = tuple(one[0] if len(one) == 1 else one for one in each)
+        return forms if self.pair else forms[0]
+
+    def of_directions(self, state: Value) -> tuple[Value, ...]:
+        """The states that the layer has returned."""
+        each = [one if isinstance(one, tuple) else (one,) for one in (state if self.pair else (state,))]
+        return tuple(np.concatenate(parts) for parts in zip(*each, strict=True))
 
     def unrolled(self, *, training: bool) -> tuple[Value, tuple[Value, ...]]:
         """The same y and states from the definition, with the masks that the pass drew."""
-        (T, B), layer, view = self.x.shape[:2], self.layer, self.parameters.view
-        R = layer.directions[0].widths[0]
-        y = full((T, B, R * layer.num_directions), 0.0, self.point)
-        finals = tuple(full(shape, 0.0, self.point) for shape in layer.state_shapes(B))
-        for i, (direction, name) in enumerate(zip(layer.directions, layer.names, strict=True)):
-            prefix = f"{name}."
-            weights = {n: view(self.parameters.weights, prefix + n) for n in direction.specs()}
-            U: Value = weights.get("U")
-            share, run = None if training else direction.zoneout, self.run._replace(training=training)
-            masks = zones(direction.recurrence, prefix, run, T, B)
-            if training and layer.weight_dropout:
-                p = layer.weight_dropout
-                mask = keep_mask(NUMPY, self.parameters.seed, f"{prefix}U", run.call, (1, *U.shape), p)[0]
-                U = np.where(mask, U * (1 / (1 - p)), 0.0)
-            one = Unrolled(layer.cell, weights, U, reverse=direction.reverse)
-            for b, length in enumerate(self.lengths):
-                row = tuple(None if mask is None else mask[:, b] for mask in masks)
-                start = tuple(s[i, b : b + 1] for s in self.state)
-                if self.learnt:
-                    start = tuple(weights[f"{n}0"][None] for n in layer.cell.state)
-                outputs, final = one.row(self.read[:length, b], start, row, share)
-                for t, h in enumerate(outputs):
-                    y[t, b : b + 1, i * R : (i + 1) * R] = h
-                for whole, part in zip(finals, final, strict=True):
-                    whole[i, b : b + 1] = part
+        (T, B), y, finals = self.x.shape[:2], self.read, tuple(full(s.shape, 0.0, self.point) for s in self.state)
+        for k, level in enumerate(self.levels):
+            x, n, R = y, len(level), level[0].widths[0]
+            y = full((T, B, R * n), 0.0, self.point)
+            for i, direction in enumerate(level):
+                self.unroll(direction, x, y[:, :, i * R : (i + 1) * R], k * n + i, finals, training=training)
+            if training and self.dropout and k + 1 < len(self.levels):
+                mask = keep_mask(NUMPY, self.parameters.seed, str(k), self.run.call, y.shape, self.dropout)
+                y = np.where(mask, y * (1 / (1 - self.dropout)), 0.0)
         return y, finals
+
+    def unroll(
+        self, direction: Direction, x: Value, y: Value, place: int, finals: tuple[Value, ...], *, training: bool
+    ) -> None:
+        """Write to ``y`` what a direction makes of ``x``, and to ``finals`` its states, at its ``place`` among all."""
+        (T, B), prefix, view = x.shape[:2], direction.prefix, self.parameters.view
+        weights = {n: view(self.parameters.weights, prefix + n) for n in direction.specs()}
+        U: Value = weights.get("U")
+        share, run = None if training else direction.zoneout, self.run._replace(training=training)
+        masks = zones(direction.recurrence, prefix, run, T, B)
+        if training and direction.weight_dropout:
+            p = direction.weight_dropout
+            mask = keep_mask(NUMPY, self.parameters.seed, f"{prefix}U", run.call, (1, *U.shape), p)[0]
+            U = np.where(mask, U * (1 / (1 - p)), 0.0)
+        one = Unrolled(self.cell, weights, U, reverse=direction.reverse or (self.pair and place == 1))
+        for b, steps in enumerate(self.steps):
+            row = tuple(None if mask is None else mask[:, b] for mask in masks)
+            start = tuple(s[place, b : b + 1] for s in self.state)
+            if self.learnt:
+                start = tuple(weights[f"{n}0"][None] for n in self.cell.state)
+            outputs, final = one.row(x[steps, b], start, row, share)
+            for t, h in zip(steps, outputs, strict=True):
+                y[t, b : b + 1] = h
+            for whole, part in zip(finals, final, strict=True):
+                whole[place, b : b + 1] = part
 
     def inference_holds(self) -> bool:
         """Whether y and the states are the unrolled network's, in inference."""
@@ -176,15 +229,15 @@ class Case:
         y, finals, pull = self.passed(training=True)
         true, states = self.unrolled(training=True)
         outputs = all(equal(a, b) for a, b in zip((y, *finals), (true, *states), strict=True))
-        dy, one = array(self.point, *y.shape, moves=False), len(finals) == 1
+        dy = array(self.point, *y.shape, moves=False)
         dy = dy if self.run.past is None else blank(dy, self.run.past)
         dfinal = tuple(array(self.point, *a.shape, moves=False) for a in finals)
         before = self.parameters.grads.copy()
-        dx, dstate = pull(dy, dfinal[0] if one else dfinal)
+        dx, dstate = pull(dy, self.of_layer(dfinal))
         dx = dx if self.run.past is None else blank(dx, self.run.past)
         back: list[Value] = [(dx, self.read), (self.parameters.grads - before, self.parameters.weights)]
         if not self.learnt:
-            back += zip((dstate,) if one else dstate, self.state, strict=True)
+            back += zip(self.of_directions(dstate), self.state, strict=True)
         return outputs, paired([(dy, true), *zip(dfinal, states, strict=True)]) == paired(back)
 
 

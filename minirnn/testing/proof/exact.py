@@ -17,12 +17,12 @@ drawing several points.
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from numbers import Real
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from minirnn.core.symbolic import SymbolicError
+from minirnn.core.symbolic import SymbolicError, folded
 
 P = 2**521 - 1  # a Mersenne prime
 DOUBLINGS = 4  # exp(a / 16), ..., exp(16 a) are powers of one unknown
@@ -147,6 +147,11 @@ class Point:
                 part = a.tangent * slope
                 tangent = part if tangent is None else tangent + part
         return Exact(self, value, tangent, sampled(name, [a.sample for a in operands]))
+
+    def reduce(self, name: str, entries: Sequence[Exact]) -> Exact:
+        """Their sum, mean, maximum or minimum."""
+        whole: Exact = folded(self, name, entries)
+        return whole
 
     def _power(self, a: Exact, b: Exact) -> Exact:
         n = b.sample

@@ -5,7 +5,7 @@ a known derivative, as in ``exact.py``; where a cell saves it, or saves what it 
 that the cell gave: tanh(c') becomes m, and σ(a) becomes i with the derivative i (1 - i).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -13,11 +13,12 @@ import numpy as np
 import sympy as sp
 
 from minirnn.core.protocol import units_of
-from minirnn.core.symbolic import Symbolic
+from minirnn.core.symbolic import Symbolic, folded
 from minirnn.testing.proof.exact import CHOICES, COMPARISONS, UndecidedError, choice, sampled, simplest
 from minirnn.testing.proof.stages import Inputs, gradients_of
 
 HALF = sp.Rational(1, 2)
+LONG = 60  # operations of a step, beyond which SymPy may take minutes: two normalised products, say
 Expression: TypeAlias = Any  # SymPy's, which says no types
 
 
@@ -44,6 +45,7 @@ class Terms:
     slopes: dict[Expression, tuple[Expression, Expression]] = field(default_factory=dict)
     # of the saved symbols, in terms of inputs and unknowns
     meaning: dict[Expression, Expression] = field(default_factory=dict)
+    operations: int = 0  # that were done
 
     def lift(self, x: Expression) -> Term:
         if isinstance(x, Term):
@@ -52,6 +54,7 @@ class Terms:
         return Term(sp.Rational(fraction.numerator, fraction.denominator), float(x))
 
     def apply(self, name: str, *operands: Term) -> "Term | bool":
+        self.operations += 1
         samples = [a.sample for a in operands]
         if name in COMPARISONS:
             return COMPARISONS[name](*samples)
@@ -65,6 +68,11 @@ class Terms:
         else:
             raise UndecidedError(f"uses np.{name}")
         return Term(made, sampled(name, samples))
+
+    def reduce(self, name: str, entries: Sequence[Term]) -> Term:
+        """Their sum, mean, maximum or minimum."""
+        whole: Term = folded(self, name, entries)
+        return whole
 
     def unknown(self, name: str, argument: Expression, slope: Callable[[Expression], Expression]) -> Expression:
         """The symbol of a function's value."""
@@ -133,6 +141,8 @@ class Naming:
         self.units = [self._symbols([n], a) for n, a in zip(units_of(place.stage), inputs.units, strict=True)]
         step, unstep = place.stage.step, place.stage.unstep
         out, saved = step(self.p, self.q, self.states, *self.units)
+        if self.terms.operations > LONG:
+            raise UndecidedError("has more operations than terms can be named for")
         self.out = [Symbolic.of(a, self.terms) for a in out]
         self.rules: dict[Expression, Expression] = {}
         named = tuple(self._named(n, Symbolic.of(a, self.terms)) for n, a in zip(place.stage.saves, saved, strict=True))

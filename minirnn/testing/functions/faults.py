@@ -1,0 +1,469 @@
+"""How a gradient differs from the derivative: the usual mistakes, tried one after another.
+
+The whole gradient is looked at first (its shape, its sign, a factor), then what part of the outputs it lacks, then
+products with quantities that are at hand: arguments, outputs, what is cached.  The first that explains every entry is
+said; simpler mistakes come first.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, permutations
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minirnn.testing.functions.calls import Function, Result, Values
+from minirnn.testing.functions.leaves import Array, Leaf, leaves_of, numbers_in
+
+SIGN, FACTOR, TRANSPOSED, TERM, UNSUMMED, MEAN, OVERWRITTEN, EARLIER, STALE, CHANGED, SWAPPED, AXIS, SHAPE, UNKNOWN = (
+    "sign",
+    "factor",
+    "transposed",
+    "missing term",
+    "broadcast gradient not summed",
+    "mean for the sum",
+    "= for +=",
+    "previous step",
+    "stale cache",
+    "changed in place",
+    "swapped",
+    "wrong axis",
+    "shape",
+    "unknown",
+)
+NEAR = 1e-6  # of the largest entry: how near an explanation must come to a gradient
+SLICES = 40  # of an output along one axis that are told apart
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with the gradient of ``argument``: a pattern, a sentence, and the entry that is furthest off.
+
+    ``line`` is the number of the line that is wrong, in its file, 0 where that is not known; ``source`` is its text.
+    """
+
+    argument: str
+    pattern: str
+    words: str
+    index: tuple[int, ...] = ()
+    gradient: float = np.nan
+    derivative: float = np.nan
+    line: int = 0
+    source: str = ""
+
+    def __str__(self) -> str:
+        place = f"\n    line {self.line}: {self.source}" if self.line else ""
+        where = f" at {list(self.index)}" if self.index else ""
+        numbers = f"; {self.gradient:+.4g} where the derivative is {self.derivative:+.4g}"
+        example = f"{numbers}{where}" if np.isfinite(self.derivative) else ""
+        return f"{self.argument}: {self.words} ({self.pattern}{example}){place}"
+
+
+@dataclass
+class Scene:
+    """A function at one point, with gradients dy of its outputs."""
+
+    function: Function
+    result: Result
+    dys: Sequence[Array]
+    values: Values
+    quantities: list["Quantity"] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        named = [(leaf.name, self.values[leaf.path]) for leaf in self.function.leaves]
+        named += [(leaf.name, leaf.array) for leaf in self.result.leaves]
+        if self.function.form == "cache":
+            named += [(leaf.name, leaf.array.real) for leaf in leaves_of(self.result.rest, "cache")]
+        seen: list[Array] = []
+        for name, array in named:
+            if not any(array.shape == other.shape and np.array_equal(array, other) for other in seen):
+                seen.append(array)
+                self.quantities.append(Quantity(name, array))
+
+    @property
+    def sizes(self) -> dict[int, str]:
+        """Numbers that a mean may divide by: lengths of axes and their products, with words for them."""
+        sizes: dict[int, str] = {}
+        arrays = [(q.words, q.array) for q in self.quantities]
+        for name, array in arrays:
+            for axis, n in enumerate(array.shape):
+                sizes.setdefault(n, f"the length of axis {axis} of {name}")
+        for name, array in arrays:
+            sizes.setdefault(array.size, f"the size of {name}")
+            if array.ndim > 2:
+                sizes.setdefault(array.shape[0] * array.shape[1], f"the first two axes of {name}")
+                sizes.setdefault(array.size // array.shape[1], f"all axes of {name} but the second")
+        for ambiguous in (0, 1, 2):  # twice as large is a factor
+            sizes.pop(ambiguous, None)
+        return sizes
+
+
+class Quantity(NamedTuple):
+    """An array that an explanation may use, in words."""
+
+    words: str
+    array: Array
+
+
+Explanation = tuple[str, str]  # a pattern and a sentence
+
+
+def faults_of(leaf: Leaf, raw: Any, d: Array, jacobian: Array | None, allowed: Array, scene: Scene) -> Fault:
+    """What is wrong with a gradient ``raw`` of which the derivative is ``d``."""
+    g = numbers_in(raw)
+    if g is None:
+        return Fault(leaf.name, TERM, "no gradient was returned")
+    if g.shape != d.shape:
+        pattern, words = _of_another_shape(g, d)
+        return Fault(leaf.name, pattern, words)
+    off = np.nan_to_num(np.abs(g - d) - allowed, nan=np.inf)
+    index = tuple(int(k) for k in np.unravel_index(int(off.argmax()), d.shape)) if d.size else ()
+    pattern, words = _explained(g, d, jacobian, leaf, scene)
+    return Fault(leaf.name, pattern, words, index, float(g[index]), float(d[index]))
+
+
+def _explained(g: Array, d: Array, jacobian: Array | None, leaf: Leaf, scene: Scene) -> Explanation:
+    if not np.isfinite(g).all():
+        return UNKNOWN, "it is not finite"
+    if not np.abs(g).max():
+        return TERM, "the gradient is missing: it is 0"
+    if not np.abs(d).max():
+        return TERM, "the derivative is 0: what is returned is one term too many"
+    for explanation in (_as_a_whole, _repeated, _by_outputs, _by_quotients, _by_sums, _region):
+        said = explanation(g, d, jacobian, leaf, scene)
+        if said is not None:
+            return said
+    return UNKNOWN, "it differs, by none of the usual patterns"
+
+
+def equal(a: Array, b: Array, scale: float | None = None) -> bool:
+    """Whether two arrays are the same but for rounding."""
+    if a.shape != b.shape:
+        return False
+    size = max(float(np.abs(b).max(initial=0.0)), float(np.abs(a).max(initial=0.0))) if scale is None else scale
+    return bool((np.abs(a - b) <= NEAR * max(size, 1e-300)).all())
+
+
+# ---------------------------------------------------------------------- shapes
+
+
+def _of_another_shape(g: Array, d: Array) -> Explanation:
+    shapes = f"it has shape {g.shape}, its argument {d.shape}"
+    if not np.isfinite(g).all():
+        return SHAPE, shapes
+    for axes in permutations(range(g.ndim)) if 1 < g.ndim < 5 else ():
+        if g.transpose(axes).shape == d.shape and equal(g.transpose(axes), d):
+            return TRANSPOSED, f"{shapes}: it is the transposed gradient"
+    for summed, axes_of in _sums(g, d.shape):
+        if equal(summed, d):
+            return (
+                UNSUMMED,
+                f"{shapes}: it has to be summed over {_axes(axes_of)}, along which the argument is broadcast",
+            )
+    if g.ndim > d.ndim or (g.size > d.size and g.ndim == d.ndim):
+        return UNSUMMED, f"{shapes}: what the argument is broadcast along has to be summed over"
+    if g.size == d.size and equal(g.reshape(d.shape), d):
+        return SHAPE, f"{shapes}: only its shape is wrong"
+    if 1 < g.ndim == d.ndim and g.shape == d.shape[::-1]:
+        return TRANSPOSED, f"{shapes}: the factors of its product are the wrong way round"
+    return SHAPE, shapes
+
+
+def _sums(g: Array, shape: tuple[int, ...]) -> Iterator[tuple[Array, tuple[int, ...]]]:
+    """Sums of g over axes, as far as they have ``shape``."""
+    for count in range(1, g.ndim + 1):
+        for axes in combinations(range(g.ndim), count):
+            for keep in (False, True):
+                summed = g.sum(axis=axes, keepdims=keep)
+                if summed.shape == shape:
+                    yield summed, axes
+
+
+def _axes(axes: Sequence[int]) -> str:
+    return f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes))}"
+
+
+# ---------------------------------------------------------------------- the whole
+
+
+def _as_a_whole(g: Array, d: Array, jacobian: Array | None, leaf: Leaf, scene: Scene) -> Explanation | None:
+    """The derivative negated, transposed, or times a number."""
+    del jacobian, leaf
+    if equal(g, -d):
+        return SIGN, "the sign is wrong"
+    for axes in permutations(range(d.ndim)) if 1 < d.ndim < 5 else ():
+        if d.transpose(axes).shape == d.shape and axes != tuple(range(d.ndim)) and equal(g, d.transpose(axes)):
+            return TRANSPOSED, "it is the transposed gradient"
+    number = float((g * d).sum() / (d * d).sum())
+    if number and equal(g, number * d):
+        return _of_number(number, scene)
+    return None
+
+
+def _of_number(number: float, scene: Scene) -> Explanation:
+    if number < 0:
+        _, words = _of_number(-number, scene)
+        return SIGN, f"the sign is wrong, and {words}"
+    for size, words in scene.sizes.items():
+        if abs(number * size - 1) < NEAR:
+            return MEAN, f"it is divided by {size}, {words}: the gradient of the mean, not of the sum"
+        if abs(number / size - 1) < NEAR:
+            return MEAN, f"it is {size} times too large, {words}: the gradient of the sum, not of the mean"
+    return FACTOR, f"it is {number:.6g} times as large"
+
+
+# ---------------------------------------------------------------------- indices that repeat
+
+
+def _repeated(g: Array, d: Array, jacobian: Array | None, leaf: Leaf, scene: Scene) -> Explanation | None:
+    """Right where an index comes once, wrong where it comes again: assigned in place of added."""
+    del jacobian, leaf
+    for value in scene.function.args:
+        index = np.asarray(value) if isinstance(value, (np.ndarray, list)) else None
+        if index is None or index.dtype.kind not in "iu" or not index.size or not d.ndim:
+            continue
+        if index.min() < -len(d) or index.max() >= len(d):
+            continue
+        counts = np.bincount(index.ravel() % len(d), minlength=len(d))
+        wrong = np.array([not equal(g[k], d[k], float(np.abs(d).max())) for k in range(len(d))])
+        times = [dy for dy in scene.dys if dy.shape == (*index.shape, *d.shape[1:])]
+        once = all(any(_is_one_of(g[k], dy, index % len(d) == k) for dy in times) for k in np.flatnonzero(wrong))
+        if wrong.any() and (counts[wrong] > 1).all() and not wrong[counts == 1].any() and once:
+            return (
+                OVERWRITTEN,
+                "rows whose index comes more than once have one occurrence's gradient: they must be added",
+            )
+    return None
+
+
+def _is_one_of(g: Array, dy: Array, places: Array) -> bool:
+    """Whether g is what comes through one of the places where an index stands, and not the sum of them."""
+    return any(equal(g, one) for one in dy[places])
+
+
+# ---------------------------------------------------------------------- parts of the outputs
+
+
+def _by_outputs(g: Array, d: Array, jacobian: Array | None, leaf: Leaf, scene: Scene) -> Explanation | None:
+    """g as what comes through parts of the outputs, some of them left out or with another sign."""
+    del d, leaf
+    if jacobian is None:
+        return None
+    parts: list[tuple[str, Array]] = []
+    start = 0
+    outputs = []
+    for out, dy in zip(scene.result.leaves, scene.dys, strict=True):
+        rows = jacobian[start : start + dy.size].reshape(*dy.shape, -1)
+        outputs.append((out.name, dy, rows))
+        parts.append((out.name, np.tensordot(dy, rows, dy.ndim)))
+        start += dy.size
+    if len(parts) > 1:
+        said = _coefficients(g.ravel(), parts)
+        if said:
+            return said
+    for name, dy, rows in outputs:
+        others = sum((part for other, part in parts if other != name), np.zeros(g.size))
+        for axis in range(dy.ndim):
+            if not 1 < dy.shape[axis] <= SLICES:
+                continue
+            moved, of = np.moveaxis(dy, axis, 0), np.moveaxis(rows, axis, 0)
+            slices = [
+                (f"{name}[{', '.join([':'] * axis + [str(k)])}]", np.tensordot(moved[k], of[k], dy.ndim - 1))
+                for k in range(dy.shape[axis])
+            ]
+            said = _coefficients(g.ravel() - others, slices)
+            if said:
+                return said
+    return None
+
+
+def _coefficients(g: Array, parts: Sequence[tuple[str, Array]]) -> Explanation | None:
+    """g as a sum of the parts times numbers of which most are 1."""
+    A = np.array([part for _, part in parts]).T
+    if A.shape[0] <= A.shape[1] or np.linalg.matrix_rank(A) < A.shape[1]:
+        return None
+    c, *_ = np.linalg.lstsq(A, g, rcond=None)
+    if not equal(A @ c, g) or np.abs(c - 1).max() < 1e-6:
+        return None
+    lost = [name for (name, _), one in zip(parts, c, strict=True) if abs(one) < 1e-6]
+    turned = [name for (name, _), one in zip(parts, c, strict=True) if abs(one + 1) < 1e-6]
+    other = [
+        (name, one) for (name, _), one in zip(parts, c, strict=True) if min(abs(one), abs(one + 1), abs(one - 1)) > 1e-6
+    ]
+    if lost and not other and not turned:
+        return TERM, f"what comes through {_listed(lost)} is missing"
+    if turned and not other and not lost:
+        return SIGN, f"the sign of what comes through {_listed(turned)} is wrong"
+    if len(other) == 1 and not lost and not turned:
+        return FACTOR, f"what comes through {other[0][0]} is {other[0][1]:.6g} times as large"
+    return None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) < 4 else f"{names[0]} to {names[-1]}"
+
+
+# ---------------------------------------------------------------------- factors that are at hand
+
+FORMS: dict[str, Callable[[Array], Array]] = {
+    "{}": lambda s: s,
+    "(1 - {})": lambda s: 1 - s,
+    "(1 - {}²)": lambda s: 1 - s * s,
+    "{0} (1 - {0})": lambda s: s * (1 - s),
+    "{}²": lambda s: s * s,
+    "2 {}": lambda s: 2 * s,
+    "exp({})": np.exp,
+    "tanh({})": np.tanh,
+    "(1 - tanh²({}))": lambda s: 1 - np.tanh(s) ** 2,
+    "σ({})": lambda s: 0.5 * np.tanh(0.5 * s) + 0.5,
+    "({} > 0)": lambda s: (s > 0).astype(float),
+    "√{}": np.sqrt,
+    "cos({})": np.cos,
+    "sin({})": np.sin,
+}
+
+
+class Part(NamedTuple):
+    """A factor in words, its values, the quantity it is made of, and how many steps earlier it is."""
+
+    words: str
+    value: Array
+    of: str
+    form: str
+    shift: int
+
+
+def _factors(scene: Scene, shape: tuple[int, ...]) -> list[Part]:
+    """Factors that fit a gradient of this shape: of quantities that broadcast to it, and a step earlier or later."""
+    parts: list[Part] = [Part("", np.ones(shape), "", "", 0)]
+    for name, array in [*scene.quantities, *_with_axes(scene.quantities, shape)]:
+        try:
+            whole = np.broadcast_to(array, shape)
+        except ValueError:
+            continue
+        with np.errstate(all="ignore"):
+            for form, make in FORMS.items():
+                value = make(whole)
+                if np.isfinite(value).all():
+                    parts.append(Part(form.format(name), value, name, form, 0))
+        for shift in (1, -1):
+            if len(shape) > 1 and 1 < shape[0] == len(whole):
+                word = f"{name} of a step {'earlier' if shift == 1 else 'later'}"
+                parts.append(Part(word, np.roll(whole, shift, 0), name, "{}", shift))
+    return parts
+
+
+def _with_axes(quantities: Sequence[Quantity], shape: tuple[int, ...]) -> Iterator[Quantity]:
+    """Quantities of fewer axes as columns."""
+    for name, array in quantities:
+        if array.ndim and array.ndim == len(shape) - 1 and array.shape == shape[:-1]:
+            yield Quantity(name, array[..., None])
+
+
+def _by_quotients(g: Array, d: Array, jacobian: Array | None, leaf: Leaf, scene: Scene) -> Explanation | None:
+    """The derivative with a factor left out, one too many, or one for another."""
+    del jacobian, leaf
+    parts = _factors(scene, d.shape)
+    said: list[tuple[int, Explanation]] = []
+    for a in parts:
+        if a.words and np.ptp(a.value) and equal(g, d * a.value):
+            said.append((0, (FACTOR, f"{a.words} is one factor too many")))
+        if a.words and np.ptp(a.value) and equal(g * a.value, d):
+            said.append((0, (FACTOR, f"the factor {a.words} is missing")))
+        if a.words and equal(g * a.value, -d) and np.ptp(a.value):
+            said.append((2, (SIGN, f"the sign is wrong, and the factor {a.words} is missing")))
+    for a in parts if not said else ():
+        ga = g * a.value
+        for b in parts:
+            if a.words == b.words or not a.words or not b.words or not equal(ga, d * b.value):
+                continue
+            words = f"{b.words} stands where {a.words} belongs"
+            if a.of == b.of and a.shift != b.shift:
+                said.append((1, (EARLIER, words)))
+            else:
+                said.append((3 if a.form == b.form else 4, (FACTOR, words)))
+    return min(said, key=lambda one: one[0])[1] if said else None
+
+
+# ---------------------------------------------------------------------- terms of a sum
+
+
+def _by_sums(g: Array, d: Array, jacobian: Array | None, leaf: Leaf, scene: Scene) -> Explanation | None:
+    """The derivative without one of its terms, or with one that has another sign."""
+    del leaf
+    rest = d - g
+    for words, term in _terms(d, jacobian, scene):
+        norm = float((term * term).sum())
+        if not norm:
+            continue
+        size = float((rest * term).sum()) / norm
+        if not size or not equal(size * term, rest, float(np.abs(rest).max())):
+            continue
+        if abs(size - 1) < 1e-6:
+            return TERM, f"the term {words} is missing"
+        if abs(size + 1) < 1e-6:
+            return TERM, f"the term {words} is one too many, or its negative is missing"
+        if abs(abs(size) - 2) < 1e-6:
+            return SIGN, f"the sign of the term {words} is wrong"
+        return FACTOR, f"the term {words} is off by the factor {size:.6g}"
+    for axis in range(d.ndim):
+        if d.shape[axis] > 1 and np.abs(np.diff(rest, axis=axis)).max() <= NEAR * np.abs(rest).max():
+            return TERM, f"a term that is the same along axis {axis} is missing: a sum or mean over it"
+    return None
+
+
+def _terms(d: Array, jacobian: Array | None, scene: Scene) -> Iterator[tuple[str, Array]]:
+    """What a sum may have as a term."""
+    parts = _factors(scene, d.shape)
+    sources: list[tuple[str, Array]] = []
+    for leaf, dy in zip(scene.result.leaves, scene.dys, strict=True):
+        word = f"d{leaf.name}"
+        if dy.shape == d.shape:
+            sources.append((word, dy))
+        elif dy.ndim and dy.shape[1:] == d.shape:
+            sources += [(f"{word}[{k}]", dy[k]) for k in (0, -1)]
+        else:
+            try:
+                sources.append((word, np.array(np.broadcast_to(dy, d.shape))))
+            except ValueError:
+                continue
+    sources += [("the gradient itself", d), ("", np.ones(d.shape))]
+    for word, source in sources:
+        for part in parts:
+            yield " ".join(filter(None, (word, part.words))), source * part.value
+    for word, source in sources[:-1]:
+        for axis in range(d.ndim):
+            for factor in parts:
+                summed = np.broadcast_to((source * factor.value).sum(axis, keepdims=True), d.shape)
+                for other in parts:
+                    summand = " ".join(filter(None, (word, factor.words)))
+                    yield f"sum({summand}) {other.words}".strip(), summed * other.value
+    if jacobian is not None:
+        start = 0
+        for leaf, dy in zip(scene.result.leaves, scene.dys, strict=True):
+            rows = jacobian[start : start + dy.size].reshape(*dy.shape, -1)
+            start += dy.size
+            for axis in range(dy.ndim):
+                moved, of = np.moveaxis(dy, axis, 0), np.moveaxis(rows, axis, 0)
+                for k in range(dy.shape[axis]) if dy.shape[axis] <= SLICES else ():
+                    index = ", ".join([":"] * axis + [str(k)])
+                    yield f"through {leaf.name}[{index}]", np.tensordot(moved[k], of[k], dy.ndim - 1).reshape(d.shape)
+
+
+def _region(g: Array, d: Array, jacobian: Array | None, leaf: Leaf, scene: Scene) -> Explanation | None:
+    """Right but for one place along an axis."""
+    del jacobian, scene, leaf
+    wrong = np.abs(g - d) > NEAR * max(float(np.abs(d).max()), 1e-300)
+    for axis in range(d.ndim):
+        others = tuple(k for k in range(d.ndim) if k != axis)
+        places = np.flatnonzero(wrong.any(axis=others))
+        if d.shape[axis] > 2 and len(places) == 1:
+            k = int(places[0])
+            part = np.take(g, k, axis)
+            if not np.abs(part).max():
+                return TERM, f"it is 0 where axis {axis} is {k}, and right elsewhere"
+            return UNKNOWN, f"it is wrong where axis {axis} is {k}, and right elsewhere"
+        if d.shape[axis] > 3 and len(places) == d.shape[axis] - 1:
+            k = int(np.setdiff1d(np.arange(d.shape[axis]), places)[0])
+            return TERM, f"it is right where axis {axis} is {k} alone: something that comes from a neighbour is missing"
+    return None
