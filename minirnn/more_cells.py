@@ -6,9 +6,11 @@
     MinGRUCell          gates that see the input alone: the state is a weighted sum
     MinLSTMCell         the same with two gates
     SRUCell             the same with an output that is gated, too
+    LayerNormLSTMCell   what gates see is normalised, and what of the cell state is put out
+    LayerNormGRUCell    the same for the gated recurrent unit
 
-The last four have no product with h (``product = False``): there is no U, ``q`` has no columns, and ``unstep`` returns
-None for ``dq``.  All their products are with the input, of all steps at once.
+IndRNN, minGRU, minLSTM and SRU have no product with h (``product = False``): there is no U, ``q`` has no columns, and
+``unstep`` returns None for ``dq``.  All their products are with the input, of all steps at once.
 """
 
 from typing import Any
@@ -19,6 +21,7 @@ from minirnn.cells import join, sigmoid, split
 from minirnn.core.protocol import Array, Arrays, Transposed
 
 E = 1e-30  # in float32 a normal number, and so is its inverse
+EPS = 1e-5  # added to a variance
 
 
 def exact_sigmoid(a: Array) -> Array:
@@ -29,6 +32,29 @@ def exact_sigmoid(a: Array) -> Array:
     e = np.exp(np.where(a.real < 0, a, -a))
     out: Array = np.where(a.real < 0, e, a.dtype.type(1)) / (1 + e)
     return out
+
+
+def mean(a: Array) -> Array:
+    """The mean of each row, (B, 1)."""
+    out: Array = a.mean(-1, keepdims=True)
+    return out
+
+
+def scale(a: Array, eps: float = EPS) -> Array:
+    """1 / sqrt(var(a) + ε) of each row, (B, 1); var is the mean of the squared distances from the mean."""
+    off = a - mean(a)
+    out: Array = 1 / np.sqrt(mean(off * off) + eps)
+    return out
+
+
+def unnormalised(dN: Array, N: Array, s: Array) -> Array:
+    """da of N = (a - mean(a)) s with s = scale(a).
+
+    Each number moves N directly, by s; through the mean and the variance it moves all of its row, by which dN loses its
+    parts along 1 and along N: a change da of a changes s by -s² mean(N da), and so N by -N s mean(N da).
+    """
+    da: Array = s * (dN - mean(dN) - N * mean(dN * N))
+    return da
 
 
 class PeepholeLSTMCell:
@@ -341,6 +367,212 @@ class SRUCell:
         return join(dg, da_f, da_r, ds), None, (None, dc)  # (1) (4)
 
 
-NAMED: dict[str, Any] = {  # as model files name them
-    cell.__name__: cell for cell in (PeepholeLSTMCell, CoupledLSTMCell, IndRNNCell, MinGRUCell, MinLSTMCell, SRUCell)
+class LayerNormLSTMCell:
+    """Long short-term memory with layer normalisation (Ba, Kiros and Hinton 2016, arXiv 1607.06450, supplement).
+
+    Both products are normalised, each over the numbers of all its gates, and so is the cell state that is put out.  Of
+    P, Q, a and v, w, e, which are as wide as p, a_k is gate k's part; v and w are gains, e are shifts.
+
+        s_p = 1 / sqrt(var(p) + ε)            (1)
+        P  = (p - mean(p)) s_p                (2)
+        s_q = 1 / sqrt(var(q) + ε)            (3)
+        Q  = (q - mean(q)) s_q                (4)
+        a  = v P + w Q + e                    (5)
+        i  = σ(a_i)                           (6)
+        f  = σ(a_f)                           (7)
+        g  = tanh(a_g)                        (8)
+        o  = σ(a_o)                           (9)
+        c' = f c + i g                        (10)
+        s_c = 1 / sqrt(var(c') + ε)           (11)
+        C  = (c' - mean(c')) s_c              (12)
+        m  = tanh(v_c C + e_c)                (13)
+        h' = o m                              (14)
+
+    Transposed; ``unnormalised`` derives the way back through a norm.  c' is used by (11), by (12) and by the next step,
+    which sent dc':
+
+        do = dh' m                            (14)
+        dm = dh' o                            (14)
+        da_c = dm (1 - m²)                    (13)
+        dv_c = da_c C                         (13)
+        de_c = da_c                           (13)
+        dC = da_c v_c                         (13)
+        dc' = dc' + s_c (dC - mean(dC) - C mean(dC C))    (12) (11)
+        di = dc' g                            (10)
+        dg = dc' i                            (10)
+        df = dc' c                            (10)
+        dc = dc' f                            (10)
+        da_o = do o (1 - o)                   (9)
+        da_g = dg (1 - g²)                    (8)
+        da_f = df f (1 - f)                   (7)
+        da_i = di i (1 - i)                   (6)
+        dv = da P                             (5)
+        dw = da Q                             (5)
+        de = da                               (5)
+        dP = da v                             (5)
+        dQ = da w                             (5)
+        dq = s_q (dQ - mean(dQ) - Q mean(dQ Q))    (4) (3)
+        dp = s_p (dP - mean(dP) - P mean(dP P))    (2) (1)
+
+    The paper normalises x W and adds b afterwards.  Here p = x W + b is normalised: with b = 0 it is the same.
+    """
+
+    state = ("h", "c")
+    gates = ("i", "f", "g", "o")
+    chapter_gates = ("i", "f", "c", "o")
+    units = (*("v_i", "v_f", "v_g", "v_o"), *("w_i", "w_f", "w_g", "w_o"), *("e_i", "e_f", "e_g", "e_o"), "v_c", "e_c")
+    initial = tuple((name, float(name[0] != "e")) for name in units)
+    saves = (
+        *("i", "f", "g", "o", "c", "m", "C", "s_c", "s_p", "s_q"),
+        *("P_i", "P_f", "P_g", "P_o", "Q_i", "Q_f", "Q_g", "Q_o"),
+    )
+
+    @staticmethod
+    def step(p: Array, q: Array, state: Arrays, *units: Array) -> tuple[Arrays, Arrays]:
+        _, c = state
+        v, w, e, (v_c, e_c) = join(*units[:4]), join(*units[4:8]), join(*units[8:12]), units[12:]
+        s_p = scale(p)  # (1)
+        P = (p - mean(p)) * s_p  # (2)
+        s_q = scale(q)  # (3)
+        Q = (q - mean(q)) * s_q  # (4)
+        a = v * P + w * Q + e  # (5)
+        a_i, a_f, a_g, a_o = split(a, 4)
+        i = sigmoid(a_i)  # (6)
+        f = sigmoid(a_f)  # (7)
+        g = np.tanh(a_g)  # (8)
+        o = sigmoid(a_o)  # (9)
+        c1 = f * c + i * g  # (10)
+        s_c = scale(c1)  # (11)
+        C = (c1 - mean(c1)) * s_c  # (12)
+        m = np.tanh(v_c * C + e_c)  # (13)
+        h1 = o * m  # (14)
+        return (h1, c1), (i, f, g, o, c, m, C, s_c, s_p, s_q, *split(P, 4), *split(Q, 4))
+
+    @staticmethod
+    def unstep(dstate: Arrays, saved: Arrays, *units: Array) -> Transposed:
+        dh1, dc1 = dstate
+        i, f, g, o, c, m, C, s_c, s_p, s_q, *normalised = saved
+        v, w, v_c = join(*units[:4]), join(*units[4:8]), units[12]
+        P, Q = join(*normalised[:4]), join(*normalised[4:])
+        do = dh1 * m  # (14)
+        dm = dh1 * o  # (14)
+        da_c = dm * (1 - m * m)  # (13)
+        dv_c = da_c * C  # (13)
+        dC = da_c * v_c  # (13)
+        dc1 = dc1 + unnormalised(dC, C, s_c)  # (12) (11)
+        di = dc1 * g  # (10)
+        dg = dc1 * i  # (10)
+        df = dc1 * c  # (10)
+        dc = dc1 * f  # (10)
+        da_o = do * o * (1 - o)  # (9)
+        da_g = dg * (1 - g * g)  # (8)
+        da_f = df * f * (1 - f)  # (7)
+        da_i = di * i * (1 - i)  # (6)
+        da = join(da_i, da_f, da_g, da_o)
+        dv = da * P  # (5)
+        dw = da * Q  # (5)
+        de = da  # (5)
+        dP = da * v  # (5)
+        dQ = da * w  # (5)
+        dq = unnormalised(dQ, Q, s_q)  # (4) (3)
+        dp = unnormalised(dP, P, s_p)  # (2) (1)
+        return dp, dq, (None, dc), *split(dv, 4), *split(dw, 4), *split(de, 4), dv_c, da_c
+
+
+class LayerNormGRUCell:
+    """The gated recurrent unit with layer normalisation (Ba, Kiros and Hinton 2016, arXiv 1607.06450, supplement).
+
+    Both products are normalised, each over the numbers of all its gates.  Of P and Q, which are as wide as p, P_k is
+    gate k's part; v and w are gains, e are shifts.
+
+        s_p = 1 / sqrt(var(p) + ε)            (1)
+        P  = (p - mean(p)) s_p                (2)
+        s_q = 1 / sqrt(var(q) + ε)            (3)
+        Q  = (q - mean(q)) s_q                (4)
+        r  = σ(v_r P_r + w_r Q_r + e_r)       (5)
+        z  = σ(v_z P_z + w_z Q_z + e_z)       (6)
+        u  = w_n Q_n + e_u                    (7)
+        n  = tanh(v_n P_n + e_n + r u)        (8)
+        h' = (1 - z) n + z h                  (9)
+
+    Transposed; ``unnormalised`` derives the way back through a norm.  dP and dQ are their gates' parts side by side:
+
+        dn = dh' (1 - z)                      (9)
+        dz = dh' (h - n)                      (9)
+        dh = dh' z                            (9)  the direct path
+        da_n = dn (1 - n²)                    (8)
+        dr = da_n u                           (8)
+        du = da_n r                           (8)
+        da_z = dz z (1 - z)                   (6)
+        da_r = dr r (1 - r)                   (5)
+        dv_n = da_n P_n,  de_n = da_n,  dP_n = da_n v_n    (8)
+        dw_n = du Q_n,  de_u = du,  dQ_n = du w_n    (7)
+        dv_z = da_z P_z,  dw_z = da_z Q_z,  de_z = da_z    (6)
+        dP_z = da_z v_z,  dQ_z = da_z w_z     (6)
+        dv_r = da_r P_r,  dw_r = da_r Q_r,  de_r = da_r    (5)
+        dP_r = da_r v_r,  dQ_r = da_r w_r     (5)
+        dq = s_q (dQ - mean(dQ) - Q mean(dQ Q))    (4) (3)
+        dp = s_p (dP - mean(dP) - P mean(dP P))    (2) (1)
+
+    In the paper the candidate's part is normalised by itself, z is the other way round, and x W is normalised where it
+    is x W + b here.
+    """
+
+    state = ("h",)
+    gates = ("r", "z", "n")
+    chapter_gates = ("r", "z", "h")
+    units = (*("v_r", "v_z", "v_n"), *("w_r", "w_z", "w_n"), *("e_r", "e_z", "e_n"), "e_u")
+    initial = tuple((name, float(name[0] != "e")) for name in units)
+    saves = (*("r", "z", "n", "u", "h", "s_p", "s_q"), *("P_r", "P_z", "P_n", "Q_r", "Q_z", "Q_n"))
+
+    @staticmethod
+    def step(p: Array, q: Array, state: Arrays, *units: Array) -> tuple[Arrays, Arrays]:
+        (h,) = state
+        v_r, v_z, v_n, w_r, w_z, w_n, e_r, e_z, e_n, e_u = units
+        s_p = scale(p)  # (1)
+        P = (p - mean(p)) * s_p  # (2)
+        s_q = scale(q)  # (3)
+        Q = (q - mean(q)) * s_q  # (4)
+        P_r, P_z, P_n = split(P, 3)
+        Q_r, Q_z, Q_n = split(Q, 3)
+        r = sigmoid(v_r * P_r + w_r * Q_r + e_r)  # (5)
+        z = sigmoid(v_z * P_z + w_z * Q_z + e_z)  # (6)
+        u = w_n * Q_n + e_u  # (7)
+        n = np.tanh(v_n * P_n + e_n + r * u)  # (8)
+        h1 = (1 - z) * n + z * h  # (9)
+        return (h1,), (r, z, n, u, h, s_p, s_q, P_r, P_z, P_n, Q_r, Q_z, Q_n)
+
+    @staticmethod
+    def unstep(dstate: Arrays, saved: Arrays, *units: Array) -> Transposed:
+        (dh1,) = dstate
+        r, z, n, u, h, s_p, s_q, P_r, P_z, P_n, Q_r, Q_z, Q_n = saved
+        v_r, v_z, v_n, w_r, w_z, w_n, *_ = units
+        dn = dh1 * (1 - z)  # (9)
+        dz = dh1 * (h - n)  # (9)
+        dh = dh1 * z  # (9)
+        da_n = dn * (1 - n * n)  # (8)
+        dr = da_n * u  # (8)
+        du = da_n * r  # (8)
+        da_z = dz * z * (1 - z)  # (6)
+        da_r = dr * r * (1 - r)  # (5)
+        dv_n, dP_n = da_n * P_n, da_n * v_n  # (8)
+        dw_n, dQ_n = du * Q_n, du * w_n  # (7)
+        dv_z, dw_z, dP_z, dQ_z = da_z * P_z, da_z * Q_z, da_z * v_z, da_z * w_z  # (6)
+        dv_r, dw_r, dP_r, dQ_r = da_r * P_r, da_r * Q_r, da_r * v_r, da_r * w_r  # (5)
+        dP, dQ = join(dP_r, dP_z, dP_n), join(dQ_r, dQ_z, dQ_n)
+        dq = unnormalised(dQ, join(Q_r, Q_z, Q_n), s_q)  # (4) (3)
+        dp = unnormalised(dP, join(P_r, P_z, P_n), s_p)  # (2) (1)
+        return dp, dq, (dh,), dv_r, dv_z, dv_n, dw_r, dw_z, dw_n, da_r, da_z, da_n, du
+
+
+BY_SHORT_NAME: dict[str, Any] = {  # as ``minirnn train --cell`` takes them
+    "peephole": PeepholeLSTMCell,
+    "coupled": CoupledLSTMCell,
+    "indrnn": IndRNNCell,
+    "mingru": MinGRUCell,
+    "minlstm": MinLSTMCell,
+    "sru": SRUCell,
+    "lnlstm": LayerNormLSTMCell,
+    "lngru": LayerNormGRUCell,
 }
+NAMED: dict[str, Any] = {cell.__name__: cell for cell in BY_SHORT_NAME.values()}  # as model files name them

@@ -8,7 +8,9 @@
     activations.py  tanh, exp
     packing.py      matrices laid out for the tiles
     tiles.py        matrix products on register tiles
-    blocks.py       products of few rows with a matrix in blocks: float32, float16, int8
+    bfloat16.py     numbers rounded, stored and widened
+    copies.py       products through a copy of rows, for a cache or to round them
+    blocks.py       products of few rows with a matrix in blocks: float32, float16, bfloat16, int8
     rows.py         rows, and each thread's share of them
 
     emitting.py     a cell's equations on vectors, from its operations (``kernels/facts.py``)

@@ -10,13 +10,15 @@ Threads share rows or units as in ``forward.py``, and a number's operations have
 The gradient of a row that has ended passes straight through.
 """
 
+from minirnn.kernels.cpu.bfloat16 import BF16, bits_at, recast
 from minirnn.kernels.cpu.compiling import Kernel, inline, inline_as, kernel
+from minirnn.kernels.cpu.copies import product_of_copy, product_rounding
 from minirnn.kernels.cpu.emitting import Back, Lines, Row
 from minirnn.kernels.cpu.forward import read_pass
 from minirnn.kernels.cpu.memory import at, get, integers, numbers, reader
 from minirnn.kernels.cpu.packing import pack_transposed, packed_size, panel_width
 from minirnn.kernels.cpu.passes import BackwardArguments, PassArguments
-from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of
+from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of, sum_rows_as
 from minirnn.kernels.cpu.stages import Strides, done, make_rows_back, share_of
 from minirnn.kernels.cpu.team import barrier
 from minirnn.kernels.cpu.tiles import add_transposed_product, product
@@ -37,7 +39,8 @@ def add_columns(x, a, row, count, dP, wide, source, target, n, dW, db, N, work, 
         here = at(dP, k * wide + source + low)
         add_row(here, at(db, target + low), high - low)
         if a.indices:
-            add_row(here, at(dW, get(integers(a.indices), row + k) * N + target + low), high - low)
+            out = at(dW, get(integers(a.indices), row + k) * N + target + low)
+            sum_rows_as(work, out, here, out, high - low)  # one-hot vectors, multiplied as others are
     if a.indices == 0:
         D = a.D
         add_transposed_product(at(x, row * D), D, D, at(dP, source), wide, low, high, count, at(dW, target), N, work)
@@ -53,8 +56,8 @@ def make_preceding(facts, k):
     flow, multiplies = facts.stages[k].back.k, facts.stages[k].product
 
     @inline_as(f"preceding-{facts.key}-{k}")
-    def precede(phase, row, back, strides, strides_back, lines, share, lengths, t, packed, R, sync, parts):
-        H, width, wide = lines.H, panel_width(row.G), strides_back[1]
+    def precede(phase, row, back, strides, strides_back, lines, share, lengths, t, R, rooms, sync, parts):
+        H, width, wide, (packed, spare) = lines.H, panel_width(row.G), strides_back[1], rooms
         treat(row, back, strides, strides_back, lines, share, lengths, t)
         if not multiplies:
             return phase
@@ -68,20 +71,24 @@ def make_preceding(facts, k):
         panels = at(packed, packed_size(row.G, first * H, R))
         panel, block = at(panels, left // width * terms * width), at(out, left)
         dQ, count, rows = at(back.dP, q * H), right - left, share.rows
-        product(dQ, wide, panel, width, terms * width, terms, count, block, stride, block, stride, rows, t & 1)
-        return before(phase, row, back, strides, strides_back, lines, share, lengths, t, packed, R, sync, parts)
+        apart = terms * width
+        product_rounding(dQ, wide, panel, width, apart, terms, count, block, stride, block, stride, rows, spare, t & 1)
+        return before(phase, row, back, strides, strides_back, lines, share, lengths, t, R, rooms, sync, parts)
 
     return precede
 
 
-def make_backward(facts):
+def make_backward(facts, *, bf16):
     """The backward kernel of a cell."""
+    panels_at = bits_at if bf16 else numbers
     precede = make_preceding(facts, len(facts.stages) - 1)
     gates, apart, units = facts.gates, facts.apart, len(facts.units)
     own, blocks = bool(facts.matrix), tuple((stage.first, stage.gates) for stage in facts.stages if not stage.matrix)
-    multiplies = facts.product
+    multiplies, whole_rows = facts.product, facts.whole_rows
 
-    @kernel(f"backward-{facts.key}", calls=[pack_transposed, product, add_transposed_product])
+    calls = [pack_transposed, product, product_of_copy, add_transposed_product]
+
+    @kernel(f"backward-{facts.key}{BF16 * bf16}", calls=calls, bf16=bf16)
     def backward(like, arguments, part, parts, sync):
         a, d = read_pass(arguments), read_back(arguments + PASS_BYTES)
         T, B, D, H, R, Y, stride = a.T, a.B, a.D, a.H, a.R, a.Y, a.stride
@@ -91,25 +98,26 @@ def make_backward(facts):
         dh, dc, f = numbers(d.dh, like), numbers(d.dc, like), numbers(d.f, like)
         dW, dU, db, w = numbers(d.dW, like), numbers(d.dU, like), numbers(d.db, like), numbers(a.w, like)
         width = panel_width(x)
-        packed = numbers(d.work, like)
+        packed = panels_at(d.work, like)
         packed_M = at(packed, packed_size(x, N, R) if multiplies else 0)
         packed_W = at(packed_M, packed_size(x, R, H) if own else 0)
-        own_work = at(packed_W, packed_size(x, N, D) * (d.dx != 0) + part * d.share)
+        own_work = at(recast(at(packed_W, packed_size(x, N, D) * (d.dx != 0)), x), part * d.share)
+        own_panels = recast(own_work, packed)
         if multiplies:
             for first, count in blocks:
                 panels = at(packed, packed_size(x, first * H, R))
                 pack_transposed(at(U, first * H), N, count * H, R, panels, count * H, part, parts)
         if own:
             pack_transposed(numbers(a.matrix, like), R, R, H, packed_M, R, part, parts)
+        q = apart * H  # where dQ begins in dP
         if d.dx and apart:
-            pack_transposed(at(W, N - H), N, H, D, packed_W, N, part, parts)
-            pack_transposed(W, N, N - H, D, at(packed_W, H * width), N, part, parts)
+            pack_transposed(at(W, N - q), N, q, D, packed_W, N, part, parts)
+            pack_transposed(W, N, N - q, D, at(packed_W, q * width), N, part, parts)
         elif d.dx:
             pack_transposed(W, N, N, D, packed_W, N, part, parts)
         phase = barrier(sync, phase, parts)
-        share = share_of(x, B, H, R, part, parts)
+        share = share_of(x, B, H, R, part, parts, whole_rows)
         first = share.first
-        q = H if apart else 0  # where dQ begins in dP
         for t0 in range((T - 1) // d.chunk * d.chunk, -1, -d.chunk):
             many = min(d.chunk, T - t0)
             start = T - t0 - many if a.reverse else t0  # the chunk's first step in x
@@ -120,13 +128,14 @@ def make_backward(facts):
                 h, ldh = (at(y, (before * B + first) * Y), Y) if t else (at(numbers(a.h0, like), first * R), R)
                 row = Row(
                     at(G, (now * B + first) * stride),
-                    at(numbers(a.u, like), here),
+                    at(numbers(a.u, like), here * apart),
                     h,
                     at(y, (now * B + first) * Y),
                     at(numbers(a.c, like), old) if t else at(numbers(a.c0, like), first * H),
                     at(numbers(a.c, like), here),
                     at(numbers(a.a, like), here),
                     at(numbers(a.m, like), here),
+                    at(numbers(a.s, like), now * B + first),
                     at(numbers(a.z, like), here_z),
                     w,
                 )
@@ -138,10 +147,11 @@ def make_backward(facts):
                     at(dP, ((now - start) * B + first) * wide),
                 )
                 each = T * B * H
-                lines = Lines(H, each if t else B * H, each, each, a.line_z, a.line_w, B * H)
-                strides, strides_back = Strides(H, stride, H, ldh, Y, a.row_z), (d.Z, wide, R)
+                lines = Lines(H, each if t else B * H, each, each, T * B, a.line_z, a.line_w, B * H)
+                strides, strides_back = Strides(H, stride, apart * H, ldh, Y, a.row_z), (d.Z, wide, R)
+                rooms = packed, own_work
                 phase = precede(
-                    phase, row, back, strides, strides_back, lines, share, a.lengths, t, packed, R, sync, parts
+                    phase, row, back, strides, strides_back, lines, share, a.lengths, t, R, rooms, sync, parts
                 )
             phase = barrier(sync, phase, parts)
             count = many * B
@@ -149,15 +159,17 @@ def make_backward(facts):
                 low, high = begin(count, part, parts), begin(count, part + 1, parts)
                 clear_row(own_work, D)
                 dx = at(numbers(d.dx, like), (start * B + low) * D)
-                product(at(dP, low * wide), wide, packed_W, width, N * width, N, D, own_work, 0, dx, D, high - low, 0)
+                rows, next_W, spare = high - low, N * width, at(own_work, D)
+                own_dP = at(dP, low * wide)
+                product_rounding(own_dP, wide, packed_W, width, next_W, N, D, own_work, 0, dx, D, rows, spare, 0)
             if apart:
-                add_columns(x, a, start * B, count, dP, wide, 0, N - H, H, dW, db, N, own_work, part, parts)
-                add_columns(x, a, start * B, count, dP, wide, H, 0, N - H, dW, db, N, own_work, part, parts)
+                add_columns(x, a, start * B, count, dP, wide, 0, N - q, q, dW, db, N, own_panels, part, parts)
+                add_columns(x, a, start * B, count, dP, wide, q, 0, N - q, dW, db, N, own_panels, part, parts)
                 low, high = begin(H, part, parts), begin(H, part + 1, parts)
                 for k in range(count if d.dv else 0):
                     add_row(at(dP, k * wide + N + low), at(numbers(d.dv, like), low), high - low)
             else:
-                add_columns(x, a, start * B, count, dP, wide, 0, 0, N, dW, db, N, own_work, part, parts)
+                add_columns(x, a, start * B, count, dP, wide, 0, 0, N, dW, db, N, own_panels, part, parts)
             low, high = begin(H, part, parts), begin(H, part + 1, parts)
             for unit in range(units):
                 target = at(numbers(d.dw, like), unit * a.line_w + low)
@@ -170,30 +182,31 @@ def make_backward(facts):
                 if edge and not a.rest:
                     slot = many - 1 if a.reverse else 0
                     dQ = at(dP, slot * B * wide + q)
-                    add_transposed_product(numbers(a.h0, like), R, R, dQ, wide, low, high, B, dU, N, own_work)
+                    add_transposed_product(numbers(a.h0, like), R, R, dQ, wide, low, high, B, dU, N, own_panels)
                 dQ = at(dP, q if a.reverse else edge * wide + q)
                 h = at(y, (start * B + B if a.reverse else start * B + edge - B) * Y)
-                add_transposed_product(h, Y, R, dQ, wide, low, high, count - edge, dU, N, own_work)
+                add_transposed_product(h, Y, R, dQ, wide, low, high, count - edge, dU, N, own_panels)
             for k in range(1, len(blocks)):  # what later stages multiply with their columns of U
                 operand, column = at(numbers(a.a, like), ((k - 1) * T + start) * B * H), blocks[k][0] * H
                 low, high = columns_of(x, blocks[k][1] * H, part, parts)
                 dQ, target = at(dP, column), at(dU, column)
-                add_transposed_product(operand, H, H, dQ, wide, low, high, count, target, N, own_work)
+                add_transposed_product(operand, H, H, dQ, wide, low, high, count, target, N, own_panels)
             if own:
                 low, high = columns_of(x, R, part, parts)
                 operand, dQ = at(numbers(a.a, like), ((len(blocks) - 1) * T + start) * B * H), at(dP, N + units * H)
                 target = numbers(d.dmatrix, like)
-                add_transposed_product(operand, H, H, dQ, wide, low, high, count, target, R, own_work)
+                add_transposed_product(operand, H, H, dQ, wide, low, high, count, target, R, own_panels)
             phase = barrier(sync, phase, parts)
 
     return backward
 
 
-BACKWARD: dict[str, Kernel] = {}  # by ``CellFacts.key``, once they were asked for
+BACKWARD: dict[tuple[str, bool], Kernel] = {}  # by ``CellFacts.key`` and ``bf16``, once they were asked for
 
 
-def backward_of(facts: CellFacts) -> Kernel:
-    """The backward kernel of a cell."""
-    if facts.key not in BACKWARD:
-        BACKWARD.setdefault(facts.key, make_backward(facts))
-    return BACKWARD[facts.key]
+def backward_of(facts: CellFacts, *, bf16: bool = False) -> Kernel:
+    """The backward kernel of a cell; a ``bf16`` one multiplies numbers rounded to bfloat16."""
+    key = facts.key, bf16
+    if key not in BACKWARD:
+        BACKWARD.setdefault(key, make_backward(facts, bf16=bf16))
+    return BACKWARD[key]

@@ -5,6 +5,7 @@ A block is 32 columns of a (K, N) matrix, line after line, the last block filled
 
     full   (blocks, K, 32) in the dtype of the result
     f16    (blocks, K, 32) of float16; widened in a register, as it is used
+    bf16   (blocks, K, 32) of bfloat16; the same, and rows of the left-hand matrix are rounded to it
     int8   (blocks, K / 2, 32, 2) of int8: neighbours in k lie side by side, as one instruction multiplies and adds them
 
 With int8, rows of the left-hand matrix are int16 (``narrow_row``).  Products of pairs are summed in int32, which they
@@ -18,9 +19,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from minirnn.kernels.cpu.bfloat16 import bfloat16_at, bits_at, widened
 from minirnn.kernels.cpu.compiling import inline, inline_as, kernel, named, shared
 from minirnn.kernels.cpu.memory import at, bytes_at, get, lanes, load, load_vector, numbers, put, reader, store_vector
-from minirnn.kernels.cpu.rows import begin
+from minirnn.kernels.cpu.rows import begin, copy_row_as
 from minirnn.kernels.cpu.vectors import (
     AARCH64,
     CONTRACT,
@@ -35,7 +37,7 @@ from minirnn.kernels.cpu.vectors import (
     vector_type,
 )
 
-KINDS = ("full", "f16", "int8")
+KINDS = ("full", "f16", "bf16", "int8")
 COLUMNS = 32  # of a block
 # the tiles for so many rows, by how many blocks: as many sums as registers can hold, and no fewer than hide an addition
 SHAPES = {64: {4: 2, 2: 4, 1: 4}, 32: {2: 1, 1: 2}, 16: {1: 1}}[VECTOR_BYTES]
@@ -96,7 +98,7 @@ def make_tile(kind, rows, blocks):
             vec, i64 = vector_type(dtype), ir.IntType(64)
             sums_of = ir.VectorType(ir.IntType(32), vec.count) if kind == "int8" else vec
             vectors = COLUMNS // vec.count  # of a line
-            step = {"full": dtype.bitwidth // 8, "f16": 2, "int8": 2}[kind]  # bytes of a column of a line
+            step = {"full": dtype.bitwidth // 8, "f16": 2, "bf16": 2, "int8": 2}[kind]  # bytes of a column of a line
             fma = f"llvm.fmuladd.v{vec.count}f{dtype.bitwidth}"
             fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vec, [vec] * 3), fma)
 
@@ -124,6 +126,8 @@ def make_tile(kind, rows, blocks):
                     return builder.sext(pairs, ir.VectorType(ir.IntType(16), 2 * vec.count))
                 if kind == "f16":
                     return _widen(builder, _load(builder, place, ir.HalfType(), vec.count), vec)
+                if kind == "bf16":
+                    return widened(builder, _load(builder, place, ir.IntType(16), vec.count), vec)
                 return _load(builder, place, scalar_type(dtype), vec.count)
 
             def left(m, k):
@@ -308,8 +312,22 @@ def narrow_row(a, n, out):
 
 
 def narrow_bytes(rows: int, K: int) -> int:
-    """Bytes that a thread needs for so many rows of K numbers as int16, and their factors."""
-    return -(-rows // 16) * 128 + rows * (-(-K // 64) * 128)
+    """Bytes that a thread needs for so many rows of K numbers: as int16, and their factors; or rounded, as float32."""
+    return -(-rows // 16) * 128 + rows * (-(-K // 64) * 256)
+
+
+def make_stored(kind):
+    """``stored(address, i, like)``: the i-th number from an address on, in the dtype of ``like``; not of int8."""
+    if kind == "f16":
+        return half
+    if kind == "bf16":
+        return bfloat16_at
+
+    @inline_as(f"stored-{kind}")
+    def stored(address, i, like):
+        return get(numbers(address, like), i)
+
+    return stored
 
 
 def make_parts(kind):
@@ -317,17 +335,22 @@ def make_parts(kind):
 
     The third is the shared function that ``times`` calls.
     """
-    product, narrow, halves = make_product(kind), kind == "int8", kind == "f16"
+    product, stored, narrow, rounds = make_product(kind), make_stored(kind), kind == "int8", kind == "bf16"
 
     @inline_as(f"times-{kind}")
     def times(like, a, k, matrix, apart, scale, first, last, start, stride, c, ldc, rows, work):
-        """c = start + a (rows, k) @ matrix, blocks from first to last; ``work`` has room for ``a`` as int16."""
+        """c = start + a (rows, k) @ matrix, blocks from first to last; ``work`` has room for ``a`` as it is stored."""
         if narrow:
             factors, row = numbers(work, like), (k + 63) // 64 * 64
             whole = shorts(work + (rows + 15) // 16 * 16 * 8)
             for r in range(rows):
                 put(narrow_row(at(a, r * k), k, at(whole, r * row)), factors, r)
             product(whole, row, matrix, apart, (k + 1) // 2, first, last, start, stride, c, ldc, scale, factors, rows)
+        elif rounds:
+            copy = numbers(work, like)
+            for r in range(rows):
+                copy_row_as(bits_at(work, like), at(a, r * k), at(copy, r * k), k)
+            product(copy, k, matrix, apart, k, first, last, start, stride, c, ldc, start, start, rows)
         else:
             product(a, k, matrix, apart, k, first, last, start, stride, c, ldc, start, start, rows)
 
@@ -340,10 +363,8 @@ def make_parts(kind):
                 j = p * COLUMNS + n
                 if narrow:
                     value = get(bytes_at(place), (index // 2 * COLUMNS + n) * 2 + index % 2) * get(scale, j)
-                elif halves:
-                    value = half(place, index * COLUMNS + n, like)
                 else:
-                    value = get(numbers(place, like), index * COLUMNS + n)
+                    value = stored(place, index * COLUMNS + n, like)
                 put(get(start, j) + value, c, j)
 
     return times, pick, product

@@ -1,10 +1,11 @@
 """Compiled kernels on disk: how a file is named, what is stored in it, and when it is believed.
 
 A file belongs to one kernel, one signature, one processor and one release: its ``key`` says which, and holds a digest
-of the code of *every* module in this package.  The file's name is made from the key, and the file contains the whole
-key, so a file under another's name is not used.  (``cache=True`` of Numba's looks at the file of the kernel alone.)
-A file is written whole or not at all.  Whatever cannot be read, or turns out not to be what the key says, is compiled
-anew; where nothing can be stored, a warning says so once.
+of the code of *every* module in this package, and of those beside it, which decide what a kernel computes.  The file's
+name is made from the key, and the file contains the whole key, so a file under another's name is not used.
+(``cache=True`` of Numba's looks at the file of the kernel alone.)  A file is written whole or not at all.  Whatever
+cannot be read, or turns out not to be what the key says, is compiled anew; where nothing can be stored, a warning says
+so once.
 """
 
 import hashlib
@@ -35,17 +36,20 @@ LENGTH = 8  # bytes after it: the length of the key, which comes next, and then 
 
 @cache
 def sources() -> str | None:
-    """The digest of this package's code when it was first asked for."""
+    """The digest of the code that kernels are made by, when it was first asked for."""
     return digest_of(PACKAGE)
 
 
 def digest_of(package: str) -> str | None:
-    """A digest of the name and code of every module in a package, or None where some of it cannot be read."""
+    """A digest of the name and code of every module in a package and beside it, or None where some cannot be read."""
     names = {f"{package}.{module.name}" for module in pkgutil.iter_modules(sys.modules[package].__path__)}
     if not names.issuperset(name for name in list(sys.modules) if name.startswith(f"{package}.")):
         return None  # an importer that cannot list its modules
+    parent = package.rpartition(".")[0]
+    path = sys.modules[parent].__path__ if parent else []
+    beside = {f"{parent}.{module.name}" for module in pkgutil.iter_modules(path) if not module.ispkg}
     digest = hashlib.sha256()
-    for name in [package, *sorted(names)]:
+    for name in [package, *sorted(names), *sorted(beside)]:
         code = read_code(name)
         if code is None:
             return None

@@ -78,42 +78,57 @@ class Shared:
     """
 
     def __init__(
-        self, function: Function, pointers: Sequence[str], shorts: Sequence[str], calls: Sequence[Function]
+        self,
+        function: Function,
+        pointers: Sequence[str],
+        panels: Sequence[str],
+        shorts: Sequence[str],
+        calls: Sequence[Function],
     ) -> None:
         self.name, self.function, self.calls = function.__name__.replace("_", "-"), function, calls
-        self.pointers, self.shorts = pointers, shorts
-        self.compiled: dict[Dtype, Dispatcher] = {}
+        self.parameters = tuple(signature(function).parameters)
+        self.pointers, self.panels, self.shorts = pointers, panels, shorts
+        self.compiled: dict[tuple[Dtype, bool], Dispatcher] = {}  # by dtype, and whether panels are of bfloat16
         self.compiling = threading.Lock()
 
-    def symbol(self, dtype: Dtype) -> str:
-        """The compiled function's name for the linker."""
-        return f"minirnn-{self.name}-{dtype}"
+    def name_for(self, dtype: Dtype, *, bf16: bool) -> str:
+        """The name of one of the compiled functions."""
+        return f"{self.name}-{'bf16-' if bf16 else ''}{dtype}"
 
-    def types_of(self, numbers: Any) -> Any:
+    def types_of(self, numbers: Any, *, bf16: bool = False) -> Any:
         """Numba's types of the arguments, where pointers are to such ``numbers``."""
         kinds = dict.fromkeys(self.pointers, types.CPointer(numbers))
+        kinds |= dict.fromkeys(self.panels, types.CPointer(types.int16 if bf16 else numbers))
         kinds |= dict.fromkeys(self.shorts, types.CPointer(types.int16))
-        return types.void(*(kinds.get(name, types.intp) for name in signature(self.function).parameters))
+        return types.void(*(kinds.get(name, types.intp) for name in self.parameters))
 
-    def ready(self, dtype: Dtype) -> None:
+    def takes_bf16(self, arguments: Sequence[Any]) -> bool:
+        """Whether a call with arguments of these types is one with panels of bfloat16."""
+        kinds = dict(zip(self.parameters, arguments, strict=True))
+        return any(kinds[name].dtype == types.int16 for name in self.panels)
+
+    def ready(self, dtype: Dtype, *, bf16: bool = False) -> None:
         """Compile the function for a NumPy dtype, or read it from disk, unless it is there."""
-        if dtype in self.compiled:
+        key = dtype, bf16 and bool(self.panels)
+        if key in self.compiled:
             return
-        with self.compiling, calling(self.calls, dtype):
-            if dtype in self.compiled:
+        with self.compiling, calling(self.calls, dtype, bf16=bf16):
+            if key in self.compiled:
                 return
+            name = self.name_for(dtype, bf16=key[1])
             dispatcher = njit(**INNER)(named(self.function, self.name))
-            dispatcher._cache = KernelCache(f"{self.name}-{dtype}")  # noqa: SLF001 - as for ``entry``
-            dispatcher.compile(self.types_of(from_dtype(dtype)))
+            dispatcher._cache = KernelCache(name)  # noqa: SLF001 - as for ``entry``
+            dispatcher.compile(self.types_of(from_dtype(dtype), bf16=key[1]))
             (result,) = dispatcher.overloads.values()
             place = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
-            llvm.add_symbol(self.symbol(dtype), place)
-            self.compiled[dtype] = dispatcher
+            llvm.add_symbol(f"minirnn-{name}", place)
+            self.compiled[key] = dispatcher
 
     def call(self, context: Any, builder: Any, sig: Any, args: Any) -> Any:
         """The code of a call, as one function of Numba's calls another; none raises."""
         kind = context.call_conv.get_function_type(types.void, sig.args)
-        function = cgutils.get_or_insert_function(builder.module, kind, self.symbol(as_dtype(numbers_of(sig.args))))
+        name = self.name_for(as_dtype(numbers_of(sig.args)), bf16=self.takes_bf16(sig.args))
+        function = cgutils.get_or_insert_function(builder.module, kind, f"minirnn-{name}")
         context.call_conv.call_function(builder, function, types.void, sig.args, args)
         return context.get_dummy_value()
 
@@ -123,10 +138,10 @@ COMPILING = threading.local()  # ``calls``: what that which this thread compiles
 
 
 @contextmanager
-def calling(calls: Sequence[Function], dtype: Dtype) -> Iterator[None]:
+def calling(calls: Sequence[Function], dtype: Dtype, *, bf16: bool = False) -> Iterator[None]:
     """Make shared functions ready for what is compiled or read from disk meanwhile."""
     for one in calls:
-        SHARED[one].ready(dtype)
+        SHARED[one].ready(dtype, bf16=bf16)
     before, COMPILING.calls = getattr(COMPILING, "calls", ()), calls
     try:
         yield
@@ -141,21 +156,21 @@ def numbers_of(arguments: Sequence[Any]) -> Any:
 
 
 def shared(
-    *pointers: str, shorts: Sequence[str] = (), calls: Sequence[Function] = ()
+    *pointers: str, panels: Sequence[str] = (), shorts: Sequence[str] = (), calls: Sequence[Function] = ()
 ) -> Callable[[Function], Function]:
     """Compile for kernels to call, once for each dtype: for what is too long to be compiled with every kernel.
 
-    ``pointers`` are the arguments that are pointers to numbers of the dtype, ``shorts`` those to int16; all others are
-    integers.
+    ``pointers`` are the arguments that are pointers to numbers of the dtype, ``shorts`` those to int16; ``panels`` are
+    to one or the other, as the caller has them (``bfloat16.py``); all others are integers.
     """
 
     def decorate(function: Function) -> Function:
-        one = Shared(function, pointers, shorts, calls)
+        one = Shared(function, pointers, panels, shorts, calls)
 
         def typed(typingctx: Any, *args: Any) -> Any:
             if call not in COMPILING.calls:
                 raise TypingError(f"{one.name} is called, and not among the ``calls`` of what is compiled")
-            return one.types_of(numbers_of(args)), one.call
+            return one.types_of(numbers_of(args), bf16=one.takes_bf16(args)), one.call
 
         parameters = signature(function).parameters.values()
         typed.__signature__ = Signature([Parameter("typingctx", Parameter.POSITIONAL_OR_KEYWORD), *parameters])  # type: ignore[attr-defined]
@@ -172,11 +187,11 @@ class Kernel:
 
     ``like`` is a number of the dtype, ``arguments`` the address of a block of them (``passes.py``), ``sync`` the
     address of the counter for its barriers.  ``kernel[dtype]`` is the address of the compiled function of the other
-    four, which a thread can call without Python.
+    four, which a thread can call without Python.  What a ``bf16`` one calls takes panels of bfloat16.
     """
 
-    def __init__(self, name: str, function: Function, calls: Sequence[Function] = ()) -> None:
-        self.name, self.inner, self.calls = name, long(named(function, name)), calls
+    def __init__(self, name: str, function: Function, calls: Sequence[Function] = (), *, bf16: bool = False) -> None:
+        self.name, self.inner, self.calls, self.bf16 = name, long(named(function, name)), calls, bf16
         self.addresses: dict[Dtype, int] = {}
         self.compiled: dict[Dtype, Dispatcher] = {}
         self.compiling = threading.Lock()
@@ -201,11 +216,11 @@ class Kernel:
             inner(like, arguments, part, parts, sync)
 
         dispatcher = entry(f"{self.name}-{dtype}")(run)
-        with calling(self.calls, dtype):
+        with calling(self.calls, dtype, bf16=self.bf16):
             dispatcher.compile(types.void(*[types.int64] * 4))
         return dispatcher
 
 
-def kernel(name: str, calls: Sequence[Function] = ()) -> Callable[[Function], Kernel]:
+def kernel(name: str, calls: Sequence[Function] = (), *, bf16: bool = False) -> Callable[[Function], Kernel]:
     """Make a function a ``Kernel``, which calls these shared functions."""
-    return lambda function: Kernel(name, function, calls)
+    return lambda function: Kernel(name, function, calls, bf16=bf16)

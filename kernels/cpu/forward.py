@@ -15,44 +15,23 @@ Each number is one chain of operations in an order that does not depend on ``par
 threads.  ``reverse`` reads the steps of x last to first.  Rows that have ended (``lengths``) keep their state.
 """
 
-from minirnn.kernels.cpu.compiling import Kernel, entry, inline, inline_as, kernel, long, shared
+from minirnn.kernels.cpu.bfloat16 import BF16, bits_at, recast
+from minirnn.kernels.cpu.compiling import Kernel, entry, inline_as, kernel, long
+from minirnn.kernels.cpu.copies import product_of_copy, uncrowded
 from minirnn.kernels.cpu.emitting import Lines, Row
-from minirnn.kernels.cpu.memory import address, at, get, integers, lanes, numbers, reader
+from minirnn.kernels.cpu.memory import address, at, get, integers, numbers, reader
 from minirnn.kernels.cpu.packing import pack, packed_size, panel_width
 from minirnn.kernels.cpu.passes import PassArguments
-from minirnn.kernels.cpu.rows import begin, copy_row, sum_rows
+from minirnn.kernels.cpu.rows import begin, copy_row, sum_rows_as
 from minirnn.kernels.cpu.stages import Strides, done, make_rows, share_of
 from minirnn.kernels.cpu.team import barrier, lead
 from minirnn.kernels.cpu.tiles import WIDE, product
-from minirnn.kernels.cpu.vectors import VECTOR_BYTES
 from minirnn.kernels.facts import CellFacts
 
-PAGE = 4096  # bytes; rows so far apart, or a multiple of it, share their places in the first cache
-COPIED = 64  # rows that are copied at once
 read_pass = reader(PassArguments)
 X, Y, G, H0, C0, REST, LAST, C, LAST_FIRST = (
     PassArguments._fields.index(name) for name in ("x", "y", "G", "h0", "c0", "rest", "last", "c", "last_first")
 )
-
-
-@inline
-def uncrowded(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, spare, share, last_first):
-    """``product``, through a copy of ``a`` where its rows would all meet in a few sets of the first cache."""
-    if share == 0 or m < 4 or lda % (lanes(a) * (PAGE // VECTOR_BYTES)):
-        product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, last_first)
-    else:
-        product_of_copy(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, spare)
-
-
-@shared("a", "b", "start", "c", "spare", calls=[product])
-def product_of_copy(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, spare):
-    """``product``, some rows of ``a`` at a time, which are first copied to ``spare``."""
-    spread = k + panel_width(a)
-    for i in range(0, m, COPIED):
-        rows = min(COPIED, m - i)
-        for r in range(rows):
-            copy_row(at(a, (i + r) * lda), at(spare, r * spread), k)
-        product(spare, spread, b, line, apart, k, n, at(start, i * stride), stride, at(c, i * ldc), ldc, rows, 0)
 
 
 @long
@@ -67,7 +46,7 @@ def single(x, D, W, h, R, U, N, joint, b, v, g, stride, u, H, share, last_first)
     for i in range(groups):
         group = groups - 1 - i if last_first else i
         begins = group * (H if share.by_units else joint) + left
-        columns = share.right - left if share.by_units or group else joint
+        columns = share.right - left if share.by_units else N - joint if group else joint
         blocks = (columns + most - 1) // most
         for k in range(blocks):
             shift = (blocks - 1 - k if last_first else k) * most
@@ -77,22 +56,21 @@ def single(x, D, W, h, R, U, N, joint, b, v, g, stride, u, H, share, last_first)
             if j < joint:
                 product(h, R, at(U, j), N, width, R, n, out, stride, out, stride, rows, 0)
             else:
-                product(h, R, at(U, j), N, width, R, n, at(v, j - joint), 0, at(u, j - joint), H, rows, 0)
+                product(h, R, at(U, j), N, width, R, n, at(v, j - joint), 0, at(u, j - joint), N - joint, rows, 0)
 
 
 @long
 def recur(h, ldh, terms, g, stride, u, rows, last_first, matrix, share, spare, room):
     """g += h U for some rows, and for a thread's units alone if it has some; what is kept apart goes to u."""
     U, V, v, line, apart, H, joint, N = matrix
-    left, count = share.left, share.right - share.left if share.by_units else joint
-    width = panel_width(h)
-    for shift in range(left, joint, H if share.by_units else joint):
-        block, panel = at(g, shift), at(U, shift // width * apart)
+    left, width, each, some = share.left, panel_width(h), H if share.by_units else N, share.right - share.left
+    for shift in range(left, joint, each):
+        block, panel, count = at(g, shift), at(U, shift // width * apart), some if share.by_units else joint
         uncrowded(h, ldh, panel, line, apart, terms, count, block, stride, block, stride, rows, spare, room, last_first)
-    if joint < N:
-        bias, panel = at(v, left), at(V, left // width * apart)
-        out, count = at(u, left), share.right - left
-        uncrowded(h, ldh, panel, line, apart, terms, count, bias, 0, out, H, rows, spare, room, last_first)
+    for shift in range(left, N - joint, each):
+        bias, panel, out = at(v, shift), at(V, shift // width * apart), at(u, shift)
+        count = some if share.by_units else N - joint
+        uncrowded(h, ldh, panel, line, apart, terms, count, bias, 0, out, N - joint, rows, spare, room, last_first)
 
 
 def make_following(facts, k):
@@ -113,12 +91,12 @@ def make_following(facts, k):
         if own:
             left, count = share.left_h, share.right_h - share.left_h
             if whole:
-                panels, line, apart = M, R, width
+                panels, line, apart = recast(M, packed), R, width
             bias, out, panel = at(v, left), at(row.h1, left), at(panels, left // width * apart)
             uncrowded(a, H, panel, line, apart, H, count, bias, 0, out, strides.h1, share.rows, memory, room, t & 1)
         else:
             if whole:
-                panels, line, apart = at(U, first * H), N, width
+                panels, line, apart = recast(at(U, first * H), packed), N, width
             matrix = panels, panels, v, line, apart, H, gates * H, gates * H
             g = at(row.G, first * H)
             recur(a, H, H, g, strides.G, g, share.rows, t & 1, matrix, share, memory, room)
@@ -129,20 +107,21 @@ def make_following(facts, k):
 
 
 def blocks_of(facts):
-    """The columns of U that are packed together: the first gate of each stage, and how many; one apart is alone."""
+    """The columns of U that are packed together: the first gate of each stage, and how many; those apart are alone."""
     if facts.apart:
-        return (0, facts.gates - 1), (facts.gates - 1, 1)
+        return (0, facts.gates - facts.apart), (facts.gates - facts.apart, facts.apart)
     return tuple((stage.first, stage.gates) for stage in facts.stages if not stage.matrix)
 
 
-def make_forward(facts):
+def make_forward(facts, *, bf16):
     """The forward kernel of a cell."""
+    panels_at = bits_at if bf16 else numbers
     treat, gates, apart = make_rows(facts, 0), facts.gates, facts.apart
     follow, blocks = make_following(facts, 1), blocks_of(facts)
-    multiplies = facts.product
+    multiplies, whole_rows = facts.product, facts.whole_rows
     staged, own, first_gates = len(facts.stages) > 1, bool(facts.matrix), facts.stages[0].gates
 
-    @kernel(f"forward-{facts.key}", calls=[pack, product, product_of_copy])
+    @kernel(f"forward-{facts.key}{BF16 * bf16}", calls=[pack, product, product_of_copy], bf16=bf16)
     def forward(like, arguments, part, parts, sync):
         a = read_pass(arguments)
         T, B, D, H, R, Y, stride = a.T, a.B, a.D, a.H, a.R, a.Y, a.stride
@@ -151,29 +130,30 @@ def make_forward(facts):
         b, v, y, M = numbers(a.b, like), numbers(a.v, like), numbers(a.y, like), numbers(a.matrix, like)
         width = panel_width(x)
         columns = first_gates * H if multiplies else 0  # that h is multiplied with
-        joint = columns - H if apart else columns
-        # weights that are used only a few times are read as they are, if their columns are whole panels
+        joint = columns - apart * H
+        # weights that are used only a few times are read as they are, if their columns are whole panels; others never
         panels = joint % width == 0 and (H % width == 0 or not (apart or staged)) and (R % width == 0 or not own)
-        packed_W, line_W, next_W = numbers(a.work, like), width, D * width
+        panels = panels and not bf16
+        packed_W, line_W, next_W = panels_at(a.work, like), width, D * width
         packed = at(packed_W, 0 if a.indices else packed_size(x, D, N))
         packed_U, line_U, next_U = packed, width, R * width
         gate = packed_size(x, R, H) if multiplies else 0  # entries of one gate's columns of U
-        packed_V, V, matrix_M = at(packed, (gates - 1) * gate), at(U, joint), at(packed, gates * gate)
-        own_work = at(matrix_M, (packed_size(x, H, R) if own else 0) + part * a.share)
+        packed_V, V, matrix_M = at(packed, (gates - apart) * gate), at(U, joint), at(packed, gates * gate)
+        own_work = at(recast(at(matrix_M, packed_size(x, H, R) if own else 0), x), part * a.share)
         few, whole = panels and T * B <= 8, (panels and T <= 4) or not multiplies  # rows; steps
         alone = few and T == 1 and a.indices == 0 and not staged and multiplies
         if few:
-            packed_W, line_W, next_W = W, N, width
+            packed_W, line_W, next_W = recast(W, packed), N, width
         elif not a.indices:
             pack(W, N, D, N, packed_W, part, parts)
         if whole:
-            packed_U, line_U, next_U, packed_V = U, N, width, V
+            packed_U, line_U, next_U, packed_V = recast(U, packed), N, width, recast(V, packed)
         else:
             for block, count in blocks:
                 pack(at(U, block * H), N, R, count * H, at(packed, block * gate), part, parts)
             if own:
                 pack(M, R, H, R, matrix_M, part, parts)
-        share = share_of(x, B, H, R, part, parts)
+        share = share_of(x, B, H, R, part, parts, whole_rows)
         matrix = packed_U, packed_V, v, line_U, next_U, H, joint, columns
         weights, spare = (U, M, v, N, R, packed, whole), (own_work, a.share, parts)
         first, left, by_units = share.first, share.left, share.by_units
@@ -194,7 +174,7 @@ def make_forward(facts):
                 if a.indices:
                     for k in range(high - low):
                         place = get(integers(a.indices), start + low + k) * N + shift
-                        sum_rows(bias, at(W, place), at(out, k * stride), count)
+                        sum_rows_as(packed, bias, at(W, place), at(out, k * stride), count)
                 else:
                     panel = at(packed_W, shift // width * next_W)
                     uncrowded(
@@ -209,7 +189,7 @@ def make_forward(facts):
                     before = start + from_ + (B if a.reverse else -B)
                     shift = from_ - ((many - 1) * B if a.reverse else 0)
                     h, ldh = (at(numbers(a.h0, like), shift * R), R) if begins else (at(y, before * Y), Y)
-                    g, u = at(target, (from_ - low) * stride), at(numbers(a.u, like), (start + from_) * H)
+                    g, u = at(target, (from_ - low) * stride), at(numbers(a.u, like), (start + from_) * apart * H)
                     terms = 0 if begins and a.rest else R
                     recur(h, ldh, terms, g, stride, u, to - from_, 0, matrix, share, own_work, a.share)
             if not by_units:
@@ -223,10 +203,11 @@ def make_forward(facts):
                 terms = R if t or not a.rest else 0
                 h, ldh = (at(y, (before * B + first) * Y), Y) if t else (at(numbers(a.h0, like), first * R), R)
                 c = at(numbers(a.c, like), (old * B + first) * H) if t else at(numbers(a.c0, like), first * H)
-                g, u = at(G, (slot * B + first) * stride), at(numbers(a.u, like), (save * B + first) * H)
+                g, u = at(G, (slot * B + first) * stride), at(numbers(a.u, like), (save * B + first) * apart * H)
                 if alone:
                     here = at(x, first * D)
-                    single(here, D, W, h, R, U, N, joint, b, v, g, stride, u, H, share, a.last_first)
+                    own_W, own_U = recast(W, packed), recast(U, packed)
+                    single(here, D, own_W, h, R, own_U, N, joint, b, v, g, stride, u, H, share, a.last_first)
                 elif multiplies and not a.known:
                     recur(h, ldh, terms, g, stride, u, share.rows, t & 1, matrix, share, own_work, a.share)
                 here, each = (save * B + first) * H, a.slots * B * H
@@ -239,11 +220,12 @@ def make_forward(facts):
                     at(numbers(a.c, like), here),
                     at(numbers(a.a, like), here),
                     at(numbers(a.m, like), here),
+                    at(numbers(a.s, like), save * B + first),
                     at(numbers(a.z, like), (save * B + first) * a.row_z),
                     numbers(a.w, like),
                 )
-                lines = Lines(H, (a.slots if t else 1) * B * H, each, each, a.line_z, a.line_w, 0)
-                strides = Strides(H, stride, H, ldh, Y, a.row_z)
+                lines = Lines(H, (a.slots if t else 1) * B * H, each, each, a.slots * B, a.line_z, a.line_w, 0)
+                strides = Strides(H, stride, apart * H, ldh, Y, a.row_z)
                 treat(row, strides, lines, share, a.lengths, t)
                 phase = follow(phase, row, strides, lines, share, a.lengths, t, weights, spare, sync)
                 if by_units and multiplies:
@@ -256,14 +238,15 @@ def make_forward(facts):
     return forward
 
 
-FORWARD: dict[str, Kernel] = {}  # by ``CellFacts.key``, once they were asked for
+FORWARD: dict[tuple[str, bool], Kernel] = {}  # by ``CellFacts.key`` and ``bf16``, once they were asked for
 
 
-def forward_of(facts: CellFacts) -> Kernel:
-    """The forward kernel of a cell."""
-    if facts.key not in FORWARD:
-        FORWARD.setdefault(facts.key, make_forward(facts))  # of two threads one makes the kernel that all use
-    return FORWARD[facts.key]
+def forward_of(facts: CellFacts, *, bf16: bool = False) -> Kernel:
+    """The forward kernel of a cell; a ``bf16`` one multiplies numbers rounded to bfloat16."""
+    key = facts.key, bf16
+    if key not in FORWARD:
+        FORWARD.setdefault(key, make_forward(facts, bf16=bf16))  # of two threads one makes the kernel that all use
+    return FORWARD[key]
 
 
 @entry("short")

@@ -74,8 +74,9 @@ class Leases:
         """Memory for so many entries, which starts on a cache line."""
         size = max(size * dtype.itemsize, ALIGNMENT)
         step = (1 << size.bit_length() - 1) // GRAIN
+        size = -(-size // step) * step
         with self._lock:
-            block = self._take(-(-size // step) * step)
+            block = self._last(size) or self._take(size)
         return Lease(block, self._returned)
 
     def idle(self) -> int:
@@ -83,6 +84,16 @@ class Leases:
         with self._lock:
             self._take_back()
             return self._idle
+
+    def _last(self, size: int) -> Block | None:
+        """The block that came back last, if it is of this size: lent once more, nothing has to be counted."""
+        if not self._returned:
+            return None
+        block = self._returned.pop()
+        if block.size == size:
+            return block
+        self._returned.append(block)
+        return None
 
     def _take_back(self) -> None:
         while self._returned:

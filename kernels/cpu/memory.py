@@ -11,7 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-from minirnn.kernels.cpu.vectors import Vector, constant, scalar_type, splat, vector_type
+from minirnn.kernels.cpu.vectors import Vector, constant, mask, scalar_type, splat, vector_type
 
 _LAYOUT = llvm.create_target_data("")
 
@@ -106,13 +106,6 @@ def at(typingctx, pointer, i):
     return pointer(pointer, types.intp), codegen
 
 
-def _mask(builder, vec, count):
-    """Which lanes are among the first ``count``."""
-    wide = ir.VectorType(ir.IntType(64), vec.count)
-    numbers = ir.Constant(wide, list(range(vec.count)))
-    return builder.icmp_signed("<", numbers, splat(builder, count, wide))
-
-
 def _masked(builder, name, vec, signature):
     ending = f"v{vec.count}f{32 if isinstance(vec.element, ir.FloatType) else 64}.p0"
     return cgutils.get_or_insert_function(builder.module, signature, f"llvm.masked.{name}.{ending}")
@@ -125,9 +118,9 @@ def load_vector(builder, pointer, vec, count=None):
         value = builder.load(here, typ=vec)
         value.align = size
         return value
-    mask, align = _mask(builder, vec, count), ir.Constant(ir.IntType(32), size)
-    function = _masked(builder, "load", vec, ir.FunctionType(vec, [here.type, align.type, mask.type, vec]))
-    return builder.call(function, [here, align, mask, constant(vec, 0.0)])
+    lanes, align = mask(builder, vec, count), ir.Constant(ir.IntType(32), size)
+    function = _masked(builder, "load", vec, ir.FunctionType(vec, [here.type, align.type, lanes.type, vec]))
+    return builder.call(function, [here, align, lanes, constant(vec, 0.0)])
 
 
 def store_vector(builder, value, pointer, count=None):
@@ -137,9 +130,9 @@ def store_vector(builder, value, pointer, count=None):
     if count is None:
         builder.store(value, here).align = size
         return
-    mask, align = _mask(builder, vec, count), ir.Constant(ir.IntType(32), size)
-    void = ir.FunctionType(ir.VoidType(), [vec, here.type, align.type, mask.type])
-    builder.call(_masked(builder, "store", vec, void), [value, here, align, mask])
+    lanes, align = mask(builder, vec, count), ir.Constant(ir.IntType(32), size)
+    void = ir.FunctionType(ir.VoidType(), [vec, here.type, align.type, lanes.type])
+    builder.call(_masked(builder, "store", vec, void), [value, here, align, lanes])
 
 
 @intrinsic
@@ -165,6 +158,17 @@ def store(typingctx, value, pointer, i, count):
         return context.get_dummy_value()
 
     return types.void(kind, pointer, types.intp, count if whole else types.intp), codegen
+
+
+@intrinsic
+def spread(typingctx, pointer, value):
+    """A vector of equal numbers, of the dtype that ``pointer`` points to."""
+    kind = Vector(pointer.dtype)
+
+    def codegen(context, builder, sig, args):
+        return splat(builder, args[1], vector_type(kind.dtype))
+
+    return kind(pointer, pointer.dtype), codegen
 
 
 @intrinsic

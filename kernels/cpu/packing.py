@@ -1,15 +1,17 @@
 """Matrices laid out for the tiles: in panels two vectors wide.
 
 A packed (k, n) matrix is panel after panel, each a contiguous (k, 2 · lanes) block, the last one filled up with zeros:
-what a tile reads next always lies next to what it read before.
+what a tile reads next always lies next to what it read before.  Where ``packed`` is a pointer to bfloat16 the numbers
+are rounded (``bfloat16.py``), and there are as many.
 """
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from minirnn.kernels.cpu.bfloat16 import store_packed, store_stored
 from minirnn.kernels.cpu.compiling import inline, shared
-from minirnn.kernels.cpu.memory import at, lanes, load, load_vector, store, store_vector
+from minirnn.kernels.cpu.memory import at, lanes, load, load_vector
 from minirnn.kernels.cpu.vectors import Vector, vector_type
 
 
@@ -26,7 +28,7 @@ def packed_size(pointer, k, n):
     return (n + width - 1) // width * width * k
 
 
-@shared("b", "packed")
+@shared("b", panels=("packed",))
 def pack(b, ldb, k, n, packed, first, step):
     """Lay out b (k, n), rows ``ldb`` apart, in panels: those numbered first, first + step ..., one thread's."""
     width = panel_width(b)
@@ -36,13 +38,13 @@ def pack(b, ldb, k, n, packed, first, step):
         columns = n - p * width
         if columns >= width:
             for i in range(k):
-                store(load(source, i * ldb, None), target, i * width, None)
-                store(load(source, i * ldb + half, None), target, i * width + half, None)
+                store_packed(load(source, i * ldb, None), target, i * width)
+                store_packed(load(source, i * ldb + half, None), target, i * width + half)
         else:
             for i in range(k):
                 left = min(columns, half)
-                store(load(source, i * ldb, left), target, i * width, None)
-                store(load(source, i * ldb + half, columns - left), target, i * width + half, None)
+                store_packed(load(source, i * ldb, left), target, i * width)
+                store_packed(load(source, i * ldb + half, columns - left), target, i * width + half)
 
 
 @intrinsic
@@ -86,14 +88,15 @@ def transpose(typingctx, b, ldb, rows, columns, out, ldo):
                     block[k], block[k + s] = (builder.shuffle_vector(*pair, mask) for mask in masks)
             s *= 2
         for k, value in enumerate(block):
-            store_vector(builder, value, row(out, ldo, k), None if whole else present(k, columns, number(width)))
+            written = None if whole else present(k, columns, number(width))
+            store_stored(builder, value, row(out, ldo, k), sig.args[4], written)
         return context.get_dummy_value()
 
     count = rows if whole else i
-    return types.void(b, i, count, count, b, i), codegen
+    return types.void(b, i, count, count, out, i), codegen
 
 
-@shared("b", "packed")
+@shared("b", panels=("packed",))
 def pack_transposed(b, ldb, k, n, packed, depth, first, step):
     """Lay out bᵀ (k, n), where b is (n, k) with rows ``ldb`` apart, in panels that are ``depth`` lines each."""
     width, half = panel_width(b), lanes(b)

@@ -3,6 +3,7 @@
 One compiled kernel then serves arrays of every layout, read-only ones too, and a call costs little.
 """
 
+from ctypes import addressof, c_char
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -14,6 +15,8 @@ Dtype: TypeAlias = np.dtype[Any]
 
 def address(a: Array) -> int:
     """Where a NumPy array's first entry lies in memory."""
+    if a.size and a.flags.carray:  # a buffer that ctypes takes, in a third of the time
+        return addressof(c_char.from_buffer(a))  # type: ignore[arg-type] # that it is a buffer is not in its type
     place: int = a.__array_interface__["data"][0]
     return place
 
@@ -40,7 +43,7 @@ class PassArguments(NamedTuple):
     U: int  # (R, N)
     matrix: int  # (H, R), what the last stage multiplies with in place of columns of U
     b: int  # (N)
-    v: int  # (H), the bias of a product that is kept apart, or zeros, as many as the larger of H and R
+    v: int  # the bias of products that are kept apart, (H) for each; or zeros, as many as there are of these or R
     w: int  # (units, line_w) per-unit weights
     line_w: int
     h0: int  # (B, R)
@@ -51,10 +54,11 @@ class PassArguments(NamedTuple):
     Y: int
     G: int  # (T or chunk, B, stride): P, then the gates
     stride: int
-    u: int  # (slots, B, H), the product kept apart
+    u: int  # (slots, B, apart · H), the products kept apart
     c: int  # (states - 1, slots, B, H), the states beside h
     a: int  # (stages - 1, slots, B, H), what later stages multiply
     m: int  # (.., slots, B, H), what else is saved
+    s: int  # (.., slots, B), and of that, one number a row
     z: int  # (.., slots, B, row_z), 1 where a state stays as it was, else 0
     row_z: int  # the larger of H and R; or 0, where one row says of all how much stays
     line_z: int  # entries from one of these arrays to the next
@@ -73,8 +77,8 @@ class BackwardArguments(NamedTuple):
     dh: int  # (B, R): the final state's gradient; on return, the initial state's
     dc: int  # (states - 1, B, H)
     f: int  # (flows, B, H), what goes from stage to stage
-    dP: int  # (chunk, B, wide): N, or for a cell whose last product is apart N + H (gates n, r, z, then du), units, and
-    # R for a product with ``matrix``
+    dP: int  # (chunk, B, wide): N, with gates that are apart first and their dq last (n, r, z, then du); units, and R
+    # for a product with ``matrix``
     wide: int  # entries from one row of dP to the next
     chunk: int  # steps whose part of the weights' gradients is added at once
     dx: int  # (T, B, D)
@@ -119,6 +123,7 @@ class StepArguments(NamedTuple):
     Q: int  # (B, N)
     a: int  # (stages - 1, B, H)
     m: int  # (.., B, H)
+    s: int  # (.., B)
     w: int  # (units, H) per-unit weights
     z: int  # (.., line_z), how much of a state stays as it was
     line_z: int

@@ -1,5 +1,6 @@
 """Rows of numbers, and how threads share rows and columns."""
 
+from minirnn.kernels.cpu.bfloat16 import as_stored
 from minirnn.kernels.cpu.compiling import inline
 from minirnn.kernels.cpu.memory import get, lanes, load, put, store, zero
 from minirnn.kernels.cpu.packing import panel_width
@@ -12,25 +13,37 @@ def begin(n, part, parts):
 
 
 @inline
-def copy_row(source, target, n):
-    """target = source."""
+def copy_row_as(stored, source, target, n):
+    """target = source, rounded to what ``stored`` points to."""
     width = lanes(source)
     whole = n // width * width
     for j in range(0, whole, width):
-        store(load(source, j, None), target, j, None)
+        store(as_stored(load(source, j, None), stored), target, j, None)
     for j in range(whole, n):
-        put(get(source, j), target, j)
+        put(as_stored(get(source, j), stored), target, j)
+
+
+@inline
+def copy_row(source, target, n):
+    """target = source."""
+    copy_row_as(source, source, target, n)
+
+
+@inline
+def sum_rows_as(stored, one, other, target, n):
+    """target = one + other, which is rounded to what ``stored`` points to."""
+    width = lanes(one)
+    whole = n // width * width
+    for j in range(0, whole, width):
+        store(load(one, j, None) + as_stored(load(other, j, None), stored), target, j, None)
+    for j in range(whole, n):
+        put(get(one, j) + as_stored(get(other, j), stored), target, j)
 
 
 @inline
 def sum_rows(one, other, target, n):
     """target = one + other."""
-    width = lanes(one)
-    whole = n // width * width
-    for j in range(0, whole, width):
-        store(load(one, j, None) + load(other, j, None), target, j, None)
-    for j in range(whole, n):
-        put(get(one, j) + get(other, j), target, j)
+    sum_rows_as(one, one, other, target, n)
 
 
 @inline

@@ -9,12 +9,12 @@ import numpy as np
 from minirnn.kernels.cpu import losses, noise, products, updates
 from minirnn.kernels.cpu.backward import backward_of
 from minirnn.kernels.cpu.cache import cache_folder
+from minirnn.kernels.cpu.copies import COPIED, PAGE
 from minirnn.kernels.cpu.dispatch import TOGETHER as TOGETHER
 from minirnn.kernels.cpu.dispatch import leave as leave
 from minirnn.kernels.cpu.dispatch import run, threads
 from minirnn.kernels.cpu.dispatch import take as take
 from minirnn.kernels.cpu.dispatch import threads_over_time as threads_over_time
-from minirnn.kernels.cpu.forward import COPIED, PAGE
 from minirnn.kernels.cpu.forward import forward_of as forward_of
 from minirnn.kernels.cpu.forward import short as short
 from minirnn.kernels.cpu.leases import LEASES
@@ -32,6 +32,7 @@ def describe() -> dict[str, Any]:
     return {
         "vectors": f"{8 * VECTOR_BYTES} bits, {REGISTERS} of them",
         "kernel threads": get_num_threads(),
+        "bfloat16 products": "widened to float32 in registers",
         "kernels in": str(cache_folder()),
     }
 
@@ -47,20 +48,25 @@ def panel_width(dtype: Dtype) -> int:
     return 2 * VECTOR_BYTES // dtype.itemsize
 
 
-def packed(k: int, n: int, dtype: Dtype) -> int:
-    """Entries of a packed (k, n) matrix."""
+def packed(k: int, n: int, dtype: Dtype, *, bf16: bool = False) -> int:
+    """Entries of a packed (k, n) matrix; a ``bf16`` one's are half as long."""
     width = panel_width(dtype)
-    return -(-n // width) * width * k
+    return -(-n // width) * width * k // (2 if bf16 else 1)  # a width is even
 
 
-def share(size: int, dtype: Dtype) -> int:
-    """Entries that each thread needs for itself in a backward pass through weights of ``size`` rows."""
+def share(rows: int, dtype: Dtype, *, columns: int = 0, bf16: bool = False) -> int:
+    """Entries that each thread needs for itself in a backward pass through weights of so many rows and columns."""
     width = panel_width(dtype)
-    return -(-size // HIGH) * (HIGH * BLOCK + width) + BLOCK * width  # see ``tiles.add_transposed_product``
+    panels = -(-rows // HIGH) * (HIGH * BLOCK + width) + BLOCK * width  # see ``tiles.add_transposed_product``
+    # a row of zeros, and gradients that are rounded
+    return max(panels, rows + spare(max(rows, columns), 0, dtype)) if bf16 else panels
 
 
 def spare(size: int, row: int, dtype: Dtype) -> int:
-    """Entries that each thread needs for copies of rows of ``size`` entries, ``row`` entries apart; 0 where none."""
+    """Entries that each thread needs for copies of rows of ``size`` entries, ``row`` entries apart; 0 where none.
+
+    Of rows that are rounded there is always a copy, as of those that are 0 apart.
+    """
     return COPIED * (size + panel_width(dtype)) if row * dtype.itemsize % PAGE == 0 else 0
 
 
@@ -69,14 +75,21 @@ def padded(row: int, dtype: Dtype) -> int:
     return row + panel_width(dtype) if row * dtype.itemsize % PAGE == 0 else row
 
 
-def forward(facts: CellFacts, dtype: Dtype, arguments: "array[int]", most: int, work: float) -> None:
-    """A forward pass of ``work`` operations, with ``PassArguments``, by ``most`` threads that fit in its memory."""
-    run(forward_of(facts), dtype, arguments, work, most)
+def forward(
+    facts: CellFacts, dtype: Dtype, arguments: "array[int]", most: int, work: float, *, bf16: bool = False
+) -> None:
+    """A forward pass of ``work`` operations, with ``PassArguments``, by ``most`` threads that fit in its memory.
+
+    A ``bf16`` one multiplies numbers rounded to bfloat16.
+    """
+    run(forward_of(facts, bf16=bf16), dtype, arguments, work, most)
 
 
-def backward(facts: CellFacts, dtype: Dtype, arguments: "array[int]", most: int, work: float) -> None:
+def backward(
+    facts: CellFacts, dtype: Dtype, arguments: "array[int]", most: int, work: float, *, bf16: bool = False
+) -> None:
     """A backward pass of ``work`` operations, with ``PassArguments`` and ``BackwardArguments``, by ``most`` threads."""
-    run(backward_of(facts), dtype, arguments, work, most)
+    run(backward_of(facts, bf16=bf16), dtype, arguments, work, most)
 
 
 def masked(shape: tuple[int, int, int], key: int, first_step: int, first_row: int, limit: int) -> Array:
@@ -95,12 +108,13 @@ def _product(
     dx: Array | None = None,
     dW: Array | None = None,
     db: Array | None = None,
+    bf16: bool,
 ) -> None:
     """Run one of the kernels of ``products`` on 2D x and y; W and dW may be the transpose of C-contiguous arrays."""
     K, N, dtype, backward = *W.shape, x.dtype, dx is not None
-    size, work = share(max(K, N), dtype), 2.0 * (1 + backward) * len(x) * K * N
-    count = threads(work)
-    space = LEASES.room((packed(N, K, dtype) if backward else packed(K, N, dtype)) + count * size, dtype)
+    size, work = share(max(K, N), dtype, bf16=bf16), 2.0 * (1 + backward) * len(x) * K * N
+    count, (rows, columns) = threads(work), (N, K) if backward else (K, N)
+    space = LEASES.room(packed(rows, columns, dtype, bf16=bf16) + count * size, dtype)
     a = products.Product(
         rows=len(x),
         K=K,
@@ -116,22 +130,23 @@ def _product(
         work=space.start,
         share=size,
     )
-    run(products.backward if backward else products.forward, dtype, a, work, count)
+    kernels = (products.bf16_forward, products.bf16_backward) if bf16 else (products.forward, products.backward)
+    run(kernels[backward], dtype, a, work, count)
 
 
-def linear(x: Array, W: Array, b: Array | None) -> Array:
-    """x W + b over the last axis."""
+def linear(x: Array, W: Array, b: Array | None, *, bf16: bool = False) -> Array:
+    """x W + b over the last axis; of numbers rounded to bfloat16, if it is ``bf16``."""
     rows = np.ascontiguousarray(x.reshape(-1, x.shape[-1]))
     y: Array = LEASES.empty((*x.shape[:-1], W.shape[1]), x.dtype)
-    _product(rows, W, y, b=b)
+    _product(rows, W, y, b=b, bf16=bf16)
     return y
 
 
-def linear_backward(x: Array, W: Array, dy: Array, dW: Array, db: Array | None) -> Array:
+def linear_backward(x: Array, W: Array, dy: Array, dW: Array, db: Array | None, *, bf16: bool = False) -> Array:
     """dy Wᵀ; adds xᵀ dy and the sum of dy to dW and db."""
     rows, drows = (np.ascontiguousarray(a.reshape(-1, a.shape[-1])) for a in (x, dy))
     dx: Array = LEASES.empty(x.shape, x.dtype)
-    _product(rows, W, drows, dx=dx, dW=dW, db=db)
+    _product(rows, W, drows, dx=dx, dW=dW, db=db, bf16=bf16)
     return dx
 
 

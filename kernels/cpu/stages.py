@@ -1,16 +1,16 @@
 """What kernels do between two products of a step: a stage's equations on a thread's rows, or its units of all rows."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from minirnn.kernels.cpu.compiling import inline, inline_as
 from minirnn.kernels.cpu.emitting import Back, Row, step_of, unstep_of
-from minirnn.kernels.cpu.memory import at, get, integers, lanes
+from minirnn.kernels.cpu.memory import at, get, integers
 from minirnn.kernels.cpu.packing import panel_width
 from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of, copy_row
 
 
 class Strides(NamedTuple):
-    """How many entries lie between two rows, H where no other number is here."""
+    """How many entries lie between two rows, H where no other number is here, but 1 of numbers of rows."""
 
     H: int
     G: int
@@ -24,7 +24,7 @@ class Share(NamedTuple):
     """A thread's share of every step: its rows of the batch, its units, and its columns of what is as wide as h.
 
     Threads take rows of the batch, so that none has to wait for another.  If there are fewer rows than threads, they
-    take units, and meet after every product's operand is complete.
+    take units, and meet after every product's operand is complete; a cell that needs whole rows leaves some idle.
     """
 
     first: int
@@ -37,10 +37,10 @@ class Share(NamedTuple):
 
 
 @inline
-def share_of(pointer, B, H, R, part, parts):
+def share_of(pointer, B, H, R, part, parts, whole_rows):
     """The share of one of ``parts`` threads."""
     width = panel_width(pointer)
-    if B >= parts or H % width or H < width * parts:
+    if whole_rows or B >= parts or H % width or H < width * parts:
         first = begin(B, part, parts)
         return Share(first, begin(B, part + 1, parts) - first, 0, H, 0, R, 0)
     left, right = columns_of(pointer, H, part, parts)
@@ -73,30 +73,16 @@ def moved(row, strides, r):
         at(row.c1, k),
         at(row.a, k),
         at(row.m, k),
+        at(row.s, r),
         at(row.z, r * strides.z),
         row.w,
     )
 
 
-def looped(name: str, function: Any) -> Any:
-    """A function of a vector of units, for all units from ``left`` up to ``right``."""
-
-    @inline_as(name)
-    def run(left, right, row, *arguments):
-        width = lanes(row.G)
-        whole = left + (right - left) // width * width
-        for j in range(left, whole, width):
-            function(j, None, row, *arguments)
-        if whole < right:
-            function(whole, right - whole, row, *arguments)
-
-    return run
-
-
 def make_step(facts, k):
     """Stage k of a cell for one row: the units from ``left`` on, and those of what is as wide as h."""
-    run, narrow = looped(f"steps-{facts.key}-{k}", step_of(facts, k)), bool(facts.stages[k].narrow_step.results)
-    run_narrow = looped(f"narrow-steps-{facts.key}-{k}", step_of(facts, k, narrow=True))
+    run, narrow = step_of(facts, k), bool(facts.stages[k].narrow_step.results)
+    run_narrow = step_of(facts, k, narrow=True)
 
     @inline_as(f"stage-{facts.key}-{k}")
     def step(row, lines, share):
@@ -131,8 +117,7 @@ def make_rows(facts, k):
 def make_rows_back(facts, k):
     """The transpose of ``make_rows``: a row that has ended passes its gradient on, and adds nothing to any weight's."""
     stage, last = facts.stages[k], k == len(facts.stages) - 1
-    run = looped(f"unsteps-{facts.key}-{k}", unstep_of(facts, k))
-    run_narrow = looped(f"narrow-unsteps-{facts.key}-{k}", unstep_of(facts, k, narrow=True))
+    run, run_narrow = unstep_of(facts, k), unstep_of(facts, k, narrow=True)
     narrow, own = bool(stage.narrow_unstep.results), bool(stage.matrix)
     parts = facts.gates + facts.apart + len(facts.units)
 

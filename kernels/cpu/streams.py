@@ -4,11 +4,11 @@ A stream's weights are a snapshot, laid out in blocks when it was made, in all o
 (``blocks.py``), and all memory that a step works in is there before the step.  So a step is the products, the cell, and
 nothing else; the network's layers follow one another without a return to Python.
 
-Threads share the columns of the products, meet, and share the units.
+Threads share the columns of the products, meet, and share the units, or rows where a cell needs whole ones.
 """
 
-from minirnn.kernels.cpu.blocks import COLUMNS, KINDS, PARTS, half
-from minirnn.kernels.cpu.compiling import Kernel, entry, inline_as, kernel
+from minirnn.kernels.cpu.blocks import COLUMNS, KINDS, PARTS, make_stored
+from minirnn.kernels.cpu.compiling import Kernel, entry, inline, inline_as, kernel
 from minirnn.kernels.cpu.emitting import Lines, Row
 from minirnn.kernels.cpu.memory import address, at, bytes_at, get, integers, numbers, put, reader
 from minirnn.kernels.cpu.passes import StepArguments
@@ -21,6 +21,16 @@ read = reader(StepArguments)
 FUNCTION, THREADS, X, INDICES, Y, H0, H1 = (
     StepArguments._fields.index(name) for name in ("function", "threads", "x", "indices", "y", "h", "h1")
 )
+
+
+@inline
+def share_of_step(B, H, R, part, parts, whole_rows):
+    """A thread's share of a step: some units of all rows, or all of some rows."""
+    if whole_rows:
+        first = begin(B, part, parts)
+        return Share(first, begin(B, part + 1, parts) - first, 0, H, 0, R, 0)
+    left, right = begin(H, part, parts), begin(H, part + 1, parts)
+    return Share(0, B, left, right, begin(R, part, parts), begin(R, part + 1, parts), 1)
 
 
 def make_stage(facts, kind, k):
@@ -52,7 +62,7 @@ def make_stage(facts, kind, k):
             scale = numbers(a.scale_U, like)
             times(like, start.h, R, a.U, a.apart_U, scale, low, high, start.G, N, start.G, N, B, work)
         phase = barrier(sync, phase, parts)
-        for r in range(B):
+        for r in range(share.first, share.first + share.rows):
             row, q = moved(start, strides, r), at(Q, r * N)
             if own:
                 copy_row(at(q, share.left_h), at(row.h1, share.left_h), share.right_h - share.left_h)
@@ -68,7 +78,7 @@ def make_stage(facts, kind, k):
 def make_recurrent(facts, kind):
     """The kernel of one layer in one direction."""
     times, pick, product = PARTS[kind]
-    stage, gates = make_stage(facts, kind, 0), facts.gates
+    stage, gates, apart, whole_rows = make_stage(facts, kind, 0), facts.gates, facts.apart, facts.whole_rows
 
     @kernel(f"stream-{facts.key}-{kind}", calls=[product])
     def recurrent(like, arguments, part, parts, sync):
@@ -86,22 +96,15 @@ def make_recurrent(facts, kind):
             times(like, numbers(a.x, like), a.D, a.W, a.apart_W, scale_W, first, last, b, 0, P, N, B, work)
         h, h1, c, w = numbers(a.h, like), numbers(a.h1, like), numbers(a.c, like), numbers(a.w, like)
         # u lies where its q is
-        q = at(numbers(a.Q, like), (gates - 1) * H)
-        row = Row(P, q, h, h1, c, c, numbers(a.a, like), numbers(a.m, like), numbers(a.z, like), w)
-        share = Share(
-            0,
-            B,
-            begin(H, part, parts),
-            begin(H, part + 1, parts),
-            begin(R, part, parts),
-            begin(R, part + 1, parts),
-            1,
-        )
-        strides, lines = Strides(H, N, N, R, R, 0), Lines(H, B * H, B * H, B * H, a.line_z, H, 0)
+        q = at(numbers(a.Q, like), (gates - apart) * H)
+        saved, rows, z = numbers(a.m, like), numbers(a.s, like), numbers(a.z, like)
+        row = Row(P, q, h, h1, c, c, numbers(a.a, like), saved, rows, z, w)
+        share = share_of_step(B, H, R, part, parts, whole_rows)
+        strides, lines = Strides(H, N, N, R, R, 0), Lines(H, B * H, B * H, B * H, B, a.line_z, H, 0)
         stage(0, like, a, row, strides, lines, share, part, parts, sync)
         if a.y:
             y, left = numbers(a.y, like), share.left_h
-            for r in range(B):
+            for r in range(share.first, share.first + share.rows):
                 copy_row(at(h1, r * R + left), at(y, r * R + left), share.right_h - left)
 
     return recurrent
@@ -110,7 +113,7 @@ def make_recurrent(facts, kind):
 def make_linear(kind):
     """The kernel of a Linear, y = x W + b, and of an Embedding, whose rows are the columns of a transposed matrix."""
     times, _, product = PARTS[kind]
-    narrow, halves = kind == "int8", kind == "f16"
+    narrow, stored = kind == "int8", make_stored(kind)
 
     @kernel(f"stream-linear-{kind}", calls=[product])
     def linear(like, arguments, part, parts, sync):
@@ -136,10 +139,8 @@ def make_linear(kind):
                 if narrow:
                     value = get(bytes_at(place), (k // 2 * COLUMNS + column) * 2 + k % 2)
                     value = value * get(numbers(a.scale_W, like), index)
-                elif halves:
-                    value = half(place, k * COLUMNS + column, like)
                 else:
-                    value = get(numbers(place, like), k * COLUMNS + column)
+                    value = stored(place, k * COLUMNS + column, like)
                 put(value, y, r * a.H + k)
 
     return linear, embedding

@@ -15,6 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from minirnn.kernels.cpu.bfloat16 import as_stored, in_bfloat16, is_bf16, load_stored, recast, rounded
 from minirnn.kernels.cpu.compiling import inline, shared
 from minirnn.kernels.cpu.memory import at, fetch, get, load_vector, put, store_vector
 from minirnn.kernels.cpu.packing import pack, panel_width
@@ -31,7 +32,7 @@ def make_tile(rows, panels, vectors=2):
     ``tile(a, row, step, b, line, panel, k, start, stride, c, ldc, count)``: c[m, :] = start[m, :] + Σₖ a[m, k] b[k, :],
     where a[m, k] is ``a[m · row + k · step]`` (step None: 1), panel p of b begins at ``b[p · panel]`` and each of its
     lines ``line`` entries after the one before; rows of ``start`` are ``stride`` apart (0: one row for all), those of
-    ``c`` ``ldc``.
+    ``c`` ``ldc``.  Where b is of bfloat16 it is widened, and the caller has rounded a.
     """
 
     @intrinsic
@@ -64,7 +65,7 @@ def make_tile(rows, panels, vectors=2):
             def step_of_k(k, sums):
                 line_k = builder.mul(k, line)
                 bs = [
-                    load_vector(builder, at(at(b, builder.add(line_k, shift)), number(v * vec.count)), vec)
+                    load_stored(builder, at(at(b, builder.add(line_k, shift)), number(v * vec.count)), vec, sig.args[3])
                     for shift, v in columns
                 ]
                 k_a = k if unit else builder.mul(k, step)
@@ -126,15 +127,17 @@ pair_of_one = make_tile(1, 2)
 
 
 @intrinsic
-def copy_high(typingctx, source, target):
-    """Copy ``HIGH`` numbers."""
+def copy_high(typingctx, source, target, like):
+    """Copy ``HIGH`` numbers, rounded to what ``like`` points to."""
+    rounds = is_bf16(like)
 
     def codegen(context, builder, sig, args):
         vec = ir.VectorType(scalar_type(source.dtype), HIGH)
-        store_vector(builder, load_vector(builder, args[0], vec), args[1])
+        value = load_vector(builder, args[0], vec)
+        store_vector(builder, rounded(builder, value) if rounds else value, args[1])
         return context.get_dummy_value()
 
-    return types.void(source, source), codegen
+    return types.void(source, source, like), codegen
 
 
 @intrinsic
@@ -188,13 +191,14 @@ def narrow_tile(rows, a, lda, b, line, k, start, stride, c, ldc, count):
         narrow_one(a, lda, None, b, line, 0, k, start, stride, c, ldc, count)
 
 
-@shared("a", "b", "start", "c")
+@shared("a", "start", "c", panels=("b",))
 def product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, last_first):
     """c (m, n) = start + a (m, k) @ b (k, n); rows of ``a``, ``start`` and ``c`` are lda, stride and ldc apart.
 
     Panel p of ``b`` begins at ``b[p · apart]``, each of its lines ``line`` entries after the one before.  Packed,
     that is k · panel_width and panel_width; a plain matrix whose columns are whole panels is read with panel_width
     and n.  With ``last_first`` the last panels come first: the step before read them last, and a cache still has them.
+    Where b is of bfloat16 it is packed, and ``a`` holds numbers that are rounded.
     """
     width = panel_width(a)
     whole, p = n // width, 0
@@ -275,34 +279,37 @@ def add_tile(rows, columns, a, b, line, depth, c, ldc, tile):
         i += some
 
 
-@shared("a", "b", "c", "work", calls=[pack])
+@shared("a", "b", "c", panels=("work",), calls=[pack])
 def add_transposed_product(a, lda, m, b, ldb, first, last, k, c, ldc, work):
     """c[:, first:last] += aᵀ @ b[:, first:last] for a (k, m) and b (k, n): a weight's gradient, columns of one thread.
 
     A tile walks through k and would jump a row at each step, so ``a`` is packed to ``work``, block by block of k: in
     panels of ``HIGH`` columns, ``HIGH · BLOCK`` entries each, with a line of b's between two of them, so that they do
     not share their places in a cache.  Behind them is room for one panel of b, ``BLOCK`` lines: it is packed, too,
-    where its rows are far apart or its columns are no whole panel.
+    where its rows are far apart or its columns are no whole panel.  Where ``work`` is a pointer to bfloat16 both are
+    packed, and rounded as they are.
     """
     width = panel_width(a)
     panels, apart = (m + HIGH - 1) // HIGH, HIGH * BLOCK + width
-    panel_b, tile = at(work, panels * apart), room(a)
+    lines, tile = recast(work, a), room(a)
+    panel_b = recast(at(lines, panels * apart), work)
     for k0 in range(0, k, BLOCK):
         depth = min(BLOCK, k - k0)
         for i in range(depth):
             source = at(a, (k0 + i) * lda)
             for q in range(m // HIGH):
-                copy_high(at(source, q * HIGH), at(work, q * apart + i * HIGH))
+                copy_high(at(source, q * HIGH), at(lines, q * apart + i * HIGH), work)
             for j in range(m // HIGH * HIGH, m):
-                put(get(source, j), work, m // HIGH * apart + i * HIGH + j % HIGH)
+                put(as_stored(get(source, j), work), lines, m // HIGH * apart + i * HIGH + j % HIGH)
         for p in range(first, last, width):
-            columns, panel, line = min(width, last - p), at(b, k0 * ldb + p), ldb
-            if columns < width or ldb > NEAR * width:
-                pack(panel, ldb, depth, columns, panel_b, 0, 1)
+            columns, here = min(width, last - p), at(b, k0 * ldb + p)
+            panel, line = recast(here, work), ldb
+            if in_bfloat16(work) or columns < width or ldb > NEAR * width:
+                pack(here, ldb, depth, columns, panel_b, 0, 1)
                 panel, line = panel_b, width
             for q in range(panels):
                 rows, cq = min(HIGH, m - q * HIGH), at(c, q * HIGH * ldc + p)
                 for r in range(HIGH, min(2 * HIGH, m - q * HIGH)):  # the next tile's, while this one computes
                     fetch(cq, r * ldc)
                     fetch(cq, r * ldc + width // 2)
-                add_tile(rows, columns, at(work, q * apart), panel, line, depth, cq, ldc, tile)
+                add_tile(rows, columns, at(lines, q * apart), panel, line, depth, cq, ldc, tile)

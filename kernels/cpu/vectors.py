@@ -80,6 +80,13 @@ def _number_to_vector(context, builder, fromty, toty, value):
     return splat(builder, context.cast(builder, value, fromty, toty.dtype), vector_type(toty.dtype))
 
 
+def mask(builder, vec, count):
+    """Which lanes are among the first ``count``."""
+    wide = ir.VectorType(ir.IntType(64), vec.count)
+    numbers = ir.Constant(wide, list(range(vec.count)))
+    return builder.icmp_signed("<", numbers, splat(builder, count, wide))
+
+
 # ---------------------------------------------------------------------- arithmetic
 
 
@@ -133,14 +140,54 @@ def _larger(builder, a, b):
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
 
+def _extreme(beyond):
+    """What of two is beyond the other, lane by lane; NaN where one is NaN."""
+
+    def choose(builder, a, b):
+        chosen = builder.select(builder.fcmp_ordered(beyond, a, b), a, b)
+        return builder.select(builder.fcmp_unordered("uno", a, b), builder.fadd(a, b), chosen)
+
+    return choose
+
+
+def _of_two(name, choose, meaning):
+    """An intrinsic of two vectors."""
+
+    def combined(typingctx, a, b):
+        def codegen(context, builder, sig, args):
+            return choose(builder, *args)
+
+        return a(a, a), codegen
+
+    combined.__name__, combined.__doc__ = name, meaning
+    return intrinsic(combined)
+
+
+larger = _of_two("larger", _larger, "max(a, b), lane by lane; either where one is NaN.")
+maximum = _of_two("maximum", _extreme(">"), "max(a, b), lane by lane; NaN where one is NaN.")
+minimum = _of_two("minimum", _extreme("<"), "min(a, b), lane by lane; NaN where one is NaN.")
+
+
 @intrinsic
-def larger(typingctx, a, b):
-    """max(a, b), lane by lane; either where one is NaN."""
+def first(typingctx, a):
+    """The number in the first lane."""
 
     def codegen(context, builder, sig, args):
-        return _larger(builder, *args)
+        return builder.extract_element(args[0], ir.Constant(ir.IntType(32), 0))
 
-    return a(a, a), codegen
+    return a.dtype(a), codegen
+
+
+@intrinsic
+def first_lanes(typingctx, a, count, other):
+    """``a`` if ``count`` is None, else its first ``count`` lanes, and ``other`` in those after them."""
+    whole = isinstance(count, types.NoneType)
+
+    def codegen(context, builder, sig, args):
+        a, count, other = args
+        return a if whole else builder.select(mask(builder, a.type, count), a, other)
+
+    return a(a, count if whole else types.intp, a), codegen
 
 
 @intrinsic
@@ -234,3 +281,4 @@ def _fold(name, instruction):
 
 total = _fold("total", lambda builder, a, b: builder.fadd(a, b))
 highest = _fold("highest", _larger)
+topmost, lowest = _fold("topmost", _extreme(">")), _fold("lowest", _extreme("<"))

@@ -11,6 +11,7 @@
     noise.py       dropout's masks, from a counter-based generator
     parameters.py  the flat vectors of weights and gradients
     backend.py     numpy, numba, cupy, cuda: where numbers live and what computes them
+    bfloat16.py    numbers rounded to it, and matrices that round in products
     protocol.py    what a cell is
     tracing.py     what a cell does to one unit, for kernels
     zones.py       zoneout around it

@@ -17,6 +17,8 @@ Array: TypeAlias = NDArray[Any]
 Dtype: TypeAlias = np.dtype[Any]
 
 ONE_HOT = 1 << 24  # entries of the one-hot vectors that are made at once
+BFLOAT16 = "bfloat16"
+ROUNDING = ("numpy", "numba")  # backends that have products of numbers rounded to it
 ALIGNMENT = 64  # bytes: one cache line, and the widest vector register
 
 
@@ -267,6 +269,22 @@ def get_dtype(backend: Backend, dtype: DTypeLike) -> Dtype:
     if name not in backend.dtypes:
         raise ValueError(f"dtype on backend {backend.name} must be one of {', '.join(backend.dtypes)}; got {dtype!r}")
     return np.dtype(name)
+
+
+def get_compute(backend: Backend, dtype: Dtype, compute: DTypeLike | None) -> str | None:
+    """The dtype that products round their numbers to, ``"bfloat16"``, or None where they are in ``dtype`` itself."""
+    if compute is None or _name(compute) == dtype.name:
+        return None
+    if compute != BFLOAT16:
+        raise ValueError(f"compute must be {BFLOAT16} or the model's dtype, {dtype.name}; got {compute!r:.40}")
+    if dtype.name != "float32":
+        raise ValueError(f"compute={BFLOAT16!r} is for models in float32; got {dtype.name}")
+    if backend.name not in ROUNDING:
+        raise ValueError(
+            f"compute={BFLOAT16!r} runs on backend {' or '.join(ROUNDING)}; got {backend.name}, "
+            f"which has compute='float32' alone"
+        )
+    return BFLOAT16
 
 
 def _name(dtype: DTypeLike | None) -> str:

@@ -44,9 +44,9 @@ class _Drawn:
         self.memory |= {Place(named("z", k)): zone for k, zone in enumerate(self.zones)}
 
     def units(self, k: int) -> list[Array]:
-        """The per-unit weights of stage k."""
-        counts = [len(units_of(stage)) for stage in self.stages]
-        return self.w[sum(counts[:k]) : sum(counts[: k + 1])]
+        """The per-unit weights of stage k without biases."""
+        start = self.facts.stages[k].weights + len(self.facts.stages[k].biases)
+        return self.w[start : start + len(units_of(self.stages[k]))]
 
     def forward(self) -> Pairs:
         """Each stage's step, between products that are drawn too."""
@@ -59,10 +59,12 @@ class _Drawn:
                 memory[Place("y")] = q
             else:
                 p, q = scattered(self.seed + 10 + k, 2, B, len(stage.gates) * H) * [[[1]], [[one.product]]]
-                sums, apart = np.split(p + q, len(stage.gates), axis=-1), np.split(q, len(stage.gates), axis=-1)[-1]
-                if facts.apart:
-                    sums[-1], memory[Place("u")] = sums[-1] - apart, apart
+                sums, parts = ([*np.split(a, len(stage.gates), axis=-1)] for a in (p + q, q))
+                for i, at in enumerate(range(one.gates - facts.apart, one.gates)):
+                    sums[at], memory[Place("u", i)] = sums[at] - parts[at], parts[at].copy()
                 memory |= {Place("gates", one.first + i): a for i, a in enumerate(sums)}
+                for i, gate in enumerate(one.biases):  # which the programs add: parts of q
+                    parts[stage.gates.index(gate)] += self.w[one.weights + i]
             flow, saved = stage.step(p, q if one.product else q[:, :0], flow, *self.units(k))
             self.saved.append(saved)
             run(one.narrow_step, memory)
@@ -92,10 +94,10 @@ class _Drawn:
                 dps, dqs = (np.split(d, one.gates, axis=-1) for d in (dp, dq if one.product else dp))
                 places = [Place("dp", one.first + i) for i in range(one.gates)]
                 pairs += [(memory[place], d) for place, d in zip(places, dps, strict=True)]
-                places[-1] = Place("dq") if facts.apart else places[-1]
+                places[one.gates - facts.apart :] = [Place("dq", i) for i in range(facts.apart)]
                 pairs += [(memory[place], d) for place, d in zip(places, dqs, strict=True)]
-            start = facts.units.index(units_of(stage)[0]) if dw else 0
-            pairs += [(memory[Place("dw", start + i)], d) for i, d in enumerate(dw)]
+                dw = [*(dqs[stage.gates.index(gate)] for gate in one.biases), *dw]
+            pairs += [(memory[Place("dw", one.weights + i)], d) for i, d in enumerate(dw)]
             if k:
                 through = scattered(self.seed + 50 + k, B, H)  # what comes back through the product
                 memory[one.back] = memory[one.back] + through

@@ -1,6 +1,7 @@
 """Operations that were done to symbols, each written down once: how a cell is traced (``tracing.py``)."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -8,18 +9,25 @@ from typing import Any
 import numpy as np
 
 from minirnn.core.backend import Array
-from minirnn.core.symbolic import Symbolic, SymbolicError, Value
-from minirnn.kernels.facts import COMPARISONS, Operation, Place, Program
+from minirnn.core.symbolic import Symbolic, SymbolicError, Value, folded
+from minirnn.kernels.facts import COMPARISONS, REDUCTIONS, Operation, Place, Program
+from minirnn.kernels.phases import of_rows
 
-KNOWN = {  # functions that kernels compute
-    *("add", "subtract", "multiply", "divide", "negative", "tanh", "exp", "sqrt", "maximum", "minimum", "where"),
-    *COMPARISONS,
-}
+KNOWN = frozenset(  # functions that kernels compute
+    {
+        *("add", "subtract", "multiply", "divide", "negative", "tanh", "exp", "sqrt", "maximum", "minimum", "where"),
+        *COMPARISONS,
+    }
+)
+ROOT = 0.5  # the power that is a square root
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An entry: the place of an operation, and the row and the unit that it is about; None for any."""
+    """An entry: the place of an operation, and the row and the unit that it is about.
+
+    A number has neither, a row's sum no unit; a per-unit weight is of any row.
+    """
 
     graph: "Graph"
     operation: int
@@ -31,9 +39,13 @@ class Node:
 
 
 class Graph:
-    """Operations that were done to entries, each once: an ``Algebra`` of ``core.symbolic``."""
+    """Operations that were done to entries, each once: an ``Algebra`` of ``core.symbolic``; rows have ``units``.
 
-    def __init__(self) -> None:
+    ``functions`` are those of NumPy's that may be used.
+    """
+
+    def __init__(self, units: int, functions: AbstractSet[str] = KNOWN) -> None:
+        self.units, self.functions = units, functions
         self.operations: list[Operation] = []
         self.places: dict[Operation, int] = {}
 
@@ -50,8 +62,12 @@ class Graph:
         entries = np.empty(shape, object)
         for index in np.ndindex(shape):
             row = index[0] if len(shape) == 2 else None
-            entries[index] = Node(self, self.place("load", place), row, index[-1])
+            entries[index] = Node(self, self.place("load", place), row, None if place.array[0] == "s" else index[-1])
         return Symbolic(entries, self)
+
+    def of_rows(self, place: int) -> bool:
+        """Whether an operation's result is one number a row."""
+        return of_rows(self.operations)[place]
 
     def operation(self, value: Value) -> int:
         """The operation that an array is the result of; SymbolicError where rows or units are not alike."""
@@ -114,6 +130,24 @@ class Graph:
                 return self.lift(getattr(np, name)(*values))
         return Node(self, self._place(name, operands, values), *where)
 
+    def reduce(self, name: str, entries: Sequence[Node]) -> Node:
+        """The sum, mean, maximum or minimum of a row's entries: all units of one operation, or of several."""
+        if name not in REDUCTIONS or len(entries) == 1:
+            return self._folded(name, entries)
+        if len({one.row for one in entries}) > 1:
+            raise SymbolicError("computes with several rows at once")
+        blocks = [entries[k : k + self.units] for k in range(0, len(entries), self.units)]
+        if any([one.unit for one in block] != list(range(self.units)) for block in blocks):
+            raise SymbolicError("takes a sum or mean of something else than all units of a row")
+        if any(len({one.operation for one in block}) > 1 for block in blocks):
+            raise SymbolicError("does not treat every row and unit alike and alone")
+        parts = [Node(self, self.place(name, block[0].operation), block[0].row, None) for block in blocks]
+        return self._folded(name, parts)
+
+    def _folded(self, name: str, entries: Sequence[Node]) -> Node:
+        whole: Node = folded(self, name, entries)
+        return whole
+
     def _number(self, a: Node) -> float | None:
         one = self.operations[a.operation]
         return one.operands[0] if one.name == "number" else None
@@ -125,6 +159,8 @@ class Graph:
             return a[0]
         if name == "square" or (name in ("power", "float_power") and values[1] == 2):
             return self.place("multiply", a[0], a[0])
+        if name in ("power", "float_power") and values[1] == ROOT:
+            return self.place("sqrt", a[0])
         if name == "reciprocal":
             return self.place("divide", self.place("number", 1.0), a[0])
         if name in ("absolute", "fabs"):
@@ -138,7 +174,7 @@ class Graph:
         compared = [self.operations[k].name in COMPARISONS for k in a]
         if compared != [name == "where", *compared[1:]] or any(compared[1:]):
             raise SymbolicError("uses a comparison elsewhere than in np.where, or np.where without one")
-        if name not in KNOWN:
+        if name not in self.functions:
             raise SymbolicError(f"uses np.{name}, which kernels do not have")
         return self.place(name, *a)
 
@@ -151,6 +187,8 @@ def run(program: Program, memory: dict[Place, Array]) -> None:
             values.append(operands[0])
         elif name == "load":
             values.append(memory[operands[0]])
+        elif name in REDUCTIONS:
+            values.append(getattr(np, name)(values[operands[0]], -1, keepdims=True))
         else:
             values.append(getattr(np, name)(*(values[k] for k in operands)))
     memory.update({place: np.asarray(0.0 if end is None else values[end]) for place, end in program.results})

@@ -59,6 +59,37 @@ class Layer(Weighted):
         """Whether some layer decides by its input which steps are skipped."""
         return any(child.masks for child in self.children().values())
 
+    @property
+    def changes_steps(self) -> bool:
+        """Whether y may have another number of steps than x."""
+        return any(child.changes_steps for child in self.children().values())
+
+    @property
+    def skips(self) -> bool:
+        """Whether the layer, after one that masks steps, knows what to do without them."""
+        return all(child.skips for child in self.children().values())
+
+    @property
+    def takes_lengths(self) -> bool:
+        """Whether rows may have several lengths."""
+        return all(child.takes_lengths for child in self.children().values())
+
+    def output_lengths(self, lengths: Any) -> Any:
+        """How many steps y has of a row of so many: ``lengths`` is a number, or an array of them.
+
+        With ``lengths``, a loss takes ``length_mask(model.output_lengths(lengths), len(y))``.  Most layers keep the
+        number of steps; ``Conv1d``, ``MaxPool1d`` and ``AvgPool1d`` say what they make of it.
+        """
+        return lengths
+
+    def check_steps(self, T: int) -> int:
+        """How many steps y has where x has ``T``; ValueError where a layer needs more, or another number."""
+        return T
+
+    def state_shapes(self, batch: int) -> list[tuple[int, int, int]]:
+        """The shape (places, B, width) of each array of a state of ``batch`` rows; a layer of another kind has none."""
+        return []
+
     def check_state(self, state: State, batch: int, *, cotangent: bool = False) -> State:
         """``state`` with its arrays admitted and its shapes checked against ``batch`` rows.
 
@@ -119,7 +150,8 @@ class Layer(Weighted):
         batch.
 
         ``checkpoint_every`` turns on gradient checkpointing: recurrent layers store every n-th state only (``"sqrt"``:
-        every 4 √T), and backward recomputes the rest.  Gradients are the same but for rounding.
+        every 4 √T), and backward recomputes the rest.  Gradients are the same but for rounding.  A recurrent layer that
+        reads forward recomputes what lies between its layers too; one in both directions stores the y of each.
 
         ``backward`` reads ``x`` and the weights again: leave them as they are until then (``Backward``).  A ``y`` that
         backward needs cannot be written.
@@ -136,8 +168,9 @@ class Layer(Weighted):
             first_row=first_row,
         )
         inputs = Inputs(self, x)
-        y, final, pull, saved, _ = self.apply(x, state, run)
+        y, final, pull, saved, after = self.apply(x, state, run)
         batch, past, xp = _rows(x), run.past, self.bound.backend.xp
+        past_y = (after or run).past if self.keeps_time else None
         swapped = first and y.ndim > 2 and self.keeps_time
         y_shape = exchanged(y.shape) if swapped else y.shape
 
@@ -149,8 +182,8 @@ class Layer(Weighted):
                     raise ValueError(f"dy must have the shape of y, {y_shape}; got {dy.shape}{also}")
                 if swapped:
                     dy = dy.swapaxes(0, 1)
-                if past is not None and self.keeps_time:
-                    dy = blank(dy, past)
+                if past_y is not None:
+                    dy = blank(dy, past_y)
                 dy = self._in_dtype("dy", dy)
             dx, dstate = pull(dy, self.check_state(dstate, batch, cotangent=True))
             if dx is None and x.dtype.kind in "fc":  # nothing flowed back to x
@@ -160,8 +193,8 @@ class Layer(Weighted):
             dx = dx.copy() if dx is dy and dx is not None else dx
             return (dx.swapaxes(0, 1) if first and dx is not None and dx.ndim > 2 else dx), dstate
 
+        y = y if past_y is None else blank(y, past_y)
         if past is not None:
-            y = blank(y, past) if self.keeps_time else y
             saved = each_step(saved, past.shape, lambda a: blank(a, past))
         y = y.copy() if y is x else y
         return (y.swapaxes(0, 1) if swapped else y), final, Backward(edge, saved, inputs)
@@ -172,9 +205,9 @@ class Layer(Weighted):
         """Inference: ``y`` and the final state.  Dropout is off and nothing is saved; arguments as in ``forward``."""
         first = self.bound.batch_first if batch_first is None else batch_first
         x, state, run = self._admit(x, state, lengths, training=False, batch_first=first)
-        y, final, *_ = self.apply(x, state, run)
-        if run.past is not None and self.keeps_time:
-            y = blank(y, run.past)
+        y, final, _, _, after = self.apply(x, state, run)
+        past = (after or run).past if self.keeps_time else None
+        y = y if past is None else blank(y, past)
         y = y.copy() if y is x else y
         return (y.swapaxes(0, 1) if first and y.ndim > 2 and self.keeps_time else y), final
 
@@ -205,9 +238,13 @@ class Layer(Weighted):
                 if prefix.startswith(self.prefix):
                     raise ValueError(why)
         past = flipped = None
+        if x.ndim > 2 or not self.timeless:
+            self.check_steps(len(x))
         if lengths is not None:
             if x.ndim < 3 and self.timeless:
                 raise ValueError(f"lengths need x of shape (T, B, features); got shape {x.shape}")
+            if not self.takes_lengths:
+                raise ValueError(f"{brief(self)} takes rows of one length, without lengths")
             try:
                 lengths, asarray = check_lengths(lengths, *x.shape[:2]), parameters.backend.xp.asarray
             except ValueError as error:
@@ -314,6 +351,15 @@ def each_step(saved: Saved, shape: tuple[int, ...], change: Callable[[Array], Ar
         return whole
 
     return Later(lambda: {name: changed(read) for name, read in saved.items()})
+
+
+def after_steps(run: Run, lengths: Callable[[Any], Any], T: int) -> Run:
+    """``run`` for the layers after one that makes T steps, and ``lengths(n)`` of a row's n, of what it reads."""
+    if run.past is None:
+        return run
+    xp = run.parameters.backend.xp
+    past, flipped = ends(lengths((~run.past).sum(axis=0)), T, xp)
+    return run._replace(past=past, flipped=flipped)
 
 
 def check_size(what: str, size: int, least: int = 1) -> int:

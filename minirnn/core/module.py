@@ -7,7 +7,7 @@ from math import prod
 from numbers import Integral
 from typing import Any, Self
 
-from minirnn.core.backend import Array, get_backend, get_dtype
+from minirnn.core.backend import Array, get_backend, get_compute, get_dtype
 from minirnn.core.parameters import Parameters, Scheme, Spec, Views
 
 
@@ -55,6 +55,7 @@ class Weighted:
         scheme: Scheme = "uniform",
         backend: str | None = None,
         dtype: Any = None,
+        compute: str | None = None,
         overwrite: bool = False,
     ) -> Self:
         """Allocate the weights of this layer and all in it, draw them from ``seed``, and return the layer.
@@ -63,8 +64,11 @@ class Weighted:
         ``"orthogonal"``; see ``minirnn.core.parameters.initial``.  The same seed gives the same weights in every
         dtype, to rounding, and on every backend.  ``backend`` None is ``"auto"``, ``dtype`` None is float32.
 
+        With ``compute="bfloat16"`` products round their numbers to bfloat16 and add in float32, forward, backward and
+        for the gradients of the weights; all else is float32.  None is ``dtype``.
+
         In a model made of layers of which some have weights already, these keep them: only the others are drawn, and
-        None is the backend and the dtype of those that are kept.
+        None is the backend, the dtype and the products of those that are kept.
 
         A second ``init`` draws anew, into the same vectors where backend and dtype are the same.  Where a weight is not
         as ``init`` drew it (it was loaded, trained, or written by hand) that would lose it: ValueError, unless
@@ -83,7 +87,9 @@ class Weighted:
         dtype = dtype if dtype is not None else like.dtype if like else "float32"
         chosen = get_backend(backend or (like.backend.name if like else "auto"), dtype)
         wanted = get_dtype(chosen, dtype)
-        parameters = old if old and old.fits(specs, chosen, wanted) else Parameters(specs, chosen, wanted)
+        products = get_compute(chosen, wanted, like.compute if like and compute is None else compute)
+        layout = specs, chosen, wanted, products
+        parameters = old if old and old.fits(*layout) else Parameters(*layout)
         parameters.take(sources)
         parameters.fill(int(seed), scheme, sources)
         self.bind(parameters)
@@ -270,26 +276,30 @@ class Weighted:
 
     # ------------------------------------------------------------------ copies
 
-    def to(self, *, backend: str | None = None, dtype: Any = None) -> Self:
+    def to(self, *, backend: str | None = None, dtype: Any = None, compute: str | None = None) -> Self:
         """A copy, weights included and gradients zero, on another backend or in another dtype.
 
-        Of a layer that is part of a model it is a copy on its own.
+        ``compute`` is as in ``init``; None keeps it, but with another ``dtype`` products are in that.  Of a layer that
+        is part of a model it is a copy on its own.
         """
         old = self.bound
         chosen = get_backend(backend or old.backend.name)
         wanted = get_dtype(chosen, old.dtype if dtype is None else dtype)
+        products = get_compute(chosen, wanted, old.compute if compute is None and wanted == old.dtype else compute)
         if self.prefix:
             self.check_partners()
             alone = self._copy_with(old.gathered(self.all_specs(), self.sources()))
-            return alone if (chosen, wanted) == (old.backend, old.dtype) else alone.to(backend=backend, dtype=dtype)
+            same = (chosen, wanted, products) == (old.backend, old.dtype, old.compute)
+            return alone if same else alone.to(backend=backend, dtype=dtype, compute=compute)
         self.check_whole("to")
-        return self._copy_with(old.on(chosen, wanted))
+        return self._copy_with(old.on(chosen, wanted, products))
 
     def quantize(self, kind: str) -> Self:
-        """A copy for inference whose matrices take fewer bytes: ``"int8"`` a quarter, ``"f16"`` half.
+        """A copy for inference whose matrices take fewer bytes: ``"int8"`` a quarter, ``"f16"`` or ``"bf16"`` half.
 
         int8 has one scale for each column of a matrix (each row of an Embedding).  The copy computes in float32 and can
-        be called, streamed and saved; it cannot be trained.  See ``minirnn.inference.quantize``.
+        be called, streamed and saved; it cannot be trained.  bf16 has the range of float32; its products round what a
+        matrix multiplies, as those of ``compute="bfloat16"`` do.  See ``minirnn.inference.quantize``.
         """
         from minirnn.inference.quantize import narrowed  # quantisation stands above layers
 
@@ -329,7 +339,7 @@ class Weighted:
         rows = [(name, str(shape), f"{prod(shape):,}") for name, shape in shapes.items()]
         widths = [max((len(row[k]) for row in rows), default=0) for k in range(3)]
         table = [f"  {n:{widths[0]}}  {shape:{widths[1]}}  {size:>{widths[2]}}" for n, shape, size in rows]
-        where = f"{p.quantized or p.dtype.name}, backend {p.backend.name}" if p else "not allocated yet: init()"
+        where = f"{p.numbers}, backend {p.backend.name}" if p else "not allocated yet: init()"
         if p is None and self.sources():
             where = "not all allocated yet: init() draws those that are missing"
         remarks = dict.fromkeys(remark for layer in self.walk() for remark in layer.remarks())

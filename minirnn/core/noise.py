@@ -35,7 +35,8 @@ def drop(x: Array, p: float, site: str, run: Run, *, locked: bool) -> Result:
     backend, zero, scale = run.parameters.backend, x.dtype.type(0), 1 / (1 - p)
     xp = backend.xp
     T, B, D = x.shape if x.ndim == 3 else (1, *x.shape)
-    mask = keep_mask(backend, run.parameters.seed, site, run.call, (1 if locked else T, B, D), p, run.first_row)
+    shape, first_step = (1 if locked else T, B, D), 0 if locked else run.first_step
+    mask = keep_mask(backend, run.parameters.seed, site, run.call, shape, p, run.first_row, first_step)
     mask = mask if x.ndim == 3 else mask[0]
 
     def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:

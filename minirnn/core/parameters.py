@@ -11,9 +11,10 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from minirnn.core.backend import Array, Backend, Dtype, namespace
+from minirnn.core.bfloat16 import RoundedMatrix, rounded
 
 Scheme = Literal["uniform", "normal", "orthogonal"]
-Role = Literal["input", "recurrent", "bias", "unit", "embedding", "state"]
+Role = Literal["input", "recurrent", "bias", "unit", "embedding", "state", "variance"]
 
 PREPARED = 128  # entries that are kept of what was worked out for a model
 GRAIN = 16  # entries; every weight starts at a multiple of it, in every dtype, so that flat vectors correspond
@@ -24,13 +25,15 @@ class Spec:
     """A weight as a layer asks for it: its shape and its role, from which each scheme knows how to fill it.
 
     ``fan`` is the width that torch's uniform initialisation divides by; ``gates`` are the names of the equal column
-    blocks that a fused weight consists of, if it has any.
+    blocks that a fused weight consists of, if it has any.  ``start`` is what all entries are at first under every
+    scheme; None draws them.
     """
 
     shape: tuple[int, ...]
     role: Role
     fan: int
     gates: tuple[str, ...] = ()
+    start: float | None = None
 
 
 @dataclass(frozen=True)
@@ -114,14 +117,16 @@ class Parameters:
     weights or gradients, ``checks_all`` says that backward compares all it reads again (``unchanged.py``).
     ``quantized`` names how matrices are stored where that is not in the flat vector (``inference/quantize.py``).
     ``origins`` says which ``Draw`` each weight was drawn by, and its name there; a weight that was loaded has none.
-    ``batch_first`` is the order of axes in calls that name none: x (B, T, ...).
+    ``batch_first`` is the order of axes in calls that name none: x (B, T, ...).  ``compute`` is the dtype that products
+    round their numbers to, ``"bfloat16"``, or None: they are in ``dtype``.
     """
 
     quantized: str | None = None
+    compute: str | None = None
     batch_first: bool = False
 
-    def __init__(self, specs: dict[str, Spec], backend: Backend, dtype: Dtype) -> None:
-        self.backend, self.dtype = backend, dtype
+    def __init__(self, specs: dict[str, Spec], backend: Backend, dtype: Dtype, compute: str | None = None) -> None:
+        self.backend, self.dtype, self.compute = backend, dtype, compute
         self.slots = lay_out(specs)
         size = max((slot.end for slot in self.slots.values()), default=0)
         self.weights = backend.zeros(size, dtype)
@@ -177,9 +182,10 @@ class Parameters:
         shift = self.slots[name].offset * self.dtype.itemsize
         return self._places[0] + shift, self._places[1] + shift
 
-    def fits(self, specs: dict[str, Spec], backend: Backend, dtype: Dtype) -> bool:
+    def fits(self, specs: dict[str, Spec], backend: Backend, dtype: Dtype, compute: str | None) -> bool:
         """Whether these vectors are laid out for ``specs``, there and in that dtype."""
-        return (self.slots, self.backend, self.dtype) == (lay_out(specs), backend, dtype)
+        here = self.slots, self.backend, self.dtype, self.compute
+        return here == (lay_out(specs), backend, dtype, compute)
 
     @property
     def count(self) -> int:
@@ -197,9 +203,9 @@ class Parameters:
 
         return blake2b(np.ascontiguousarray(self.backend.host(self.weights)).data, digest_size=16).digest()
 
-    def on(self, backend: Backend, dtype: Dtype) -> "Parameters":
-        """The same weights on another backend or in another dtype, gradients zero."""
-        new = Parameters({name: slot.spec for name, slot in self.slots.items()}, backend, dtype)
+    def on(self, backend: Backend, dtype: Dtype, compute: str | None) -> "Parameters":
+        """The same weights on another backend, in another dtype or with other products, gradients zero."""
+        new = Parameters({name: slot.spec for name, slot in self.slots.items()}, backend, dtype, compute)
         new.weights[...] = backend.xp.asarray(cast(self.backend.host(self.weights), dtype))
         new.origins = dict(self.origins)
         return new
@@ -223,14 +229,29 @@ class Parameters:
         return new
 
     def _joined(self, specs: dict[str, Spec], sources: Sources) -> "Parameters":
-        new = Parameters(specs, self.backend, self.dtype)
+        new = Parameters(specs, self.backend, self.dtype, self.compute)
         new.take(sources)
         return new
 
     @property
+    def numbers(self) -> str:
+        """What weights are stored as, and what products round them to where that is something else."""
+        products = f", products in {self.compute}" if self.compute else ""
+        return f"{self.quantized or self.dtype.name}{products}"
+
+    @property
     def kind(self) -> str:
-        """How and where weights are stored, which must be the same for all of a model."""
-        return f"{self.quantized or self.dtype.name} on backend {self.backend.name}"
+        """How and where weights are stored and multiplied, which must be the same for all of a model."""
+        return f"{self.numbers} on backend {self.backend.name}"
+
+    def operand(self, weight: Array) -> Any:
+        """A weight as products take it: a matrix rounds what it is multiplied with where ``compute`` says so."""
+        return RoundedMatrix(weight) if self.compute and weight.ndim == 2 else weight
+
+    def product(self, a: Array, b: Any) -> Array:
+        """a @ b of two matrices, both rounded where ``compute`` says so."""
+        product: Array = rounded(a) @ rounded(b) if self.compute else a @ b
+        return product
 
     def inherit(self, name: str, source: "Parameters", there: str) -> None:
         """Take over what is known of a weight beside its values."""
@@ -332,6 +353,8 @@ def initial(rng: "np.random.Generator", spec: Spec, scheme: Scheme) -> Array:
 
     Per-unit weights of a cell are treated as its biases; trainable initial states start at 0 under every scheme.
     """
+    if spec.start is not None:
+        return np.full(spec.shape, spec.start)
     if spec.role == "state":
         return np.zeros(spec.shape)
     if spec.role == "embedding":

@@ -19,12 +19,14 @@ class Stage(Protocol):
     ``a`` is the first entry of ``state``: for the first stage of a cell that is ``h``, for a later stage it is
     whatever the stage before put first.  Stages follow one another within a step as steps do in time.
 
-    Five more attributes are read where they exist:
+    Six more attributes are read where they exist:
 
     ``recurrent_bias``  names of the gates whose ``q`` gets a bias of its own, a weight ``b<gate>`` of shape (H,).
     ``units``           names of per-unit weights of shape (H,), peepholes for example.  They are handed to
                         ``step(p, q, state, *units)`` and ``unstep(dstate, saved, *units)``, and ``unstep`` returns a
                         gradient of shape (B, H) for each after ``dstate``: ``dp, dq, dstate, *dunits``.
+    ``initial``         pairs of a per-unit weight's name and the number that it begins at: gains at 1, for example.
+                        Others are drawn as biases are.
     ``matrix``          name of a weight of its own that the product is with, in place of columns of U: a projection of
                         ``a`` (B, H) to the width of ``h``.  Such a stage comes after another, has no gates, a ``p`` of
                         no columns, and None for ``dp``.
@@ -79,6 +81,11 @@ def recurrent_bias_of(stage: Any) -> tuple[str, ...]:
 def units_of(stage: Any) -> tuple[str, ...]:
     """Names of the stage's per-unit weights."""
     return tuple(getattr(stage, "units", ()))
+
+
+def initial_of(stage: Any) -> dict[str, float]:
+    """What the stage's per-unit weights begin at, those that are not drawn."""
+    return dict(getattr(stage, "initial", ()))
 
 
 def matrix_of(stage: Any) -> str:

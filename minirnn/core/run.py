@@ -27,6 +27,10 @@ class Run(NamedTuple):
     first_step: int = 0  # of those that a direction takes, in the whole of them
     again: bool = False  # backward computes again what it needs, and nothing is saved for it
 
+    def in_segments(self, T: int) -> bool:
+        """Whether T steps are computed a segment at a time, with gradient checkpointing."""
+        return self.training and 0 < self.every < T
+
     @property
     def saves(self) -> bool:
         """Whether what backward needs is saved."""

@@ -4,8 +4,8 @@ What an entry is, an ``Algebra`` says: exact numbers prove a derivation (``minir
 written down become kernels (``minirnn.core.tracing``).
 """
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
+from functools import partial, reduce
 from types import ModuleType
 from typing import Any, Protocol, TypeAlias
 
@@ -19,6 +19,8 @@ SHAPING = {  # NumPy's functions that move entries and compute nothing
     *("moveaxis", "ravel", "repeat", "reshape", "roll", "split", "squeeze", "stack", "swapaxes", "take_along_axis"),
     *("tile", "transpose", "vstack", "where"),
 }
+FOLDS = {"sum": "add", "max": "maximum", "min": "minimum"}  # what does the same to two
+REDUCTIONS = {function: name for name, function in FOLDS.items()}
 FILLED = {"empty_like": 0.0, "zeros_like": 0.0, "ones_like": 1.0}
 FLOAT = np.dtype("float64")
 Value: TypeAlias = Any  # an array or a number, of NumPy's or of this module: who computes with it sees no difference
@@ -37,6 +39,16 @@ class Algebra(Protocol):
 
     def apply(self, name: str, /, *operands: Value) -> Value:
         """NumPy's function ``name`` of entries."""
+
+    def reduce(self, name: str, entries: Sequence[Value], /) -> Value:
+        """The ``sum``, ``mean``, ``max`` or ``min`` of entries, or what another function of two makes of all."""
+
+
+def folded(algebra: Algebra, name: str, entries: Sequence[Value]) -> Value:
+    """``Algebra.reduce`` by what two entries at a time come to."""
+    if name == "mean":
+        return algebra.apply("divide", folded(algebra, "sum", entries), algebra.lift(len(entries)))
+    return reduce(partial(algebra.apply, FOLDS.get(name, name)), entries)
 
 
 class Symbolic(NDArrayOperatorsMixin):
@@ -113,18 +125,16 @@ class Symbolic(NDArrayOperatorsMixin):
         return Symbolic(self.entries.swapaxes(a, b), self.algebra)
 
     def sum(self, axis: Axis = None, *, keepdims: bool = False) -> "Symbolic":
-        return self._reduced("add", axis, keepdims=keepdims)
+        return self._reduced("sum", axis, keepdims=keepdims)
 
     def mean(self, axis: Axis = None, *, keepdims: bool = False) -> "Symbolic":
-        total = self.sum(axis, keepdims=keepdims)
-        mean: Symbolic = total / (self.size // max(1, total.size))
-        return mean
+        return self._reduced("mean", axis, keepdims=keepdims)
 
     def max(self, axis: Axis = None, *, keepdims: bool = False) -> "Symbolic":
-        return self._reduced("maximum", axis, keepdims=keepdims)
+        return self._reduced("max", axis, keepdims=keepdims)
 
     def min(self, axis: Axis = None, *, keepdims: bool = False) -> "Symbolic":
-        return self._reduced("minimum", axis, keepdims=keepdims)
+        return self._reduced("min", axis, keepdims=keepdims)
 
     def var(self, axis: Axis = None, *, keepdims: bool = False) -> "Symbolic":
         off: Value = self - self.mean(axis, keepdims=True)
@@ -136,11 +146,16 @@ class Symbolic(NDArrayOperatorsMixin):
         return root  # type: ignore[no-any-return]  # of ours
 
     def _reduced(self, name: str, axis: Axis, *, keepdims: bool) -> "Symbolic":
-        function = np.frompyfunc(partial(self.algebra.apply, name), 2, 1)
-        a, axes = self.entries, range(self.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-        for k in sorted((n % self.ndim for n in axes), reverse=True):
-            a = np.asarray(function.reduce(a, axis=k, keepdims=keepdims), object)
-        return Symbolic(a, self.algebra)
+        axes = range(self.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        across = sorted({k % self.ndim for k in axes})
+        beside = [k for k in range(self.ndim) if k not in across]
+        rows = self.entries.transpose(beside + across).reshape([*(self.shape[k] for k in beside), -1])
+        out = np.empty(rows.shape[:-1], object)
+        for index in np.ndindex(out.shape):
+            row = list(rows[index])
+            out[index] = self.algebra.reduce(name, row) if row else self.algebra.lift(0.0)
+        shape = [1 if k in across else n for k, n in enumerate(self.shape)]
+        return Symbolic(out.reshape(shape) if keepdims else out, self.algebra)
 
     def _raw(self, value: Value) -> Array:
         """Entries, of whatever came."""
@@ -151,7 +166,8 @@ class Symbolic(NDArrayOperatorsMixin):
     ) -> Value:
         if method == "reduce":
             array, axis = inputs[0], options.get("axis", 0)
-            return array._reduced(ufunc.__name__, axis, keepdims=options.get("keepdims", False))  # noqa: SLF001 - one of ours
+            name = REDUCTIONS.get(ufunc.__name__, ufunc.__name__)
+            return array._reduced(name, axis, keepdims=options.get("keepdims", False))  # noqa: SLF001 - one of ours
         raw = [self._raw(value) for value in inputs[:1]] + list(inputs[1:])
         if method == "reduceat" and ufunc is np.add:
             entries = ufunc.reduceat(raw[0], *raw[1:], **options)

@@ -10,17 +10,18 @@ it seemed to be runs by its plain equations.
 """
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from minirnn.core.drawn import agrees
-from minirnn.core.graph import Graph
+from minirnn.core.graph import KNOWN, Graph
 from minirnn.core.protocol import matrix_of, multiplies, name_of, recurrent_bias_of, stages_of, trains, units_of
 from minirnn.core.symbolic import Symbolic, SymbolicError, Value
 from minirnn.core.zones import Zones
-from minirnn.kernels.facts import CellFacts, Place, Program, StageFacts, named, state_place
+from minirnn.kernels.facts import REDUCTIONS, CellFacts, Place, Program, StageFacts, named, state_place
 
 SIDE = 2  # rows and units
 MOST_KNOWN = 64  # cells whose facts are remembered
@@ -28,47 +29,56 @@ Results: TypeAlias = Sequence[tuple[Place, int | None]]  # where the end of whic
 AS_WIDE_AS_H = ("y", "dh")  # places; of a stage with a matrix "dq" too
 
 
-def traced(cell: Any, zones: Sequence[bool] = (), *, inference: bool = False) -> CellFacts:
+def traced(
+    cell: Any, zones: Sequence[bool] = (), *, inference: bool = False, functions: AbstractSet[str] = KNOWN
+) -> CellFacts:
     """A cell as kernels see it; SymbolicError, whose words go on from "it", for one that they cannot run.
 
-    With ``zones`` it is the cell's step with zoneout, in training or in ``inference``.
+    With ``zones`` it is the cell's step with zoneout, in training or in ``inference``.  A cell without a transpose is
+    traced for inference in any case.  ``functions`` are those of NumPy's that it may use.
     """
-    if not trains(cell):
-        raise SymbolicError("is for inference only, of which there are too many kinds to compile each")
     first, *more = stages_of(cell)
-    zoneout = Zones(tuple(zones) or (False,) * len(cell.state), inference=inference)
+    zoneout = Zones(tuple(zones) or (False,) * len(cell.state), inference=inference or not trains(cell))
     *middle, last = more or [first]
     if any(map(matrix_of, middle)):
         raise SymbolicError("has a matrix of its own in another stage than the last")
     if hasattr(cell, "output_size") and (middle or not matrix_of(last)):
         raise SymbolicError("has an output_size, and not a second stage that is the product with a matrix of its own")
-    bias = recurrent_bias_of(first)
-    # kernels keep the q of the last gate apart only beside those of others
-    several = len(first.gates) > 1 and not more and multiplies(first)
-    if any(map(recurrent_bias_of, more)) or (bias and (bias != first.gates[-1:] or not several)):
-        raise SymbolicError("has a recurrent bias elsewhere than in the last of several gates of one stage")
-    if bias:
-        return Tracing(cell, zoneout, apart=True).facts()
+    if not more and recurrent_bias_of(first) == first.gates[-1:]:
+        return Tracing(cell, zoneout, apart=1, functions=functions).facts()
+    most_apart = len(first.gates) if not more and multiplies(first) else 0
     try:
-        return Tracing(cell, zoneout, apart=False).facts()
+        return Tracing(cell, zoneout, apart=0, functions=functions).facts()
     except SymbolicError as error:
-        with suppress(SymbolicError):
-            if several:
-                return Tracing(cell, zoneout, apart=True).facts()
+        for apart in range(1, most_apart + 1):
+            with suppress(SymbolicError):
+                return Tracing(cell, zoneout, apart=apart, functions=functions).facts()
         raise error from None
 
 
 class Tracing:
-    """One run of a cell on symbols, with q of its last gate apart or only the sum p + q of every gate."""
+    """One run of a cell on symbols, with q of its last gates ``apart`` and only the sum p + q of the others.
 
-    def __init__(self, cell: Any, zoneout: Zones, *, apart: bool) -> None:
-        self.cell, self.zoneout, self.apart = cell, zoneout, apart
+    Biases of products are per-unit weights that are added to q, but for one of the last gate alone: with that, the
+    product begins.
+    """
+
+    def __init__(self, cell: Any, zoneout: Zones, *, apart: int, functions: AbstractSet[str] = KNOWN) -> None:
+        self.cell, self.zoneout, self.apart, self.functions = cell, zoneout, apart, functions
         self.stages, self.states = stages_of(cell), len(cell.state)
+        biases = recurrent_bias_of(self.stages[0])
+        self.bias = f"b{biases[0]}" if apart == 1 and biases == self.stages[0].gates[-1:] else ""
         self.wide = SIDE + hasattr(cell, "output_size")  # units of h
         self.first = [sum(len(stage.gates) for stage in self.stages[:k]) for k in range(len(self.stages))]
         self.gates = self.first[-1] + len(self.stages[-1].gates)
-        self.units = tuple(name for stage in self.stages for name in units_of(stage))
-        self.flows = self.extra = 0  # arrays that were needed so far: "f" and "m"
+        self.biases = [() if self.bias else recurrent_bias_of(stage) for stage in self.stages]
+        weights = [
+            (*(f"b{gate}" for gate in gates), *units_of(stage))
+            for stage, gates in zip(self.stages, self.biases, strict=True)
+        ]
+        self.units = tuple(name for names in weights for name in names)
+        self.starts = [sum(map(len, weights[:k])) for k in range(len(weights))]  # of each stage's among them
+        self.flows = self.extra = self.rows = 0  # arrays that were needed so far: "f", "m" and "s"
 
     def facts(self) -> CellFacts:
         """What was seen, held against the cell."""
@@ -88,9 +98,15 @@ class Tracing:
                 unstep=unstep,
                 narrow_step=narrow_step,
                 narrow_unstep=narrow_unstep,
+                weights=weights,
+                biases=biases,
             )
-            for stage, first, operand, places, (step, narrow_step), (unstep, narrow_unstep, back) in zip(
-                self.stages, self.first, operands, saved, steps, backward, strict=True
+            for stage, first, operand, places, (step, narrow_step), (
+                unstep,
+                narrow_unstep,
+                back,
+            ), weights, biases in zip(
+                *(self.stages, self.first, operands, saved, steps, backward, self.starts, self.biases), strict=True
             )
         )
         name = name_of(self.cell)
@@ -99,15 +115,15 @@ class Tracing:
             "c": self.states - 1,
             "a": len(stages) - 1,
             "m": self.extra,
+            "s": self.rows,
             "z": len(self.zoneout.zoned),
         }
         beside = tuple(named(kind, k) for kind, count in counts.items() for k in range(count))
         saved_places = {
             name: place
             for stage, places in zip(self.stages, saved, strict=True)
-            for name, place in zip(stage.saves, places, strict=bool(places))
+            for name, place in zip(stage.saves if places else (), places, strict=True)
         }
-        bias = recurrent_bias_of(self.stages[0])
         facts = CellFacts(
             name=name,
             gates=self.gates,
@@ -118,8 +134,9 @@ class Tracing:
             flows=self.flows,
             in_place=self.gates == 1 and not beside and all(one.array != "gates" for one in saved_places.values()),
             apart=self.apart,
-            bias=f"b{bias[0]}" if bias else "",
+            bias=self.bias,
             inference=inference,
+            whole_rows=any(map(adds_up, (program for one in stages for program in (one.step, one.unstep)))),
             stages=stages,
         )
         if not agrees(facts, self.stages, self.zoneout, wider=self.wide - SIDE):
@@ -128,14 +145,14 @@ class Tracing:
 
     def _load(self, graph: Graph, place: Place) -> Value:
         """Symbols for what lies at a place."""
-        if place.array == "w":
-            return graph.load(place, (SIDE,))
+        if place.array == "w" or place.array[0] == "s":
+            return graph.load(place, (SIDE,) if place.array == "w" else (SIDE, 1))
         narrow = place.array in AS_WIDE_AS_H or (place.array == "z" and self.zoneout.states[0])
         return graph.load(place, (SIDE, self.wide if narrow else SIDE))
 
     def _units(self, graph: Graph, k: int) -> list[Value]:
-        """The per-unit weights of stage k."""
-        start = sum(len(units_of(stage)) for stage in self.stages[:k])
+        """The per-unit weights of stage k, without biases."""
+        start = self.starts[k] + len(self.biases[k])
         return [self._load(graph, Place("w", start + i)) for i in range(len(units_of(self.stages[k])))]
 
     def _zones(self, graph: Graph) -> list[Value]:
@@ -148,14 +165,17 @@ class Tracing:
             return np.zeros((SIDE, 0)), self._load(graph, Place("y"))
         p: list[Value] = [self._load(graph, Place("gates", first + i)) for i in range(len(stage.gates))]
         q: list[Value] = [Symbolic.of(np.zeros((SIDE, SIDE)), graph) for _ in p]
-        if self.apart:
-            q[-1] = self._load(graph, Place("u"))
+        for i in range(self.apart):
+            q[len(q) - self.apart + i] = self._load(graph, Place("u", i))
+        for i, gate in enumerate(self.biases[k]):
+            at = stage.gates.index(gate)
+            q[at] = q[at] + self._load(graph, Place("w", self.starts[k] + i))
         joined = np.concatenate(q, axis=-1) if multiplies(stage) else np.zeros((SIDE, 0))
         return np.concatenate(p, axis=-1), joined
 
     def _forward(self) -> tuple[list[tuple[Program, Program]], list[Place], list[list[Place]]]:
         """Each stage's programs, what its product reads, and where it saves what."""
-        graph, zoneout = Graph(), self.zoneout
+        graph, zoneout = Graph(SIDE, self.functions), self.zoneout
         before = tuple(self._load(graph, state_place(k, before=True)) for k in range(self.states))
         zones, flow = self._zones(graph), tuple[Value, ...](before)
         flows, saves = [], []
@@ -182,8 +202,8 @@ class Tracing:
         old, new = ([state_place(k, before=before) for k in range(self.states)] for before in (True, False))
         before = [graph.place("load", place) for place in old]
         there = dict(zip(before, old, strict=True))
-        if self.apart:
-            there[graph.place("load", Place("u"))] = Place("u")
+        for k in range(self.apart):
+            there[graph.place("load", Place("u", k))] = Place("u", k)
         programs, operands, used = [], [old[0]], 0
         for k, saved in enumerate(saves):
             earlier, results, last = dict(there), list[tuple[Place, int]](), k == len(saves) - 1
@@ -199,7 +219,9 @@ class Tracing:
             for end in dict.fromkeys([*saved, *([] if last else ends[k][1:])]):
                 if end in there:
                     continue
-                if end in saved and used < self.first[k] + len(self.stages[k].gates):
+                if graph.of_rows(end):
+                    there[end], self.rows = Place(named("s", self.rows)), self.rows + 1
+                elif end in saved and used < self.first[k] + len(self.stages[k].gates):
                     there[end], used = Place("gates", used), used + 1
                 else:
                     there[end], self.extra = Place(named("m", self.extra)), self.extra + 1
@@ -216,16 +238,16 @@ class Tracing:
 
     def _backward(self, places: list[list[Place]]) -> list[tuple[Program, Program, Place]]:
         """Each stage's programs, and where the gradient of what its product read is to be completed."""
-        graph, zoneout = Graph(), self.zoneout
+        graph, zoneout = Graph(SIDE, self.functions), self.zoneout
         incoming = tuple(self._load(graph, Place("dc", k - 1) if k else Place("dh")) for k in range(self.states))
         zones = self._zones(graph)
         flow, programs = zoneout.passed_on(incoming, zones), []
         for k, stage in reversed(list(enumerate(self.stages))):
             saved = tuple(self._load(graph, place) for place in places[k])
             dp, dq, direct, *dw = stage.unstep(flow, saved, *self._units(graph, k))
-            results = self._products(graph, k, dp, dq)
-            start = sum(len(units_of(earlier)) for earlier in self.stages[:k])
-            results += [(Place("dw", start + i), graph.operation(d)) for i, d in enumerate(dw)]
+            results, dqs = self._products(graph, k, dp, dq)
+            ends = [dqs[stage.gates.index(gate)] for gate in self.biases[k]] + [graph.operation(d) for d in dw]
+            results += [(Place("dw", self.starts[k] + i), end) for i, end in enumerate(ends)]
             if k:
                 flow, back, onward = self._onward(graph, direct)
                 results += onward
@@ -236,17 +258,18 @@ class Tracing:
             programs.append((*self._by_width(results, lambda some: graph.program(some, {})), back))
         return programs[::-1]
 
-    def _products(self, graph: Graph, k: int, dp: Value, dq: Value) -> list[tuple[Place, int | None]]:
-        """Where the gradients of p and q go: one place for both where they are the same."""
+    def _products(self, graph: Graph, k: int, dp: Value, dq: Value) -> tuple[list[tuple[Place, int | None]], list[int]]:
+        """Where the gradients of p and q go, one place for both where they are the same; and those of q."""
         if matrix_of(self.stages[k]):
-            return [(Place("dq"), graph.operation(dq))]
+            return [(Place("dq"), graph.operation(dq))], []
         gates, first = len(self.stages[k].gates), self.first[k]
         dq = dq if multiplies(self.stages[k]) else dp
         dps, dqs = ([graph.operation(d) for d in np.split(Symbolic.of(a, graph), gates, axis=-1)] for a in (dp, dq))
         if dps[: gates - self.apart] != dqs[: gates - self.apart]:
             raise SymbolicError("sends another gradient to p than to q of a gate that has their sum alone")
         places: list[tuple[Place, int | None]] = [(Place("dp", first + i), end) for i, end in enumerate(dps)]
-        return places + ([(Place("dq"), dqs[-1])] if self.apart else [])
+        places += [(Place("dq", i), dqs[gates - self.apart + i]) for i in range(self.apart)]
+        return places, dqs
 
     def _onward(self, graph: Graph, direct: Value) -> tuple[Value, Place, list[tuple[Place, int | None]]]:
         """What the stage before is given, where its first lies, and what is to be put there."""
@@ -260,6 +283,11 @@ class Tracing:
             results.append((place, end))
             flow.append(self._load(graph, place))
         return tuple(flow), results[0][0], results
+
+
+def adds_up(program: Program) -> bool:
+    """Whether a program has sums over a row's units."""
+    return any(one.name in REDUCTIONS for one in program.operations)
 
 
 def facts_of(cell: Any, zones: tuple[bool, ...] = (), *, inference: bool = False) -> CellFacts | None:

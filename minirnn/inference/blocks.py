@@ -2,6 +2,7 @@
 
     full   the weights as they are
     f16    float16: half the bytes; each weight is rounded once, to 11 bits
+    bf16   bfloat16: half the bytes; each weight is rounded once, to 8 bits, and so is what it is multiplied with
     int8   q · scale with q from -127 to 127 and one scale a column, the largest weight of the column over 127
 
 A block is 32 columns, line after line, so that a product with few rows reads memory straight on; of int8, two
@@ -15,10 +16,11 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike
 
+from minirnn.core import bfloat16
 from minirnn.core.backend import NUMPY, Array, Dtype
 
 COLUMNS = 32
-KINDS = ("full", "f16", "int8")
+KINDS = ("full", "f16", "bf16", "int8")
 Product: TypeAlias = "Callable[[Array, BlockedMatrix, int, int], Array] | None"  # a kernel for a @ M[first:last]
 CHUNK = 8  # blocks that are widened at once where there is no kernel
 
@@ -26,8 +28,8 @@ CHUNK = 8  # blocks that are widened at once where there is no kernel
 class BlockedMatrix:
     """A (K, N) matrix that stands where a weight's array would: ``a @ M``, ``M[indices]``, ``M[:, from:to]``, ``M.T``.
 
-    ``blocks`` is (N / 32, K, 32), of int8 (N / 32, K / 2, 32, 2), both rounded up; ``scale`` (N) of int8, else None.
-    With ``transposed`` it stands for the transpose, (N, K).  It cannot be written.
+    ``blocks`` is (N / 32, K, 32), of bfloat16 as uint16, of int8 (N / 32, K / 2, 32, 2), both rounded up; ``scale`` is
+    (N) of int8, else None.  With ``transposed`` it stands for the transpose, (N, K).  It cannot be written.
     """
 
     __array_ufunc__ = None  # ndarray @ this is this one's business
@@ -57,6 +59,8 @@ class BlockedMatrix:
         values, scale = quantized(stored) if kind == "int8" else (stored, None)
         if kind == "f16":
             values = values.astype(np.float16)
+        elif kind == "bf16":
+            values = bfloat16.stored(values)
         return cls(in_blocks(values), scale, stored.shape, matrix.dtype, transposed=transposed, product=product)
 
     @classmethod
@@ -69,6 +73,8 @@ class BlockedMatrix:
     def kind(self) -> str:
         if self.blocks.ndim == 4:
             return "int8"
+        if self.blocks.dtype == np.uint16:
+            return "bf16"
         return "f16" if self.blocks.dtype == np.float16 and self.dtype != np.float16 else "full"
 
     @property
@@ -115,11 +121,15 @@ class BlockedMatrix:
 
     def dense(self) -> Array:
         """All of it as an array of ``dtype``."""
-        wide = self.values().astype(self.dtype)
+        wide = self._wide(self.values())
         if self.scale is None:
             return wide
         scale = self.scale[self.columns]
         return wide * (scale[:, None] if self.transposed else scale)
+
+    def _wide(self, values: Array) -> Array:
+        """Stored numbers in ``dtype``."""
+        return bfloat16.widened(values) if self.kind == "bf16" else values.astype(self.dtype)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, tuple):  # [:, from:to]
@@ -133,15 +143,13 @@ class BlockedMatrix:
         """``dense()[index]``, of which only those rows are widened."""
         K = self.size[0]
         if self.transposed:
-            rows = (
-                self.blocks[index // COLUMNS, :, index % COLUMNS].reshape(*index.shape, -1)[..., :K].astype(self.dtype)
-            )
+            rows = self._wide(self.blocks[index // COLUMNS, :, index % COLUMNS].reshape(*index.shape, -1)[..., :K])
             return rows if self.scale is None else rows * self.scale[index][..., None]
         if self.blocks.ndim == 4:
             rows = self.blocks[:, index // 2, :, index % 2]  # (*index, blocks, 32): NumPy puts the picked axes first
         else:
             rows = np.moveaxis(self.blocks[:, index], 0, -2)
-        rows = rows.reshape(*index.shape, -1)[..., self.columns].astype(self.dtype)
+        rows = self._wide(rows.reshape(*index.shape, -1)[..., self.columns])
         return rows if self.scale is None else rows * self.scale[self.columns]
 
     def __rmatmul__(self, a: Array) -> Array:
@@ -153,8 +161,9 @@ class BlockedMatrix:
             out = self.product(a, self, first, last)
         else:
             out = np.empty((len(a), (last - first) * COLUMNS), np.result_type(a, self.dtype))
+            a = bfloat16.rounded(a) if self.kind == "bf16" else a
             for p in range(first, last, CHUNK):  # never the whole matrix in all of its bits
-                wide = self._lines(self.blocks[p : min(last, p + CHUNK)]).astype(self.dtype)
+                wide = self._wide(self._lines(self.blocks[p : min(last, p + CHUNK)]))
                 if self.scale is not None:
                     scale = self.scale[p * COLUMNS :][: wide.shape[1]]
                     wide[:, : len(scale)] *= scale

@@ -32,6 +32,7 @@ class Part(NamedTuple):
     R: int  # how wide its output is
     states: int = 0
     saved: int = 0  # arrays that a step writes beside gates and states
+    rows: int = 0  # numbers that it writes for each row
     w: Array | None = None  # (units, H)
     later: tuple[BlockedMatrix, ...] = ()  # what later stages multiply with
     z: Array | None = None  # (zoned states, the larger of H and R): how much of each stays as it was
@@ -50,6 +51,8 @@ class StepProgram:
         self.whole = kernels is not None
         self.parts: list[Part] = []
         self.stacks: list[range] = []
+        # products of numbers rounded to bfloat16 are those with matrices that are stored so
+        self.kind = "bf16" if model.bound.compute else "full"
         if self.whole:
             add_step(model, self)
 
@@ -75,9 +78,9 @@ def _(layer: Recurrent, program: StepProgram) -> None:
         program.whole = False
         return
     for direction in layer.directions:
-        W, H, R = _blocked(direction.weight("W")), direction.hidden_size, direction.widths[0]
+        W, H, R = _blocked(direction.weight("W"), program.kind), direction.hidden_size, direction.widths[0]
         N = W.shape[1]
-        matrices = [_blocked(matrix) for matrix in matrices_of(facts, H, direction.weight)]
+        matrices = [_blocked(matrix, program.kind) for matrix in matrices_of(facts, H, direction.weight)]
         v = np.zeros(max(N, R), program.dtype)
         if facts.bias:
             v[N - H : N] = direction.weight(facts.bias)
@@ -95,6 +98,7 @@ def _(layer: Recurrent, program: StepProgram) -> None:
             R=R,
             states=facts.states,
             saved=len(facts.arrays("m")),
+            rows=len(facts.arrays("s")),
             w=w,
             later=tuple(matrices[1:]),
             z=_shares(direction, program.dtype),
@@ -105,7 +109,7 @@ def _(layer: Recurrent, program: StepProgram) -> None:
 
 @add_step.register
 def _(layer: Linear, program: StepProgram) -> None:
-    W = _blocked(layer.tie.weight("W").T if layer.tie else layer.weight("W"))
+    W = _blocked(layer.tie.weight("W").T if layer.tie else layer.weight("W"), program.kind)
     K, N = W.shape
     b = _filled_up(layer.weight("b") if layer.bias else np.zeros(N, program.dtype))
     program.parts.append(Part(program.kernels.LINEAR[W.kind][program.dtype], W, None, b, b, K, N, N))
@@ -136,10 +140,10 @@ def _matrices(part: Part) -> list[BlockedMatrix]:
     return [part.W, *([part.U] if part.U else []), *part.later]
 
 
-def _blocked(weight: Weight, *, transposed: bool = False) -> BlockedMatrix:
+def _blocked(weight: Weight, kind: str = "full", *, transposed: bool = False) -> BlockedMatrix:
     """A weight in blocks: as it is where a quantised model has it so, else copied; some columns are copied."""
     if not isinstance(weight, BlockedMatrix):
-        return BlockedMatrix.of(weight, "full", transposed=transposed)
+        return BlockedMatrix.of(weight, kind, transposed=transposed)
     return weight if weight.whole else weight.copied()
 
 
@@ -204,6 +208,7 @@ class Space:
                 Q=self._held(rows(len(part.v))),
                 a=self._held(rows(max(1, len(part.later)) * H)),
                 m=self._held(rows(max(1, part.saved) * H)),
+                s=self._held(rows(max(1, part.rows))),
                 w=0 if part.w is None else address(part.w),
                 z=0 if part.z is None else address(part.z),
                 line_z=max(H, R),

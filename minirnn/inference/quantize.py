@@ -1,7 +1,8 @@
-"""Models whose matrices are stored in fewer bits: a quarter (int8) or half (f16) of the bytes, for inference.
+"""Models whose matrices are stored in fewer bits: a quarter (int8) or half (f16, bf16) of the bytes, for inference.
 
 Only weights change, and only matrices: W, U, the weights of Linear and Embedding.  Biases and per-unit weights stay as
-they are, states and activations are float32.  The layers are the same, and run by their plain equations; where they
+they are, states and activations are float32.  With bf16 what a matrix multiplies is rounded as the matrix is: products
+are those of ``compute="bfloat16"``.  The layers are the same, and run by their plain equations; where they
 would multiply with an array, they multiply with a ``BlockedMatrix``, for which Numba's backend has kernels that never
 widen it.
 """
@@ -17,6 +18,8 @@ from minirnn.core.parameters import Parameters, Sources, Spec, Views
 from minirnn.inference.blocks import KINDS, BlockedMatrix
 
 STORED = tuple(kind for kind in KINDS if kind != "full")
+DTYPES = {"f16": "float16", "bf16": "bfloat16", "int8": "int8"}  # of the matrices
+LARGEST = {"f16": 65504.0, "bf16": 2.0**128 - 2.0**120}  # the numbers that are not rounded to infinity
 
 
 class NarrowParameters(Parameters):
@@ -48,9 +51,11 @@ class NarrowParameters(Parameters):
             raise ValueError("a quantised model's matrices are not cut into gates; ask for named_weights()")
         return Views(super().named(flat, specs, prefix, gates=False), {})
 
-    def on(self, backend: Backend, dtype: Dtype) -> Parameters:
+    def on(self, backend: Backend, dtype: Dtype, compute: str | None) -> Parameters:
         if dtype != self.dtype:
             raise ValueError(f"a quantised model computes in float32; it cannot become {dtype.name}")
+        if compute:
+            raise ValueError(f"a quantised model has products of its own; compute={compute!r} is for the one before")
         product = backend.fused("blocked_product")
         matrices = {name: matrix.multiplied_by(product) for name, matrix in self.matrices.items()}
         new = NarrowParameters(self.specs, matrices, self.quantized or "", backend)
@@ -74,7 +79,7 @@ class NarrowParameters(Parameters):
 
 
 def narrowed(old: Parameters, specs: dict[str, Spec], kind: str) -> NarrowParameters:
-    """The weights of ``old`` with every matrix of ``specs`` stored as ``kind``, ``"int8"`` or ``"f16"``."""
+    """The weights of ``old`` with every matrix of ``specs`` stored as ``kind``, one of ``STORED``."""
     if kind not in STORED:
         raise ValueError(f"quantize takes one of {', '.join(STORED)}; got {kind!r}")
     if old.quantized:
@@ -89,8 +94,8 @@ def narrowed(old: Parameters, specs: dict[str, Spec], kind: str) -> NarrowParame
             values = old.view(old.weights, name)
             if not np.isfinite(values).all():
                 raise ValueError(f"weight {name} is not finite: a diverged model is not quantised")
-            if kind == "f16" and values.size and np.abs(values).max() > np.finfo(np.float16).max:
-                raise ValueError(f"a weight of {name} is too large for float16; quantise to int8")
+            if kind in LARGEST and values.size and np.abs(values).max() > LARGEST[kind]:
+                raise ValueError(f"a weight of {name} is too large for {DTYPES[kind]}; quantise to int8")
             matrices[name] = BlockedMatrix.of(
                 values.astype(np.float32, copy=False),
                 kind,
@@ -140,7 +145,7 @@ def stored_as(specs: dict[str, Spec], kind: str) -> dict[str, tuple[tuple[int, .
     kinds = {}
     for name, spec in specs.items():
         matrix = len(spec.shape) == 2
-        kinds[name] = (spec.shape, {"int8": "int8", "f16": "float16"}[kind] if matrix else "float32")
+        kinds[name] = (spec.shape, DTYPES[kind] if matrix else "float32")
         if matrix and kind == "int8":
             kinds[f"{name}.scale"] = ((spec.shape[0 if spec.role == "embedding" else 1],), "float32")
     return kinds

@@ -32,6 +32,8 @@ class Snapshot:
     def __init__(self, model: Any) -> None:
         p, name = model.bound, brief(model)
         model.check_whole("stream")
+        if model.changes_steps:
+            raise ValueError(f"a stream has one y for each x; got {name}, which changes the number of steps")
         if model.reads_ahead:
             raise ValueError(f"a stream takes a network that reads forward only; got {name}")
         if model.masks:

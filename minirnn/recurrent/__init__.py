@@ -9,7 +9,7 @@
     fused.py           by compiled kernels
     cuda.py            by kernels on a GPU
     checkpointing.py   gradient checkpointing: another pass for each segment of steps
-    weight_dropout.py  another pass with a randomly masked copy of U
+    weight_dropout.py  weights with a randomly masked copy of U
 
     fast_call.py       inference on little input
     zoneout.py         units that stay as they were for a step

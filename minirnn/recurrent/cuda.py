@@ -1,7 +1,8 @@
 """The pass on a GPU, for cells that have kernels: for every stage of a step one product and one launch.
 
 Gates lie side by side in G (T, B, N), as the products before the scan leave the arguments there and the kernels replace
-them; what else is saved is (T, B, H), arrays of one kind in one.  Where nothing is saved, those hold one step.
+them; what else is saved is (T, B, H), or (T, B, 1), arrays of one kind in one.  Where nothing is saved, they hold one
+step.
 """
 
 from typing import Any
@@ -28,7 +29,7 @@ class CudaPass(KernelPass):
         self.H, self.R = recurrence.hidden_size, recurrence.widths[0]
         widest = max(self.H, self.R)
         self.threads = min(BLOCK, -(-widest // WARP) * WARP)
-        self.tiles = -(-widest // self.threads)
+        self.tiles = 1 if self.facts.whole_rows else -(-widest // self.threads)
 
     def order(self, T: int) -> range:
         """The steps of x in the order in which they are taken."""
@@ -80,14 +81,16 @@ class CudaPass(KernelPass):
         """Memory for what lies beside the gates, and what it holds before the pass."""
         xp, facts, states = self.xp, self.facts, self.initial[1:]
         self.slots = T if save else 1
-        counts = {kind: len(facts.arrays(kind)) for kind in "cam"}
-        self.kinds = {kind: xp.empty((n, self.slots, B, self.H), self.dtype) for kind, n in counts.items()}
-        self.u = xp.empty((self.slots, B, self.H), self.dtype) if facts.apart else None
+        counts = {kind: len(facts.arrays(kind)) for kind in "cams"}
+        self.kinds = {
+            kind: xp.empty((n, self.slots, B, 1 if kind == "s" else self.H), self.dtype) for kind, n in counts.items()
+        }
+        self.u = xp.empty((self.slots, B, facts.apart * self.H), self.dtype) if facts.apart else None
         self.c0 = xp.stack(states) if states else None
         drawn = zones(self.recurrence, self.weights.prefix, self.run, T, B)  # in the order of the steps taken
         self.zoned = [zone[::-1] if self.reverse else zone for zone in drawn if zone is not None]
         self.z, widest, shares = None, max(self.H, self.R), [p for p in self.recurrence.zoneout if p]
-        if facts.inference:
+        if facts.inference and shares:
             self.z = xp.stack([xp.full((1, 1, widest), p, self.dtype) for p in shares])
         elif self.zoned:
             self.z = xp.zeros((len(self.zoned), T, B, widest), self.dtype)
@@ -113,7 +116,7 @@ class CudaPass(KernelPass):
 
     def _saved_arguments(self, slot: int, t: int) -> dict[str, Any]:
         """Addresses of a step's part of all that lies beside the gates, and how far arrays of one kind lie apart."""
-        c, a, m = (self._address(self.kinds[kind], slot) for kind in "cam")
+        c, a, m, s = (self._address(self.kinds[kind], slot) for kind in "cams")
         now = self.order(len(self.G))[t]
         return {
             "u": None if self.u is None else self.u[slot],
@@ -121,6 +124,8 @@ class CudaPass(KernelPass):
             "a": a,
             "m": m,
             "line": self.slots * self.B * self.H,
+            "s": s,
+            "line_s": self.slots * self.B,
             "z": self._address(self.z, 0 if self.facts.inference else now),
             "row_z": 0 if self.facts.inference else max(self.H, self.R),
             "line_z": self._line(self.z),
@@ -236,7 +241,7 @@ class CudaPass(KernelPass):
             return columns
         if array == "u":
             assert self.u is not None  # which the cell saves
-            u: Array = self.u
+            u: Array = self.u[:, :, gate * self.H : (gate + 1) * self.H]
             return u
         kind = array[0]
         saved: Array = self.kinds[kind][self.facts.arrays(kind).index(array)]

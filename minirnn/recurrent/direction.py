@@ -1,7 +1,5 @@
 """One recurrent layer in one direction: its weights, its initial state, and the pass that computes it."""
 
-from collections.abc import Callable
-from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -10,6 +8,7 @@ from minirnn.core.layer import Layer
 from minirnn.core.parameters import Spec
 from minirnn.core.protocol import (
     Arrays,
+    initial_of,
     matrix_of,
     multiplies,
     name_of,
@@ -21,12 +20,12 @@ from minirnn.core.protocol import (
 )
 from minirnn.core.run import Later, Result, Run, State
 from minirnn.core.tracing import facts_of
-from minirnn.recurrent.checkpointing import CheckpointedPass
+from minirnn.recurrent.checkpointing import CheckpointedPass, Level
 from minirnn.recurrent.cuda import CudaPass
 from minirnn.recurrent.fused import FusedPass
 from minirnn.recurrent.passes import Pass, Recurrence
 from minirnn.recurrent.plain import PlainPass
-from minirnn.recurrent.weight_dropout import WeightDropoutPass
+from minirnn.recurrent.weight_dropout import DroppedWeights
 from minirnn.recurrent.weights import Weights
 
 SMALL = 1 << 14  # entries of a state of zeros that serves the next call too
@@ -75,7 +74,7 @@ class Direction(Layer):
             del specs["U"]
         for stage in stages_of(self.cell):
             specs |= {f"b{gate}": Spec((H,), "bias", H) for gate in recurrent_bias_of(stage)}
-            specs |= {name: Spec((H,), "unit", H) for name in units_of(stage)}
+            specs |= {name: Spec((H,), "unit", H, start=initial_of(stage).get(name)) for name in units_of(stage)}
             specs |= {name: Spec((H, R), "recurrent", H) for name in [matrix_of(stage)] if name}
         if self.trainable_state:
             specs |= {f"{name}0": Spec((n,), "state", H) for name, n in zip(self.cell.state, self.widths, strict=True)}
@@ -99,8 +98,11 @@ class Direction(Layer):
             return None
         return backend.scans()
 
-    def initial(self, B: int, run: Run) -> Arrays:
-        """The state before the first step where the caller passed none."""
+    def start(self, state: State, B: int, run: Run) -> Arrays:
+        """The state before the first step: the caller's, or where that is None zeros, or the trainable one."""
+        if state is not None:
+            states: Arrays = state
+            return states
         zeros = self.zeros(B, run)
         if not self.trainable_state:
             return zeros
@@ -119,33 +121,41 @@ class Direction(Layer):
 
     def apply(self, x: Array, state: State, run: Run, out: Array | None = None) -> Result:
         """One pass; y is written to ``out`` (T, B, R) if that is an array, and must not change until backward."""
-        B, initial = x.shape[1], state is None
-        rest = initial and not self.trainable_state
-        one = self.pass_of(run, len(x), rest=rest)
-        y, final = one.forward(x, self.initial(B, run) if initial else state, out)
+        B, initial, weights = x.shape[1], state is None, self.weights_of(run)
+        one = self.pass_of(weights, run, len(x), rest=initial and not self.trainable_state)
+        y, final = one.forward(x, self.start(state, B, run), out)
 
         def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
             if dy is None and dstate is None:
                 return None, self.zeros(B, run)
             dx, dstate = one.backward(dy, self.zeros(B, run) if dstate is None else dstate)
-            if initial and self.trainable_state:
-                for name, d in zip(self.cell.state, dstate, strict=True):
-                    one.weights.add(f"{name}0", d.sum(0))
+            self.settle(weights, dstate, initial=initial)
             return dx, dstate
 
-        return Result(y, final, pull, Later(one.named) if run.training else {})
+        return Result(y, final, pull, Later(lambda: {**one.named(), **weights.named()}) if run.training else {})
 
-    def pass_of(self, run: Run, T: int, *, rest: bool) -> Pass:
-        """The pass over T steps that ``run`` asks for; with ``rest``, from a state of zeros."""
+    def settle(self, weights: Weights, dstate: Arrays, *, initial: bool) -> None:
+        """End a backward pass: add the gradients that come once, whatever there was of segments."""
+        weights.settle()
+        if initial and self.trainable_state:
+            for name, d in zip(self.cell.state, dstate, strict=True):
+                weights.add(f"{name}0", d.sum(0))
+
+    def weights_of(self, run: Run) -> Weights:
+        """The weights that a pass uses."""
         weights, p = Weights(run.parameters, self.prefix), self.weight_dropout
-        make: Callable[..., Pass] = self.simple_pass
-        if run.training and 0 < run.every < T:
-            spares = self.kernels(run.parameters.backend) is not None  # the plain scan copies y, and saves more
-            make = partial(CheckpointedPass, self.recurrence, make=self.simple_pass, spares=spares)
-        if run.training and p:
-            undropped = partial(make, run=run, reverse=self.reverse, rest=rest)
-            return WeightDropoutPass(self.recurrence, weights, run, p, undropped)
-        return make(weights, run, reverse=self.reverse, rest=rest)
+        return DroppedWeights(weights, run, p) if run.training and p else weights
+
+    def pass_of(self, weights: Weights, run: Run, T: int, *, rest: bool) -> Pass:
+        """The pass over T steps that ``run`` asks for; with ``rest``, from a state of zeros."""
+        if run.in_segments(T):
+            level = Level(self.recurrence, weights, self.simple_pass)
+            return CheckpointedPass([level], run, reverse=self.reverse, rest=rest, spares=self.spares(run))
+        return self.simple_pass(weights, run, reverse=self.reverse, rest=rest)
+
+    def spares(self, run: Run) -> bool:
+        """Whether gradient checkpointing may keep what a short last segment saved: the plain scan's is too much."""
+        return self.kernels(run.parameters.backend) is not None
 
     def simple_pass(self, weights: Weights, run: Run, *, reverse: bool, rest: bool) -> Pass:
         """A pass by whatever computes the cell fastest on the weights' backend."""

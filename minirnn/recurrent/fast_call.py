@@ -27,11 +27,12 @@ SHAPES = 4  # shapes of input for which workspaces are stored
 def prepare(layers: Sequence[Direction], directions: int) -> "ShortCall | None":
     """A ShortCall for layers with weights, one or both ``directions`` each; None without kernels for their cell.
 
-    None too for a model that has the batch first where a call does not say.
+    None too for a model that has the batch first where a call does not say, and where products are rounded.
     """
     one = layers[0]
     p, facts = one.bound, one.recurrence.facts
-    kernels = None if p.backend.on_device or p.quantized or p.batch_first else one.kernels(p.backend)
+    slow = p.backend.on_device or p.quantized or p.batch_first or p.compute
+    kernels = None if slow else one.kernels(p.backend)
     if kernels is None or facts is None or facts.states > 2 or one.trainable_state:
         return None
     return ShortCall(layers, directions, kernels, facts)

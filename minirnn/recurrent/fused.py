@@ -10,7 +10,7 @@ from types import ModuleType
 
 import numpy as np
 
-from minirnn.core.backend import Array
+from minirnn.core.backend import Array, Dtype
 from minirnn.core.parameters import GRAIN
 from minirnn.core.protocol import Arrays
 from minirnn.core.run import Reader
@@ -55,10 +55,11 @@ class Plan:
         reverse: bool,
     ) -> None:
         D, H, R = recurrence.input_size, recurrence.hidden_size, recurrence.widths[0]
-        zoned = facts.arrays("z")
-        save = save or bool(zoned and not facts.inference)
+        self.zoned = bool(facts.arrays("z") and not facts.inference)  # zones are drawn, one for each step
+        save = save or self.zoned
         N, apart, units = len(recurrence.gates) * H, facts.apart, facts.units
-        dtype, packed, addresses = weights.parameters.dtype, kernels.packed, weights.addresses
+        dtype, addresses, bf16 = weights.parameters.dtype, weights.addresses, bool(weights.parameters.compute)
+        packed = partial(kernels.packed, bf16=bf16)
         self.T, self.B, self.H, self.R, self.N, self.save = T, B, H, R, N, save
         self.rest: tuple[Array | None, int] = None, 0
         slots, chunk = T if save else 1, min(T, max(1, CHUNK // max(1, B * N)))  # steps of P
@@ -70,7 +71,7 @@ class Plan:
         self.shares = np.repeat(np.array(shares, dtype)[:, None], self.row_z, axis=1)
         # where each array beside the gates begins; zones, which come last, have longer rows where h is wider
         beside = [name for name in facts.beside if name[0] != "z" or not facts.inference]
-        sizes = [slots * B * (self.row_z if name[0] == "z" else H) for name in beside]
+        sizes = [slots * B * {"z": self.row_z, "s": 1}.get(name[0], H) for name in beside]
         *starts, self.memory = accumulate(sizes, initial=self.gates)
         self.beside = dict(zip(beside, starts, strict=True))
         # that of each kind's first, which is the argument of its name
@@ -81,14 +82,15 @@ class Plan:
         # per-unit weights lie one after another, from multiples of ``GRAIN`` on
         self.line_w = -(-H // GRAIN) * GRAIN
         w, dw = addresses(units[0]) if units else (0, 0)
-        self.none = np.zeros(max(H, R), dtype)  # for a product with no bias that is not added to gates
+        self.none = np.zeros(max(apart * H, R), dtype)  # for a product with no bias that is not added to gates
         own, down = addresses(facts.matrix) if facts.matrix else (0, 0)
         v, dv = addresses(facts.bias) if facts.bias else (address(self.none), 0)
         multiplies = facts.product
         self.packed = packed(D, N, dtype) + multiplies * facts.gates * packed(R, H, dtype)
         self.packed += bool(own) * packed(H, R, dtype)
         lines = ((D, D), (R, row), *([(H, H)] if len(facts.stages) > 1 else []))
-        self.share = max(kernels.spare(size, line, dtype) for size, line in lines)
+        # numbers that are rounded are always copied
+        self.share = max(kernels.spare(size, 0 if bf16 else line, dtype) for size, line in lines)
         # floating-point operations of all steps' products, and of those that stand inside one step
         inside = multiplies * R * N + bool(own) * H * R
         self.operations, self.step = 2 * T * B * (D * N + inside), 2 * B * inside
@@ -122,7 +124,7 @@ class Plan:
         self.dP, self.f = back_chunk * B * width, facts.flows * B * H
         self.packed_back = multiplies * packed(N, R, dtype) + bool(own) * packed(R, H, dtype)
         self.packed_back += 0 if integers else packed(N, D, dtype)
-        self.share_back = kernels.share(max(D, H, R), dtype)
+        self.share_back = kernels.share(max(D, H, R), dtype, columns=N, bf16=bf16)
         self.back = array(
             "q",
             NO_BACK._replace(
@@ -160,7 +162,7 @@ class FusedPass(KernelPass):
     def _forward(self, x: Array, state: Arrays, out: Array | None, *, known: bool) -> tuple[Array, Arrays]:
         facts, kernels, lend, save, dtype = self.facts, self.kernels, self.kernels.LEASES, self.run.saves, self.dtype
         (T, B), R, weights = x.shape[:2], self.recurrence.widths[0], self.weights
-        integers = x.dtype.kind in "iu"
+        integers, self.bf16 = x.dtype.kind in "iu", bool(weights.parameters.compute)
         self.x = np.ascontiguousarray(x, np.int64 if integers else dtype)
         self.y = y = lend.empty((T, B, R), dtype) if out is None else out
         if not self.rest:
@@ -180,21 +182,22 @@ class FusedPass(KernelPass):
             arguments[LENGTHS] = address(self.lengths)
         for argument, entry in plan.places:
             arguments[argument] = start + entry * item
-        self._draw_zones(T, B)
+        if plan.zoned:
+            self._draw_zones(T, B)
         if facts.states > 1:
             self.c0 = state[1] if facts.states == 2 else np.stack(state[1:])
             arguments[C0] = plan.address(self.c0, keep=self.rest and self.c0 is state[1])
         arguments[KNOWN] = known
         if B and not (known and facts.in_place):  # which saves nothing but y
-            kernels.forward(facts, dtype, arguments, threads, plan.operations)
+            kernels.forward(facts, dtype, arguments, threads, plan.operations, bf16=self.bf16)
         last = 0 if self.reverse else T - 1
-        return y, (y[last], *(self._saved(name, 0)[last % plan.slots] for name in plan.others))
+        others = [self._saved(name, 0)[last % plan.slots] for name in plan.others]
+        return y, (y[last], *others)
 
     def _draw_zones(self, T: int, B: int) -> None:
         """Write where each state stays as it was, in the order of x's steps."""
-        arrays = [] if self.facts.inference else self.facts.arrays("z")
-        drawn = zones(self.recurrence, self.weights.prefix, self.run, T, B) if arrays else ()
-        for name, zone in zip(arrays, (zone for zone in drawn if zone is not None), strict=True):
+        drawn = zones(self.recurrence, self.weights.prefix, self.run, T, B)
+        for name, zone in zip(self.facts.arrays("z"), (zone for zone in drawn if zone is not None), strict=True):
             self._saved(name, 0)[...] = zone[::-1] if self.reverse else zone
 
     def _named(self) -> dict[str, Reader]:
@@ -211,7 +214,7 @@ class FusedPass(KernelPass):
         T, B = plan.T, plan.B
         above = evenly_spaced(np.zeros((1, B, plan.R), dtype) if dy is None else dy)
         # (states, B, H), where h has another width (1, B, R) and the rest: the kernel replaces them
-        dh, *others = (np.array(d, dtype, order="C") for d in self._of_one_width(dstate))
+        dh, *others = [_stacked(states, dtype) for states in self._of_one_width(dstate)]
         dx = None if self.x.dtype.kind in "iu" else lend.empty(self.x.shape, dtype)
         operations = 2 * plan.operations
         threads = kernels.threads_over_time(operations, B, plan.step)
@@ -227,7 +230,8 @@ class FusedPass(KernelPass):
         if dx is not None:
             back[DX] = address(dx)
         if B:
-            kernels.backward(self.facts, dtype, self.arguments + back, threads, operations)
+            arguments = self.arguments + back
+            kernels.backward(self.facts, dtype, arguments, threads, operations, bf16=self.bf16)
         return dx, (*dh, *others[0]) if others else tuple(dh)
 
     def _of_one_width(self, states: Arrays) -> tuple[Arrays, ...]:
@@ -263,12 +267,22 @@ class FusedPass(KernelPass):
         if array == "gates":
             columns = slice(gate * plan.H, (gate + 1) * plan.H)
             return memory[: plan.gates].reshape(plan.T, plan.B, plan.N)[:, :, columns]
+        kind, columns = array[0], slice(None)
+        width = {"u": self.facts.apart * plan.H, "s": 1, "z": plan.row_z}.get(kind, plan.H)
+        if kind == "u":  # side by side, as the gates are
+            columns = slice(gate * plan.H, (gate + 1) * plan.H)
+        if kind == "z":
+            zoned = [n for n, p in zip(self.recurrence.widths, self.recurrence.zoneout, strict=True) if p]
+            columns = slice(zoned[self.facts.arrays("z").index(array)])
         start = plan.beside[array]
-        if array[0] != "z":
-            return memory[start : start + plan.slots * plan.B * plan.H].reshape(plan.slots, plan.B, plan.H)
-        rows = memory[start : start + plan.slots * plan.B * plan.row_z].reshape(plan.slots, plan.B, plan.row_z)
-        zoned = [n for n, p in zip(self.recurrence.widths, self.recurrence.zoneout, strict=True) if p]
-        return rows[:, :, : zoned[self.facts.arrays("z").index(array)]]
+        return memory[start : start + plan.slots * plan.B * width].reshape(plan.slots, plan.B, width)[:, :, columns]
+
+
+def _stacked(states: Arrays, dtype: Dtype) -> Array:
+    """A copy of states of one shape, one after another."""
+    if len(states) == 1:  # looking into a tuple of arrays takes longer
+        return np.array(states[0], dtype, order="C")[None]
+    return np.array(states, dtype, order="C")
 
 
 def row_stride(a: Array) -> int:

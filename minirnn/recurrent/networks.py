@@ -1,7 +1,9 @@
 """The recurrent layers: any cell in any depth and direction; RNN, GRU and LSTM."""
 
 from collections.abc import Sequence
+from functools import partial
 from inspect import Signature, signature
+from itertools import chain
 from types import ModuleType
 from typing import Any, ClassVar, TypedDict, Unpack
 
@@ -10,7 +12,8 @@ from minirnn.core.backend import Array
 from minirnn.core.layer import Layer, check_size
 from minirnn.core.noise import check_probability, drop
 from minirnn.core.protocol import Arrays, check_cell, multiplies, name_of, stages_of, trains, width_of, widths_of
-from minirnn.core.run import Pull, Result, Run, Saved, State, joined
+from minirnn.core.run import Later, Pull, Result, Run, Saved, State, joined
+from minirnn.recurrent.checkpointing import CheckpointedPass, Level, by_layer
 from minirnn.recurrent.direction import Direction
 from minirnn.recurrent.fast_call import ShortCall, prepare
 from minirnn.recurrent.masks import skipping
@@ -165,6 +168,8 @@ class Recurrent(Layer):
         if run.skip is not None:
             return skipping(self, x, state, run, zero=self.bidirectional)
         backend, n = run.parameters.backend, self.num_directions
+        if n == 1 < self.num_layers and run.in_segments(len(x)):
+            return self._in_segments(x, state, run)
         rows = self._per_direction(state)
         pulls: list[tuple[list[Pull], Pull]] = []
         parts: list[tuple[str, Saved]] = []
@@ -180,8 +185,7 @@ class Recurrent(Layer):
                 results = [self.directions[i].apply(below, rows[i], run, half) for i, half in halves]
             x = backend.locked(x) if run.training else x
             finals += [r.state for r in results]
-            p = self.dropout if layer + 1 < self.num_layers else 0.0
-            dropped = drop(x, p, f"{self.prefix}{layer}", run, locked=self.locked)
+            dropped = self._dropped(layer, x, run)
             x = dropped.y
             if run.training:
                 pulls.append(([r.pull for r in results], dropped.pull))
@@ -204,6 +208,39 @@ class Recurrent(Layer):
             return dy, self._stacked(dinitials, backend.xp)
 
         return Result(x, self._stacked(finals, backend.xp), pull, joined(parts))
+
+    def _in_segments(self, x: Array, state: State, run: Run) -> Result:
+        """``apply`` of layers that read forward, with gradient checkpointing: each segment goes through all of them."""
+        B, xp, layers, initial = x.shape[1], run.parameters.backend.xp, self.directions, state is None
+        weights = [layer.weights_of(run) for layer in layers]
+        levels = [
+            Level(layer.recurrence, own, layer.simple_pass, f"{name}.", partial(self._dropped, k))
+            for k, (layer, own, name) in enumerate(zip(layers, weights, self.names, strict=True))
+        ]
+        rest, spares = initial and not self.trainable_state, layers[0].spares(run)
+        whole = CheckpointedPass(levels, run, reverse=False, rest=rest, spares=spares)
+        starts = [layer.start(s, B, run) for layer, s in zip(layers, self._per_direction(state), strict=True)]
+        y, final = whole.forward(x, tuple(chain(*starts)), None)
+
+        def pull(dy: Array | None, dstate: State) -> tuple[Array | None, State]:
+            zeros = [layer.zeros(B, run) for layer in layers]
+            if dy is None and dstate is None:
+                return None, self._stacked(zeros, xp)
+            dfinals = zeros if dstate is None else self._per_direction(dstate)
+            dx, dstate = whole.backward(dy, tuple(chain(*dfinals)))
+            dinitials = by_layer(dstate, len(layers))
+            for layer, own, dinitial in zip(layers, weights, dinitials, strict=True):
+                layer.settle(own, dinitial, initial=initial)
+            return dx, self._stacked(dinitials, xp)
+
+        drawn = [(name, own.named()) for name, own in zip(self.names, weights, strict=True)]
+        saved = Later(lambda: {**whole.named(), **joined(drawn)})
+        return Result(run.parameters.backend.locked(y), self._stacked(by_layer(final, len(layers)), xp), pull, saved)
+
+    def _dropped(self, layer: int, y: Array, run: Run) -> Result:
+        """Dropout of a layer's output: of every one but the last."""
+        p = self.dropout if layer + 1 < self.num_layers else 0.0
+        return drop(y, p, f"{self.prefix}{layer}", run, locked=self.locked)
 
     def _per_direction(self, state: State) -> list[Arrays | None]:
         if state is None:

@@ -40,7 +40,7 @@ class PlainPass(Pass):
     def _accumulate(self, dQ: list[Array], dunits: list[list[Array]]) -> None:
         """The gradients of what stands inside the scan."""
         weights, scan = self.weights, self.scan
-        H = self.recurrence.hidden_size
+        H, product = self.recurrence.hidden_size, weights.parameters.product
         for k, stage in enumerate(scan.stages):
             for name, d in zip(units_of(stage), dunits[k], strict=True):
                 weights.add(name, d)
@@ -48,9 +48,9 @@ class PlainPass(Pass):
                 continue
             A, rows = (a.reshape(-1, a.shape[-1]) for a in (scan.A[k], dQ[k]))
             if matrix_of(stage):
-                weights.add(matrix_of(stage), A.T @ rows)
+                weights.add(matrix_of(stage), product(A.T, rows))
             else:
-                weights.grad("U")[:, scan.columns[k]] += A.T @ rows
+                weights.grad("U")[:, scan.columns[k]] += product(A.T, rows)
             for gate in recurrent_bias_of(stage):
                 weights.add(f"b{gate}", rows[:, block_of(stage, gate, H)].sum(0))
 

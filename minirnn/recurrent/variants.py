@@ -7,7 +7,7 @@ They are instances that go where a cell goes::
 
 and have no ``unstep``: such a layer is for inference only.  Where all options are at their defaults the equations are
 those of ``TanhCell``, ``GRUCell``, ``GRUBeforeCell`` and ``LSTMCell``, to the last bit, and RNN, GRU and LSTM are the
-better choice: they train, and have kernels.
+better choice: they train.
 
 In the equations ⟨a⟩ is a, or with ``clip`` what is nearest to it in [-clip, clip]: the specification has "applied to
 the input of activations", so the argument of every function is clipped, and nothing else.  onnxruntime does not clip

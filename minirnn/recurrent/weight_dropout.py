@@ -1,21 +1,17 @@
-"""Weight dropout: run a pass with a randomly masked copy of U.
+"""Weight dropout: weights with a randomly masked copy of U.
 
-Every pass takes its weights, their gradients and their addresses from a ``Weights``; so this one makes another pass,
-of any kind, with a U that is its own.
+Every pass takes its weights, their gradients and their addresses from a ``Weights``; so a pass of any kind, or one for
+each segment of steps, runs with a U that is its own.
 """
-
-from collections.abc import Callable
 
 from minirnn.core.backend import Array
 from minirnn.core.noise import keep_mask
-from minirnn.core.protocol import Arrays
-from minirnn.core.run import Reader, Run
-from minirnn.recurrent.passes import Pass, Recurrence
+from minirnn.core.run import Run, Saved
 from minirnn.recurrent.weights import ReplacedWeights, Weights
 
 
-class WeightDropoutPass(Pass):
-    """A pass in which entries of U are dropped (Merity et al. 2018, arXiv 1708.02182, section 2; DropConnect).
+class DroppedWeights(ReplacedWeights):
+    """Weights with entries of U dropped (Merity et al. 2018, arXiv 1708.02182, section 2; DropConnect).
 
         V = M U / (1 - p)                     (1)  entry by entry; M is 1 with probability 1 - p, else 0
 
@@ -24,31 +20,25 @@ class WeightDropoutPass(Pass):
 
         dU = M dV / (1 - p)                   (1)
 
-    On average V is U, which inference uses.  ``make`` makes the pass that uses V; it reverses what is to be reversed.
+    On average V is U, which inference uses.  dV is the sum over the segments of gradient checkpointing too: (1) comes
+    once, when the backward pass has been through all of them.
     """
 
-    def __init__(
-        self, recurrence: Recurrence, weights: Weights, run: Run, p: float, make: Callable[[Weights], Pass]
-    ) -> None:
-        super().__init__(recurrence, weights, run, reverse=False)
-        backend, U = run.parameters.backend, weights["U"]
+    def __init__(self, weights: Weights, run: Run, p: float) -> None:
+        backend, U = run.parameters.backend, weights.array("U")
         self.xp, self.scale = backend.xp, 1 / (1 - p)
         self.M = keep_mask(backend, run.parameters.seed, f"{weights.prefix}U", run.call, (1, *U.shape), p)[0]
         V, self.dV = (backend.zeros(U.size, U.dtype).reshape(U.shape) for _ in range(2))
         V[...] = self._masked(U)  # (1)
-        self.inner = make(ReplacedWeights(weights, {"U": (V, self.dV)}))
+        super().__init__(weights, {"U": (V, self.dV)})
+        self.undropped = weights
 
-    def _forward(self, x: Array, state: Arrays, out: Array | None, *, known: bool) -> tuple[Array, Arrays]:
-        return self.inner.forward(x, state, out, known=known)
-
-    def _backward(self, dy: Array | None, dstate: Arrays) -> tuple[Array | None, Arrays]:
+    def settle(self) -> None:
+        self.undropped.add("U", self._masked(self.dV))  # (1)
         self.dV[...] = 0
-        gradients = self.inner.backward(dy, dstate)
-        self.weights.add("U", self._masked(self.dV))  # (1)
-        return gradients
 
-    def _named(self) -> dict[str, Reader]:
-        return {**self.inner.named(), "weight_dropout.mask": lambda: self.M}
+    def named(self) -> Saved:
+        return {"weight_dropout.mask": lambda: self.M}
 
     def _masked(self, a: Array) -> Array:
         masked: Array = self.xp.where(self.M, a * self.scale, a.dtype.type(0))

@@ -4,9 +4,12 @@ Passes without a kernel for it share the product x W + b and its transpose, whic
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from minirnn.core.backend import Array
+from minirnn.core.bfloat16 import rounded
 from minirnn.core.parameters import Parameters
+from minirnn.core.run import Saved
 
 
 class Weights:
@@ -15,7 +18,12 @@ class Weights:
     def __init__(self, parameters: Parameters, prefix: str) -> None:
         self.parameters, self.prefix = parameters, prefix
 
-    def __getitem__(self, name: str) -> Array:
+    def __getitem__(self, name: str) -> Any:
+        """A weight as products take it: a matrix may round what it is multiplied with."""
+        return self.parameters.operand(self.array(name))
+
+    def array(self, name: str) -> Array:
+        """A weight as it is stored."""
         weight: Array = self.parameters.view(self.parameters.weights, self.prefix + name)
         return weight
 
@@ -33,6 +41,13 @@ class Weights:
         """Where a weight and its gradient lie in memory."""
         return self.parameters.addresses(self.prefix + name)
 
+    def settle(self) -> None:
+        """End a backward pass: add to the model's gradients what was summed elsewhere, which here is nothing."""
+
+    def named(self) -> Saved:
+        """Readers of what was drawn for one pass, by name."""
+        return {}
+
     def product(self, x: Array) -> Array:
         """P = x W + b at all steps, (T, B, G·H); integers x stand for one-hot vectors."""
         W, b = self["W"], self["b"]
@@ -42,12 +57,12 @@ class Weights:
 
     def product_backward(self, x: Array, dP: Array) -> Array | None:
         """The transpose of ``product``: adds to dW and db, and returns dx, None for integers."""
-        rows = dP.reshape(-1, dP.shape[2])
+        p, rows = self.parameters, dP.reshape(-1, dP.shape[2])
         self.add("b", rows.sum(0))
         if x.dtype.kind in "iu":
-            self.parameters.backend.add_rows(self.grad("W"), x.reshape(-1), rows)
+            p.backend.add_rows(self.grad("W"), x.reshape(-1), rounded(rows) if p.compute else rows)
             return None
-        self.add("W", x.reshape(-1, x.shape[2]).T @ rows)
+        self.add("W", p.product(x.reshape(-1, x.shape[2]).T, rows))
         dx: Array = (rows @ self["W"].T).reshape(x.shape)
         return dx
 
@@ -59,8 +74,8 @@ class ReplacedWeights(Weights):
         super().__init__(weights.parameters, weights.prefix)
         self.others = others
 
-    def __getitem__(self, name: str) -> Array:
-        return self.others[name][0] if name in self.others else super().__getitem__(name)
+    def array(self, name: str) -> Array:
+        return self.others[name][0] if name in self.others else super().array(name)
 
     def grad(self, name: str) -> Array:
         return self.others[name][1] if name in self.others else super().grad(name)

@@ -214,9 +214,10 @@ class Training(Iterator[Step]):
 
     @cached_property
     def _identity(self) -> Json:
-        """The options that decide which batch comes next: a state goes on only where all of them are the same."""
+        """What decides the next batch, and what products round: a state goes on only where all of it is the same."""
         names = ("batch_size", "num_steps", "stride", "sampling", "seed")
-        return {"text": self.text.digest()} | {name: getattr(self, name) for name in names}
+        compute = {"compute": self.lm.network.bound.compute}
+        return {"text": self.text.digest()} | {name: getattr(self, name) for name in names} | compute
 
     def state(self) -> TrainingState:
         """A copy of what a later step depends on, with the recurrent state of the whole batch.

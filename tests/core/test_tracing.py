@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from own_cell import PeepholeLSTM
 from places import ROOT
+from staged_cells import Biased, Reduced
 
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell, join, sigmoid, split
 from minirnn.core.graph import run
 from minirnn.core.protocol import name_of, stages_of
 from minirnn.core.symbolic import SymbolicError
 from minirnn.core.tracing import facts_of, traced
-from minirnn.kernels.facts import Place, state_place
-from minirnn.recurrent.variants import LSTMVariant
+from minirnn.kernels.facts import Operation, Place, Program, state_place
+from minirnn.kernels.phases import phases_of
+from minirnn.more_cells import LayerNormGRUCell, LayerNormLSTMCell
 from minirnn.testing.own import cell_from
 
 CELLS = [TanhCell, ReluCell, GRUCell, LSTMCell, PeepholeLSTM]
@@ -108,6 +110,24 @@ def test_a_product_is_kept_apart_where_the_cell_needs_it_alone() -> None:
     assert not traced(LSTMCell).apart
 
 
+def test_a_result_waits_where_a_later_phase_reads_what_it_replaces() -> None:
+    gate, other = Place("gates", 0), Place("m")
+    operations = (
+        Operation("load", (gate,)),
+        Operation("tanh", (0,)),
+        Operation("mean", (0,)),
+        Operation("subtract", (0, 2)),
+    )
+    for replaced, waits in ((gate, True), (other, False)):
+        first, last = phases_of(Program(operations, ((replaced, 1), (Place("m2"), 3))))
+        assert (replaced, 1) in (last if waits else first).results
+        assert (first.sums, last.sums) == ((2,), ())
+    before, after = (state_place(0, before=before) for before in (True, False))  # which may be one memory
+    operations = (Operation("load", (before,)), *operations[1:])
+    first, last = phases_of(Program(operations, ((after, 1), (Place("m2"), 3))))
+    assert (after, 1) in last.results
+
+
 def test_equal_operations_are_one() -> None:
     step = traced(LSTMCell).stages[0].step.operations
     assert len(set(step)) == len(step)
@@ -137,7 +157,7 @@ def of_h1(f: Any) -> Any:
     return step
 
 
-def of_two(first: Any, times: float = 1.0) -> Any:
+def of_two(first: Any) -> Any:
     """A cell of two gates: the product of their sums, of which the first is made by a function."""
 
     def step(p: Any, q: Any, _: Any) -> Any:
@@ -148,47 +168,81 @@ def of_two(first: Any, times: float = 1.0) -> Any:
     def unstep(dstate: Any, saved: Any) -> Any:
         (dh1,), (a, b) = dstate, saved
         dp = join(dh1 * b, dh1 * a)
-        return dp, dp if times == 1 else join(times * dh1 * b, dh1 * a), (None,)
+        return dp, dp, (None,)
 
     return cell(step, unstep, gates=("a", "b"), saves=("a", "b"))
+
+
+def of_gates(f: Any) -> Any:
+    """A cell of two gates, whose first is a function of both."""
+
+    def step(p: Any, q: Any, _: Any) -> Any:
+        h1 = f(p + q)[:, : p.shape[1] // 2]
+        return (h1,), (h1,)
+
+    return cell(step, gates=("a", "b"))
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
     "reversed units": (cell(of_h1(lambda a: np.tanh(a[:, ::-1]))), "does not treat every row and unit alike"),
     "neighbours": (cell(of_h1(lambda a: a + a[:, ::-1])), "computes with several units at once"),
     "the batch's mean": (cell(of_h1(lambda a: a - a.mean(0))), "computes with several rows at once"),
-    "a norm of the units": (cell(of_h1(lambda a: a / a.sum(-1, keepdims=True))), "several units at once"),
+    "the mean of some units": (
+        of_gates(lambda a: a - a[:, 1:3].mean(-1, keepdims=True)),
+        "takes a sum or mean of something else than all units",
+    ),
+    "the largest of all gates": (of_gates(lambda a: a - a.max(-1, keepdims=True)), "takes the maximum of two values"),
+    "the sum of all numbers": (cell(of_h1(lambda a: a - a.sum())), "computes with several rows at once"),
     "a branch": (cell(of_h1(lambda a: a if a[0, 0] > 0 else -a)), "branches on a value"),
     "a function that kernels lack": (cell(of_h1(np.sin)), "uses np.sin, which kernels do not have"),
     "two values' maximum": (cell(of_h1(lambda a: np.maximum(a, 2 * a))), "takes the maximum of two values"),
-    "q alone": (of_two(lambda p, q: 2 * p + q), "computes more than"),
-    "q alone, in one gate": (
-        cell(lambda p, q, _: ((np.tanh(2 * p + q),), (np.tanh(2 * p + q),))),
-        "computes more than",
-    ),
     "numbers drawn": (cell(of_h1(lambda a: a * np.random.default_rng().normal())), "computes more than"),
     "the width": (cell(of_h1(lambda a: a / a.shape[1])), "computes more than"),
     "infinity": (cell(of_h1(lambda a: a * np.inf)), "computes with inf"),
-    "another gradient of q": (of_two(lambda p, q: p + q, 2), "sends another gradient to p"),
     "two widths": (cell(output_size=3), "has an output_size, and not a second stage that is the product"),
     "a matrix between": (
         cell(stages=(TanhCell, *ProjectedLSTMCell.stages[1:], TanhCell)),
         "has a matrix of its own in another stage than the last",
     ),
-    "a later bias": (
-        cell(stages=(TanhCell, GRUCell)),
-        "has a recurrent bias elsewhere than in the last of several gates of one stage",
-    ),
-    "no transpose": (LSTMVariant(peepholes=True), "is for inference only"),
-    "a bias of the first gate": (
-        cell(
-            lambda p, q, _: ((p + q)[:, : p.shape[1] // 2],) * 2,
-            gates=("a", "b"),
-            recurrent_bias=("a",),
-        ),
-        "has a recurrent bias elsewhere than in the last of several gates of one stage",
-    ),
 }
+
+
+@pytest.mark.parametrize(
+    ("odd", "apart"),
+    [
+        (cell_from(f"{ROOT}/examples/exercises/solutions/3_minimal_gated.py:MinimalGated"), 1),
+        (Reduced, 1),  # of one gate
+        (of_two(lambda p, q: 2 * p + q), 2),  # the first of two: so the second as well
+        (LayerNormLSTMCell, 4),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_of_gates_from_the_first_on_whose_product_is_needed_alone_it_is_kept_apart(odd: Any, apart: int) -> None:
+    facts = traced(odd)
+    assert (facts.apart, facts.bias, len(facts.arrays("u"))) == (apart, "", apart)
+
+
+def test_biases_of_products_are_weights_of_units_but_for_the_last_gates() -> None:
+    assert traced(Biased).units == ("ba", "w", "be")
+    assert traced(cell(of_h1(np.tanh), recurrent_bias=("h",))).bias == "bh"
+    assert traced(GRUCell).units == ()
+
+
+def test_what_is_one_number_a_row_has_a_place_of_its_own() -> None:
+    facts = traced(LayerNormGRUCell)
+    assert [facts.saved[name] for name in ("s_p", "s_q")] == [Place("s"), Place("s2")]
+    assert facts.whole_rows
+    assert not traced(GRUCell).whole_rows
+
+
+def test_a_program_is_done_in_as_many_ways_over_the_units_as_it_has_sums_of_sums() -> None:
+    (stage,) = traced(LayerNormLSTMCell).stages
+    step, unstep = phases_of(stage.step), phases_of(stage.unstep)
+    assert [len(phase.sums) for phase in step] == [8, 8, 1, 1, 0]  # means, variances; those of c'
+    assert [len(phase.units) > 0 for phase in step] == [True] * 5
+    assert len(unstep) == 3
+    places = [place for phase in step for place, _ in (*phase.results, *phase.row_results)]
+    assert len(places) == len(set(places)) == len(traced(LayerNormLSTMCell).saved) + 1  # c is there, h' and c' are not
 
 
 @pytest.mark.parametrize("name", REFUSED)

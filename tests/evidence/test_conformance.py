@@ -9,29 +9,42 @@ import pytest
 from conformity import REFERENCE, assert_conforms, leaves
 from hypothesis import given
 from hypothesis import strategies as st
-from tiers import DRAWN
+from tiers import DRAWN, marked_but
 
 from minirnn import GRU, LSTM, RNN, SGD, Adam, AdamW, Embedding, Linear, Sequential, cross_entropy
 from minirnn.core.backend import BACKENDS, Array
-from minirnn.testing.strategies import CELLS, Case, cases
+from minirnn.testing.strategies import CELLS, Case, Chain, cases, chains
 
 RUNS = [(n, d) for n, b in BACKENDS.items() for d in b.dtypes if not b.on_device and (n, d) != REFERENCE]
 
+SHOWN = [pytest.param(*run, marks=pytest.mark.slow if run == ("numba", "float64") else []) for run in RUNS]
 
-@pytest.mark.parametrize(("backend", "dtype"), RUNS)
+
+@pytest.mark.parametrize(("backend", "dtype"), SHOWN)
 @given(case=cases(DRAWN, largest=6, backend="auto"), seed=st.integers(0, 2**32 - 1))
 def test_backend_agrees_with_numpy_float64(backend: str, dtype: str, case: Case, seed: int) -> None:
     assert_conforms(case, backend, dtype, seed)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("backend", "dtype"), RUNS)
+@pytest.mark.parametrize("run", marked_but(RUNS[:1], RUNS, "slow", "-".join))
+@given(case=chains(DRAWN, largest=6, backend="auto"), seed=st.integers(0, 2**32 - 1))
+def test_layers_around_a_recurrence_agree_with_numpy_float64(run: tuple[str, str], case: Chain, seed: int) -> None:
+    assert_conforms(case, *run, seed)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        pytest.param(run, marks=pytest.mark.slow if run[1] == "float32" else pytest.mark.long, id="-".join(run))
+        for run in RUNS
+    ],
+)
 @given(case=cases(CELLS, largest=6, backend="auto"), seed=st.integers(0, 2**32 - 1))
-def test_every_cell_agrees_with_numpy_float64(backend: str, dtype: str, case: Case, seed: int) -> None:
-    assert_conforms(case, backend, dtype, seed)
+def test_every_cell_agrees_with_numpy_float64(run: tuple[str, str], case: Case, seed: int) -> None:
+    assert_conforms(case, *run, seed)
 
 
-@pytest.mark.parametrize(("backend", "dtype"), RUNS)
+@pytest.mark.parametrize(("backend", "dtype"), SHOWN)
 @given(case=cases(DRAWN, backend="auto"))
 def test_inputs_are_not_modified(backend: str, dtype: str, case: Case) -> None:
     model = case.model.to(backend=backend, dtype=dtype)

@@ -13,11 +13,19 @@ from minirnn import (
     LSTM,
     RNN,
     Activation,
+    AvgPool1d,
     Bidirectional,
+    Conv1d,
     Dropout,
     Embedding,
+    Flatten,
+    GlobalAvgPool1d,
+    GlobalMaxPool1d,
     Last,
+    LayerNorm,
     Linear,
+    MaxPool1d,
+    PReLU,
     Recurrent,
     Reverse,
     Sequential,
@@ -27,7 +35,7 @@ from minirnn.cells import LSTMCell, TanhCell, sigmoid
 from minirnn.core.backend import Array
 from minirnn.core.layer import Layer
 from minirnn.testing import GradientError, check_adjoint, check_gradients, hessian_vector_product
-from minirnn.testing.strategies import Case, cases
+from minirnn.testing.strategies import Case, Chain, cases, chains
 
 RNG = np.random.default_rng(7)
 FLOATS = RNG.normal(size=(4, 3, 2))
@@ -47,6 +55,23 @@ def test_every_recurrent_layer_by_central_differences(case: Case) -> None:
 
 @given(either(largest=12))
 def test_adjoint_identity_at_larger_shapes(case: Case) -> None:
+    check_adjoint(case.model, case.x, case.state, lengths=case.lengths, tolerance=1e-12)
+
+
+@given(chains())
+def test_layers_around_a_recurrence_by_complex_step(case: Chain) -> None:
+    check_gradients(case.model, case.x, case.state, lengths=case.lengths, methods=("complex step",))
+
+
+@pytest.mark.slow
+@settings(max_examples=10)
+@given(chains(largest=3))
+def test_layers_around_a_recurrence_by_central_differences(case: Chain) -> None:
+    check_gradients(case.model, case.x, case.state, lengths=case.lengths, methods=("difference",), entries=20)
+
+
+@given(chains(largest=8))
+def test_adjoint_identity_of_layers_around_a_recurrence(case: Chain) -> None:
     check_adjoint(case.model, case.x, case.state, lengths=case.lengths, tolerance=1e-12)
 
 
@@ -97,6 +122,15 @@ MODELS: dict[str, tuple[Callable[[], Layer], Array]] = {
         FLOATS,
     ),
     "product of two ends": (lambda: Bidirectional(Sequential(GRU(2, 3), Last()), merge="mul"), FLOATS),
+    "layer norm": (lambda: Sequential(LayerNorm(2), GRU(2, 3), LayerNorm(3, bias=False), Linear(3, 2)), FLOATS),
+    "trained slopes": (lambda: Sequential(PReLU(), RNN(2, 3), PReLU(3)), FLOATS),
+    "convolution": (lambda: Sequential(Conv1d(2, 4, 3, 2, padding=1, groups=2), LSTM(4, 2)), FLOATS),
+    "causal convolution": (lambda: Conv1d(2, 3, 2, padding="causal", dilation=2, bias=False), FLOATS),
+    "largest of a window": (lambda: Sequential(MaxPool1d(2, 1, padding=(0, 1)), GRU(2, 3)), FLOATS),
+    "mean of a window": (lambda: AvgPool1d(2, 2, padding=1), FLOATS),
+    "mean of what there is": (lambda: AvgPool1d(3, 1, "same", count_padding=False), FLOATS),
+    "largest of all": (lambda: Sequential(LSTM(2, 3, bidirectional=True), GlobalMaxPool1d(), Linear(6, 2)), FLOATS),
+    "mean of all": (lambda: Sequential(GRU(2, 3), GlobalAvgPool1d()), FLOATS),
     "nested": (
         lambda: Sequential(Sequential(GRU(2, 2, reset="before")), Bidirectional(LSTM(2, 2), LSTM(2, 2))),
         FLOATS,
@@ -118,6 +152,12 @@ def test_every_composition(name: str, lengths: Any) -> None:
     for name, g in model.named_grads().items():  # gradients add up
         np.testing.assert_allclose(g, 2 * once[name], rtol=1e-13, atol=1e-14, err_msg=name)
     check_adjoint(model, x, lengths=lengths, tolerance=1e-13)
+
+
+def test_flattened_steps() -> None:
+    model = Sequential(GRU(2, 3), Flatten(4, 3), Linear(12, 2)).init(3, dtype="float64")
+    assert check_gradients(model, FLOATS).error("complex step") < 1e-13
+    check_adjoint(model, FLOATS, tolerance=1e-13)
 
 
 def test_a_float32_model_is_checked_at_its_own_weights() -> None:
@@ -210,7 +250,7 @@ class Peeping:
     stages = (_Reset, _Mix)
 
 
-@given(cases([Peeping], backend="auto"))
+@given(cases([Peeping]))
 def test_a_cell_with_stages_units_and_recurrent_biases(case: Case) -> None:
     names = set(case.model.named_weights())
     assert {"0.br", "0.bn", "0.w", "0.v", "0.u"} <= names

@@ -1,16 +1,16 @@
-"""What holds of every recurrent layer, whatever its equations say."""
+"""What holds of every recurrent layer, and of layers around one, whatever their equations say."""
 
 from typing import Any
 
 import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tiers import either
+from tiers import any_model, either
 
 from minirnn import GRU, LSTM, Bidirectional, Recurrent, Sequential
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
 from minirnn.core.backend import Array
-from minirnn.testing.strategies import Case, layers
+from minirnn.testing.strategies import Case, Chain, chains, layers
 
 SMOOTH = (TanhCell, GRUCell, GRUBeforeCell, LSTMCell, ProjectedLSTMCell(2))
 seeds = st.integers(0, 2**32 - 1)
@@ -28,7 +28,12 @@ def close(actual: Any, expected: Any) -> None:
 
 
 def mapped(f: Any, state: Any) -> Any:
-    return tuple(f(a) for a in state) if isinstance(state, tuple) else None if state is None else f(state)
+    return tuple(mapped(f, a) for a in state) if isinstance(state, tuple) else None if state is None else f(state)
+
+
+def past(case: Case | Chain, lengths: Any, T: int) -> Any:
+    """(T', B) True where y, of ``T`` steps of x, is past the end of a row."""
+    return np.arange(case.model.check_steps(T))[:, None] >= case.model.output_lengths(lengths)
 
 
 @given(either(dropout=False, indices=False), seeds)
@@ -65,23 +70,23 @@ def test_time_reversal(layer: Recurrent, seed: int) -> None:
     close(z[::-1], np.concatenate(np.split(y, 2, axis=-1)[::-1], axis=-1))
 
 
-@given(either(dropout=False), seeds)
-def test_rows_of_a_batch_do_not_see_each_other(case: Case, seed: int) -> None:
+@given(any_model(dropout=False), seeds)
+def test_rows_of_a_batch_do_not_see_each_other(case: Case | Chain, seed: int) -> None:
     order = np.random.default_rng(seed).permutation(case.x.shape[1])
     lengths = None if case.lengths is None else case.lengths[order]
     y, final, backward = case.model.forward(case.x, case.state, lengths=case.lengths)
     z, end, back = case.model.forward(case.x[:, order], mapped(lambda a: a[:, order], case.state), lengths=lengths)
-    close(z, y[:, order])
+    close(z, y[..., order, :])
     close(end, mapped(lambda a: a[:, order], final))
     dy = np.random.default_rng(seed).normal(size=y.shape)
     dx, dstate = backward(dy)
-    dz, dend = back(dy[:, order])
+    dz, dend = back(dy[..., order, :])
     close(dz, None if dx is None else dx[:, order])
     close(dend, mapped(lambda a: a[:, order], dstate))
 
 
-@given(either(dropout=False, bidirectional=False), seeds)
-def test_in_chunks_as_in_one(case: Case, seed: int) -> None:
+@given(either(dropout=False, bidirectional=False) | chains(dropout=False, causal=True), seeds)
+def test_in_chunks_as_in_one(case: Case | Chain, seed: int) -> None:
     """Carrying the state forward and its gradient back, chunk by chunk, is exact backpropagation through time."""
     model, x = case.model, case.x
     assume(len(x) > 1)
@@ -105,8 +110,8 @@ def test_in_chunks_as_in_one(case: Case, seed: int) -> None:
         close(np.concatenate([dx1, dx2]), dx)
 
 
-@given(either(), seeds)
-def test_backward_is_linear_in_its_cotangents(case: Case, seed: int) -> None:
+@given(any_model(), seeds)
+def test_backward_is_linear_in_its_cotangents(case: Case | Chain, seed: int) -> None:
     rng = np.random.default_rng(seed)
     y, final, backward = case.model.forward(case.x, case.state, lengths=case.lengths)
     draws = [(rng.normal(size=y.shape), mapped(lambda a: rng.normal(size=a.shape), final)) for _ in range(2)]
@@ -122,11 +127,13 @@ def test_backward_is_linear_in_its_cotangents(case: Case, seed: int) -> None:
 
 
 def _combine(a: Any, b: Any) -> Any:
-    return tuple(2 * p - q for p, q in zip(a, b, strict=True)) if isinstance(a, tuple) else 2 * a - b
+    if isinstance(a, tuple):
+        return tuple(_combine(p, q) for p, q in zip(a, b, strict=True))
+    return None if a is None else 2 * a - b
 
 
-@given(either(), seeds)
-def test_gradients_accumulate_and_two_kept_backwards_give_twice_the_gradient(case: Case, seed: int) -> None:
+@given(any_model(), seeds)
+def test_gradients_accumulate_and_two_kept_backwards_give_twice_the_gradient(case: Case | Chain, seed: int) -> None:
     y, _, backward = case.model.forward(case.x, case.state, lengths=case.lengths)
     dy = np.random.default_rng(seed).normal(size=y.shape)
     case.model.zero_grads()
@@ -136,8 +143,8 @@ def test_gradients_accumulate_and_two_kept_backwards_give_twice_the_gradient(cas
     close(case.model.grads, 2 * once)
 
 
-@given(either(dropout=False), seeds)
-def test_pending_backwards_do_not_disturb_each_other(case: Case, seed: int) -> None:
+@given(any_model(dropout=False), seeds)
+def test_pending_backwards_do_not_disturb_each_other(case: Case | Chain, seed: int) -> None:
     """Two forwards before either backward, on different inputs, run backward in the order of their forwards."""
     model, rng = case.model, np.random.default_rng(seed)
     other = rng.permuted(case.x, axis=1)
@@ -156,29 +163,35 @@ def test_pending_backwards_do_not_disturb_each_other(case: Case, seed: int) -> N
     assert z.shape == y.shape
 
 
-@given(either(dropout=False, indices=False), seeds)
-def test_padding_changes_nothing(case: Case, seed: int) -> None:
+@given(any_model(dropout=False, indices=False), seeds)
+def test_padding_changes_nothing(case: Case | Chain, seed: int) -> None:
     """NaN past the lengths, in x and in dy, more steps of it, and neither y nor any gradient knows; y is 0 there."""
     model, x, lengths = case.model, case.x, case.lengths
     assume(lengths is not None)
     assert lengths is not None  # for the type checker
     rng, (T, B, D) = np.random.default_rng(seed), x.shape
-    past = np.arange(T)[:, None] >= lengths
+    ended, timed = np.arange(T)[:, None] >= lengths, model.keeps_time
     y, final, backward = model.forward(x, case.state, lengths=lengths)
-    assert not y[past].any()
+    if timed:
+        assert not y[past(case, lengths, T)].any()
     dy = rng.normal(size=y.shape)
     model.zero_grads()
     dx, dstate = backward(dy)
     kept = model.grads.copy()
     assert dx is not None
-    assert not dx[past].any()
-    holed = np.concatenate([np.where(past[:, :, None], np.nan, x), np.full((2, B, D), np.nan)])
+    assert not dx[ended].any()
+    holed = np.concatenate([np.where(ended[:, :, None], np.nan, x), np.full((2, B, D), np.nan)])
     z, end, back = model.forward(holed, case.state, lengths=lengths)
-    close(z[:T], y)
-    assert not z[T:].any()
     close(end, final)
     model.zero_grads()
-    dholed = np.concatenate([np.where(past[:, :, None], np.nan, dy), np.full((2, *dy.shape[1:]), np.nan)])
+    if timed:
+        close(z[: len(y)], y)
+        assert not z[len(y) :].any()
+        dholed = np.full(z.shape, np.nan)
+        dholed[: len(y)] = np.where(past(case, lengths, T)[:, :, None], np.nan, dy)
+    else:
+        close(z, y)
+        dholed = dy
     dz, dend = back(dholed)
     assert dz is not None
     close(dz[:T], dx)
@@ -186,8 +199,8 @@ def test_padding_changes_nothing(case: Case, seed: int) -> None:
     close(model.grads, kept)
 
 
-@given(either(dropout=False), seeds)
-def test_each_row_with_a_length_is_that_row_alone(case: Case, seed: int) -> None:
+@given(any_model(dropout=False), seeds)
+def test_each_row_with_a_length_is_that_row_alone(case: Case | Chain, seed: int) -> None:
     assume(case.lengths is not None)
     assert case.lengths is not None  # for the type checker
     y, final = case.model(case.x, case.state, lengths=case.lengths)
@@ -195,11 +208,11 @@ def test_each_row_with_a_length_is_that_row_alone(case: Case, seed: int) -> None
     n = int(case.lengths[b])
     row = slice(b, b + 1)
     state = mapped(lambda a: a[:, row], case.state)
-    if n:
+    if n and case.model.output_lengths(n):
         alone, end = case.model(case.x[:n, row], state)
-        close(y[:n, row], alone)
+        close(y[: len(alone), row] if case.model.keeps_time else y[row], alone)
         close(mapped(lambda a: a[:, row], final), end)
-    elif state is not None:
+    elif state is not None and not n:
         close(mapped(lambda a: a[:, row], final), state)
 
 

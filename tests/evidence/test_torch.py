@@ -224,6 +224,7 @@ IN_TORCH_TOO: list[tuple[Function, Callable[[Tensor], Tensor]]] = [
     (Function("softsign"), F.softsign),
     (Function("softplus"), F.softplus),
     (Function("silu"), F.silu),
+    (Function("hard_swish"), F.hardswish),
     (Function("gelu"), F.gelu),
     (Function("gelu_tanh"), lambda a: F.gelu(a, approximate="tanh")),
     (Function("exponential"), lambda a: a.exp()),

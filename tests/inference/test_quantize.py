@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -33,13 +34,14 @@ from minirnn import (
     set_num_threads,
 )
 from minirnn.core.backend import get_backend
+from minirnn.core.bfloat16 import rounded
 from minirnn.inference.blocks import BlockedMatrix, quantized
 from minirnn.language.model import LanguageModel
 from minirnn.language.text import Text
 
 Array: TypeAlias = NDArray[Any]
 BACKENDS = ("numpy", "numba")
-KINDS = ("f16", "int8")
+KINDS = ("f16", "bf16", "int8")
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -166,15 +168,19 @@ def test_a_quantised_model_computes_with_its_rounded_weights(
 ) -> None:
     model = ready(make(), backend)
     small = model.quantize(kind)
-    rounded = model.to(dtype="float64", backend="numpy")
+    narrow = kind == "bf16"  # which rounds what a matrix multiplies too
+    exact = model.to(backend="numpy", compute="bfloat16") if narrow else model.to(dtype="float64", backend="numpy")
     for name, w in small.named_weights().items():
-        rounded.named_weights()[name] = w.dense() if isinstance(w, BlockedMatrix) else w
+        exact.named_weights()[name] = w.dense() if isinstance(w, BlockedMatrix) else w
     x = np.random.default_rng(0).integers(0, 40, (6, 3))
     for lengths in (None, [6, 0, 2]):
         y, _ = small(x, lengths=lengths)
-        wanted, _ = rounded(x, lengths=lengths)
+        wanted, _ = exact(x, lengths=lengths)
         # where rows become int16, that is in it too
         bound = 3e-4 if (kind, backend) == ("int8", "numba") else 5e-6
+        if narrow:  # a number in the middle between two bfloat16 may fall to either side
+            assert np.median(np.abs(y - wanted)) <= bound
+            bound = 2.0**-6
         np.testing.assert_allclose(y, wanted, rtol=0, atol=bound * max(1.0, np.abs(wanted).max()))
 
 
@@ -182,7 +188,7 @@ def test_a_quantised_model_computes_with_its_rounded_weights(
 def test_bytes_are_a_quarter_and_half(kind: str, tmp_path: Path) -> None:
     model = ready(Sequential(Embedding(96, 64), GRU(64, 256), Linear(256, 96)))
     small = model.quantize(kind)
-    part = {"int8": 0.25, "f16": 0.5}[kind]
+    part = {"int8": 0.25, "f16": 0.5, "bf16": 0.5}[kind]
     assert part < small.bound.nbytes / model.bound.nbytes < part * 1.08
     assert small.bound.count == model.bound.count
     save(model, tmp_path / "model")
@@ -253,7 +259,7 @@ def test_what_a_quantised_model_cannot_do_is_said(kind: str) -> None:
 
 def test_what_cannot_be_quantised_is_said() -> None:
     model = ready(MODELS["whole"](), "numpy")
-    with pytest.raises(ValueError, match="quantize takes one of f16, int8; got 'int4'"):
+    with pytest.raises(ValueError, match="quantize takes one of f16, bf16, int8; got 'int4'"):
         model.quantize("int4")
     with pytest.raises(ValueError, match="quantize takes a whole model"):
         model.children()["1"].quantize("int8")
@@ -314,7 +320,7 @@ def change_computing(tensors: dict[str, Array], about: dict[str, Any]) -> None:
         (change_scale, "weight 0.W.scale must be finite"),
         (change_missing, r"weight 0.U.scale must have shape \(12,\); it is missing"),
         (change_dtype, "weight 0.U must be int8; got F32"),
-        (change_kind, "quantized must be one of f16, int8; got 'int4'"),
+        (change_kind, "quantized must be one of f16, bf16, int8; got 'int4'"),
         (change_computing, "quantized must be one of"),
     ],
 )
@@ -329,6 +335,45 @@ def test_a_quantised_file_that_is_not_sound_is_refused(change: Any, words: str, 
     path.write_bytes(write_tensors(tensors, metadata={"minirnn": json.dumps(about)}))
     with pytest.raises(ModelFileError, match=words):
         load(path)
+
+
+def test_bfloat16_is_bfloat16_in_a_file(tmp_path: Path) -> None:
+    """Under the name that other programs know it by, in half of the bytes, finite or refused."""
+    path, small = tmp_path / "small", ready(LSTM(4, 3)).quantize("bf16")
+    save(small, path)
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    assert {name: tensor["dtype"] for name, tensor in header.items() if name != "__metadata__"} == {
+        "0.W": "BF16",
+        "0.U": "BF16",
+        "0.b": "F32",
+    }
+    W: Any = small.named_weights()["0.W"]
+    assert np.array_equal(W.dense(), rounded(ready(LSTM(4, 3)).named_weights()["0.W"]))
+    start = 8 + size + header["0.W"]["data_offsets"][0]
+    np.testing.assert_array_equal(np.frombuffer(content, "<u2", 48, start), W.values().reshape(-1))
+    path.write_bytes(content[:start] + b"\x80\x7f" + content[start + 2 :])  # infinity
+    with pytest.raises(ModelFileError, match=r"weight 0\.W must be finite"):
+        load(path)
+    path.write_bytes(content[:8] + content[8 : 8 + size].replace(b'"BF16"', b'"U16" ') + content[8 + size :])
+    with pytest.raises(ModelFileError, match=r"weight 0\.. must be bfloat16; got U16"):
+        load(path)
+
+
+@pytest.mark.extras
+def test_bfloat16_is_not_written_as_onnx(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="ONNX is not written in bf16"):
+        import_module("minirnn.formats.onnx.writing.model").save(
+            ready(LSTM(4, 3)).quantize("bf16"), tmp_path / "model.onnx"
+        )
+
+
+def test_what_is_too_large_for_bfloat16_is_refused() -> None:
+    model = ready(LSTM(4, 3))
+    model.named_weights()["0.U"][0, 0] = 3.4e38
+    with pytest.raises(ValueError, match=r"a weight of 0\.U is too large for bfloat16"):
+        model.quantize("bf16")
 
 
 def test_a_quantised_file_does_not_become_float64(tmp_path: Path) -> None:

@@ -18,14 +18,18 @@ from minirnn import (
     LSTM,
     RNN,
     Activation,
+    BatchNorm1d,
     Bidirectional,
+    Conv1d,
     Dropout,
     Embedding,
     Last,
     Layer,
+    LayerNorm,
     Linear,
     Masking,
     ModelFileError,
+    PReLU,
     Reverse,
     Sequential,
     Stream,
@@ -58,6 +62,10 @@ MODELS: dict[str, Callable[[], Layer]] = {
     "activation": lambda: Sequential(GRU(5, 6), Linear(6, 4), Activation("softmax")),
     "zoned": lambda: Sequential(GRU(5, 6, 2, zoneout=0.3), LSTM(6, 4, zoneout=(0.1, 0.5))),
     "no recurrence": lambda: Linear(5, 6),
+    "causal": lambda: Sequential(
+        *(Conv1d(5, 6, 3, padding="causal", dilation=2, groups=1), LayerNorm(6), PReLU(6)),
+        *(GRU(6, 4), BatchNorm1d(4), Conv1d(4, 4, 2, padding="causal", groups=2), Linear(4, 3)),
+    ),
 }
 every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS.keys())
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
@@ -66,8 +74,8 @@ every_backend = pytest.mark.parametrize("backend", BACKENDS)
 def ready(make: Callable[[], Layer], backend: str = "auto", dtype: str = "float32") -> Layer:
     model = make().init(0, backend=backend, dtype=dtype)
     rng = np.random.default_rng(1)
-    for w in model.named_weights().values():
-        w[...] = rng.normal(size=w.shape) * 0.3
+    for name, w in model.named_weights().items():
+        w[...] = rng.random(w.shape) if name.endswith("var") else rng.normal(size=w.shape) * 0.3
     return model
 
 
@@ -96,9 +104,30 @@ def assert_close(found: Any, wanted: Any, dtype: str) -> None:
 # ---------------------------------------------------------------------- the same numbers
 
 
-@every_model
-@every_backend
-@pytest.mark.parametrize(("kind", "dtype"), [(None, "float32"), (None, "float64"), ("f16", "float32")])
+COMPILED = ("rnn", "gru", "lstm", "tied", "no recurrence")  # kernels of the others are compiled for this alone
+
+
+@pytest.mark.parametrize(
+    ("make", "backend"),
+    [
+        pytest.param(
+            make,
+            backend,
+            id=f"{backend}-{name}",
+            marks=pytest.mark.slow if backend == "numba" and name not in COMPILED else [],
+        )
+        for name, make in MODELS.items()
+        for backend in BACKENDS
+    ],
+)
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        (None, "float32"),
+        pytest.param(None, "float64", marks=pytest.mark.slow),
+        pytest.param("f16", "float32", marks=pytest.mark.slow),
+    ],
+)
 def test_a_stream_says_what_the_whole_sequence_says(
     make: Callable[[], Layer], backend: str, dtype: str, kind: str | None
 ) -> None:
@@ -137,7 +166,7 @@ def test_a_classifier_answers_after_every_step(backend: str) -> None:
         assert_close(stream(x[t]), model(x[: t + 1])[0], "float32")
 
 
-@pytest.mark.parametrize("kind", [None, "f16", "int8"])
+@pytest.mark.parametrize("kind", [None, "f16", "bf16", "int8"])
 @pytest.mark.parametrize("make", [MODELS["lstm"], MODELS["gru"], MODELS["whole"]])
 def test_the_same_bits_for_any_number_of_threads(make: Callable[[], Layer], kind: str | None) -> None:
     model, before, seen = ready(make, "numba"), get_num_threads(), []
@@ -155,7 +184,7 @@ def test_the_same_bits_for_any_number_of_threads(make: Callable[[], Layer], kind
 
 
 @every_backend
-@pytest.mark.parametrize("kind", [None, "f16", "int8"])
+@pytest.mark.parametrize("kind", [None, "f16", "bf16", "int8"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_finite_is_not_hidden(backend: str, kind: str | None, bad: float) -> None:
     model = ready(lambda: Linear(70, 3), backend)
@@ -171,7 +200,7 @@ def test_what_is_not_finite_is_not_hidden(backend: str, kind: str | None, bad: f
 
 
 @pytest.mark.parametrize("make", [MODELS["lstm"], MODELS["gru"], MODELS["rnn"], MODELS["whole"]])
-@pytest.mark.parametrize("kind", [None, "f16", "int8"])
+@pytest.mark.parametrize("kind", [None, "f16", "bf16", "int8"])
 def test_a_step_into_out_allocates_nothing(make: Callable[[], Layer], kind: str | None) -> None:
     model = ready(make, "numba")
     model = model.quantize(kind) if kind else model

@@ -425,6 +425,19 @@ def test_names_depend_on_the_code_of_this_package() -> None:
     assert cache.sources() in cache.KernelCache("one").key((), SimpleNamespace(magic_tuple=tuple)).decode()
 
 
+def test_names_depend_on_the_code_beside_this_package_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+    read = cache.read_code
+
+    def recorded(name: str) -> Any:
+        names.append(name)
+        return read(name)
+
+    monkeypatch.setattr(cache, "read_code", recorded)
+    assert cache.digest_of("minirnn.kernels.cpu") == cache.sources()
+    assert {"minirnn.kernels.cpu.emitting", "minirnn.kernels.facts", "minirnn.kernels.phases"} <= set(names)
+
+
 def test_without_a_digest_nothing_is_stored_and_a_warning_says_so(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,7 +129,7 @@ def test_every_unit_is_computed_and_sends_back(cell: Any, dtype: str) -> None:
 
 # ---------------------------------------------------------------------- matrices in fewer bits
 
-KINDS = ("full", "f16", "int8")
+KINDS = ("full", "f16", "bf16", "int8")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -139,7 +139,7 @@ def test_every_entry_of_a_row_counts_in_a_product_with_a_blocked_matrix(kind: st
         for N in (1, 31, 32, 33, 64, 65):
             W = np.random.default_rng(K).normal(size=(K, N)).astype("float32")
             M = BlockedMatrix.of(W, kind, product=get_backend("numba").fused("blocked_product"))
-            for value in (1.0, -2e6):
+            for value in (1.0, -(2.0**21)):
                 a = np.diag(np.full(K, value, "float32"))
                 np.testing.assert_allclose(a @ M, value * M.dense(), rtol=1e-6, atol=0)
 

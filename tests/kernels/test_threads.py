@@ -54,14 +54,6 @@ def _as_many_threads_as_before() -> Iterator[None]:
 
 
 @pytest.fixture
-def eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Threads are worth their while for any work, and are waited for."""
-    for name, value in {"TOGETHER": -1, "WAKING": -1, "MEETING": -1, "PATIENCE": 1_000_000}.items():
-        monkeypatch.setattr(dispatch, name, value)
-    monkeypatch.setattr(runtime, "TOGETHER", -1)  # which short calls read
-
-
-@pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """How many threads kernels have had."""
     seen: set[int] = set()

@@ -58,6 +58,39 @@ def test_narrower_vectors_give_the_same_results(width: int, registers: int, envi
     assert report[2] <= 200  # eps
 
 
+BFLOAT16 = """
+import json
+import numpy as np
+from minirnn import RNN
+from minirnn.kernels.cpu import vectors
+
+differences = []
+layer = RNN(17, 41, nonlinearity="relu").init(0, backend="numba", compute="bfloat16")
+rng = np.random.default_rng(0)
+for name, w in layer.named_weights().items():  # whole numbers: their sums are exact in any order
+    w[...] = 0 if name.endswith("U") else rng.integers(-300, 301, w.shape)
+plain = layer.to(backend="numpy")
+for T, B in ((1, 1), (3, 2), (5, 13)):
+    x, h = rng.integers(-300, 301, (T, B, 17)).astype("f4"), rng.integers(-300, 301, (1, B, 41)).astype("f4")
+    results = []
+    for model in (layer, plain):
+        model.zero_grads()
+        y, _, backward = model.forward(x, h)
+        results.append([y, *backward(np.sign(np.sin(np.arange(y.size, dtype="f4"))).reshape(y.shape)), model.grads])
+    differences += [float(np.abs(a - b).max()) for a, b in zip(*results)]
+print(json.dumps([vectors.VECTOR_BYTES, max(differences), float(np.abs(layer.grads).max())]))
+"""
+
+
+@pytest.mark.parametrize(("width", "registers", "environment"), WIDTHS, ids=[f"{w[0]} bytes" for w in WIDTHS])
+@pytest.mark.slow
+def test_narrower_vectors_round_to_bfloat16_alike(width: int, registers: int, environment: dict[str, Any]) -> None:
+    used, difference, largest = python(BFLOAT16, **environment)
+    assert used == width
+    assert 0 < largest < 2**24
+    assert difference == 0
+
+
 STREAMS = """
 import json
 import numpy as np
@@ -66,7 +99,7 @@ from minirnn.kernels.cpu import vectors
 
 errors = {}
 plain = Sequential(LSTM(17, 41), Linear(41, 5)).init(0, backend="numpy")
-for kind in ("full", "f16", "int8"):
+for kind in ("full", "f16", "bf16", "int8"):
     wanted = plain if kind == "full" else plain.quantize(kind)
     model, rng, worst = wanted.to(backend="numba"), np.random.default_rng(0), 0.0
     for B in (1, 2, 3, 7):
@@ -87,6 +120,7 @@ def test_narrower_vectors_give_the_same_streams(width: int, registers: int, envi
     assert used == width
     assert errors["full"] < 1e-6
     assert errors["f16"] < 1e-6
+    assert errors["bf16"] < 1e-3  # a number in the middle between two may fall to either side
     assert errors["int8"] < 1e-4  # rows are int16 there
 
 
@@ -98,15 +132,17 @@ from numba import types
 from numba.core.registry import cpu_target
 from minirnn.kernels.cpu import tiles, vectors
 
-bits, rows, panels = map(int, sys.argv[1:])
+bits, stored, rows, panels = map(int, sys.argv[1:])
 like = types.float32 if bits == 32 else types.float64
 number, i64 = ir.FloatType() if bits == 32 else ir.DoubleType(), ir.IntType(64)
 pointer, i = types.CPointer(like), types.intp
-kinds = (pointer, i, types.none, pointer, i, i, i, pointer, i, pointer, i, i)  # as tile's arguments
+packed = types.CPointer(types.int16) if stored == 16 else pointer
+kinds = (pointer, i, types.none, packed, i, i, i, pointer, i, pointer, i, i)  # as tile's arguments
 sig, codegen = tiles.make_tile(rows, panels)._defn(None, *kinds)
 module = ir.Module("tile")
 module.triple = "aarch64-linux-gnu"
-parameters = [number.as_pointer() if k is pointer else i64 for k in kinds]
+lines = ir.IntType(16).as_pointer() if stored == 16 else number.as_pointer()
+parameters = [lines if n == 3 else number.as_pointer() if k is pointer else i64 for n, k in enumerate(kinds)]
 f = ir.Function(module, ir.FunctionType(ir.VoidType(), parameters), "tile")
 builder = ir.IRBuilder(f.append_basic_block())
 codegen(cpu_target.target_context, builder, sig, f.args)
@@ -119,11 +155,11 @@ print(json.dumps([vectors.VECTOR_BYTES, machine.emit_assembly(llvm.parse_assembl
 
 
 @pytest.mark.skipif(not X86, reason="where NEON is at home, all other tests run on it")
-@pytest.mark.parametrize(("bits", "lanes"), [(32, "4s"), (64, "2d")])
-def test_the_tile_compiles_to_fused_multiply_adds_of_neon(bits: int, lanes: str) -> None:
+@pytest.mark.parametrize(("bits", "stored", "lanes"), [(32, 32, "4s"), (64, 64, "2d"), (32, 16, "4s")])
+def test_the_tile_compiles_to_fused_multiply_adds_of_neon(bits: int, stored: int, lanes: str) -> None:
     """One instruction for each of the tile's sums at each step of k, and no sum leaves its register."""
     rows, panels = 8, 1
-    width, assembly = python(NEON, str(bits), str(rows), str(panels), **OLD)
+    width, assembly = python(NEON, str(bits), str(stored), str(rows), str(panels), **OLD)
     assert width == 16
     instructions = re.findall(rf"^\s*fmla\s+v\d+\.{lanes}", assembly, re.MULTILINE)
     assert len(instructions) == rows * 2 * panels * (tiles.UNROLL + 1)  # the round of the loop, and the rest of k

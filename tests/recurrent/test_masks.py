@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiers import DRAWN
 
 from minirnn import (
     GRU,
@@ -28,7 +29,7 @@ from minirnn import (
 from minirnn.core.backend import BACKENDS, Array
 from minirnn.recurrent.variants import LSTMVariant
 from minirnn.testing import check_adjoint, check_gradients
-from minirnn.testing.strategies import CELLS, layers, lengths, states
+from minirnn.testing.strategies import layers, lengths, states
 
 RNG = np.random.default_rng(11)
 SKIP = np.array(  # steps by rows: a gap, gaps at both ends, none, all, a start only, an end only
@@ -68,7 +69,7 @@ def alone(layer: Layer, x: Array, skip: Array, state: Any, *, zero: bool) -> tup
 
 
 @st.composite
-def masked(draw: st.DrawFn, cells: Any = CELLS) -> tuple[Recurrent, Array, Array, Any, Any]:
+def masked(draw: st.DrawFn, cells: Any = DRAWN) -> tuple[Recurrent, Array, Array, Any, Any]:
     """A layer, x, where its steps are skipped, a state and lengths."""
     layer = draw(layers(cells, dropout=False, backend="auto"))
     T, B = draw(st.integers(1, 6)), draw(st.integers(1, 4))
@@ -80,7 +81,7 @@ def masked(draw: st.DrawFn, cells: Any = CELLS) -> tuple[Recurrent, Array, Array
 
 
 @pytest.mark.parametrize("backend", HOST)
-@given(case=masked([*CELLS, LSTMVariant(peepholes=True)]))
+@given(case=masked([*DRAWN, LSTMVariant(peepholes=True)]))
 def test_a_row_under_a_mask_is_that_row_without_the_skipped_steps(backend: str, case: Any) -> None:
     layer, x, skip, state, valid = case
     model = Sequential(Masking(), layer.to(backend=backend, dtype="float64"))

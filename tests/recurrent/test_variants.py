@@ -13,10 +13,12 @@ from activation_formulas import SCALAR
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle_inputs import close, initial, weights_of
+from tiers import mostly_slow
 
 from minirnn import GRU, LSTM, RNN, Linear, Recurrent, Sequential
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell
 from minirnn.core.backend import BACKENDS
+from minirnn.core.tree import arrays_in
 from minirnn.layers.activations import Function
 from minirnn.recurrent.variants import GRUVariant, LSTMVariant, RNNVariant
 from minirnn.testing.strategies import layers, lengths, states
@@ -59,7 +61,7 @@ def by_loops(cell: Any) -> tuple[str, oracle.Options]:
 
 @given(variants(), st.data())
 def test_every_variant_agrees_with_scalar_loops(cell: Any, data: st.DataObject) -> None:
-    layer = data.draw(layers([cell], num_layers=2, dropout=False, backend="auto"))
+    layer = data.draw(layers([cell], num_layers=2, dropout=False))
     T, B = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 3))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     for name, w in layer.named_weights().items():
@@ -85,6 +87,31 @@ def test_each_option_agrees_with_scalar_loops(name: str) -> None:
     for w in layer.named_weights().values():
         w[...] = rng.normal(0, 0.7, w.shape)
     assert_loops(layer, rng.normal(size=(5, 2, 3)), None, np.array([5, 3]))
+
+
+KERNELS = OPTIONS | {
+    name: RNNVariant(Function(name, *SCALAR[name][0]), clip=2.0)
+    for name in ("hard_sigmoid", "scaled_tanh", "leaky_relu", "softsign", "thresholded_relu")
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KERNELS)
+def test_variants_have_kernels(name: str) -> None:
+    pytest.importorskip("numba", reason="Numba is not installed: pip install 'minirnn[fast]'")
+    rng = np.random.default_rng(0)
+    for T, B, D, H in ((1, 1, 1, 1), (5, 3, 4, 37), (40, 9, 16, 32)):
+        plain = Recurrent(KERNELS[name], D, H, 2, bidirectional=True).init(1, backend="numpy", dtype="float64")
+        fast, x = plain.to(backend="numba"), rng.normal(size=(T, B, D))
+        assert "no kernel" not in repr(fast)
+        for valid in (None, rng.integers(0, T + 1, B)):
+            for a, b in zip(arrays_in(fast(x, lengths=valid)), arrays_in(plain(x, lengths=valid)), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
+        network = Recurrent(KERNELS[name], D, H).init(1, backend="numba", dtype="float64")
+        y, stream = network(x)[0], network.stream(B)
+        assert stream.snapshot.program.whole
+        for t in range(T):
+            np.testing.assert_allclose(stream(x[t]), y[t], rtol=1e-11, atol=1e-12)
 
 
 def assert_loops(layer: Recurrent, x: Any, state: Any, valid: Any) -> None:
@@ -152,7 +179,7 @@ def test_weights_have_the_names_that_readers_need() -> None:
 
 
 @pytest.mark.parametrize("backend", [n for n, b in BACKENDS.items() if not b.on_device])
-@pytest.mark.parametrize("variant", [v for v, _ in STANDARD])
+@pytest.mark.parametrize("variant", mostly_slow(v for v, _ in STANDARD))
 def test_a_training_forward_is_refused_before_anything_is_computed(variant: Any, backend: str) -> None:
     model = Sequential(Linear(2, 2), Recurrent(variant, 2, 3), Linear(3, 1)).init(0, backend=backend)
     calls, x = model.bound.calls, np.zeros((4, 3, 2), "f4")
@@ -307,8 +334,8 @@ def test_every_variant_agrees_with_onnxruntime(cell: Any, bidirectional: bool, s
 
 @pytest.mark.parametrize(("kind", "variant"), [(RNN, RNNVariant()), (GRU, GRUVariant()), (LSTM, LSTMVariant())])
 def test_a_variant_may_stand_in_for_the_layer_that_trains(kind: Any, variant: Any) -> None:
-    trained = kind(2, 3, 2).init(0)
-    stand_in = Recurrent(variant, 2, 3, 2).init(1)
+    trained = kind(2, 3, 2).init(0, backend="numpy")
+    stand_in = Recurrent(variant, 2, 3, 2).init(1, backend="numpy")
     stand_in.weights = trained.weights
     x = np.random.default_rng(0).normal(size=(4, 3, 2)).astype("f4")
     np.testing.assert_allclose(stand_in(x)[0], trained(x)[0], atol=1e-6)

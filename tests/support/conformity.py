@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from minirnn.core.backend import BACKENDS, Array
-from minirnn.testing.strategies import Case
+from minirnn.core.tree import rebuilt
+from minirnn.testing.strategies import Case, Chain
 
 REFERENCE = ("numpy", "float64")
 K = 60
@@ -24,7 +25,7 @@ def leaves(state: Any) -> Iterator[Array]:
         yield state
 
 
-def everything(case: Case, backend: str, dtype: str, rng: np.random.Generator) -> dict[str, Array]:
+def everything(case: Case | Chain, backend: str, dtype: str, rng: np.random.Generator) -> dict[str, Array]:
     """All that forward, backward and inference give, by name, from odd inputs: strided, read-only."""
     model = case.model.to(backend=backend, dtype=dtype)
 
@@ -35,12 +36,12 @@ def everything(case: Case, backend: str, dtype: str, rng: np.random.Generator) -
         return twice
 
     def odd_state(state: Any) -> Any:
-        return tuple(odd(a) for a in state) if isinstance(state, tuple) else None if state is None else odd(state)
+        return tuple(map(odd_state, state)) if isinstance(state, tuple) else None if state is None else odd(state)
 
     y, final, backward = model.forward(odd(case.x), odd_state(case.state), lengths=case.lengths)
     saved = backward.saved
-    dy, dfinal = rng.normal(size=y.shape), [rng.normal(size=a.shape) for a in leaves(final)]
-    dx, dstate = backward(odd(dy), odd_state(tuple(dfinal) if len(dfinal) > 1 else dfinal[0]))
+    dy, dfinal = rng.normal(size=y.shape), rebuilt(final, lambda a: rng.normal(size=a.shape))
+    dx, dstate = backward(odd(dy), odd_state(dfinal))
     found = {"y": y, **{f"final {k}": a for k, a in enumerate(leaves(final))}}
     found |= {f"saved {name}": a for name, a in saved.items()}
     found |= {f"d{name}": g for name, g in model.named_grads().items()}
@@ -51,12 +52,13 @@ def everything(case: Case, backend: str, dtype: str, rng: np.random.Generator) -
     return {name: BACKENDS[backend].host(a) for name, a in found.items()}
 
 
-def assert_conforms(case: Case, backend: str, dtype: str, seed: int) -> None:
+def assert_conforms(case: Case | Chain, backend: str, dtype: str, seed: int) -> None:
     """Everything that a backend computes of a case is what numpy does in float64."""
     expected = everything(case, *REFERENCE, np.random.default_rng(seed))
     actual = everything(case, backend, dtype, np.random.default_rng(seed))
     T, D, H = len(case.x), case.model.input_size or 1, case.model.output_size or 1
-    tolerance = K * float(np.finfo(dtype).eps) * case.model.num_layers * (T * (D + H)) ** 0.5
+    depth = case.model.num_layers if isinstance(case, Case) else 2 * len(case.model)  # a norm divides by what is small
+    tolerance = K * float(np.finfo(dtype).eps) * depth * (T * (D + H)) ** 0.5
     assert actual.keys() == expected.keys()
     for name, wanted in expected.items():
         got = actual[name]

@@ -18,7 +18,7 @@ from math import prod
 from random import Random
 from typing import Any, TypeAlias
 
-DESCRIBE = (b"{", b"\x80", b"\x89", b"P")  # how JSON, pickles, HDF5 and zips begin
+DESCRIBE = (b"{", b"\x80", b"\x89", b"P", b"c")  # how JSON, pickles, HDF5, zips and TorchScript's code begin
 Change: TypeAlias = Callable[[bytes, Random, list[bytes]], bytes]
 
 EXTREMES = [0, 1, 2, 127, 128, 255, 256, 65535, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1]
@@ -31,6 +31,7 @@ ODD_VALUES: list[Any] = [
 ]  # fmt: skip
 SNIPPETS = [
     b"cos\nsystem\n", b"cposix\nsystem\nX\x02\x00\x00\x00id\x85R", b"cbuiltins\neval\n", b"cbuiltins\ngetattr\n",
+    b"c__main__\nNet\n)\x81", b"cbuiltins\nobject\n)\x81}b", b"ccopyreg\n_reconstructor\n", b"N}\x86b",
     b"ctorch._utils\n_rebuild_tensor_v2\n", b"ccollections\nOrderedDict\n", b"ctorch\nFloatStorage\n", b"R", b"b",
     b"Q", b"o", b"\x81", b"\x92", b"(", b"t", b"u", b"e", b"s", b"a", b"]", b"}", b")", b"N", b".", b"0", b"2",
     b"h\x00", b"h\xff", b"\x85", b"\x86", b"\x87", b"\x94", b"\x90", b"\x8f", b"r\xff\xff\xff\xff",
@@ -60,8 +61,12 @@ def _changed(data: bytes, rng: Random, others: list[bytes]) -> bytes:
                 return _hdf5(data, rng)
             if data[:1] == b"\x80" and data[-1:] == b".":
                 return _pickle(data, rng)
+            if data[:1] == b"\x80":
+                return _pickles(data, rng, others)
             if data[:1] in (b"{", b"["):
                 return _json(data, rng)
+            if data.startswith(b"class "):
+                return _code(data, rng)
             if data[:1] == b"\x08":
                 return message(changed(fields(data), rng, [fields(other) for other in others]))
     return rng.choice(BYTES)(data, rng, others)
@@ -293,6 +298,45 @@ def _pickle(data: bytes, rng: Random) -> bytes:
         value = rng.choice(EXTREMES) % (1 << 8 * (len(one) - 1))
         return data[: start + 1] + value.to_bytes(len(one) - 1, "little") + data[end:]
     return data[:start] + _bits(one, rng, []) + data[end:]
+
+
+def _pickles(data: bytes, rng: Random, others: list[bytes]) -> bytes:
+    """Pickles one after another, as torch had them before 1.6, with one of them changed, mostly the largest, or what
+    stands behind them.
+    """
+    file, ends = io.BytesIO(data), [0]
+    for _ in range(5):
+        for _ in pickletools.genops(file):
+            pass
+        ends.append(file.tell())
+    k = rng.choice([0, 1, 2, 3, 3, 3, 3, 3, 3, 4, 4, 5])
+    if k == 5:
+        return data[: ends[5]] + rng.choice(BYTES)(data[ends[5] :], rng, others)
+    return data[: ends[k]] + _pickle(data[ends[k] : ends[k + 1]], rng) + data[ends[k + 1] :]
+
+
+CODE = (
+    "(", ")", "[", "]", ",", ".", " = ", "\n", "    ", "return ", "self", "x", "None", "-1", "1e999", "9" * 400, "0.1",
+    'getattr(self, "forward")', "(self).forward(x, )", "torch.relu(x)", "torch.select(x, 0, -1)", "torch.lstm(x)",
+    "torch.cat([x, x], 1)", "CONSTANTS.c0", "if x:\n", '"\\', "\x00", "  num_layers : Final[int] = 1" + "0" * 30 + "\n",
+    "  batch_first : Final[bool] = 3\n", "  mode : Final[str] = \"LSTM\"\n", '__import__("os").system("true")',
+)  # fmt: skip
+
+
+def _code(data: bytes, rng: Random) -> bytes:
+    """Code of TorchScript's with a line or a word left out, doubled, exchanged or put in."""
+    parts = re.split(r"(\n)" if rng.random() < 0.5 else r"(\W)", data.decode("utf-8", "replace"))
+    k, kind = rng.randrange(len(parts)), rng.random()
+    if kind < 0.2:
+        parts[k] = ""
+    elif kind < 0.35:
+        parts[k] *= rng.choice([2, 1000])
+    elif kind < 0.6:
+        other = rng.randrange(len(parts))
+        parts[k], parts[other] = parts[other], parts[k]
+    else:
+        parts[k] = rng.choice(CODE) + rng.choice([parts[k], ""])
+    return "".join(parts).encode()
 
 
 # ---------------------------------------------------------------------- Protocol Buffers

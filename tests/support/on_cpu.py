@@ -12,12 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from staged_cells import Biased, Reduced
+
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
 from minirnn.core.protocol import name_of
 from minirnn.core.tracing import traced
 from minirnn.kernels.cuda.emitting import source_of
 from minirnn.kernels.cuda.launch import FOLDER, TYPES, Source
-from minirnn.more_cells import MinGRUCell, PeepholeLSTMCell
+from minirnn.more_cells import LayerNormGRUCell, LayerNormLSTMCell, MinGRUCell, PeepholeLSTMCell
 
 HERE = Path(__file__).parent
 CELLS: dict[str, Any] = {  # by name: one of each kind
@@ -31,6 +33,10 @@ CELLS: dict[str, Any] = {  # by name: one of each kind
         ProjectedLSTMCell(3),
         MinGRUCell,
         PeepholeLSTMCell,
+        LayerNormLSTMCell,
+        LayerNormGRUCell,
+        Reduced,
+        Biased,
     )
 }
 BUILT = Path(tempfile.gettempdir()) / f"minirnn-cuda-on-cpu-{getpass.getuser()}"

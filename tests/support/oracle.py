@@ -33,6 +33,8 @@ References:
  [11] Li et al. 2018, arXiv:1803.04831, equation 2: IndRNN.
  [12] Feng et al. 2024, arXiv:2410.01201, sections 3.1.3 and 3.2.4: minGRU and minLSTM.
  [13] Lei et al. 2017, arXiv:1709.02755 (version 1), equations 3 to 7: SRU, without the function g of its state.
+ [14] Ba, Kiros & Hinton 2016, arXiv:1607.06450, equations 3 and 4 and the supplement: layer normalisation of the summed
+     inputs, and where the LSTM and the GRU have it; here over all gates' sums together, in the GRU too.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ State: TypeAlias = tuple[Cube, ...]  # the whole network's state: (h,) or (h, c)
 
 KINDS = (
     *("rnn_tanh", "rnn_relu", "gru_after", "gru_before", "lstm", "lstm_proj", "rnn_any", "gru_any", "lstm_any"),
-    *("lstm_peephole", "lstm_coupled", "indrnn", "min_gru", "min_lstm", "sru"),
+    *("lstm_peephole", "lstm_coupled", "indrnn", "min_gru", "min_lstm", "sru", "lstm_norm", "gru_norm"),
 )
 
 
@@ -245,6 +247,49 @@ def sru_step(x: Vector, c: Vector, p: Weights) -> tuple[Vector, Vector]:
     return new_h, new_c
 
 
+def layer_norm(a: Vector) -> Vector:
+    """[14], equation 3, without gain and shift; 1e-5 is added to the variance."""
+    mean = sum(a) / len(a)
+    variance = sum((one - mean) ** 2 for one in a) / len(a)
+    return [(one - mean) / math.sqrt(variance + 1e-5) for one in a]
+
+
+def normalised_sums(x: Vector, h: Vector, p: Weights, gates: int) -> tuple[list[Vector], list[Vector]]:
+    """[14]: LN(x W + b) and LN(h U), each over all gates, then gate by gate."""
+    size = len(h)
+    of_x = layer_norm([dot(x, p["W"], j) + p["b"][j] for j in range(gates * size)])
+    of_h = layer_norm([dot(h, p["U"], j) for j in range(gates * size)])
+    parts = [slice(k * size, (k + 1) * size) for k in range(gates)]
+    return [of_x[part] for part in parts], [of_h[part] for part in parts]
+
+
+def lstm_norm_step(x: Vector, h: Vector, c: Vector, p: Weights) -> tuple[Vector, Vector]:
+    """[14], LSTM: gates of two normalised sums, and h' of the normalised cell; gate blocks i, f, g, o."""
+    of_x, of_h = normalised_sums(x, h, p, 4)
+    outs, new_c = [], []
+    for j in range(len(c)):
+        a = [p[f"v_{k}"][j] * of_x[n][j] + p[f"w_{k}"][j] * of_h[n][j] + p[f"e_{k}"][j] for n, k in enumerate("ifgo")]
+        new_c.append(sigmoid(a[1]) * c[j] + sigmoid(a[0]) * math.tanh(a[2]))
+        outs.append(sigmoid(a[3]))
+    cell = layer_norm(new_c)
+    return [outs[j] * math.tanh(p["v_c"][j] * cell[j] + p["e_c"][j]) for j in range(len(c))], new_c
+
+
+def gru_norm_step(x: Vector, h: Vector, p: Weights) -> Vector:
+    """[14], GRU; gate blocks r, z, n; z keeps the old state."""
+    of_x, of_h = normalised_sums(x, h, p, 3)
+    new_h = []
+    for j in range(len(h)):
+        r, z = (
+            sigmoid(p[f"v_{k}"][j] * of_x[n][j] + p[f"w_{k}"][j] * of_h[n][j] + p[f"e_{k}"][j])
+            for n, k in enumerate("rz")
+        )
+        reset = r * (p["w_n"][j] * of_h[2][j] + p["e_u"][j])
+        n = math.tanh(p["v_n"][j] * of_x[2][j] + p["e_n"][j] + reset)
+        new_h.append((1.0 - z) * n + z * h[j])
+    return new_h
+
+
 BLOCKS = {"indrnn": 1, "min_gru": 2, "min_lstm": 3, "sru": 4}  # the kinds that have no U
 TWO_STATES = ("lstm", "sru")
 
@@ -261,13 +306,15 @@ def step(kind: str, x: Vector, memory: Memory, p: Weights, options: Options | No
         return (rnn_step(kind, x, memory[0], p),)
     if kind in ("gru_after", "gru_before"):
         return (gru_step(kind, x, memory[0], p),)
+    if kind == "gru_norm":
+        return (gru_norm_step(x, memory[0], p),)
     if kind in BLOCKS:
         if kind == "sru":
             return sru_step(x, memory[1], {**p, "blocks": BLOCKS[kind]})
         function = {"indrnn": indrnn_step, "min_gru": min_gru_step, "min_lstm": min_lstm_step}[kind]
         return (function(x, memory[0], {**p, "blocks": BLOCKS[kind]}),)
     steps = {"lstm": lstm_step, "lstm_proj": lstm_proj_step}
-    steps |= {"lstm_peephole": lstm_peephole_step, "lstm_coupled": lstm_coupled_step}
+    steps |= {"lstm_peephole": lstm_peephole_step, "lstm_coupled": lstm_coupled_step, "lstm_norm": lstm_norm_step}
     return steps[kind](x, memory[0], memory[1], p)
 
 

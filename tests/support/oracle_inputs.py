@@ -20,6 +20,8 @@ NAMES = {
     "MinGRUCell": "min_gru",
     "MinLSTMCell": "min_lstm",
     "SRUCell": "sru",
+    "LayerNormLSTMCell": "lstm_norm",
+    "LayerNormGRUCell": "gru_norm",
 }
 
 

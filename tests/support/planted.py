@@ -19,6 +19,7 @@ from minirnn.formats.containers.hdf5 import chunks
 from minirnn.formats.containers.hdf5.source import Source
 from minirnn.formats.onnx.running import meter as onnx_meter
 from minirnn.formats.onnx.running import operands as onnx_operands
+from minirnn.formats.torch import records
 
 KEPT: list[Any] = []
 
@@ -178,6 +179,12 @@ def counts_no_bytes(path: Path) -> Any:
 
 def takes_any_key(path: Path) -> Any:
     with mock.patch.object(pickles, "is_key", return_value=True):
+        return load(path)
+
+
+def walks_any_module(path: Path) -> Any:
+    """Modules that are within each other by reference are looked into wherever they are."""
+    with mock.patch.multiple(records, MOST_MODULES=2**18, MOST_ENTRIES=2**24):
         return load(path)
 
 

@@ -86,3 +86,80 @@ class Staged:
 
     state = ("h", "c", "d")
     stages = (_Gather, _Spread)
+
+
+class Reduced:
+    """A cell that looks at whole rows, for their sum, largest and smallest number, and at q by itself."""
+
+    state = ("h",)
+    gates = ("a",)
+    saves = ("s", "n", "q", "low")
+
+    @staticmethod
+    def step(p: Any, q: Any, state: Any) -> Any:
+        (h,) = state
+        e = np.exp(p - p.max(-1, keepdims=True))
+        s, low = e / e.sum(-1, keepdims=True), q.min(-1, keepdims=True)
+        n = np.tanh(q - low)
+        return (s * n + 0.5 * h,), (s, n, q, low)
+
+    @staticmethod
+    def unstep(dstate: Any, saved: Any) -> Any:
+        (dh1,) = dstate
+        s, n, q, low = saved
+        ds, da = dh1 * n, dh1 * s * (1 - n * n)
+        dp = s * (ds - (ds * s).sum(-1, keepdims=True))
+        return dp, da - np.where(q <= low, da.sum(-1, keepdims=True), 0.0), (0.5 * dh1,)
+
+
+class _Open:
+    """First stage of ``Biased``: two gates, of which the first's product has a bias, and a mean of its own."""
+
+    gates = ("a", "b")
+    recurrent_bias = ("a",)
+    units = ("w",)
+    saves = ("a", "b", "h")
+
+    @staticmethod
+    def step(p: Any, q: Any, state: Any, w: Any) -> Any:
+        (h,) = state
+        a, b = np.split(p + q, 2, axis=-1)
+        a = np.tanh(a - a.mean(-1, keepdims=True) + w * h)
+        return (a * h, b, h), (a, b, h)
+
+    @staticmethod
+    def unstep(dstate: Any, saved: Any, w: Any) -> Any:
+        dx, db, dh = dstate
+        a, _, h = saved
+        dn = dx * h * (1 - a * a)
+        da = dn - dn.mean(-1, keepdims=True)
+        d = np.concatenate([da, db], axis=-1)
+        return d, d, (dh + dx * a + dn * w,), dn * h
+
+
+class _Shut:
+    """Its second: one gate, whose product has a bias too."""
+
+    gates = ("e",)
+    recurrent_bias = ("e",)
+    saves = ("e", "b")
+
+    @staticmethod
+    def step(p: Any, q: Any, state: Any) -> Any:
+        _, b, h = state
+        e = np.tanh(p + q)
+        return (e * b + 0.5 * h,), (e, b)
+
+    @staticmethod
+    def unstep(dstate: Any, saved: Any) -> Any:
+        (dh1,) = dstate
+        e, b = saved
+        de = dh1 * b * (1 - e * e)
+        return de, de, (None, dh1 * e, 0.5 * dh1)
+
+
+class Biased:
+    """A cell of two stages that both have a bias of their product."""
+
+    state = ("h",)
+    stages = (_Open, _Shut)

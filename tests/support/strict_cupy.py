@@ -158,7 +158,21 @@ def _method(name: str) -> Any:
     return method
 
 
-for _name in ("astype", "reshape", "sum", "copy", "view", "ravel", "max", "min", "any", "all", "fill", "mean"):
+for _name in (
+    "astype",
+    "reshape",
+    "sum",
+    "copy",
+    "view",
+    "ravel",
+    "max",
+    "min",
+    "any",
+    "all",
+    "fill",
+    "mean",
+    "argmax",
+):
     setattr(ndarray, _name, _method(_name))
 OPERATORS = """
     add sub mul truediv floordiv mod pow matmul radd rsub rmul rtruediv rpow rmatmul and or xor rand ror rxor lshift

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 
 from minirnn.cells import GRUCell, LSTMCell, ProjectedLSTMCell
-from minirnn.testing.strategies import CELLS, Case, cases
+from minirnn.testing.strategies import CELLS, Case, Chain, cases, chains
 
 PLAIN = os.environ.get("MINIRNN_BACKEND") == "numpy"
 # cells whose kernels drawn cases meet: few, since those of all would be compiled for minutes
@@ -19,6 +19,11 @@ def either(**options: Any) -> st.SearchStrategy[Case]:
     """Cases of every cell on the plain equations, and of some on kernels."""
     plain = cases(CELLS, backend="numpy", **options)
     return plain if PLAIN else plain | cases(DRAWN, backend="auto", **options)
+
+
+def any_model(*, dropout: bool = True, indices: bool = True) -> st.SearchStrategy[Case | Chain]:
+    """``either``, and layers around a recurrence."""
+    return either(dropout=dropout, indices=indices) | chains(dropout=dropout)
 
 
 def marked_but(shown: Iterable[Any], every: Iterable[Any], marker: str, name: Callable[[Any], str] = str) -> list[Any]:

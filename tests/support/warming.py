@@ -14,7 +14,7 @@ from minirnn.cells import GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCe
 from minirnn.core.tracing import facts_of
 
 KINDS = (TanhCell, ReluCell, GRUCell, LSTMCell, ProjectedLSTMCell(1))
-NARROW = ("-f16", "-int8")  # weights in fewer bits, of float32 models alone
+NARROW = ("-f16", "-bf16", "-int8")  # numbers in fewer bits, of float32 models alone
 
 
 def kernels() -> dict[str, Any]:

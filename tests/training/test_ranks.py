@@ -1,5 +1,6 @@
 """Several ranks train as one process does: here without MPI, in threads that meet."""
 
+import io
 import math
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from itertools import islice, pairwise
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -70,6 +72,7 @@ def test_a_first_row_that_cannot_be_is_refused(first_row: Any) -> None:
 # ---------------------------------------------------------------------- the same steps as one process
 
 
+@pytest.mark.slow
 @given(
     size=st.integers(2, 5),
     task=st.sampled_from(["next", "fill"]),
@@ -430,7 +433,7 @@ def test_a_rank_that_raises_says_so_and_ends_all(
 
     monkeypatch.setattr(ranks, "abort", codes.append)
     monkeypatch.setattr(ending, "os", SimpleNamespace(_exit=end))
-    monkeypatch.setattr(ending, "time", SimpleNamespace(sleep=slept.append))
+    monkeypatch.setattr(ending, "time", SimpleNamespace(sleep=slept.append, monotonic=time.monotonic))
 
     def work() -> None:
         terminal.say("progress")
@@ -445,6 +448,28 @@ def test_a_rank_that_raises_says_so_and_ends_all(
     assert said.endswith(words)
     assert ("progress" in said) == (rank == 0)
     assert (codes, bool(slept)) == ([2], rank == 1)  # the first may say it before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nobody can be asked there")
+def test_what_a_rank_said_is_read_before_all_are_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
+    there, here = os.pipe()
+    with os.fdopen(there, "rb") as reader, os.fdopen(here, "w", encoding="utf-8") as writer:
+        ending.wait_until_read(writer)  # where nothing is to be read
+        writer.write("words")
+        writer.flush()
+        read = list[bytes]()
+        monkeypatch.setattr(
+            ending, "time", SimpleNamespace(sleep=lambda _: read.append(os.read(there, 3)), monotonic=time.monotonic)
+        )
+        ending.wait_until_read(writer)
+        assert read == [b"wor", b"ds"]
+        writer.write("words")
+        writer.flush()
+        instants = iter(range(9))
+        monkeypatch.setattr(ending, "time", SimpleNamespace(sleep=lambda _: None, monotonic=lambda: next(instants)))
+        ending.wait_until_read(writer)  # and nobody ever reads
+        assert reader.read(5) == b"words"
+    ending.wait_until_read(io.StringIO())
 
 
 def test_a_rank_alone_ends_as_ever() -> None:

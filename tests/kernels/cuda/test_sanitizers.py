@@ -18,8 +18,8 @@ from minirnn.kernels.cuda.launch import Source
 B, H, LENGTHS, THREADS, N, BLOCKS = 4, 37, (2, 0, 1, 5), 32, 700, 3  # blocks and tiles that are not full
 LDH, LD1, LDY = H + 3, H + 1, H + 2
 NUMBERS = {
-    "line_c": B * H, "line": B * H, "row_z": 0, "line_z": 0, "line_w": H, "line_d": B * H,
-    "ldh": LDH, "ld1": LD1, "ldy": LDY, "t": 1, "H": H, "tiles": -(-H // THREADS), "n": N, "clip": 0.5, "step": 7,
+    "line_c": B * H, "line": B * H, "line_s": B, "row_z": 0, "line_z": 0, "line_w": H, "line_d": B * H,
+    "ldh": LDH, "ld1": LD1, "ldy": LDY, "t": 1, "H": H, "n": N, "clip": 0.5, "step": 7,
     "rate": 0.1, "decay": 0.1, "shrink": 0.9, "beta1": 0.9, "beta2": 0.99, "correction": 1.1, "eps": 1e-8,
 }  # fmt: skip
 
@@ -42,10 +42,10 @@ def entries(source: Source, kernel: str) -> dict[str, int]:
         return SIZES | {"sums": N if kernel == "verdict" else BLOCKS}
     cell = on_cpu.CELLS[source.name.split("-")[1]]
     facts, R = traced(cell), width_of(cell, H)
-    each, (c, a, m) = B * H, (len(facts.arrays(kind)) for kind in "cam")
+    each, (c, a, m, s) = B * H, (len(facts.arrays(kind)) for kind in "cams")
     sizes = {"G": facts.gates * each, "Q": B * max(R, facts.gates * H) * facts.product, "v": H * bool(facts.bias)}
     sizes |= {"h": (B - 1) * LDH + R, "h1": (B - 1) * LD1 + R, "dy": (B - 1) * LDY + R, "lengths": B, "z": 0}
-    sizes |= {"c": c * each, "c1": c * each, "a": a * each, "m": m * each, "u": facts.apart * each}
+    sizes |= {"c": c * each, "c1": c * each, "a": a * each, "m": m * each, "s": s * B, "u": facts.apart * each}
     sizes |= {"dh": B * R, "back": B * R * facts.product, "through": each * (len(facts.stages) > 1), "dc": c * each}
     sizes |= {"w": len(facts.units) * H, "f": facts.flows * each, "dp": facts.gates * each}
     return sizes | {
@@ -57,7 +57,8 @@ def entries(source: Source, kernel: str) -> dict[str, int]:
 def executable(source: Source, only: str = "") -> str:
     """A C++ program that runs each instance of a source, or of one of its kernels, once."""
     lines, scan = ['#include "on_cpu.hpp"', source.code, "#include <cstdio>", "int main() {"], source.name != "updates"
-    R = width_of(on_cpu.CELLS[source.name.split("-")[1]], H) if scan else 0
+    cell = on_cpu.CELLS[source.name.split("-")[1]] if scan else None
+    R, tiles = (width_of(cell, H), 1 if traced(cell).whole_rows else -(-H // THREADS)) if scan else (0, 1)
     for kernel, name, types in on_cpu.instances(source):
         if only not in ("", kernel):
             continue
@@ -66,7 +67,7 @@ def executable(source: Source, only: str = "") -> str:
         for p in source.kernels[kernel].parameters:
             kind = types.get(p.kind, p.kind)
             if not p.pointer:
-                arguments.append(str(R if p.name == "R" else NUMBERS[p.name]))
+                arguments.append(str({"R": R, "tiles": tiles}.get(p.name, NUMBERS.get(p.name))))
             elif not sizes[p.name]:
                 arguments.append(f"({kind}*)nullptr")
             else:
@@ -74,7 +75,7 @@ def executable(source: Source, only: str = "") -> str:
                 begin = f"{{{values}}}" if values else f"({sizes[p.name]}, {kind}(0.5))"
                 lines.append(f"        std::vector<{kind}> {p.name}{begin};")
                 arguments.append(f"{p.name}.data()")
-        blocks, threads = (B * -(-H // THREADS), THREADS) if scan else (BLOCKS, 256)
+        blocks, threads = (B * tiles, THREADS) if scan else (BLOCKS, 256)
         blocks = 1 if kernel == "verdict" else blocks
         # the lambda's copies are of pointers, taken before any thread begins
         pointers = [f"a{k} = {a}" for k, a in enumerate(arguments)]
@@ -117,12 +118,16 @@ def replaced(text: str, old: str, new: str) -> Iterator[str]:
         yield old.join(pieces[:k]) + new + old.join(pieces[k:])
 
 
-UPDATES, SCAN = on_cpu.sources()["updates"], on_cpu.sources()["ProjectedLSTMCell"]
-WITHOUT_A_BARRIER = list(replaced(UPDATES.code, "__syncthreads();", ";"))
+UPDATES, SCAN, ROWS = (on_cpu.sources()[name] for name in ("updates", "ProjectedLSTMCell", "LayerNormGRUCell"))
+WITHOUT_A_BARRIER = [
+    (kernel, replace(source, code=code))
+    for source, kernel in ((UPDATES, "squares"), (ROWS, "step"))
+    for code in replaced(source.code, "__syncthreads();", ";")
+]
 OVERFLOWS = {
     f"{source.name} {kernel}: {new}": (kernel, replace(source, code=code))
     for source, old, new, kernels in (
-        (SCAN, "    if (j < R) Stage::", "    if (j <= R) Stage::", ("step", "unstep")),
+        (SCAN, "j < R; j += next) Stage::", "j <= R; j += next) Stage::", ("step", "unstep")),
         (UPDATES, "k < n;", "k <= n;", ("squares", "verdict")),
         (UPDATES, "if (k >= n) return;", "if (k > n) return;", ("descend", "adam")),
     )
@@ -131,12 +136,14 @@ OVERFLOWS = {
 
 
 def test_every_barrier_has_its_fault() -> None:
-    assert len(WITHOUT_A_BARRIER) == (UPDATES.code + SCAN.code).count("__syncthreads()") >= 2
+    assert len(WITHOUT_A_BARRIER) == (UPDATES.code + ROWS.code).count("__syncthreads()") >= 5
+    assert "__syncthreads" not in SCAN.code
 
 
 @pytest.mark.parametrize("k", mostly_slow(range(len(WITHOUT_A_BARRIER))))
 def test_a_barrier_left_out_is_a_data_race(k: int, tmp_path: Path) -> None:
-    status, output = sanitized(tmp_path, "thread", replace(UPDATES, code=WITHOUT_A_BARRIER[k]), "squares")
+    kernel, source = WITHOUT_A_BARRIER[k]
+    status, output = sanitized(tmp_path, "thread", source, kernel)
     assert status
     assert "ThreadSanitizer: data race" in output
 

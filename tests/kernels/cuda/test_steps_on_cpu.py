@@ -77,6 +77,8 @@ class Step:
         return np.full((count * self.row.B, columns), np.nan, self.dtype)
 
     def width(self, place: Place) -> int:
+        if place.array[0] == "s":
+            return 1
         return self.R if place.array in ("y", "dh") or (place.array == "dq" and self.stage.matrix) else self.row.H
 
     def read(self, *programs: Program) -> None:
@@ -89,9 +91,14 @@ class Step:
 
     def stacked(self, kind: str, *, before: bool = False) -> Array:
         """All arrays of a kind, one under another; NaN for those that are not read."""
-        names = self.facts.arrays(kind)
-        parts = [self.memory.get(Place(name, 0, before), self.nothing(self.row.H)) for name in names]
+        places = [Place(name, 0, before) for name in self.facts.arrays(kind)]
+        parts = [self.memory.get(place, self.nothing(self.width(place))) for place in places]
         return np.concatenate(parts).astype(self.dtype) if parts else np.zeros((0, self.row.H), self.dtype)
+
+    def products(self) -> Array:
+        """u: the products that are kept apart, side by side; NaN for those that are not read."""
+        parts = [self.memory.get(Place("u", k), self.nothing(self.row.H)) for k in range(self.facts.apart)]
+        return np.concatenate(parts or [self.nothing(0)], axis=1).astype(self.dtype)
 
     def fenced(self, a: Array, apart: int | None = None) -> Fenced | None:
         return Fenced(a, apart) if a.size else None
@@ -104,17 +111,25 @@ class Step:
 
     def run(self, processor: Any, kernel: str, **numbers: int) -> None:
         row, widest = self.row, max(self.row.H, self.R)
-        tiles = -(-widest // row.threads)
+        # each thread of a block that has barriers is one of the processor's: an odd number of them, and few
+        threads, tiles = row.threads, -(-widest // row.threads)
+        if self.facts.whole_rows:
+            threads, tiles = row.threads // 16 + 1, 1
         lengths, w = None if self.lengths is None else Fenced(self.lengths), self.weights()
         arrays = self.arrays | {"lengths": lengths, "w": w, "z": None}
         addresses = {name: None if a is None else a.address for name, a in arrays.items()}
-        lines = {"line_c": row.B * row.H, "line": row.B * row.H, "row_z": 0, "line_z": 0, "line_w": row.H}
+        lines = {
+            "line_c": row.B * row.H,
+            "line": row.B * row.H,
+            "line_s": row.B,
+            "row_z": 0,
+            "line_z": 0,
+            "line_w": row.H,
+        }
         sizes = {"t": self.t, "H": row.H, "R": self.R, "tiles": tiles}
         types = launch.types_of(np.dtype(self.dtype), self.k)
         blocks = row.B * tiles
-        launch.launch(
-            processor, self.source, kernel, types, blocks, row.threads, **addresses, **lines, **sizes, **numbers
-        )
+        launch.launch(processor, self.source, kernel, types, blocks, threads, **addresses, **lines, **sizes, **numbers)
         for a in arrays.values():
             if a is not None:
                 a.assert_fences()
@@ -132,10 +147,10 @@ class Step:
         if kind[0] == "c":
             array = self.arrays["c1"]
         assert array is not None
-        if kind in ("gates", "dp", "dw") or (kind == "dq" and self.facts.apart):
-            k = self.facts.gates - 1 if kind == "dq" else k
+        if kind in ("gates", "dp", "dw", "u") or (kind == "dq" and self.facts.apart):
+            k = self.facts.gates - self.facts.apart + k if kind == "dq" else k
             return array.inside[:, k * H : (k + 1) * H]
-        if kind in ("y", "dh", "dq", "u"):
+        if kind in ("y", "dh", "dq"):
             return array.inside
         k = k if kind in ("dc", "f") else self.facts.arrays(kind[0]).index(kind)
         return array.inside[k * self.row.B : (k + 1) * self.row.B]
@@ -157,9 +172,9 @@ class Step:
         v = self.normal(H)[:1]
         for k in own:
             self.memory[Place("gates", k)] = p[k].astype("f8") + q[k]
-        if facts.apart:
-            self.memory[Place("gates", own[-1])] = p[own[-1]].astype("f8")
-            self.memory[Place("u")] = q[own[-1]].astype("f8") + (v if facts.bias else 0)
+        for i, k in enumerate(own[len(own) - facts.apart :]):
+            self.memory[Place("gates", k)] = p[k].astype("f8")
+            self.memory[Place("u", i)] = q[k].astype("f8") + (v if facts.bias else 0)
         Q = np.concatenate([q[k] for k in own], axis=1) if own else self.normal(self.R)
         if stage.matrix:
             self.memory[Place("y")] = Q.astype("f8")
@@ -177,9 +192,10 @@ class Step:
             "h1": h if in_place else Fenced(self.nothing(self.R), self.R + row.ld1),
             "c": others,
             "c1": others if in_place else self.fenced(self.nothing(H, facts.states - 1)),
-            "u": Fenced(self.nothing(H)) if facts.apart else None,
+            "u": self.fenced(self.nothing(facts.apart * H)),
             "a": self.fenced(self.stacked("a")),
             "m": self.fenced(self.stacked("m")),
+            "s": self.fenced(self.stacked("s")),
         }
         before, c_before = h.inside.copy(), c.copy()
         self.run(processor, "step", ldh=h.apart, ld1=h.apart if in_place else self.R + row.ld1)
@@ -217,17 +233,17 @@ class Step:
         empty = self.nothing(self.R)
         h = self.memory.get(Place("y", 0, True), empty).astype(dtype)
         h1 = self.memory.get(Place("y"), empty).astype(dtype)
-        u = self.memory.get(Place("u"), self.nothing(H)).astype(dtype)
         columns = facts.gates * H if facts.apart else self.R * bool(facts.matrix)
         self.arrays = {
             "G": Fenced(self.gates({})),
-            "u": Fenced(u) if facts.apart else None,
+            "u": self.fenced(self.products()),
             "h": Fenced(h, self.R + row.ldh),
             "h1": Fenced(h1, self.R + row.ld1),
             "c": self.fenced(self.stacked("c", before=True)),
             "c1": self.fenced(self.stacked("c")),
             "a": self.fenced(self.stacked("a")),
             "m": self.fenced(self.stacked("m")),
+            "s": self.fenced(self.stacked("s")),
             "dy": Fenced(dy, self.R + row.ldy) if row.with_dy else None,
             "back": Fenced(back) if row.with_back else None,
             "through": None if self.last else Fenced(through),
@@ -252,10 +268,11 @@ class Step:
         if facts.apart:  # of the other gates dq is dp
             dq, dp = self.arrays["dq"], self.arrays["dp"]
             assert dq is not None and dp is not None  # noqa: PT018 - for the type checker
-            assert (dq.inside[:, :-H] == dp.inside[:, :-H]).all()
+            together = (facts.gates - facts.apart) * H
+            assert (dq.inside[:, :together] == dp.inside[:, :together]).all()
         passed = arrived if self.last else dh
         self.assert_close(self.found(Place("dh"))[ended], passed[ended], "dh")
-        for name in ("G", "u", "h", "h1", "c", "c1", "a", "m", "dy", "back", "through"):
+        for name in ("G", "u", "h", "h1", "c", "c1", "a", "m", "s", "dy", "back", "through"):
             a = self.arrays[name]
             assert a is None or a.inside.tobytes() == a.before.tobytes(), name
 
@@ -293,7 +310,12 @@ FAULTS = {  # in what is written for a cell, or in scan.cu
     "a row ends one step late": ("t >= lengths[row]", "t > lengths[row]"),
     "an ended row loses its gradient": ("dh[row * R + j] = S(arrived<F>(b, j));", "dh[row * R + j] = S(F(0));"),
     "an ended row's gradient of p is left as it was": ("b.dp[k * H + j] = S(F(0));", "(void)k;"),
-    "an ended row's operand is left as it was": ("a[Stage::number * line + own + j] = S(F(0));", ";"),
+    "an ended row's operand is left as it was": ("if (!Stage::last) a[Stage::number * line + own + j] = S(F(0));", ";"),
+    "a sum is one thread's": ("if (k < count / 2) parts[k] = Pair::of(parts[k], parts[k + half]);", ""),
+    "an odd thread's part of a sum is lost": ("unsigned half = (count + 1) / 2;", "unsigned half = count / 2;"),
+    "a mean is of the threads": ("/ F(r.H)", "/ F(blockDim.x)"),
+    "units beyond the first threads' are left out": ("j < r.H; j += blockDim.x", "j < r.H; j += r.H"),
+    "a row's number is stored by the last thread": ("if (threadIdx.x == 0) r.s", "if (first == r.H) r.s"),
     "a product with a matrix is as wide as the gates": ("Stage::matrix ? R : Stage::gates * H", "Stage::gates * H"),
     "only the first tile of a row is worked on": ("blockIdx.x % tiles * blockDim.x + threadIdx.x", "threadIdx.x"),
 }  # fmt: skip
