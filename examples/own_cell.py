@@ -1,4 +1,4 @@
-"""A cell of one's own, derived and proven: the LSTM with peepholes.
+"""A cell of one's own, derived and proven: an LSTM with peepholes that puts its cell out as it is.
 
     python examples/own_cell.py
 
@@ -19,19 +19,21 @@ def sigmoid(a: Any) -> Any:
 
 
 class PeepholeLSTM:
-    """Gates that see the cell (Gers and Schmidhuber 2000); w_i, w_f, w_o are per-unit weights.
+    """Gates that see the cell, which no function squashes on its way out (Gers, Schraudolph and Schmidhuber 2002).
+
+    w_i, w_f and w_o are per-unit weights.
 
         i  = σ(p_i + q_i + w_i c)             (1)
         f  = σ(p_f + q_f + w_f c)             (2)
         g  = tanh(p_g + q_g)                  (3)
         c' = f c + i g                        (4)
         o  = σ(p_o + q_o + w_o c')            (5)  sees the new cell
-        h' = o tanh(c')                       (6)
+        h' = o c'                             (6)
 
-    Transposed, with m = tanh(c'):
+    Transposed:
 
-        do  = dh' m,  da_o = do o (1 - o)     (6) (5)
-        dc' = dc' + dh' o (1 - m²) + da_o w_o (6) (5)  c' is used by the next step, by (6) and by (5)
+        do  = dh' c',  da_o = do o (1 - o)    (6) (5)
+        dc' = dc' + dh' o + da_o w_o          (6) (5)  c' is used by the next step, by (6) and by (5)
         dw_o = da_o c'                        (5)
         di = dc' g,  da_i = di i (1 - i)      (4) (1)
         df = dc' c,  da_f = df f (1 - f)      (4) (2)
@@ -43,7 +45,7 @@ class PeepholeLSTM:
     state = ("h", "c")
     gates = ("i", "f", "g", "o")
     units = ("w_i", "w_f", "w_o")
-    saves = ("i", "f", "g", "o", "c", "c1", "m")
+    saves = ("i", "f", "g", "o", "c", "c1")
 
     @staticmethod
     def step(p: Any, q: Any, state: Any, w_i: Any, w_f: Any, w_o: Any) -> Any:
@@ -54,15 +56,14 @@ class PeepholeLSTM:
         g = np.tanh(a_g)  # (3)
         c1 = f * c + i * g  # (4)
         o = sigmoid(a_o + w_o * c1)  # (5)
-        m = np.tanh(c1)  # (6)
-        return (o * m, c1), (i, f, g, o, c, c1, m)  # (6)
+        return (o * c1, c1), (i, f, g, o, c, c1)  # (6)
 
     @staticmethod
     def unstep(dstate: Any, saved: Any, w_i: Any, w_f: Any, w_o: Any) -> Any:
         dh1, dc1 = dstate
-        i, f, g, o, c, c1, m = saved
-        da_o = dh1 * m * o * (1 - o)  # (6) (5)
-        dc1 = dc1 + dh1 * o * (1 - m * m) + da_o * w_o  # (6) (5)
+        i, f, g, o, c, c1 = saved
+        da_o = dh1 * c1 * o * (1 - o)  # (6) (5)
+        dc1 = dc1 + dh1 * o + da_o * w_o  # (6) (5)
         da_i = dc1 * g * i * (1 - i)  # (4) (1)
         da_f = dc1 * c * f * (1 - f)  # (4) (2)
         da_g = dc1 * i * (1 - g * g)  # (4) (3)

@@ -19,9 +19,19 @@ from minirnn.core.version import VERSION
 from minirnn.formats.load import load
 from minirnn.kernels.cpu.threads import get_num_threads, set_num_threads
 from minirnn.layers.activations import Function
+from minirnn.layers.attention import Attention, MultiHeadAttention
 from minirnn.layers.compose import Bidirectional, Sequential
-from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear, Masking, Reverse
+from minirnn.layers.convolution import Conv1d
+from minirnn.layers.ctc import ctc_loss
+from minirnn.layers.ctc_decoding import ctc_beam, ctc_greedy
+from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear, Masking, PReLU, Reverse
+from minirnn.layers.graph import LayerGraph
+from minirnn.layers.joining import Combine, Concatenate, Dot
 from minirnn.layers.losses import cross_entropy, mse
+from minirnn.layers.normalisation import BatchNorm1d, LayerNorm
+from minirnn.layers.pooling import AvgPool1d, Flatten, GlobalAvgPool1d, GlobalMaxPool1d, MaxPool1d
+from minirnn.layers.reshaping import Exchange, Repeat, Reshape
+from minirnn.layers.wiring import Call, Entry
 from minirnn.optim import (
     SGD,
     Adam,
@@ -53,25 +63,45 @@ __all__ = [
     "Activation",
     "Adam",
     "AdamW",
+    "Attention",
+    "AvgPool1d",
     "Backend",
     "Backward",
+    "BatchNorm1d",
     "Bidirectional",
+    "Call",
+    "Combine",
+    "Concatenate",
+    "Conv1d",
+    "Dot",
     "Dropout",
     "Embedding",
+    "Entry",
+    "Exchange",
+    "Flatten",
     "Function",
     "GRUVariant",
+    "GlobalAvgPool1d",
+    "GlobalMaxPool1d",
     "LSTMVariant",
     "LanguageModel",
     "Last",
     "Layer",
+    "LayerGraph",
+    "LayerNorm",
     "Linear",
     "Masking",
+    "MaxPool1d",
     "ModelFileError",
     "ModelFileWarning",
+    "MultiHeadAttention",
     "NonFiniteGradientError",
+    "PReLU",
     "RMSProp",
     "RNNVariant",
     "Recurrent",
+    "Repeat",
+    "Reshape",
     "Reverse",
     "Sequential",
     "Stream",
@@ -79,6 +109,9 @@ __all__ = [
     "clip_grad_norm",
     "clip_grad_value",
     "cross_entropy",
+    "ctc_beam",
+    "ctc_greedy",
+    "ctc_loss",
     "get_num_threads",
     "grad_norm",
     "length_mask",

@@ -1,5 +1,5 @@
-"""Hypothesis profiles: ``dev`` draws anew each time, ``ci`` draws the same examples, more of them, on every machine;
-``mutants`` is for planted faults.
+"""Hypothesis profiles: ``dev`` draws anew each time, ``ci`` the same examples on every machine.  ``mutants`` is for
+planted faults.
 
 Tiers: without ``-m``, tests that carry a marker of ``TIERS`` are left out, unless they are named one by one, and the
 last lines say how many of each there are and which command runs them.
@@ -26,7 +26,7 @@ for folder in ("docs", "docs/_ext", "examples", "examples/experiments"):  # test
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]  # a gradient check is a few hundred passes forward
 settings.register_profile("dev", max_examples=25, deadline=None, suppress_health_check=QUIET)
-settings.register_profile("ci", max_examples=50, deadline=None, suppress_health_check=QUIET, derandomize=True)
+settings.register_profile("ci", max_examples=25, deadline=None, suppress_health_check=QUIET, derandomize=True)
 settings.register_profile(  # the first failing example will do
     "mutants", max_examples=15, deadline=None, suppress_health_check=QUIET, derandomize=True, phases=[Phase.generate]
 )

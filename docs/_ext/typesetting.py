@@ -14,9 +14,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-TOKEN = re.compile(r"\s*(?:(?P<number>\d+)|(?P<name>[A-Za-zσ]+(?:_[a-z]+)?'?)|(?P<sign>[-+/()²>,]))")
-FUNCTIONS: dict[str, Callable[[Any], Any]] = {"tanh": np.tanh, "σ": lambda a: 1 / (1 + np.exp(-a))}
-IN_LATEX = {"tanh": r"\tanh", "σ": r"\sigma"}
+TOKEN = re.compile(r"\s*(?:(?P<number>\d+)|(?P<name>[A-Za-zσε]+(?:_[a-z]+)?'?)|(?P<sign>[-+/()²>,]))")
+FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "tanh": np.tanh,
+    "σ": lambda a: 1 / (1 + np.exp(-a)),
+    "sqrt": np.sqrt,
+    "mean": lambda a: np.mean(a, -1, keepdims=True),
+    "var": lambda a: np.var(a, -1, keepdims=True),
+}
+IN_LATEX = {"tanh": r"\tanh", "σ": r"\sigma"} | {name: rf"\operatorname{{{name}}}" for name in ("sqrt", "mean", "var")}
 KEYWORDS = ("where", "else")
 
 

@@ -99,6 +99,18 @@ class Sequences(Server):
         return {"y": y[:, 0].tolist() if self.model.keeps_time else y[0].tolist()}
 
 
+class LayerGraphs(Server):
+    """A graph of layers with several inputs or outputs: each is an array as ``run`` has it, time first."""
+
+    def __init__(self, model: minirnn.LayerGraph) -> None:
+        inputs = {entry.name: entry.shape for entry in model.entries}
+        super().__init__(model, {"inputs": inputs}, {"outputs": dict.fromkeys(model.outputs, "an array")})
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        outputs, _ = self.model.run(self.value(request, "inputs", dict, {}))
+        return {"outputs": {name: array.tolist() for name, array in outputs.items()}}
+
+
 class Graphs(Server):
     """A graph of ONNX, which is run as it is."""
 
@@ -117,6 +129,8 @@ def server_of(model: Any) -> Server:
         return Graphs(model)
     if isinstance(model, minirnn.LanguageModel):
         return Writing(model) if model.task == "next" else Filling(model)
+    if isinstance(model, minirnn.LayerGraph) and not model.one_way:
+        return LayerGraphs(model)
     return Sequences(model)
 
 

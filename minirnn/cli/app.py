@@ -3,6 +3,7 @@
 import click
 
 from minirnn.cli.explaining import explain
+from minirnn.cli.grading import grade
 from minirnn.cli.language import evaluate, fill, generate
 from minirnn.cli.machine import check, info
 from minirnn.cli.models import convert, inspect
@@ -17,5 +18,5 @@ def main() -> None:
     """Recurrent networks whose every gradient is derived by hand."""
 
 
-for command in (train_command, generate, fill, evaluate, convert, inspect, plot_command, check, explain, info):
+for command in (train_command, generate, fill, evaluate, convert, inspect, plot_command, check, grade, explain, info):
     main.add_command(command)

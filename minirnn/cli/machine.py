@@ -16,7 +16,7 @@ from rich.table import Column, Table
 
 from minirnn.cli.shared import backend_option, one_sentence
 from minirnn.cli.terminal import console, output
-from minirnn.core.backend import BACKENDS, devices, get_backend
+from minirnn.core.backend import BACKENDS, BFLOAT16, ROUNDING, devices, get_backend
 from minirnn.core.files import Json
 from minirnn.core.protocol import name_of
 from minirnn.core.version import VERSION
@@ -155,6 +155,7 @@ def info(as_json: bool) -> None:  # noqa: FBT001 - click passes options by name
         "numpy": np.__version__,
         **{name: _version(name) for name in ("click", "rich", "safetensors", "numba")},
         "backends": {name: list(backend.dtypes) for name, backend in BACKENDS.items()},
+        "compute": {BFLOAT16: list(ROUNDING)},
         "auto": get_backend("auto").name,
         "blas": _blas(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -206,7 +207,7 @@ def _kernels() -> Json:
         seconds[name] = round(time.perf_counter() - begun, 2)
     return describe() | {
         "seconds until kernels were ready": seconds,
-        "without kernels": ["GRU(reset='before')", "LSTM(proj_size=...)", "zoneout", "cells of your own"],
+        "other cells": "as soon as they are first run; repr(model) says which have no kernels",
     }
 
 

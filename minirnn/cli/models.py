@@ -15,14 +15,21 @@ from minirnn.cli.terminal import say
 from minirnn.core.files import Json, ModelFileError, ModelFileWarning
 from minirnn.core.layer import Layer
 from minirnn.core.module import brief
+from minirnn.formats import torch as torch_files
+from minirnn.formats.inside import inside
 from minirnn.formats.load import load
+from minirnn.formats.lost import LANGUAGES, lost
 from minirnn.formats.onnx import Graph
 from minirnn.formats.opening import FORMATS, check_is_file, format_of
-from minirnn.inference.quantize import STORED
+from minirnn.inference.quantize import DTYPES, STORED
 from minirnn.language.model import LanguageModel
 from minirnn.training.metrics import as_json_line
 
-SAVERS = {**FORMATS, "onnx": "minirnn.formats.onnx.writing"}  # the room that writes each
+SAVERS = {  # the room that writes each
+    **FORMATS,
+    "onnx": "minirnn.formats.onnx.writing",
+    **dict.fromkeys(LANGUAGES, "minirnn.formats.sources"),
+}
 SUFFIXES = {
     ".safetensors": "native",
     ".pt": "torch",
@@ -32,16 +39,18 @@ SUFFIXES = {
     ".hdf5": "keras",
     ".onnx": "onnx",
 }
-# options that are for files of one format alone
-FORMAT_OF = {
-    "nonlinearity": "torch",
-    "prefix": "torch",
-    "part": "torch",
-    "modules": "torch",
-    "config": "keras",
-    "names": "torch",
-    "states": "onnx",
-    "lengths": "onnx",
+SOURCES = {f".{language}": language for language in LANGUAGES} | {".mjs": "js"}
+# options that are for files of some formats alone
+FORMATS_OF = {
+    "nonlinearity": ("torch",),
+    "prefix": ("torch",),
+    "part": ("torch",),
+    "modules": ("torch",),
+    "config": ("keras",),
+    "names": ("torch",),
+    "states": ("onnx",),
+    "lengths": ("onnx",),
+    "steps": LANGUAGES,
 }
 SPELT = {"modules": "module", "names": "name"}
 
@@ -64,6 +73,7 @@ class Writing:
     names: tuple[str, ...]
     states: bool
     lengths: bool
+    steps: int | None
 
 
 def hints(command: Callable[..., None]) -> Callable[..., None]:
@@ -97,27 +107,56 @@ def hints(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--quantize", type=click.Choice(STORED), help="Store weights in a quarter or half of the bytes.")
 @click.option("--states", is_flag=True, help="ONNX: make initial states inputs of the graph.")
 @click.option("--lengths", is_flag=True, help="ONNX: make the lengths of rows an input of the graph.")
+@click.option("--steps", type=int, help="c: the most steps of a call, where it needs whole sequences.  [default: 128]")
 @click.option("--name", "names", multiple=True, help="torch: a module name for each layer with weights.")
+@click.option("--strict", is_flag=True, help="Write nothing where something is assumed of IN or lost in OUT.")
 @hints
 @one_sentence
 def convert(
-    source: Path, target: Path, to: str | None, dtype: str | None, quantize: str | None, **options: Any
+    source: Path,
+    target: Path,
+    to: str | None,
+    dtype: str | None,
+    quantize: str | None,
+    strict: bool,  # noqa: FBT001 - click passes options by name
+    **options: Any,
 ) -> None:
-    """Convert the model in IN to OUT: a minirnn .safetensors, torch .pt, Keras .keras or .h5, or .onnx file."""
-    to = to or SUFFIXES.get(target.suffix)
+    """Convert the model in IN to OUT: a minirnn .safetensors, torch .pt, Keras .keras or .h5, or .onnx file.
+
+    Or to one file of source that computes the same without minirnn: OUT.c in C99, OUT.js, OUT.py with
+    NumPy alone; OUT.html is a page on which a character model writes.
+
+    What is lost on the way is listed: noise and activations that OUT has no place for, biases that are merged.
+    """
+    suffixes = SUFFIXES | SOURCES
+    to = to or suffixes.get(target.suffix)
     if to is None:
-        raise ValueError(f"OUT must end in {', '.join(SUFFIXES)}, or --to say its format; got {target}")
+        raise ValueError(f"OUT must end in {', '.join(suffixes)}, or --to say its format; got {target}")
     writing = chosen(Writing(**{one.name: options.pop(one.name) for one in fields(Writing)}), to, target)
     check_writable(target, (source,), "OUT")
-    loaded = opened(source, Hints(**options), dtype)
+    hints = Hints(**options)
+    try:
+        with warnings.catch_warnings():
+            if strict:
+                warnings.simplefilter("error", ModelFileWarning)
+            loaded = opened(source, hints, dtype)
+    except ModelFileWarning as warning:
+        raise ModelFileError(f"{warning}. With --strict nothing is written") from None
     if isinstance(loaded, Graph):
         raise ModelFileError(f"{source} must hold a chain of layers to be converted; it holds {loaded!r:.500}")
     model = loaded.quantize(quantize) if quantize else loaded
+    lacking = [*lost(model, to), *merged(source, hints)]
+    if strict and lacking:
+        raise ValueError(f"{target} would be without {', '.join(lacking)}: with --strict nothing is written")
+    if to in LANGUAGES:
+        writing["origin"] = source
     import_module(SAVERS[to]).save(model, target, **writing)
     if isinstance(model, LanguageModel) and to in ("torch", "keras"):
         say(f"{to}'s format has no place for the vocabulary: keep {source} for it")
     click.echo(f"{source}: {format_of(source)}, {size_of(loaded)}")
     click.echo(f"{target}: {to}, {target.stat().st_size:,} bytes{f', weights {quantize}' if quantize else ''}")
+    for words in lacking:
+        click.echo(f"lost: {words}")
 
 
 @click.command()
@@ -126,8 +165,24 @@ def convert(
 @hints
 @one_sentence
 def inspect(file: Path, as_json: bool, **options: Any) -> None:  # noqa: FBT001 - click passes options by name
-    """Print what is in FILE, of any format that minirnn reads: layers, weights, shapes, dtype, number of parameters."""
-    record = about(file, Hints(**options))
+    """Print what is in FILE, of any format that minirnn reads: layers, weights, shapes, dtype, number of parameters.
+
+    Of a file that is not opened, print what can be seen in it, and on the last line why not and what to do.
+    """
+    try:
+        record = about(file, Hints(**options))
+    except ModelFileError as error:
+        within = inside(file)
+        if as_json:
+            click.echo(
+                as_json_line(
+                    {"file": str(file), "holds": "nothing that is opened", "why": str(error), "inside": within}
+                )
+            )
+        else:
+            for words in within:
+                click.echo(words)
+        raise
     if as_json:
         click.echo(as_json_line(record))
         return
@@ -146,7 +201,8 @@ def inspect(file: Path, as_json: bool, **options: Any) -> None:  # noqa: FBT001 
     widths = [max((len(row[k]) for row in rows), default=0) for k in range(3)]
     for row in rows:
         click.echo("  " + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
-    click.echo(f"{record['parameters']:,} parameters, {record['dtype']}")
+    products = f", products in {record['compute']}" if "compute" in record else ""
+    click.echo(f"{record['parameters']:,} parameters, {record['dtype']}{products}")
 
 
 def about(file: Path, hints: Hints) -> Json:
@@ -162,7 +218,10 @@ def about(file: Path, hints: Hints) -> Json:
         room = import_module(FORMATS[format_of(file)])
         if not hasattr(room, "contents"):
             raise
-        weights = room.contents(file)
+        try:
+            weights = room.contents(file, part=hints.part)
+        except ModelFileError:
+            raise error from None  # which knows more of what the caller said
         record: Json = {"holds": "arrays", "why": f"no network: {error}"}
     else:
         for warning in warned:
@@ -175,11 +234,14 @@ def about(file: Path, hints: Hints) -> Json:
         else:
             network = loaded.network if isinstance(loaded, LanguageModel) else loaded
             record = {"holds": "layers", "description": network.describe()}
+            if network.bound.compute:
+                record["compute"] = network.bound.compute
             if isinstance(loaded, LanguageModel):
                 record |= {"holds": "language model", "task": loaded.task, "symbols": len(loaded.vocab)}
             weights = {name: (w.shape, dtype_of(w)) for name, w in network.named_weights().items()}
             room = import_module(FORMATS[format_of(file)])
-            unsaid = room.notes(network) if hasattr(room, "notes") else []
+            places = {"part": hints.part, "prefix": hints.prefix or ""}
+            unsaid = room.notes(network, file, **places) if hasattr(room, "notes") else []
     dtypes = dict.fromkeys(dtype for _, dtype in weights.values())
     return {
         "file": str(file),
@@ -195,6 +257,15 @@ def about(file: Path, hints: Hints) -> Json:
     }
 
 
+def merged(file: Path, hints: Hints) -> list[str]:
+    """Biases of a torch file that are one in minirnn, in words."""
+    if format_of(file) != "torch":
+        return []
+    modules = hints.modules or None
+    paths = torch_files.merged_biases(file, part=hints.part, prefix=hints.prefix or "", modules=modules)
+    return [f"the two biases of {path!r:.60}, of which the sum is kept" for path in paths]
+
+
 def opened(file: Path, hints: Hints, dtype: str | None) -> Layer | LanguageModel | Graph:
     """The model in a file, with what the caller says about it."""
     check_is_file(file)
@@ -207,8 +278,9 @@ def chosen(options: Hints | Writing, of: str, file: Path) -> Json:
     values = {one.name: getattr(options, one.name) for one in fields(options)}
     chosen = {name: value for name, value in values.items() if value not in (None, (), False)}
     for name in chosen:
-        if FORMAT_OF[name] != of:
-            raise ValueError(f"--{SPELT.get(name, name)} is for files of {FORMAT_OF[name]}; {file} is one of {of}")
+        if of not in FORMATS_OF[name]:
+            formats = ", ".join(FORMATS_OF[name])
+            raise ValueError(f"--{SPELT.get(name, name)} is for files of {formats}; {file} is one of {of}")
     return chosen
 
 
@@ -216,10 +288,10 @@ def size_of(model: Layer | LanguageModel) -> str:
     """A model in a line."""
     network = model.network if isinstance(model, LanguageModel) else model
     p = network.bound
-    return f"{brief(network)}, {p.count:,} parameters, {p.quantized or p.dtype.name}"
+    return f"{brief(network)}, {p.count:,} parameters, {p.numbers}"
 
 
 def dtype_of(weight: object) -> str:
     """The dtype in which a weight is stored, an array's or a quantised matrix'."""
     kind = getattr(weight, "kind", "full")
-    return {"int8": "int8", "f16": "float16"}.get(kind) or str(getattr(weight, "dtype", ""))
+    return DTYPES.get(kind) or str(getattr(weight, "dtype", ""))

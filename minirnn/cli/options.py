@@ -55,6 +55,7 @@ class TrainOptions:
     seed: int
     backend: str
     dtype: str
+    compute: str | None
     on_nonfinite: str
     checkpoint: Path | None
     every: Interval
@@ -122,7 +123,7 @@ class TrainOptions:
             weight_dropout=self.weight_dropout,
             zoneout=self.zoneout,
         )
-        lm.init(self.seed, backend=self.backend, dtype=self.dtype)
+        lm.init(self.seed, backend=self.backend, dtype=self.dtype, compute=self.compute)
         return lm
 
     def make_optimizer(self, lm: LanguageModel, planned: int | None) -> Optimizer:

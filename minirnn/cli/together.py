@@ -12,11 +12,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TextIO
 
 from minirnn.cli.shared import sentence_for
 from minirnn.cli.terminal import console, keep_quiet, say
 from minirnn.training.ranks import Ranks
 
+AT_MOST = 2.0  # seconds for mpiexec to read what a rank said last
 HEAD_START = 1.0  # seconds for the first rank to say what all ran into: then that is said once
 # says the last line that it heard, once whoever wrote it is gone
 LISTEN = "import sys\nheard = b''\nfor heard in sys.stdin.buffer: pass\nsys.stderr.buffer.write(heard.lstrip())"
@@ -45,8 +47,25 @@ def together(ranks: Ranks) -> Iterator[None]:
         for note in getattr(error, "__notes__", ()):
             say(note)
         sys.stdout.flush()
+        wait_until_read(sys.stderr)
         ranks.abort(2)
         os._exit(2)  # MPICH comes back from it, and would not from being finalised
+
+
+def wait_until_read(pipe: TextIO) -> None:
+    """Wait, ``AT_MOST`` seconds, until whoever is at a pipe's other end has read all that was written to it.
+
+    Whoever hands on a rank's words to mpiexec is killed with the ranks, together with what it has not read.
+    """
+    try:
+        import fcntl
+        import termios
+    except ImportError:  # Windows
+        return
+    end = time.monotonic() + AT_MOST
+    with suppress(OSError):  # nothing of which this can be asked
+        while time.monotonic() < end and any(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))):
+            time.sleep(0.01)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from minirnn.cli.resuming import Saved, begin_or_go_on, check_something_to_resum
 from minirnn.cli.shared import OUT, Shares, check_writable, one_sentence
 from minirnn.cli.terminal import Outcome, Signals, console, evaluated, follow, in_words, output, say, show_samples
 from minirnn.cli.together import last_words, together
-from minirnn.core.backend import BACKENDS, get_backend
+from minirnn.core.backend import BACKENDS, BFLOAT16, get_backend
 from minirnn.formats.native import save
 from minirnn.kernels.cpu.threads import get_num_threads
 from minirnn.language.evaluation import SAMPLE
@@ -84,6 +84,7 @@ LR_HELP = "; ".join(f"{lr:g} for {name}" for name, lr in DEFAULT_LR.items())
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True)
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option("--compute", type=click.Choice([BFLOAT16]), help="Round what products multiply.  [default: --dtype]")
 @click.option("--on-nonfinite", type=click.Choice(NONFINITE), default="stop", show_default=True, help="For gradients.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Directory for checkpoints; see --resume.")
 @click.option("--every", default="60s", show_default=True, help="Write a checkpoint every N steps, or 90s, 5m, 2h.")

@@ -21,19 +21,14 @@ from minirnn.language.text import Text, Vocabulary, check_string
 from minirnn.layers.compose import Sequential
 from minirnn.layers.feedforward import Dropout, Embedding, Linear
 from minirnn.layers.losses import cross_entropy
-from minirnn.more_cells import CoupledLSTMCell, IndRNNCell, MinGRUCell, MinLSTMCell, PeepholeLSTMCell, SRUCell
+from minirnn.more_cells import BY_SHORT_NAME
 from minirnn.recurrent.networks import GRU, LSTM, RNN, Recurrent
 
 CELLS: dict[str, Callable[..., Recurrent]] = {
     "rnn": RNN,
     "gru": GRU,
     "lstm": LSTM,
-    "peephole": partial(Recurrent, PeepholeLSTMCell),
-    "coupled": partial(Recurrent, CoupledLSTMCell),
-    "indrnn": partial(Recurrent, IndRNNCell),
-    "mingru": partial(Recurrent, MinGRUCell),
-    "minlstm": partial(Recurrent, MinLSTMCell),
-    "sru": partial(Recurrent, SRUCell),
+    **{name: partial(Recurrent, cell) for name, cell in BY_SHORT_NAME.items()},
 }
 TASKS = ("next", "fill")
 ALL = slice(None)
@@ -60,6 +55,8 @@ class LanguageModel:
             )
         if not network.keeps_time:
             raise ValueError("a language model says something at every step; this network ends in one answer a row")
+        if network.changes_steps:
+            raise ValueError("a language model says something at every step; this network changes the number of steps")
         if task == "next" and network.reads_ahead:
             raise ValueError("task next takes a network that reads forward; this one has seen the answer: task='fill'")
         if network.parameters is not None and network.batch_first:
@@ -121,10 +118,11 @@ class LanguageModel:
         scheme: Scheme = "uniform",
         backend: str | None = None,
         dtype: Any = None,
+        compute: str | None = None,
         overwrite: bool = False,
     ) -> Self:
         """Draw the weights; see ``Layer.init``."""
-        self.network.init(seed, scheme=scheme, backend=backend, dtype=dtype, overwrite=overwrite)
+        self.network.init(seed, scheme=scheme, backend=backend, dtype=dtype, compute=compute, overwrite=overwrite)
         return self
 
     def quantize(self, kind: str) -> Self:

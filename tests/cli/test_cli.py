@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def test_train_shows_progress_validation_and_a_sample(text: Path, tmp_path: Path
     [
         ["--cell", "rnn", "--optimizer", "sgd", "--lr", "0.5", "--epochs", "1"],
         ["--cell", "lstm", "--num-layers", "2", "--dropout", "0.2", "--time", "0.3"],
-        ["--cell", "mingru", "--num-layers", "2", "--epochs", "1"],
+        ["--cell", "mingru", "--num-layers", "2", "--epochs", "1", "--backend", "numpy"],
         ["--sampling", "random", "--optimizer", "rmsprop", "--embedding-size", "0", "--steps", "3"],
         ["--task", "fill", "--dtype", "float64", "--optimizer", "adamw", "--weight-decay", "0.1", "--steps", "3"],
         ["--clip", "0", "--schedule", "constant", "--seed", "7", "--backend", "numpy", "--steps", "3"],
@@ -111,7 +112,7 @@ def test_options_of_train_reach_what_they_name(text: Path, tmp_path: Path, monke
     options = "--task fill --cell lstm --hidden-size 5 --num-layers 2 --embedding-size 3 --dropout 0.3 --batch-size 4"
     options += " --num-steps 6 --sampling sequential --optimizer adamw --lr 0.25 --schedule constant --weight-decay 0.5"
     options += " --locked --weight-dropout 0.2 --zoneout 0.1,0.4"
-    options += " --clip 0.75 --epochs 7 --steps 2 --time 50 --held-out 0.25 --seed 9 --dtype float64"
+    options += " --clip 0.75 --epochs 7 --steps 2 --time 50 --held-out 0.25 --seed 9 --dtype float64 --backend numpy"
     assert invoke("train", text, *options.split(), "--out", tmp_path / "m.safetensors").exit_code == 0
     limits = {"epochs": 7, "steps": 2, "seconds": 50.0}
     expected = {"batch_size": 4, "num_steps": 6, "sampling": "sequential", "seed": 9, **limits}
@@ -400,7 +401,7 @@ def test_check_proves_a_cell_and_refutes_another() -> None:
     refuted = invoke("check", "--prove", f"{place}:Forgotten")
     assert refuted.exit_code == 1
     assert "Forgotten: refuted\n  dp of i" in refuted.stdout
-    no_cell = invoke("check", "--prove", f"{ROOT / 'examples/exercises/4_lstm.py'}:LSTM")
+    no_cell = invoke("check", "--prove", f"{ROOT / 'examples/exercises/4_first_lstm.py'}:FirstLSTM")
     assert no_cell.exit_code == 2
     assert "does not run on one row of numbers" in no_cell.output
 
@@ -409,6 +410,9 @@ def test_info() -> None:
     record = json.loads(invoke("info", "--json").stdout)
     assert record["minirnn"] == minirnn.__version__
     assert record["backends"]["numpy"] == ["float32", "float64", "complex128"]
+    assert record["compute"] == {"bfloat16": ["numpy", "numba"]}
+    if find_spec("numba"):
+        assert record["bfloat16 products"] == "widened to float32 in registers"
     assert record["cores"] >= 1
     assert "backends" in invoke("info").stdout
 

@@ -1,7 +1,9 @@
 """``minirnn convert`` and ``minirnn inspect``: any format in, any format out, the same numbers, and plain words."""
 
+import collections
 import importlib
 import json
+import pickle
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch_objects
 from click.testing import CliRunner, Result
+from mutations import zipped
 from safetensors.numpy import save_file
 
 import minirnn
-from minirnn import GRU, LSTM, RNN, Embedding, Layer, Linear, Sequential
+from minirnn import GRU, LSTM, RNN, Activation, Dropout, Embedding, Last, Layer, Linear, Sequential
 from minirnn.cli.app import main
 from minirnn.cli.models import SAVERS, SUFFIXES
 from minirnn.formats import torch as torch_files
@@ -234,3 +238,127 @@ def test_inspect_of_a_file_that_is_none(tmp_path: Path) -> None:
     assert "must be a model file of minirnn, torch, Keras or ONNX" in refused("inspect", path)
     path.write_bytes(b"PK\x03\x04 and no more")
     assert "zip" in refused("inspect", path)
+
+
+# ---------------------------------------------------------------------- what is lost
+
+
+def noisy() -> Layer:
+    layers = [Embedding(7, 5), GRU(5, 4, 2, dropout=0.2, weight_dropout=0.1), Dropout(0.3), Last(), Linear(4, 3)]
+    return Sequential(*layers, Activation("relu")).init(0, backend="numpy")
+
+
+LOST = {
+    ".safetensors": [],
+    ".pt": [
+        "GRU's dropout=0.2 (layer 1)",
+        "GRU's weight_dropout=0.1 (layer 1)",
+        "Dropout(p=0.3) (layer 2)",
+        "Last() (layer 3)",
+        "Activation('relu') (layer 5)",
+    ],
+    ".onnx": ["GRU's dropout=0.2 (layer 1)", "GRU's weight_dropout=0.1 (layer 1)", "Dropout(p=0.3) (layer 2)"],
+    ".keras": ["GRU's weight_dropout=0.1 (layer 1)"],
+}
+
+
+@pytest.mark.parametrize("suffix", [pytest.param(suffix, marks=marks_of(SUFFIXES[suffix])) for suffix in LOST])
+def test_what_a_format_has_no_place_for_is_listed_and_with_strict_an_error(suffix: str, tmp_path: Path) -> None:
+    needed(SUFFIXES[suffix])
+    minirnn.save(noisy(), tmp_path / "a.safetensors")
+    target = tmp_path / f"b{suffix}"
+    if LOST[suffix]:
+        sentence = refused("convert", tmp_path / "a.safetensors", target, "--strict")
+        assert sentence == (
+            f"minirnn: {target} would be without {', '.join(LOST[suffix])}: with --strict nothing is written\n"
+        )
+        assert not target.exists()
+    result = invoke("convert", tmp_path / "a.safetensors", target, *([] if LOST[suffix] else ["--strict"]))
+    assert result.exit_code == 0
+    assert [line for line in result.stdout.splitlines() if line.startswith("lost: ")] == [
+        f"lost: {words}" for words in LOST[suffix]
+    ]
+
+
+def test_biases_that_are_merged_are_listed(tmp_path: Path) -> None:
+    """torch has two of each; a GRU's candidate keeps both, and one that is 0 is no loss."""
+    models = {"lstm": LSTM(3, 4).init(0, backend="numpy"), "gru": GRU(4, 4).init(1, backend="numpy")}
+    state = {f"{path}.{name}": a for path, one in models.items() for name, a in torch_files.arrays_of(one).items()}
+    state["lstm.bias_ih_l0"] += 1
+    state["gru.bias_ih_l0"] += 1
+    state["gru.bias_hh_l0"][8:] = 2
+    save_file(state, tmp_path / "a.safetensors")
+    modules = ["--module", "lstm", "--module", "gru"]
+    for target in ("b.safetensors", "b.pt"):
+        result = invoke("convert", tmp_path / "a.safetensors", tmp_path / target, *modules, "--strict")
+        assert (result.exit_code, "lost" in result.stdout) == (0, False)
+    state["lstm.bias_hh_l0"] += 0.5
+    save_file(state, tmp_path / "a.safetensors")
+    result = invoke("convert", tmp_path / "a.safetensors", tmp_path / "c.safetensors", *modules)
+    assert result.stdout.splitlines()[2:] == ["lost: the two biases of 'lstm', of which the sum is kept"]
+    assert "the two biases of 'lstm'" in refused(
+        "convert", tmp_path / "a.safetensors", tmp_path / "d.safetensors", *modules, "--strict"
+    )
+    assert not (tmp_path / "d.safetensors").exists()
+    result = invoke("convert", tmp_path / "a.safetensors", tmp_path / "d.safetensors", "--prefix", "gru", "--strict")
+    assert result.exit_code == 0
+
+
+def test_with_strict_nothing_is_assumed(tmp_path: Path) -> None:
+    state = {
+        f"fc{k}.{name}": np.zeros(shape, "f4") for k in (1, 2) for name, shape in (("weight", (3, 3)), ("bias", 3))
+    }
+    save_file(state, tmp_path / "a.safetensors")
+    words = refused("convert", tmp_path / "a.safetensors", tmp_path / "b.safetensors", "--strict")
+    assert "nothing stands between 'fc1' and 'fc2'" in words
+    assert words.endswith(". With --strict nothing is written\n")
+    assert not (tmp_path / "b.safetensors").exists()
+    named = ["--module", "fc1", "--module", "relu", "--module", "fc2"]
+    assert invoke("convert", tmp_path / "a.safetensors", tmp_path / "b.safetensors", *named, "--strict").exit_code == 0
+
+
+# ---------------------------------------------------------------------- files that are not opened
+
+
+UNOPENED: dict[str, tuple[bytes, list[str], str]] = {
+    "a pickle": (
+        pickle.dumps({"a": collections.Counter("ab")}, 4),
+        ["  names 'collections.Counter', which is not called"],
+        "is a pickle that torch.save did not write",
+    ),
+    "an older pickle": (
+        pickle.dumps({"a": collections.Counter("ab")}, 2),
+        ["  names 'collections.Counter', which is not called"],
+        "safetensors.numpy.save_file({name: array, ...}, path)",
+    ),
+    "objects of torch's": (
+        torch_objects.in_zip({"model": torch_objects.Made("mine Model", {})}),
+        ["  'a/data.pkl'  34 bytes", "  names 'mine.Model', which is not called"],
+        "torch.save(model.state_dict(), path)",
+    ),
+    "a zip of other files": (zipped([("b.txt", b"abc")]), ["  'b.txt'  3 bytes"], "a zip archive of other files"),
+    "many files": (
+        zipped([(f"{k}.txt", b"abc") for k in range(30)]),
+        [*(f"  '{k}.txt'  3 bytes" for k in range(20)), "  and 10 more entries"],
+        "a zip archive of other files",
+    ),
+    "text": (b"one\ntwo\nthree\nfour\n", ["  one", "  two", "  three"], "it is text, which begins with"),
+    "other bytes": (b"\x00\x01" * 20, [f"  begins with{' 00 01' * 8}"], "it begins with"),
+    "a pickle that is cut off": (pickle.dumps(collections.Counter("ab"), 2)[:-9], [
+        "  names 'collections.Counter', which is not called"], "is a pickle that torch.save did not write"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNOPENED)
+def test_of_a_file_that_is_not_opened_what_is_in_it_is_printed(name: str, tmp_path: Path) -> None:
+    data, lines, advice = UNOPENED[name]
+    path = tmp_path / "model.pt"
+    path.write_bytes(data)
+    result = invoke("inspect", path)
+    assert result.exit_code == 2
+    assert result.stdout.splitlines() == [f"{path}: not opened, {len(data):,} bytes", *lines]
+    assert advice in result.stderr
+    assert result.stderr.count("\n") == 1
+    record = json.loads(invoke("inspect", path, "--json").stdout)
+    assert record["inside"][1:] == lines
+    assert advice in record["why"]

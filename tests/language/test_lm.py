@@ -484,7 +484,7 @@ def test_each_task_refuses_the_other_ones_job() -> None:
     [
         (
             lambda: model(cell="transformer"),
-            "cell must be one of rnn, gru, lstm, peephole, .*, sru; got 'transformer'",
+            "cell must be one of rnn, gru, lstm, peephole, .*, lngru; got 'transformer'",
         ),
         (lambda: model(task="guess"), "task must be one of next, fill; got 'guess'"),
         (lambda: model(tied=True), "embedding_size 0, hidden_size 5"),

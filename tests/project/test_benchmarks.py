@@ -70,6 +70,7 @@ def shown(results: Results) -> tuple[int, str]:
     return show(results, Console(file=out, width=200)), out.getvalue()
 
 
+@pytest.mark.slow
 def test_a_toy_run_agrees_and_writes_everything_down(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     command = [sys.executable, "-m", "benchmarks", "--toy", "--threads", "1", "--only", "minirnn-numpy"]

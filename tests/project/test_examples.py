@@ -35,6 +35,7 @@ def test_quickstart(text: Path) -> None:
     assert "The " in out
 
 
+@pytest.mark.slow
 def test_modern_rnn_trains_five_networks(text: Path) -> None:
     out = run("modern_rnn.py", str(text), "--epochs", "2")
     assert "10,000 characters, 28 symbols, 2 epochs" in out

@@ -116,7 +116,7 @@ def test_the_commands_that_are_shown_exist() -> None:
         for block in blocks(ROOT / name, "sh")
     )
     words = re.findall(r"minirnn (\w+)((?: +(?:\"[^\"]*\"|[^&\s]+))*)", text)
-    shown = {"train", "generate", "fill", "check", "inspect", "convert", "plot", "explain"}
+    shown = {"train", "generate", "fill", "check", "grade", "inspect", "convert", "plot", "explain"}
     assert {command for command, _ in words} == shown
     for command, arguments in words:
         known = CliRunner().invoke(main, [command, "--help"]).output

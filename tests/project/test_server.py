@@ -24,10 +24,14 @@ from minirnn import (
     LSTM,
     RNN,
     Activation,
+    Call,
+    Combine,
     Embedding,
+    Entry,
     LanguageModel,
     Last,
     Layer,
+    LayerGraph,
     Linear,
     Masking,
     Sequential,
@@ -146,6 +150,22 @@ def test_each_request_begins_anew_and_they_run_side_by_side(tmp_path: Path) -> N
         alone = [ask({"x": ROWS[k : k + 1] * (k + 1)}) for k in range(3)]
         again = list(pool.map(lambda k: ask({"x": ROWS[k : k + 1] * (k + 1)}), [0, 1, 2] * 8))
         assert again == alone * 8
+
+
+def test_a_graph_of_layers_is_served(tmp_path: Path) -> None:
+    calls = [Call("h", "gru", ["x"]), Call("s", "add", ["h", "z"])]
+    entries = [Entry("x", 2), Entry("z", 2, steps=False)]
+    model = init(LayerGraph(entries, {"gru": GRU(2, 2), "add": Combine()}, calls, ["s", "h"]))
+    x, z = np.array(ROWS, np.float32)[:, None], np.array(ROWS[:1], np.float32)
+    wanted, _ = model.run({"x": x, "z": z})
+    with serving(saved(model, tmp_path)) as (ask, _):
+        assert ask().body["takes"] == {"inputs": {"x": "(T, B, 2)", "z": "(B, 2)"}}
+        outputs = ask({"inputs": {"x": x.tolist(), "z": z.tolist()}}).body["outputs"]
+        for name, y in wanted.items():
+            np.testing.assert_allclose(outputs[name], y, rtol=0, atol=1e-6)
+        for wrong in ({}, {"x": 1, "z": 2}, {"x": x.tolist()}, {"x": [[["a"]]], "z": z.tolist()}):
+            status, body = ask({"inputs": wrong})
+            assert (status, list(body)) == (400, ["error"])
 
 
 def test_a_graph_is_served(tmp_path: Path) -> None:

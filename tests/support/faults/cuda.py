@@ -60,7 +60,7 @@ FAULTS = {
         "kernels/cuda/test_device.py::test_cells_in_several_sizes[strict-GRU-False-cuda]",
     ),
     "device emitting: a difference is a sum": Fault(
-        "kernels/cuda/emitting.py",
+        "kernels/facts.py",
         (('"subtract": "-"', '"subtract": "+"'),),
         "kernels/cuda/test_device.py::test_cells_in_several_sizes[strict-GRU-False-cuda]",
     ),
@@ -91,7 +91,7 @@ FAULTS = {
     ),
     "device kernel: only a row's first tile": Fault(
         "kernels/cuda/scan.cu",
-        (("    i64 columns = Stage::apart", "    if (blockIdx.x % tiles) return;\n    i64 columns = Stage::apart"),),
+        (("    i64 next = tiles * blockDim.x, columns = Stage::apart", "    if (blockIdx.x % tiles) return;\n    i64 next = tiles * blockDim.x, columns = Stage::apart"),),
         "kernels/cuda/test_device.py::test_cells_in_several_sizes[strict-RNN-False-cuda]",
     ),
     "device kernel: a skipped step is taken": Fault(

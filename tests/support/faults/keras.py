@@ -4,6 +4,21 @@ from faults.fault import Fault
 
 # fmt: off
 FAULTS = {
+    "keras: weights alone of any layers are a chain": Fault(
+        "formats/keras/assuming.py",
+        (("        if usual not in HARMLESS or inputs > 1:\n", "        if False:\n"),),
+        "formats/keras/test_keras_files.py::test_a_layer_without_weights_may_do_anything[flatten]",
+    ),
+    "keras: what is assumed is not said": Fault(
+        "formats/keras/reading.py",
+        (("    warn(f", "    (f"),),
+        "formats/keras/test_keras_files.py::test_weights_alone_open_as_a_chain_and_what_was_assumed_is_said",
+    ),
+    "keras: a Dot that is not normalized": Fault(
+        "formats/keras/assembling.py",
+        (('Dot(*words, normalize=settings.flag("normalize"))', 'Dot(*words, normalize=settings.flag("normalize") and False)'),),
+        "formats/keras/test_keras_files.py::test_a_dot_that_is_normalized_is_read_as_one",
+    ),
     "keras: r and z as Keras has them": Fault(
         "formats/keras/weights.py",
         (('return [1, 0, 2] if kind == "GRU"', 'return [0, 1, 2] if kind == "GRU"'),),
@@ -126,8 +141,23 @@ FAULTS = {
     ),
     "keras: Windows' names as they are": Fault(
         "formats/keras/stores.py",
-        (("self.names.get(place.removesuffix('/vars'), place.removesuffix('/vars'))", "place.removesuffix('/vars')"),),
+        (("{self.names.get(place, place)}/vars", "{place}/vars"),),
         "formats/hdf5/test_hdf5_stored.py::test_groups_are_the_same_whatever_joins_their_names[backslashes]",
+    ),
+    "keras: a pickle of any size": Fault(
+        "formats/keras/reading.py",
+        (("if length > LARGEST_PICKLE:", "if False:"),),
+        "formats/keras/test_keras_pickled.py::test_bounds_are_checked_before_a_pickle_is_read",
+    ),
+    "keras: the first of several in a pickle": Fault(
+        "formats/keras/reading.py",
+        (("if len(files) != 1:", "if not files:"),),
+        "formats/keras/test_keras_pickled.py::test_what_is_no_such_pickle_is_refused",
+    ),
+    "keras: a pickle without end": Fault(
+        "formats/containers/packed.py",
+        (("if steps == MOST_INSTRUCTIONS:", "if False:"),),
+        "formats/keras/test_keras_pickled.py::test_instructions_are_counted",
     ),
     "hdf5: an array past the file's end": Fault(
         "formats/containers/hdf5/source.py",
@@ -148,6 +178,31 @@ FAULTS = {
         "formats/containers/hdf5/heaps.py",
         (("self.source.read(block + offset - base, length", "self.source.read(block + offset - base + 1, length"),),
         "formats/keras/test_keras_files.py::test_a_file_of_keras_gives_its_numbers[Keras 3, .h5, earliest]",
+    ),
+    "keras: a convolution's function left out": Fault(
+        "formats/keras/layers.py",
+        (("return [around.placed(kind, settings, stored, steps, self.width, rank), *_applied(activation)]", "return [around.placed(kind, settings, stored, steps, self.width, rank)]"),),
+        "formats/keras/test_keras_files.py::test_a_convolution_has_its_function_and_its_order",
+    ),
+    "keras: a kernel's axes in another order": Fault(
+        "formats/keras/around.py",
+        (('kernel = w["W"].reshape(layer.kernel_size, -1, layer.out_channels)', 'kernel = w["W"].reshape(-1, layer.kernel_size, layer.out_channels).swapaxes(0, 1)'),),
+        "formats/keras/test_keras_files.py::test_a_convolution_has_its_function_and_its_order",
+    ),
+    "keras: epsilon as torch has it": Fault(
+        "formats/keras/around.py",
+        (("EPSILON = 1e-3", "EPSILON = 1e-5"),),
+        "formats/keras/test_keras_files.py::test_a_norm_that_says_nothing_has_keras_defaults",
+    ),
+    "keras: always a layer's first call": Fault(
+        "formats/keras/functional.py",
+        (("k = 0 if count <= 1 else place.call", "k = 0"),),
+        "formats/keras/test_keras_files.py::test_a_file_of_keras_gives_its_numbers[Keras 3, a graph in .keras]",
+    ),
+    "keras: no initial state": Fault(
+        "formats/keras/assembling.py",
+        (("own = initial if name in states else []", "own = []"),),
+        "formats/keras/test_keras_files.py::test_a_file_of_keras_gives_its_numbers[Keras 3, a graph in .keras]",
     ),
 }
 # fmt: on

@@ -29,6 +29,21 @@ FAULTS = {
         (("outputs = all(equal(a, b) for a, b in zip((y, *finals), (true, *states), strict=True))", "outputs = True"),),
         "evidence/test_proof.py::test_an_output_that_has_no_gradient_is_compared",
     ),
+    "proof: no step is skipped": Fault(
+        "testing/proof/bptt.py",
+        (("skip = gaps(T, lengths) | past if setting.pair else None", "skip = None"),),
+        "evidence/test_proof.py::test_faults_of_time_are_refuted",
+    ),
+    "proof: the steps skipped are the same backwards": Fault(
+        "testing/proof/bptt.py",
+        (("(t < lengths // 2) & (t % 2 == 0)", "(t < lengths) & (t % 2 == 0)"),),
+        "evidence/test_proof.py::test_faults_of_time_are_refuted",
+    ),
+    "proof: one layer where two are said": Fault(
+        "testing/proof/bptt.py",
+        (('options={"num_layers": 2, "dropout": 0.3}', 'options={"num_layers": 1, "dropout": 0.3}'),),
+        "evidence/test_proof.py::test_faults_of_gradient_checkpointing_are_refuted",
+    ),
     "proof: exp(-a) is unrelated to exp(a)": Fault(
         "testing/proof/exact.py",
         (("((base, False), (P - base, True))", "((base, False),)"),),

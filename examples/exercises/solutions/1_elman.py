@@ -1,9 +1,9 @@
-"""Solution of exercise 1: the vanilla cell.
+"""Solution of exercise 1: the cell of Elman's network (1990, Cognitive Science 14).
 
-minirnn check examples/exercises/solutions/1_vanilla.py:Vanilla
+minirnn check examples/exercises/solutions/1_elman.py:Elman
 
 a  = p + q                            (1)
-h' = tanh(a)                          (2)
+h' = σ(a)                             (2)
 """
 
 from typing import Any
@@ -11,8 +11,12 @@ from typing import Any
 import numpy as np
 
 
-class Vanilla:
-    """A state that is squashed at every step."""
+def sigmoid(a: Any) -> Any:
+    return 0.5 * np.tanh(0.5 * a) + 0.5
+
+
+class Elman:
+    """A state that is squashed at every step, to between 0 and 1."""
 
     state = ("h",)
     gates = ("h",)
@@ -20,12 +24,12 @@ class Vanilla:
 
     @staticmethod
     def step(p: Any, q: Any, state: Any) -> Any:
-        h1 = np.tanh(p + q)  # (1) (2)
+        h1 = sigmoid(p + q)  # (1) (2)
         return (h1,), (h1,)
 
     @staticmethod
     def unstep(dstate: Any, saved: Any) -> Any:
         (dh1,) = dstate
         (h1,) = saved
-        da = dh1 * (1 - h1 * h1)  # (2)
+        da = dh1 * h1 * (1 - h1)  # (2)
         return da, da, (None,)  # (1): nothing but the product leads to h

@@ -1,11 +1,11 @@
-"""Exercise 1: the vanilla cell.
+"""Exercise 1: the cell of Elman's network (1990, Cognitive Science 14).
 
-    minirnn check examples/exercises/1_vanilla.py:Vanilla
+    minirnn check examples/exercises/1_elman.py:Elman
 
     a  = p + q                            (1)
-    h' = tanh(a)                          (2)
+    h' = σ(a)                             (2)
 
-Hint: tanh' = 1 - tanh², and tanh(a) has a name already.
+Hint: σ' = σ (1 - σ), and σ(a) has a name already.
 """
 
 from typing import Any
@@ -13,8 +13,12 @@ from typing import Any
 import numpy as np
 
 
-class Vanilla:
-    """A state that is squashed at every step."""
+def sigmoid(a: Any) -> Any:
+    return 0.5 * np.tanh(0.5 * a) + 0.5
+
+
+class Elman:
+    """A state that is squashed at every step, to between 0 and 1."""
 
     state = ("h",)
     gates = ("h",)
@@ -22,7 +26,7 @@ class Vanilla:
 
     @staticmethod
     def step(p: Any, q: Any, state: Any) -> Any:
-        h1 = np.tanh(p + q)  # (1) (2)
+        h1 = sigmoid(p + q)  # (1) (2)
         return (h1,), (h1,)
 
     @staticmethod
