@@ -13,7 +13,8 @@ These modules are known by their names and shapes: nn.RNN, nn.GRU and nn.LSTM of
 or without, an LSTM with ``proj_size``; nn.RNNCell, nn.GRUCell and nn.LSTMCell; nn.Embedding, which can only be the
 first; nn.Linear; nn.LayerNorm and nn.BatchNorm1d, with torch's eps; nn.PReLU, with kinds= where it has several slopes.
 Of a whole module nn.Conv1d too, whose stride and padding no state dict has, pooling over time, and every eps: torch's
-(B, D, T) for them is (T, B, D) here.
+(B, D, T) for them is (T, B, D) here.  Of a whole module or a program nn.MultiheadAttention, whose number of heads no
+state dict has, where one sequence reads itself.
 
 torch has two biases where one is enough: their sum becomes ``b``, but for the GRU's candidate, whose second stays apart
 as ``bn``.  Of a module with ``bias=False`` the biases are 0 and frozen.  float16 and bfloat16 become float32.

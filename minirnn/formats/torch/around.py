@@ -1,8 +1,9 @@
-"""torch's modules around a recurrence: LayerNorm, BatchNorm1d, Conv1d, PReLU, and pooling over time.
+"""torch's modules around a recurrence: norms, convolutions, PReLU, attention, and pooling over time.
 
-A state dict has their weights.  What else they were made with, a convolution's stride and padding, a norm's ε, only a
-whole module says: ``attributes_of`` reads it of one, ``pool`` makes the layers without weights.  torch's x is (B, D, T)
-for a convolution and a pool; here it is (T, B, D), whatever comes before and after them.
+A state dict has their weights.  What else they were made with, a convolution's stride and padding, a norm's ε, the
+heads of attention, only a whole module says: ``attributes_of`` reads it of one, ``pool`` makes the layers without
+weights.  torch's x is (B, D, T) for a convolution and a pool; here it is (T, B, D), whatever comes before and after
+them.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ import numpy as np
 
 from minirnn.core.backend import Array
 from minirnn.formats.containers.pickle import shown
+from minirnn.formats.torch.attending import ATTENTION, attention, attributes, is_attention
 from minirnn.formats.torch.modules import Built, Fetch, Module, Unknown, Weights
 from minirnn.formats.torch.outline import Settings, number
 from minirnn.formats.torch.pools import one
@@ -23,7 +25,7 @@ from minirnn.layers.feedforward import PReLU
 from minirnn.layers.normalisation import BatchNorm1d, LayerNorm
 from minirnn.layers.windows import Padding
 
-KINDS = ("LayerNorm", "BatchNorm1d", "Conv1d", "PReLU")
+KINDS = ("LayerNorm", "BatchNorm1d", "Conv1d", "PReLU", ATTENTION)
 EPSILON = 1e-5  # torch's default
 COUNTER = "num_batches_tracked"  # a buffer of BatchNorm1d's that has no part in inference
 About = Mapping[str, Any]
@@ -44,6 +46,8 @@ class AroundModule(Module):
         if kind == "Conv1d":
             out, width, _ = self.tensors["weight"].shape
             return width * (self.about or {}).get("groups", 1), out
+        if kind == ATTENTION:
+            return (self.tensors["in_proj_weight"].shape[1],) * 2
         return shape[0], shape[0]
 
     def build(self, kind: str, fetch: Fetch, own: Settings) -> Built:
@@ -54,6 +58,8 @@ class AroundModule(Module):
             return Built(PReLU(D), {"a": lambda: fetch("weight")})
         if kind == "Conv1d":
             return self._convolution(fetch)
+        if kind == ATTENTION:
+            return self._attention(fetch)
         names = {"g": "weight", "b": "bias", "mean": "running_mean", "var": "running_var"}
         weights: Weights = {name: partial(fetch, theirs) for name, theirs in names.items() if theirs in present}
         if kind == "LayerNorm":
@@ -78,6 +84,15 @@ class AroundModule(Module):
         bias = {"b": lambda: fetch("bias")} if "bias" in self.tensors else {}
         return Built(layer, {"W": matrix, **bias})
 
+    def _attention(self, fetch: Fetch) -> Built:
+        if "num_heads" not in (self.about or {}):
+            raise ValueError(
+                f"{self.path!r:.60} looks like an nn.{ATTENTION}, whose number of heads no state dict has: "
+                f"save the whole module, torch.save(model, path), or take the modules before or behind it (modules=)"
+            )
+        bias = "in_proj_bias" in self.tensors
+        return Built(*attention(self.widths(ATTENTION)[0], (self.about or {})["num_heads"], fetch, bias=bias))
+
 
 class Undecided(Unknown):
     """A module of one weight for each feature, of which only its class, or the caller, can tell what it is."""
@@ -94,6 +109,8 @@ def around(path: str, tensors: Mapping[str, Named]) -> AroundModule | None:
     rest = {shape for name, shape in shapes.items() if name != "weight"}
     if len(first) == 3 and shapes.keys() <= {"weight", "bias"} and rest <= {first[:1]}:
         return AroundModule(path, own, ("Conv1d",))
+    if is_attention(shapes):
+        return AroundModule(path, own, (ATTENTION,))
     if len(first) != 1 or not rest <= {first}:
         return None
     if shapes.keys() - {"weight", "bias"} == {"running_mean", "running_var"}:
@@ -113,20 +130,22 @@ def having(module: Module, about: About | None) -> Module:
 # ---------------------------------------------------------------------- attributes of whole modules
 
 
-def attributes_of(kind: str, attributes: Mapping[Any, Any]) -> dict[str, Any]:
+def attributes_of(kind: str, values: Mapping[Any, Any]) -> dict[str, Any]:
     """What a layer of one of ``KINDS`` is made with, beside sizes; ValueError where no layer can be."""
     if kind == "PReLU":
         return {}
+    if kind == ATTENTION:
+        return dict(attributes(values))
     if kind != "Conv1d":
-        return {"eps": number(attributes.get("eps", EPSILON), "eps")}
-    if attributes.get("padding_mode", "zeros") != "zeros":
-        raise ValueError(f"padding_mode must be zeros; it is {shown(attributes['padding_mode'])}")
-    about: dict[str, Any] = {word: one(attributes, word, 1) for word in ("stride", "dilation", "groups")}
-    return about | {"padding": _padding(attributes)}
+        return {"eps": number(values.get("eps", EPSILON), "eps")}
+    if values.get("padding_mode", "zeros") != "zeros":
+        raise ValueError(f"padding_mode must be zeros; it is {shown(values['padding_mode'])}")
+    about: dict[str, Any] = {word: one(values, word, 1) for word in ("stride", "dilation", "groups")}
+    return about | {"padding": _padding(values)}
 
 
-def _padding(attributes: Mapping[Any, Any]) -> Padding:
-    value = attributes.get("padding", 0)
+def _padding(values: Mapping[Any, Any]) -> Padding:
+    value = values.get("padding", 0)
     if isinstance(value, str):
         return 0 if value == "valid" else value
-    return one(attributes, "padding", 0)
+    return one(values, "padding", 0)

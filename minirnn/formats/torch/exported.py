@@ -14,6 +14,7 @@ from minirnn.core.files import ModelFileError
 from minirnn.formats.containers.pickle import UnreadableError, shown
 from minirnn.formats.containers.zip import SLACK, Archive
 from minirnn.formats.opening import LARGEST_JSON, parsed
+from minirnn.formats.torch.attending import ATTENTION, WITHIN
 from minirnn.formats.torch.operations import ChainValue, NotAChainError, Operations, Unknown, Value, Weight
 from minirnn.formats.torch.outline import Outline
 from minirnn.formats.torch.pickled import Choice, Odd, Storage, View, rebuilt
@@ -131,6 +132,7 @@ def _followed(program: Any, operations: Operations) -> Value:
     module = _field(program, "graph_module", dict)
     graph, signature = _field(module, "graph", dict), _field(module, "signature", dict)
     values: dict[str, Value] = {}
+    attentions: dict[str, Pieces] = {}
     first: Value = ChainValue()
     for spec in _field(signature, "input_specs", list):
         for kind, about in spec.items() if isinstance(spec, dict) else ():
@@ -145,8 +147,12 @@ def _followed(program: Any, operations: Operations) -> Value:
         target = _field(node, "target", str)
         arguments = list(_arguments(node, values))
         outputs = [name for one in _field(node, "outputs", list) for name in _names(one)]
-        if target.startswith(ATEN):
-            operation = target.removeprefix(ATEN).partition(".")[0]
+        operation = target.removeprefix(ATEN).partition(".")[0]
+        attention = _attention_of(node)
+        if attention is not None and target.startswith(ATEN):
+            pieces = attentions.setdefault(attention, Pieces(attention, operations))
+            made = pieces.call(operation, [value for _, value in arguments])
+        elif target.startswith(ATEN):
             # The first is called self in one operation and input in another, and comes first in all.
             made = operations.call(operation, [value for _, value in arguments[:1]], dict(arguments[1:]))
         else:
@@ -159,6 +165,57 @@ def _followed(program: Any, operations: Operations) -> Value:
     return values[results[0]]
 
 
+class Pieces:
+    """A MultiheadAttention, which a graph has in pieces, one product after another, each with the module it is of."""
+
+    USUAL = (  # operations of one that reads one sequence, without a mask
+        *("transpose", "linear", "unflatten", "unsqueeze", "squeeze", "contiguous", "select", "view", "reshape"),
+        *("mul", "bmm", "softmax", "mean", "scaled_dot_product_attention"),
+    )
+
+    def __init__(self, path: str, operations: Operations) -> None:
+        self.path, self.operations = path, operations
+        self.x: Value = None
+        self.batch_first = False
+        self.sizes: list[Value] = []  # of all features, and of those of one head
+        self.y: Value = None
+
+    def call(self, name: str, arguments: list[Value]) -> Value:
+        """What one operation makes; all but the output is unknown outside."""
+        first = arguments[0] if arguments else None
+        masked = name == "scaled_dot_product_attention" and any(one not in (None, 0.0) for one in arguments[3:])
+        if name not in self.USUAL or masked:
+            self.y = self.y or Unknown(f"{self.path!r:.60} is not given one sequence alone: {name} stands for no layer")
+        elif name == "linear" and len(arguments) > 1 and isinstance(arguments[1], Weight):
+            if arguments[1].name.endswith("in_proj_weight"):
+                self.x = first
+            elif arguments[1].name.endswith(f"{WITHIN}.weight"):
+                self.y = self.y or self.output()
+                return self.y
+        elif isinstance(first, ChainValue):  # before the projections, or after them
+            self.batch_first |= name == "transpose"
+            return first
+        elif name in ("unflatten", "view") and isinstance(arguments[-1], list) and len(self.sizes) < 2:
+            self.sizes.append(arguments[-1][-1])
+        return Unknown(f"what is within {self.path!r:.60} is used")
+
+    def output(self) -> Value:
+        """The layer's output."""
+        if len(self.sizes) < 2 or not all(type(size) is int and size > 0 for size in self.sizes):
+            return Unknown(f"{self.path!r:.60} has an unknown number of heads")
+        about = {"num_heads": self.sizes[0] // self.sizes[1]}
+        made = self.operations.attention([self.x], self.path, about, batch_first=self.batch_first, masks=[])
+        return made[0] if type(made) is tuple else made
+
+
+def _attention_of(node: Any) -> str | None:
+    """The path of the MultiheadAttention that a node computes within; None for other nodes."""
+    metadata = node.get("metadata") if isinstance(node, dict) else None
+    stack = metadata.get("nn_module_stack") if isinstance(metadata, dict) else None
+    module = stack.rpartition(";")[2].split(",") if isinstance(stack, str) else []
+    return module[1] if len(module) == 3 and module[2] == f"torch.nn.modules.activation.{ATTENTION}" else None
+
+
 def _arguments(node: Any, values: Mapping[str, Value]) -> Iterator[tuple[str, Value]]:
     for one in _field(node, "inputs", list):
         ((kind, value),) = _field(one, "arg", dict).items() or ((None, None),)
@@ -168,6 +225,8 @@ def _arguments(node: Any, values: Mapping[str, Value]) -> Iterator[tuple[str, Va
             argument = [_value(each, values) for each in value]
         elif kind in ("as_int", "as_float", "as_bool", "as_string"):
             argument = value
+        elif kind in ("as_ints", "as_sym_ints") and isinstance(value, list):
+            argument = [each.get("as_int") if isinstance(each, dict) else each for each in value]
         elif kind == "as_none":
             argument = None
         else:

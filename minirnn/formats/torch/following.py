@@ -9,9 +9,10 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from minirnn.formats.containers.pickle import Foreign
+from minirnn.formats.torch.attending import ATTENTION, attributes
 from minirnn.formats.torch.code import WORDS, ClassCode, number, parsed
 from minirnn.formats.torch.operations import ChainValue, NotAChainError, Operations, Unknown, Value, Weight
-from minirnn.formats.torch.outline import CLASSES, Outline, Settings, settings
+from minirnn.formats.torch.outline import CLASSES, Outline, Settings, batched, settings
 from minirnn.formats.torch.pickled import View
 from minirnn.formats.torch.records import RECURRENT, scripted, walked
 
@@ -22,6 +23,7 @@ DEEPEST = 60  # calls within calls, and brackets within brackets
 FUNCTIONAL = {  # arguments of torch.nn.functional that count; those behind them are about how it is computed
     "dropout": 2, "softmax": 2, "log_softmax": 2, "leaky_relu": 2, "elu": 2, "hardtanh": 3, "threshold": 3,
     "_threshold": 3, "softplus": 3, "gelu": 2, "embedding": 2, "linear": 3,
+    "layer_norm": 5,
 }  # fmt: skip
 ACTIVATIONS = "__torch__.torch.nn.modules.activation"
 LIBRARY = "__torch__.torch.nn.functional."
@@ -61,7 +63,7 @@ def outline(root: Foreign, code: Callable[[str], str | None]) -> Outline:
         return program.operations.outline(program.enter(whole))
     except NotAChainError as error:
         remark = f"modules compute in the order of the file, since its code is no plain chain of layers: {error!s:.200}"
-        return Outline(settings=program.hyperparameters(whole), remarks=(remark,))
+        return Outline(settings=program.hyperparameters(whole), remarks=(remark,), about=program.operations.about)
 
 
 class Program:
@@ -114,6 +116,8 @@ class Program:
         if name in RECURRENT and "mode" in own.constants:
             return self.recurrent(method, own.constants, arguments)
         of_torch = method.owner.record.module.startswith(ACTIVATIONS)
+        if of_torch and name == ATTENTION and "batch_first" in own.constants and len(arguments) > 2:
+            return self.attention(method, own.constants, arguments)
         if of_torch and len(CLASSES.get(name, ())) == 1 and arguments and isinstance(arguments[0], ChainValue):
             return self.operations.call(CLASSES[name][0], arguments[:1], {})  # some are computed in several steps
         body = own.methods.get(method.name)
@@ -163,6 +167,15 @@ class Program:
         except ValueError as error:
             raise NotAChainError(str(error)) from None
         return self.operations.recurrent(x, method.owner.path, own, flat=False)
+
+    def attention(self, method: Method, constants: Mapping[str, Any], arguments: list[Value]) -> Value:
+        """What a MultiheadAttention makes, whose code branches too; some of its attributes are no constants."""
+        try:
+            about, batch_first = attributes(method.owner.record.state or {}), batched(constants).batch_first
+        except ValueError as error:
+            raise NotAChainError(str(error)) from None
+        masks = [one for one in arguments[3:] if type(one) is not bool]
+        return self.operations.attention(arguments[:3], method.owner.path, about, batch_first=batch_first, masks=masks)
 
     def attribute(self, owner: Value, name: str) -> Value:
         """``owner.name``."""

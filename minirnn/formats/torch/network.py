@@ -9,6 +9,7 @@ from minirnn.core.files import ModelFileError, warn
 from minirnn.core.layer import Layer
 from minirnn.formats.filling import filled
 from minirnn.formats.opening import some
+from minirnn.formats.torch import attending
 from minirnn.formats.torch.around import AroundModule, Undecided, around, having
 from minirnn.formats.torch.assumptions import Assumption, settled
 from minirnn.formats.torch.chains import chain_of
@@ -283,4 +284,4 @@ def _grouped(values: Mapping[str, Value], start: str) -> dict[str, dict[str, Val
         if name.startswith(start):
             path, _, last = name[len(start) :].rpartition(".")
             groups.setdefault(path, {})[last] = value
-    return groups
+    return attending.joined(groups)

@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple, TypeAlias
 
+from minirnn.formats.torch.attending import ATTENTION, WITHIN
 from minirnn.formats.torch.outline import MODES, SOFTMAX, Outline, Settings, Step, activation, number, settings
 from minirnn.layers.feedforward import Activation, Dropout, Last
+from minirnn.layers.normalisation import LayerNorm
 
 MOST_STEPS = 400  # in a chain
 ENDS = (None, 2**63 - 1)  # what the end of a slice is that goes to the end
@@ -79,13 +81,17 @@ Value: TypeAlias = Any  # of those above, or a constant, a list, a tuple
 
 
 class Operations:
-    """Operations by name; ``settings`` has the hyperparameters of the recurrent modules that were met, by path."""
+    """Operations by name; ``settings``, ``kinds`` and ``about`` are an Outline's, of the modules that were met."""
 
     def __init__(self) -> None:
         self.settings: dict[str, Settings] = {}
+        self.kinds: dict[str, str] = {}
+        self.about: dict[str, dict[str, Any]] = {}
         self._known: dict[str, Callable[..., Value]] = {
             "embedding": self._embedding,
             "linear": self._linear,
+            "layer_norm": self._layer_norm,
+            "_native_multi_head_attention": self._attention,
             "dropout": self._dropout,
             "select": self._select,
             "slice": self._slice,
@@ -131,7 +137,7 @@ class Operations:
         paths = [step.path for step in result.steps if step.layer is None]
         if len(set(paths)) < len(paths):
             raise NotAChainError("a module computes twice")
-        return Outline(result.steps, self.settings, whole=True)
+        return Outline(result.steps, self.settings, self.kinds, whole=True, about=self.about)
 
     # ------------------------------------------------------------------ modules with weights
 
@@ -147,6 +153,70 @@ class Operations:
         if bias is not None and (not isinstance(bias, Weight) or _path(bias, "bias") != path):
             return Unknown("a Linear has its weight and its bias from two modules")
         return x.same(Step(path, stated=True))
+
+    def _layer_norm(
+        self,
+        x: Value,
+        normalized_shape: Value,
+        weight: Value = None,
+        bias: Value = None,
+        eps: Value = 1e-5,
+        *_: Value,
+        **__: Value,
+    ) -> Value:
+        if not isinstance(x, ChainValue) or not isinstance(normalized_shape, list) or len(normalized_shape) != 1:
+            return None
+        if weight is None and bias is None:
+            layer = LayerNorm(normalized_shape[0], number(eps, "eps"), gain=False, bias=False)
+            return x.same(Step("", layer, stated=True))
+        if not isinstance(weight, Weight) or not (bias is None or isinstance(bias, Weight)):
+            return None
+        path = _path(weight, "weight")
+        if bias is not None and _path(bias, "bias") != path:
+            return Unknown("a LayerNorm has its weight and its bias from two modules")
+        self.kinds[path], self.about[path] = "LayerNorm", {"eps": number(eps, "eps")}
+        return x.same(Step(path, stated=True))
+
+    def _attention(  # as torch orders them
+        self,
+        query: Value,
+        key: Value,
+        value: Value,
+        embed_dim: Value,
+        num_heads: Value,
+        qkv_weight: Value,
+        qkv_bias: Value,
+        proj_weight: Value,
+        proj_bias: Value,
+        mask: Value = None,
+        *_: Value,
+    ) -> Value:
+        if not isinstance(query, ChainValue) or not isinstance(qkv_weight, Weight) or type(num_heads) is not int:
+            return None
+        path = _path(qkv_weight, "in_proj_weight")
+        if proj_weight != Weight(f"{path}.{WITHIN}.weight" if path else f"{WITHIN}.weight"):
+            return Unknown("attention has its projections from two modules")
+        return self.attention((query, key, value), path, {"num_heads": num_heads}, batch_first=True, masks=[mask])
+
+    def attention(
+        self,
+        read: Sequence[Value],
+        path: str,
+        about: dict[str, Any],
+        *,
+        batch_first: bool,
+        masks: Sequence[Value],
+    ) -> Value:
+        """What a MultiheadAttention makes of its query, keys and values, and its scores, which no layer gives."""
+        x, time = read[0], 1 if batch_first else 0
+        if not isinstance(x, ChainValue) or any(other != x for other in read):
+            return Unknown(f"{path!r:.60} reads other keys than its query")
+        if any(mask is not None for mask in masks):
+            return Unknown(f"{path!r:.60} is given a mask")
+        if x.time not in (None, time) or x.rank == 2:
+            raise NotAChainError(f"the steps that {path!r:.60} reads are not along the axis of time")
+        self.settings[path], self.kinds[path], self.about[path] = Settings(batch_first=batch_first), ATTENTION, about
+        return (x.then(Step(path, stated=True), 3, time), Unknown(f"the scores of {path!r:.60} are used"))
 
     def _recurrent(self, mode: str) -> Callable[..., Value]:
         kind, nonlinearity = MODES[mode]

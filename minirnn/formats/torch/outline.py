@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from minirnn.core.layer import Layer
 from minirnn.formats.containers.pickle import shown
-from minirnn.formats.torch.pools import pool
+from minirnn.formats.torch.pools import one, pool
 from minirnn.layers.feedforward import Activation, Dropout
+from minirnn.layers.normalisation import LayerNorm
 
 DROPOUTS = ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout")
 CLASSES = {  # of torch.nn, without weights: the function, and the attributes that are its arguments
@@ -180,6 +181,10 @@ def of_class(name: str, attributes: Mapping[Any, Any]) -> Layer | None:
         return Dropout(number(attributes.get("p", 0.5), "p"))
     if name in SOFTMAX:
         return Activation(SOFTMAX[name])
+    if name == "LayerNorm" and attributes.get("elementwise_affine") is False:
+        return LayerNorm(
+            one(attributes, "normalized_shape", 0), number(attributes.get("eps", 1e-5), "eps"), gain=False, bias=False
+        )
     if name not in CLASSES:
         return pool(name, attributes)
     function, *words = CLASSES[name]
@@ -199,17 +204,24 @@ def number(value: Any, word: str) -> float:
     return float(value)
 
 
+def batched(values: Mapping[Any, Any]) -> Settings:
+    """Whether a module that is no recurrent one reads rows first; ValueError for a value of another type."""
+    batch_first = values.get("batch_first", False)
+    if type(batch_first) is not bool:
+        raise ValueError(f"batch_first must be true or false; it is {a_kind(batch_first)}")
+    return Settings(batch_first=batch_first)
+
+
 def settings(kind: str, values: Mapping[Any, Any]) -> Settings:
     """Hyperparameters from the attributes of a recurrent module of torch's, or from the arguments of its function.
 
     Raises ValueError for a value of another type.
     """
-    flags = {word: values.get(word, False) for word in ("bidirectional", "batch_first")}
+    bidirectional, batch_first = values.get("bidirectional", False), batched(values).batch_first
     sizes = {word: values.get(word, default) for word, default in (("num_layers", 1), ("proj_size", 0))}
     sizes["hidden_size"] = values.get("hidden_size", 1)
-    for word, value in flags.items():
-        if type(value) is not bool:
-            raise ValueError(f"{word} must be true or false; it is {a_kind(value)}")
+    if type(bidirectional) is not bool:
+        raise ValueError(f"bidirectional must be true or false; it is {a_kind(bidirectional)}")
     for word, value in sizes.items():
         if type(value) is not int:
             raise ValueError(f"{word} must be an integer; it is {a_kind(value)}")
@@ -225,9 +237,9 @@ def settings(kind: str, values: Mapping[Any, Any]) -> Settings:
         kind,
         nonlinearity,
         sizes["num_layers"],
-        flags["bidirectional"],
+        bidirectional,
         sizes["proj_size"],
         sizes["hidden_size"] if "hidden_size" in values else None,
         dropout,
-        flags["batch_first"],
+        batch_first,
     )

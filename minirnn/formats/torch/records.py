@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from minirnn.core.files import ModelFileError
 from minirnn.formats.containers.pickle import Foreign, shown
 from minirnn.formats.torch import around
-from minirnn.formats.torch.outline import DROPOUTS, SOFTMAX, Outline, Settings, Step, of_class, settings
+from minirnn.formats.torch.attending import ATTENTION
+from minirnn.formats.torch.outline import DROPOUTS, SOFTMAX, Outline, Settings, Step, batched, of_class, settings
 from minirnn.formats.torch.pickled import View
 from minirnn.layers.feedforward import Activation, Dropout
 
@@ -111,10 +112,13 @@ def outline(root: Foreign, where: str) -> Outline:
     kinds: dict[str, str] = {}
     remarks: list[str] = []
     about: dict[str, dict[str, Any]] = {}
+    attentions: set[str] = set()  # whose output's projection is no step of its own
     chains: dict[str, str] = {}  # of each nn.Sequential, the outermost one that it is directly within
     for record in walked(root, where):
         path, name = record.path, f"{record.kind.name:.40}"
         of_torch = record.kind.module.startswith(TORCH)
+        if path.rpartition(".")[0] in attentions and path:
+            continue
         chain = chains.get(path.rpartition(".")[0]) if path else None
         stated = chain is not None and bool(steps) and chains.get(steps[-1].path.rpartition(".")[0]) == chain
         if of_torch and name == "Sequential":
@@ -125,6 +129,10 @@ def outline(root: Foreign, where: str) -> Outline:
                 known[path] = settings(name.removesuffix("Cell"), record.attributes)
             if of_torch and name in around.KINDS:
                 about[path] = around.attributes_of(name, record.attributes)
+            if of_torch and name == ATTENTION:
+                attentions.add(path)
+                known[path] = batched(record.attributes)
+                remarks.append(f"{path!r:.60} reads one sequence as its query, its keys and its values")
             layer = of_class(name, record.attributes) if of_torch else None
         except ValueError as error:
             raise ModelFileError(f"{where}: {path!r:.60} ({name}): {error}") from None

@@ -15,7 +15,9 @@ from minirnn.core.files import atomic_write, warn
 from minirnn.core.layer import Layer
 from minirnn.core.module import brief
 from minirnn.formats.models import check_chain, check_finite, has_bias, network_of
+from minirnn.formats.torch import attending
 from minirnn.language.model import LanguageModel
+from minirnn.layers.attention import MultiHeadAttention
 from minirnn.layers.compose import Bidirectional, Sequential
 from minirnn.layers.convolution import Conv1d
 from minirnn.layers.feedforward import Activation, Dropout, Embedding, Last, Linear, PReLU
@@ -128,6 +130,9 @@ def dropped(network: Layer) -> list[str]:
             own = {name: layer.config().get(name, value) for name, value in usual.items()}
             odd = (name for name, value in own.items() if value != usual[name])
             words += [f"{type(layer).__name__}'s {name}={own[name]!r}{place}" for name in odd]
+        elif isinstance(layer, MultiHeadAttention):
+            words.append(f"{type(layer).__name__}'s num_heads={layer.num_heads}{place}")
+            words += [f"{type(layer).__name__}'s causal=True{place}"] if layer.causal else []
         elif isinstance(layer, (Recurrent, Embedding)):
             options = {name: layer.config().get(name) for name in ("nonlinearity", "dropout", "weight_dropout", "mask")}
             words += [
@@ -154,6 +159,8 @@ def _named(layer: Layer, path: str, known: dict[int, Array]) -> Iterator[tuple[s
             yield f"{path}bias", host(layer.weight("b")).copy()
     elif isinstance(layer, (LayerNorm, BatchNorm1d, PReLU, Conv1d)):
         yield from _around(layer, path)
+    elif isinstance(layer, MultiHeadAttention) and attending.has_words(layer):
+        yield from attending.arrays_of(layer, path)
     elif isinstance(layer, Recurrent) and _has_words(layer):
         bias = has_bias(layer)
         for name, direction in zip(layer.names, layer.directions, strict=True):

@@ -24,6 +24,16 @@ FAULTS = {
         (("if id(data) not in made:", "if True:"),),
         "formats/torch/test_plain_pickles.py::test_a_storage_that_is_referred_to_again_is_read_once",
     ),
+    "torch: attention that reads another sequence is one layer": Fault(
+        "formats/torch/operations.py",
+        (("any(other != x for other in read):", "False:"),),
+        "formats/torch/test_torch_attention.py::test_what_reads_more_than_one_sequence_is_no_chain[OfTheInput-scripted]",
+    ),
+    "torch: attention's mask is overlooked in a graph": Fault(
+        "formats/torch/exported.py",
+        (("        if name not in self.USUAL or masked:\n", "        if False:\n"),),
+        "formats/torch/test_torch_attention.py::test_what_reads_more_than_one_sequence_is_no_chain[OfEarlier-exported]",
+    ),
     "torch: any square matrix taken for a field": Fault(
         "formats/torch/modules.py",
         (('return alone and ends in ({}, {"start_transitions": shape[:1], "end_transitions": shape[:1]})', "return alone"),),

@@ -4,6 +4,16 @@ from faults.fault import Fault
 
 # fmt: off
 FAULTS = {
+    "courses: the end of a student's time is raised where nobody hears it": Fault(
+        "testing/courses/limits.py",
+        (("        if not _is_deaf(frame):\n", "        if True:\n"),),
+        "testing/test_limits.py::test_code_that_never_ends_is_ended[finalising]",
+    ),
+    "courses: the end of a student's time is raised once": Fault(
+        "testing/courses/limits.py",
+        (("signal.setitimer(timer, limit, AGAIN)", "signal.setitimer(timer, limit)"),),
+        "testing/test_limits.py::test_code_that_never_ends_is_ended[catching]",
+    ),
     "functions: a gradient is held against itself": Fault(
         "testing/functions/comparing.py",
         (("right &= bool(abs(said - d) <= allowed)", "right &= True"),),
