@@ -7,7 +7,7 @@ output at the last step is that of a module that reads the last step alone.
 
 A whole module (``torch.save(model, path)``) has classes and hyperparameters too, and the order within an nn.Sequential.
 It is read as data: no class in it is imported or made.  So are programs, of TorchScript and of torch.export: where
-their code or graph is a plain chain of layers, it says all that is computed.
+all of their code or graph is layers, it says all that is computed, be it a chain or a ``LayerGraph``.
 
 These modules are known by their names and shapes: nn.RNN, nn.GRU and nn.LSTM of any depth and direction, with biases
 or without, an LSTM with ``proj_size``; nn.RNNCell, nn.GRUCell and nn.LSTMCell; nn.Embedding, which can only be the

@@ -1,4 +1,4 @@
-"""Programs of torch.export (``.pt2``): their weights, and the order of layers where their graph is a plain chain.
+"""Programs of torch.export (``.pt2``): their weights, and the computation where all of their graph is layers.
 
 Such a file is a zip.  ``models/NAME.json`` has the graph, ``data/weights/NAME_weights_config.json`` says in which entry
 the numbers of each weight lie.  Until torch 2.6 the graph was ``serialized_exported_program.json`` and the weights were
@@ -15,14 +15,17 @@ from minirnn.formats.containers.pickle import UnreadableError, shown
 from minirnn.formats.containers.zip import SLACK, Archive
 from minirnn.formats.opening import LARGEST_JSON, parsed
 from minirnn.formats.torch.attending import ATTENTION, WITHIN
-from minirnn.formats.torch.operations import ChainValue, NotAChainError, Operations, Unknown, Value, Weight
+from minirnn.formats.torch.operations import call
 from minirnn.formats.torch.outline import Outline
 from minirnn.formats.torch.pickled import Choice, Odd, Storage, View, rebuilt
+from minirnn.formats.torch.rules import attention
+from minirnn.formats.torch.tracing import NotFollowedError, Tensor, Trace, Unknown, Value, Weight
 
 FORMAT = "archive_format"
 OLD = "serialized_exported_program.json"
 OLD_WEIGHTS = "serialized_state_dict.pt"
 ATEN = "torch.ops.aten."
+MOST_AXES = 8  # of an input
 SCALAR_TYPES = {  # as the format numbers them
     1: "U8", 2: "I8", 3: "I16", 4: "I32", 5: "I64", 6: "F16", 7: "F32", 8: "F64", 12: "BOOL", 13: "BF16",
 }  # fmt: skip
@@ -115,32 +118,31 @@ def _size(value: Any) -> Any:
 
 
 def outline(archive: Archive, name: str) -> Outline:
-    """What the graph in this entry says of the computation; where it is no plain chain of layers, why not."""
-    operations = Operations()
+    """What the graph in this entry says of the computation; where not all of it is layers, why not."""
+    trace = Trace()
     try:
-        return operations.outline(_followed(_json(archive, name), operations))
+        return trace.outline(_followed(_json(archive, name), trace))
     except ModelFileError as error:
         words = str(error).removeprefix(f"{archive.path}")
-    except NotAChainError as error:
+    except NotFollowedError as error:
         words = str(error)
-    remark = f"modules compute in the order of the file, since its graph is no plain chain of layers: {words:.200}"
-    return Outline(settings=operations.settings, remarks=(remark,))
+    remark = f"modules compute in the order of the file, since not all of its graph is layers: {words:.200}"
+    return Outline(settings=trace.settings, remarks=(remark,))
 
 
-def _followed(program: Any, operations: Operations) -> Value:
-    """What the graph makes of its first input."""
+def _followed(program: Any, trace: Trace) -> Value:
+    """What the graph makes of its inputs."""
     module = _field(program, "graph_module", dict)
     graph, signature = _field(module, "graph", dict), _field(module, "signature", dict)
     values: dict[str, Value] = {}
     attentions: dict[str, Pieces] = {}
-    first: Value = ChainValue()
     for spec in _field(signature, "input_specs", list):
         for kind, about in spec.items() if isinstance(spec, dict) else ():
             name = _named(_field(about, "arg", dict))
             if kind in ("parameter", "buffer"):
                 values[name] = Weight(_field(about, f"{kind}_name", str))
             elif kind == "user_input":
-                values[name], first = first, Unknown("it has another input")
+                values[name] = trace.input(name, _rank(graph, name))
             else:
                 values[name] = Unknown(f"an input is a {kind!r:.40}")
     for node in _field(graph, "nodes", list):
@@ -148,21 +150,33 @@ def _followed(program: Any, operations: Operations) -> Value:
         arguments = list(_arguments(node, values))
         outputs = [name for one in _field(node, "outputs", list) for name in _names(one)]
         operation = target.removeprefix(ATEN).partition(".")[0]
-        attention = _attention_of(node)
-        if attention is not None and target.startswith(ATEN):
-            pieces = attentions.setdefault(attention, Pieces(attention, operations))
+        path = _attention_of(node)
+        if path is not None and target.startswith(ATEN):
+            pieces = attentions.setdefault(path, Pieces(path, trace))
             made = pieces.call(operation, [value for _, value in arguments])
         elif target.startswith(ATEN):
             # The first is called self in one operation and input in another, and comes first in all.
-            made = operations.call(operation, [value for _, value in arguments[:1]], dict(arguments[1:]))
+            made = call(trace, operation, [value for _, value in arguments[:1]], dict(arguments[1:]))
         else:
             made = Unknown(f"{target:.60} stands for no layer")
         parts = made if type(made) in (tuple, list) and len(made) == len(outputs) else [made] * len(outputs)
         values |= dict(zip(outputs, parts, strict=True))
     results = [name for one in _field(graph, "outputs", list) for name in _names(one)]
-    if not results or results[0] not in values:
-        raise NotAChainError("it has no output")
-    return values[results[0]]
+    specs = signature.get("output_specs")
+    if isinstance(specs, list) and len(specs) == len(results):  # what else is there are buffers that change
+        results = [
+            name for name, spec in zip(results, specs, strict=True) if isinstance(spec, dict) and "user_output" in spec
+        ]
+    if not results or not all(name in values for name in results):
+        raise NotFollowedError("it has no output")
+    return [values[name] for name in results]
+
+
+def _rank(graph: Any, name: str) -> int | None:
+    """How many axes an input has; None where the graph does not say."""
+    about = _field(graph, "tensor_values", dict).get(name)
+    sizes = about.get("sizes") if isinstance(about, dict) else None
+    return len(sizes) if isinstance(sizes, list) and len(sizes) <= MOST_AXES else None
 
 
 class Pieces:
@@ -173,8 +187,8 @@ class Pieces:
         *("mul", "bmm", "softmax", "mean", "scaled_dot_product_attention"),
     )
 
-    def __init__(self, path: str, operations: Operations) -> None:
-        self.path, self.operations = path, operations
+    def __init__(self, path: str, trace: Trace) -> None:
+        self.path, self.trace = path, trace
         self.x: Value = None
         self.batch_first = False
         self.sizes: list[Value] = []  # of all features, and of those of one head
@@ -192,7 +206,7 @@ class Pieces:
             elif arguments[1].name.endswith(f"{WITHIN}.weight"):
                 self.y = self.y or self.output()
                 return self.y
-        elif isinstance(first, ChainValue):  # before the projections, or after them
+        elif isinstance(first, Tensor):  # before the projections, or after them
             self.batch_first |= name == "transpose"
             return first
         elif name in ("unflatten", "view") and isinstance(arguments[-1], list) and len(self.sizes) < 2:
@@ -204,7 +218,7 @@ class Pieces:
         if len(self.sizes) < 2 or not all(type(size) is int and size > 0 for size in self.sizes):
             return Unknown(f"{self.path!r:.60} has an unknown number of heads")
         about = {"num_heads": self.sizes[0] // self.sizes[1]}
-        made = self.operations.attention([self.x], self.path, about, batch_first=self.batch_first, masks=[])
+        made = attention(self.trace, [self.x] * 3, self.path, about, batch_first=self.batch_first, masks=[])
         return made[0] if type(made) is tuple else made
 
 
@@ -255,5 +269,5 @@ def _field(value: Any, name: str, kind: type) -> Any:
     """An entry of an object of JSON, of that type."""
     entry = value.get(name) if isinstance(value, dict) else None
     if not isinstance(entry, kind):
-        raise NotAChainError(f"its description has no {name!r} where one belongs")
+        raise NotFollowedError(f"its description has no {name!r} where one belongs")
     return entry

@@ -1,4 +1,4 @@
-"""TorchScript's code followed as data: what it makes of its input, symbol by symbol; nothing of it runs.
+"""TorchScript's code followed as data: what it makes of its inputs, symbol by symbol; nothing of it runs.
 
 What is followed are assignments and returns of calls.  A method that branches is given up.
 """
@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 from minirnn.formats.containers.pickle import Foreign
 from minirnn.formats.torch.attending import ATTENTION, attributes
 from minirnn.formats.torch.code import WORDS, ClassCode, number, parsed
-from minirnn.formats.torch.operations import ChainValue, NotAChainError, Operations, Unknown, Value, Weight
+from minirnn.formats.torch.operations import call
 from minirnn.formats.torch.outline import CLASSES, Outline, Settings, batched, settings
 from minirnn.formats.torch.pickled import View
 from minirnn.formats.torch.records import RECURRENT, scripted, walked
+from minirnn.formats.torch.rules import attention, recurrent
+from minirnn.formats.torch.tracing import NotFollowedError, Tensor, Trace, Unknown, Value, Weight
 
 MOST_LINES = 2**14  # that are followed
 LONGEST_LINE = 2**16  # letters in one
@@ -22,8 +24,8 @@ MOST_TOKENS = 2**18  # words in them
 DEEPEST = 60  # calls within calls, and brackets within brackets
 FUNCTIONAL = {  # arguments of torch.nn.functional that count; those behind them are about how it is computed
     "dropout": 2, "softmax": 2, "log_softmax": 2, "leaky_relu": 2, "elu": 2, "hardtanh": 3, "threshold": 3,
-    "_threshold": 3, "softplus": 3, "gelu": 2, "embedding": 2, "linear": 3,
-    "layer_norm": 5,
+    "_threshold": 3, "softplus": 3, "gelu": 2, "embedding": 2, "linear": 3, "layer_norm": 5, "prelu": 2,
+    "adaptive_avg_pool1d": 2, "adaptive_max_pool1d": 2, "_adaptive_max_pool1d": 2,
 }  # fmt: skip
 ACTIVATIONS = "__torch__.torch.nn.modules.activation"
 LIBRARY = "__torch__.torch.nn.functional."
@@ -55,15 +57,15 @@ class Dotted(NamedTuple):
 def outline(root: Foreign, code: Callable[[str], str | None]) -> Outline:
     """What a program says of its computation; ``code`` gives the text of a file by the name of its module.
 
-    Where it is no plain chain of layers, the outline says why, and has hyperparameters alone.
+    Where not all of it is layers, the outline says why, and has hyperparameters alone.
     """
     program = Program(code)
     whole = ScriptModule("", root)
     try:
-        return program.operations.outline(program.enter(whole))
-    except NotAChainError as error:
-        remark = f"modules compute in the order of the file, since its code is no plain chain of layers: {error!s:.200}"
-        return Outline(settings=program.hyperparameters(whole), remarks=(remark,), about=program.operations.about)
+        return program.trace.outline(program.enter(whole))
+    except NotFollowedError as error:
+        remark = f"modules compute in the order of the file, since not all of its code is layers: {error!s:.200}"
+        return Outline(settings=program.hyperparameters(whole), remarks=(remark,), about=program.trace.about)
 
 
 class Program:
@@ -71,28 +73,28 @@ class Program:
 
     def __init__(self, code: Callable[[str], str | None]) -> None:
         self.code = code
-        self.operations = Operations()
+        self.trace = Trace()
         self.files: dict[str, dict[str, ClassCode]] = {}
         self.lines, self.words = MOST_LINES, MOST_TOKENS
         self.depth = 0  # of values within values, through calls too
 
     def enter(self, root: ScriptModule) -> Value:
-        """What the program makes of its first argument."""
+        """What the program makes of its arguments."""
         body = self.class_of(root).methods.get("forward")
         if body is None:
-            raise NotAChainError("it has no forward")
-        others = [
-            None if default.strip() == "None" else Unknown(f"it has another input, {name!r:.40}")
-            for name, default in list(body.parameters.items())[2:]
+            raise NotFollowedError("it has no forward")
+        inputs = [
+            None if default.strip() == "None" else self.trace.input(name)
+            for name, default in list(body.parameters.items())[1:]
         ]
-        return self.call(Method(root, "forward"), [ChainValue(), *others])
+        return self.call(Method(root, "forward"), inputs)
 
     def hyperparameters(self, root: ScriptModule) -> dict[str, Settings]:
         """Those of the recurrent modules that were met, and of those whose classes have them as constants."""
-        known = dict(self.operations.settings)
+        known = dict(self.trace.settings)
         for record in walked(root.record, "the program", scripted):
             if record.kind.name in RECURRENT and record.path not in known:
-                with suppress(NotAChainError, ValueError):
+                with suppress(NotFollowedError, ValueError):
                     own = self.class_of(ScriptModule(record.path, record.kind))
                     if "mode" in own.constants:
                         known[record.path] = settings(record.kind.name, own.constants)
@@ -104,10 +106,10 @@ class Program:
         if where not in self.files:
             text = self.code(where)
             if text is None:
-                raise NotAChainError(f"the code of {where!r:.60} is not in the file")
+                raise NotFollowedError(f"the code of {where!r:.60} is not in the file")
             self.files[where] = parsed(text)
         if name not in self.files[where]:
-            raise NotAChainError(f"the code of {name!r:.60} is not in the file")
+            raise NotFollowedError(f"the code of {name!r:.60} is not in the file")
         return self.files[where][name]
 
     def call(self, method: Method, arguments: list[Value]) -> Value:
@@ -118,11 +120,14 @@ class Program:
         of_torch = method.owner.record.module.startswith(ACTIVATIONS)
         if of_torch and name == ATTENTION and "batch_first" in own.constants and len(arguments) > 2:
             return self.attention(method, own.constants, arguments)
-        if of_torch and len(CLASSES.get(name, ())) == 1 and arguments and isinstance(arguments[0], ChainValue):
-            return self.operations.call(CLASSES[name][0], arguments[:1], {})  # some are computed in several steps
+        if name == "BatchNorm1d" and "eps" in own.constants and arguments:
+            weights = [self.attribute(method.owner, one) for one in ("weight", "bias", "running_mean", "running_var")]
+            return call(self.trace, "batch_norm", [arguments[0], *weights, False, 0.1, own.constants["eps"]], {})
+        if of_torch and len(CLASSES.get(name, ())) == 1 and arguments and isinstance(arguments[0], Tensor):
+            return call(self.trace, CLASSES[name][0], arguments[:1], {})  # some are computed in several steps
         body = own.methods.get(method.name)
         if body is None:
-            raise NotAChainError(f"{name!r:.40} has no method {method.name!r:.40}")
+            raise NotFollowedError(f"{name!r:.40} has no method {method.name!r:.40}")
         names: dict[str, Value] = dict.fromkeys(body.parameters)
         names |= dict(zip(body.parameters, [method.owner, *arguments], strict=False))
         return self.follow(body.lines, names, name)
@@ -132,14 +137,14 @@ class Program:
         for line in lines:
             self.lines -= 1
             if self.lines < 0:
-                raise NotAChainError(f"it has more than {MOST_LINES:,} lines")
+                raise NotFollowedError(f"it has more than {MOST_LINES:,} lines")
             if len(line) > LONGEST_LINE:
-                raise NotAChainError(f"a line of its code has {len(line):,} letters")
+                raise NotFollowedError(f"a line of its code has {len(line):,} letters")
             assigned = _ASSIGNED.match(line)
             if line.startswith("return "):
                 return Reader(self, line[len("return ") :], names).whole()
             if not assigned:
-                raise NotAChainError(f"{what!r:.40} does more than call modules, in the line {line!r:.60}")
+                raise NotFollowedError(f"{what!r:.40} does more than call modules, in the line {line!r:.60}")
             targets = [name.strip() for name in assigned[1].split(",") if name.strip()]
             value = Reader(self, line[assigned.end() :], names).whole()
             if len(targets) == 1 and not assigned[1].rstrip().endswith(","):
@@ -158,24 +163,22 @@ class Program:
         if method.name not in ("forward", "forward__0") or not arguments:
             return Unknown(f"{method.owner.path!r:.60} reads packed sequences")
         x, *hx = arguments
-        if isinstance(x, Unknown) or not isinstance(x, ChainValue):
+        if isinstance(x, Unknown) or not isinstance(x, Tensor):
             return x if isinstance(x, Unknown) else Unknown(f"{method.owner.path!r:.60} reads what is no tensor")
-        if any(one is not None for one in hx):
-            return Unknown(f"{method.owner.path!r:.60} is given initial states")
         try:
             own = settings(method.owner.record.name, constants)
         except ValueError as error:
-            raise NotAChainError(str(error)) from None
-        return self.operations.recurrent(x, method.owner.path, own, flat=False)
+            raise NotFollowedError(str(error)) from None
+        return recurrent(self.trace, x, hx[0] if hx else None, method.owner.path, own)
 
     def attention(self, method: Method, constants: Mapping[str, Any], arguments: list[Value]) -> Value:
         """What a MultiheadAttention makes, whose code branches too; some of its attributes are no constants."""
         try:
             about, batch_first = attributes(method.owner.record.state or {}), batched(constants).batch_first
         except ValueError as error:
-            raise NotAChainError(str(error)) from None
+            raise NotFollowedError(str(error)) from None
         masks = [one for one in arguments[3:] if type(one) is not bool]
-        return self.operations.attention(arguments[:3], method.owner.path, about, batch_first=batch_first, masks=masks)
+        return attention(self.trace, arguments[:3], method.owner.path, about, batch_first=batch_first, masks=masks)
 
     def attribute(self, owner: Value, name: str) -> Value:
         """``owner.name``."""
@@ -205,9 +208,9 @@ class Program:
             arguments = arguments[: FUNCTIONAL.get(name, 1)]
             if name == "embedding":
                 arguments.reverse()
-            return self.operations.call(name, arguments, {})
+            return call(self.trace, name, arguments, {})
         if whole.startswith("torch.") and whole.count(".") == 1:
-            return self.operations.call(whole.removeprefix("torch."), arguments, named)
+            return call(self.trace, whole.removeprefix("torch."), arguments, named)
         return Unknown(f"{whole:.60} stands for no layer")
 
 
@@ -223,11 +226,11 @@ class Reader:
         """Go to the next token."""
         self.program.words -= 1
         if self.program.words < 0:
-            raise NotAChainError(f"it has more than {MOST_TOKENS:,} words")
+            raise NotFollowedError(f"it has more than {MOST_TOKENS:,} words")
         token = _TOKEN.match(self.text, self.at)
         if not token:
             if self.text[self.at :].strip():
-                raise NotAChainError(f"its code has {self.text[self.at :]!r:.40}, which is not followed")
+                raise NotFollowedError(f"its code has {self.text[self.at :]!r:.40}, which is not followed")
             self.kind, self.word = "end", ""
             return
         self.at = token.end()
@@ -240,20 +243,20 @@ class Reader:
 
     def expect(self, sign: str) -> None:
         if not self.is_sign(sign):
-            raise NotAChainError(f"its code has {self.word!r:.40} where {sign!r} was expected")
+            raise NotFollowedError(f"its code has {self.word!r:.40} where {sign!r} was expected")
         self.next()
 
     def whole(self) -> Value:
         """The value of all of it."""
         value = self.value()
         if self.kind != "end":
-            raise NotAChainError(f"its code goes on with {self.word!r:.40}")
+            raise NotFollowedError(f"its code goes on with {self.word!r:.40}")
         return value
 
     def value(self) -> Value:
         self.program.depth += 1
         if self.program.depth > DEEPEST:
-            raise NotAChainError(f"its code has more than {DEEPEST} calls and brackets within each other")
+            raise NotFollowedError(f"its code has more than {DEEPEST} calls and brackets within each other")
         value = self.atom()
         while self.kind == "sign" and self.word in ("(", "[", "."):
             if self.is_sign("."):
@@ -290,13 +293,13 @@ class Reader:
         if word == "(":
             values, comma = self.items(")"), self.comma
             return values[0] if len(values) == 1 and not comma else tuple(values)
-        raise NotAChainError(f"its code has {word!r:.40}, which is not followed")
+        raise NotFollowedError(f"its code has {word!r:.40}, which is not followed")
 
     def number(self, word: str) -> int | float:
         try:
             return number(word)
         except ValueError:
-            raise NotAChainError(f"its code has {word!r:.40} for a number") from None
+            raise NotFollowedError(f"its code has {word!r:.40} for a number") from None
 
     def named(self, name: str) -> Value:
         """What a name stands for, or the value of a call of one of the language's own functions."""
@@ -327,7 +330,7 @@ class Reader:
             if comma:
                 self.next()
             elif not self.is_sign(end):
-                raise NotAChainError(f"its code has {self.word!r:.40} between values")
+                raise NotFollowedError(f"its code has {self.word!r:.40} between values")
         self.next()
         self.comma = comma
         return values
@@ -349,6 +352,6 @@ class Reader:
             if self.is_sign(","):
                 self.next()
             elif not self.is_sign(")"):
-                raise NotAChainError(f"its code has {self.word!r:.40} between arguments")
+                raise NotFollowedError(f"its code has {self.word!r:.40} between arguments")
         self.next()
         return values, named

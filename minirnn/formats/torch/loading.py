@@ -66,8 +66,9 @@ def load(
     modules that have no weights may be named too.  Where all its recurrent modules have ``batch_first=True``, so has
     what is returned.
 
-    A program, of ``torch.jit.save`` or ``torch.export.save``, states the whole computation where it is a plain chain of
-    layers.  Where it is not, a ModelFileWarning says why, and its weights are those of a state dict.
+    A program, of ``torch.jit.save`` or ``torch.export.save``, states the whole computation where all of it is layers: a
+    chain, or a ``LayerGraph``, whose outputs have the names of the layers that give them.  ``batch_first`` is that of
+    the program's inputs.  Where it does more, a ModelFileWarning says what, and its weights are those of a state dict.
 
     Names that all matrices are under and that trainers give, ``model.``, ``module.``, may be left out of ``modules``,
     ``kinds`` and ``prefix``.

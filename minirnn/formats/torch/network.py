@@ -9,7 +9,7 @@ from minirnn.core.files import ModelFileError, warn
 from minirnn.core.layer import Layer
 from minirnn.formats.filling import filled
 from minirnn.formats.opening import some
-from minirnn.formats.torch import attending
+from minirnn.formats.torch import attending, graphs
 from minirnn.formats.torch.around import AroundModule, Undecided, around, having
 from minirnn.formats.torch.assumptions import Assumption, settled
 from minirnn.formats.torch.chains import chain_of
@@ -26,10 +26,11 @@ from minirnn.formats.torch.modules import (
     is_weight,
     plain,
 )
-from minirnn.formats.torch.outline import Outline, Settings
+from minirnn.formats.torch.outline import Outline, ProgramGraph, Settings
 from minirnn.formats.torch.stored import Named, StoredTensors
 from minirnn.layers.compose import Sequential
 from minirnn.layers.feedforward import Embedding, Linear
+from minirnn.layers.graph import LayerGraph
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 MOST_SHOWN = 8  # names in an error
@@ -80,47 +81,84 @@ def network(
     """The layer that a state dict is, or the Sequential; the options are those of ``load``."""
     start, assumed = _start(source, prefix)
     outline = (source.outline or Outline()).under(start).having(_grouped(source.tensors, start))
-    ordered = _modules(source, start, modules, dict(kinds or {}), outline)
-    if modules is None:
-        ordered, fields = _without_fields(ordered)
-        assumed += fields
-    chain, more = chain_of(source, ordered, outline, named=modules is not None)
-    layers: list[Layer] = []
-    values: dict[str, Callable[[], Array]] = {}
-    frozen: set[str] = set()
-    taken: list[Named] = []
-    for k, (module, kind) in enumerate(chain):
-        own = outline.settings.get(module.path, Settings())
-        if nonlinearity:
-            own = own._replace(nonlinearity=nonlinearity)
+    graph = outline.graph if modules is None else None
+    named = modules if graph is None else list(dict.fromkeys(graph.paths))
+    ordered = _modules(source, start, named, dict(kinds or {}), outline)
+    if graph is not None:
+        links, more = [(module, _only_kind(source, module)) for module in ordered], list[Assumption]()
+    else:
+        if modules is None:
+            ordered, fields = _without_fields(ordered)
+            assumed += fields
+        links, more = chain_of(source, ordered, outline, named=modules is not None)
+    building = Building(source, start, outline, nonlinearity)
+    if graph is not None:
+        whole: Layer = building.graph(graph, links)
+    else:
+        layers = [building.layer(f"{k}." if len(links) > 1 else "", *link) for k, link in enumerate(links)]
+        whole = Sequential(*layers) if len(layers) > 1 else layers[0]
+    if dtype is None:
+        dtype = "float64" if any(tensor.dtype == "F64" for tensor in building.taken) else "float32"
+    orders = {outline.settings[module.path].batch_first for module, _ in links if module.path in outline.settings}
+    if len(orders) > 1 and not outline.whole:
+        more.append(Assumption("time comes first in all modules, though some of them have batch_first=True"))
+    assumed = [*assumed, *more] if modules is None else []  # nothing is, where the caller stated the computation
+    if assumed or source.rivals:
+        _warn(source, links, assumed)
+    filled(whole, lambda name: building.values[name](), source.where, backend=backend, dtype=dtype)
+    whole.bound.frozen = building.frozen
+    whole.batch_first = orders == {True} if outline.batch_first is None else outline.batch_first
+    return whole
+
+
+class Building:
+    """Layers made of modules, and where their weights come from: by the names that the whole model has for them."""
+
+    def __init__(self, source: StoredTensors, start: str, outline: Outline, nonlinearity: str | None) -> None:
+        self.source, self.start, self.outline, self.nonlinearity = source, start, outline, nonlinearity
+        self.values: dict[str, Callable[[], Array]] = {}
+        self.frozen: set[str] = set()
+        self.taken: list[Named] = []
+        self.first: tuple[Module, Layer] | None = None
+
+    def layer(self, place: str, module: Module, kind: str) -> Layer:
+        """The layer that a module is, whose weights' names begin with ``place``."""
+        source, own = self.source, self.outline.settings.get(module.path, Settings())
+        if self.nonlinearity:
+            own = own._replace(nonlinearity=self.nonlinearity)
         try:  # a layer of its own kind may not take what the file says
-            layer, weights, still = module.build(kind, _fetching(source, start, module), own)
+            layer, weights, still = module.build(kind, _fetching(source, self.start, module), own)
         except ModelFileError:
             raise
         except ValueError as error:
             raise ModelFileError(f"{source.where}: {error}") from None
-        place = f"{k}." if len(chain) > 1 else ""
-        first = layers[0] if layers else None
-        if isinstance(layer, Linear) and isinstance(first, Embedding) and _same(module, chain[0][0]):
+        before, first = self.first or (module, layer)
+        if isinstance(layer, Linear) and isinstance(first, Embedding) and _same(module, before):
             layer = Linear(layer.in_features, layer.out_features, bias=layer.bias, tie=first)
             del weights["W"]
-        layers.append(layer)
-        values |= {place + name: get for name, get in weights.items()}
-        frozen |= {place + name for name in still}
-        taken += module.tensors.values()
-    whole = Sequential(*layers) if len(layers) > 1 else layers[0]
-    if dtype is None:
-        dtype = "float64" if any(tensor.dtype == "F64" for tensor in taken) else "float32"
-    orders = {outline.settings[module.path].batch_first for module, _ in chain if module.path in outline.settings}
-    if len(orders) > 1:
-        more.append(Assumption("time comes first in all modules, though some of them have batch_first=True"))
-    assumed = [*assumed, *more] if modules is None else []  # nothing is, where the caller stated the computation
-    if assumed or source.rivals:
-        _warn(source, chain, assumed)
-    filled(whole, lambda name: values[name](), source.where, backend=backend, dtype=dtype)
-    whole.bound.frozen = frozen
-    whole.batch_first = orders == {True}
-    return whole
+        self.first = before, first
+        self.values |= {place + name: get for name, get in weights.items()}
+        self.frozen |= {place + name for name in still}
+        self.taken += module.tensors.values()
+        return layer
+
+    def graph(self, graph: ProgramGraph, links: Sequence[Link]) -> LayerGraph:
+        """The graph that a program is."""
+        layers: dict[str, tuple[str, Layer]] = {}
+        for module, kind in links:
+            name = graphs.unused(module.path.replace(".", "_") or "layer", {one for one, _ in layers.values()})
+            layers[module.path] = name, self.layer(f"{name}.", module, kind)
+        try:
+            return graphs.assembled(graph, layers)
+        except ValueError as error:
+            raise ModelFileError(f"{self.source.where}: {error}") from None
+
+
+def _only_kind(source: StoredTensors, module: Module) -> str:
+    """The kind of a module that a program calls; ModelFileError where no layer is of that kind."""
+    if not module.kinds:
+        raise ModelFileError(f"{source.where}: there is no layer like {module.describe()}")
+    return module.kinds[-1]
 
 
 def _start(source: StoredTensors, prefix: str) -> tuple[str, list[Assumption]]:

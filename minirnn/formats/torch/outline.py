@@ -61,6 +61,49 @@ class Step(NamedTuple):
     stated: bool = False
 
 
+class Node(NamedTuple):
+    """A layer called on what other nodes make; without a ``step`` an input, or a final state of what it reads.
+
+    ``initial`` is the node with whose final states its own begins, ``state`` the place of a final state, and its name.
+    """
+
+    step: Step | None
+    reads: tuple[int, ...] = ()
+    initial: int | None = None
+    state: tuple[int, str] | None = None
+
+
+class ProgramInput(NamedTuple):
+    """An input's name, and its axes: B rows, T steps, D features, "?" for one, or all, that nothing tells."""
+
+    name: str
+    axes: str
+
+
+class ProgramGraph(NamedTuple):
+    """A program that is no chain: nodes by number, those of inputs and of outputs, each after what it reads."""
+
+    nodes: Mapping[int, Node]
+    inputs: Mapping[int, ProgramInput]
+    outputs: tuple[int, ...]
+
+    def under(self, start: str) -> "ProgramGraph | None":
+        """With paths that begin with ``start`` without it; None where others do not."""
+        paths = [node.step.path for node in self.nodes.values() if node.step and node.step.path]
+        if not all(path.startswith(start) for path in paths):
+            return None
+        nodes = {
+            k: node._replace(step=node.step._replace(path=node.step.path[len(start) :])) if node.step else node
+            for k, node in self.nodes.items()
+        }
+        return self._replace(nodes=nodes)
+
+    @property
+    def paths(self) -> list[str]:
+        """Those of the modules with weights."""
+        return [node.step.path for node in self.nodes.values() if node.step and node.step.layer is None]
+
+
 @dataclass(frozen=True)
 class Outline:
     """What a file says of its modules.
@@ -68,7 +111,8 @@ class Outline:
     ``steps`` are in the order of the computation where ``whole`` is true, else in that of the definition, which is that
     of the computation within an nn.Sequential.  ``settings`` has those of recurrent modules by path, ``kinds`` the
     layer that a module with weights is by its class, "" for none; ``about`` what norms and convolutions were made with,
-    by path.  ``remarks`` say in words what has to be assumed of modules that are here.
+    by path.  ``remarks`` say in words what has to be assumed of modules that are here.  A program that is no chain has
+    a ``graph`` in place of steps; ``batch_first`` says whether its rows come before time, None where it does not say.
     """
 
     steps: tuple[Step, ...] = ()
@@ -77,6 +121,8 @@ class Outline:
     remarks: tuple[str, ...] = ()
     whole: bool = False
     about: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    graph: ProgramGraph | None = None
+    batch_first: bool | None = None
 
     def under(self, start: str) -> "Outline":
         """That of the modules under a path, which ends with a dot and is left out of theirs; "" for all of them."""
@@ -93,11 +139,14 @@ class Outline:
         own = {cut: value for path, value in self.settings.items() if (cut := inner(path)) is not None}
         kinds = {cut: value for path, value in self.kinds.items() if (cut := inner(path)) is not None}
         about = {cut: value for path, value in self.about.items() if (cut := inner(path)) is not None}
-        return Outline(tuple(steps), own, kinds, about=about)
+        graph = self.graph.under(start) if self.graph else None
+        whole = self.whole and graph is not None
+        return Outline(tuple(steps), own, kinds, about=about, whole=whole, graph=graph, batch_first=self.batch_first)
 
     def having(self, weighted: Collection[str]) -> "Outline":
         """The same, unless it names modules with weights that are not among these."""
-        lacking = [step.path for step in self.steps if step.layer is None and step.path not in weighted]
+        paths = [step.path for step in self.steps if step.layer is None] + (self.graph.paths if self.graph else [])
+        lacking = [path for path in paths if path not in weighted]
         if not lacking:
             return self
         remark = (

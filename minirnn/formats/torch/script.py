@@ -1,4 +1,4 @@
-"""TorchScript programs (``torch.jit.save``): their weights, and the order of layers where their code is a plain chain.
+"""TorchScript programs (``torch.jit.save``): their weights, and the computation where all of it is layers.
 
 Such a file is a zip like that of ``torch.save``, with ``data.pkl`` and its storages, and beside them ``constants.pkl``
 and the program's ``code``.

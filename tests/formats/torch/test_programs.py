@@ -21,8 +21,9 @@ from minirnn.core.module import brief
 from minirnn.formats import torch as torch_files
 from minirnn.formats.containers import pickle as pickles
 from minirnn.formats.torch import following
-from minirnn.formats.torch.outline import Outline, activation
+from minirnn.formats.torch.outline import Outline, ProgramGraph, activation
 from minirnn.formats.torch.pickled import KNOWN, Storage
+from minirnn.layers.joining import Combine
 
 PROGRAMS = programs()
 SHOWN = ("traced 23", "scripted 7", "exported 0")
@@ -122,10 +123,39 @@ def test_straight_lines_are_followed(body: str) -> None:
     assert stated.whole == bool(CHAINS[body])
 
 
+GRAPHS = {
+    "return torch.add(x, x)": "x+x",
+    "return (self.fc).forward((self.fc).forward(x, ), )": "fc(fc(x))",
+    "y = torch.relu(x)\nreturn torch.mul(y, (self.fc).forward(y, ))": "relu(x)*fc(relu(x))",
+    "y = (self.fc).forward(x, )\nreturn (y, torch.relu(y))": "fc(x), relu(fc(x))",
+}
+
+
+def shown(stated: ProgramGraph, one: int) -> str:
+    node = stated.nodes[one]
+    reads = [shown(stated, other) for other in node.reads]
+    if node.step is None:
+        return stated.inputs[one].name
+    layer = node.step.layer
+    if isinstance(layer, Combine):
+        return {"sum": "+", "product": "*"}[layer.how].join(reads)
+    return f"{layer.function.name if isinstance(layer, Activation) else node.step.path}({', '.join(reads)})"
+
+
+@pytest.mark.parametrize("body", GRAPHS)
+def test_what_is_no_chain_is_a_graph(body: str) -> None:
+    stated = outline(body, FC, more=FORWARD)
+    assert stated.whole
+    assert stated.graph is not None
+    assert ", ".join(shown(stated.graph, one) for one in stated.graph.outputs) == GRAPHS[body]
+
+
 REASONS = {
     "return x": "its output is not what layers make of its input",
     "return 3": "its output is not what layers make of its input",
-    "return torch.add(x, x)": "add stands for no layer there",
+    "return torch.add(x, 1)": "add stands for no layer there",
+    "return torch.cat([x, self.training], 1)": "cat stands for no layer there",
+    "return torch.add(torch.transpose(x, 1, 2), torch.select(x, 0, 1))": "select stands for no layer there",
     "return torch.softmax(x, 1)": "softmax is along axis 1, which is not that of features, as far as is known",
     "return torch.dropout(x, 2., False)": "dropout is called in a way that is not known",
     "return torch.leaky_relu(x, x)": "leaky_relu is called in a way that is not known",
@@ -133,7 +163,6 @@ REASONS = {
     "return torch.hardtanh(x, -1., 1.)": "hardtanh stands for no layer",
     "return torch.select(x, 0, -1)": "select stands for no layer there",
     "if torch.relu(x):\n  return x": "'Net' does more than call modules, in the line 'if torch.relu(x):",
-    "return (self.fc).forward((self.fc).forward(x, ), )": "a module computes twice",
     "return (self.fc).nothing(x, )": "'Fc' has no method 'nothing'",
     "return (self.nothing)(x, )": "'Net' has no method 'nothing'",
     "return torch.linear(x, self.training)": "linear stands for no layer there",
@@ -164,7 +193,7 @@ def test_where_code_is_no_chain_it_says_why(body: str) -> None:
     assert not stated.whole
     assert stated.steps == ()
     (remark,) = stated.remarks
-    assert remark.startswith("modules compute in the order of the file, since its code is no plain chain of layers: ")
+    assert remark.startswith("modules compute in the order of the file, since not all of its code is layers: ")
     assert REASONS[body] in remark
 
 
@@ -176,9 +205,9 @@ def test_code_that_goes_on_is_given_up() -> None:
         f"  def m{k}(s: T,\n    x: Tensor) -> Tensor:\n    y = (s).m{k + 1}(x, )\n    return (s).m{k + 1}(x, )\n"
         for k in range(30)
     )
-    last = "  def m30(self: T,\n    x: Tensor) -> Tensor:\n    return torch.relu(x)\n"
+    last = "  def m30(self: T,\n    x: Tensor) -> Tensor:\n    return torch.contiguous(x)\n"
     assert "it has more than 16,384 lines" in outline(body, more=more + last).remarks[0]
-    many = "\n".join(["y = torch.relu(x)"] * 17_000)
+    many = "\n".join(["y = torch.contiguous(x)"] * 17_000)
     assert "it has more than 16,384 lines" in outline(f"{many}\nreturn y").remarks[0]
     wide = "y = [" + "x, " * 20_000 + "]"
     assert "it has more than 262,144 words" in outline("\n".join([wide] * 8)).remarks[0]
@@ -190,7 +219,10 @@ def test_code_that_goes_on_is_given_up() -> None:
 def test_a_second_input_is_none_or_stands_in_the_way() -> None:
     stated = outline("return torch.relu(x)", arguments=",\n    h: Optional[Tensor]=None")
     assert names(stated) == ["relu"]
-    assert outline("return torch.relu(h)", arguments=",\n    h: Tensor").remarks[0].endswith("another input, 'h'")
+    assert names(outline("return torch.relu(h)", arguments=",\n    h: Tensor")) == ["relu"]
+    both = outline("return torch.add(x, h)", arguments=",\n    h: Tensor").graph
+    assert both is not None
+    assert [one.name for one in both.inputs.values()] == ["x", "h"]
 
 
 RNN_CODE = """class LSTM(Module):
@@ -245,7 +277,9 @@ def test_a_program_without_its_code_has_its_weights(tmp_path: Path) -> None:
     model, assumed = said(changed("traced 11", without, tmp_path))
     assert [type(layer).__name__ for layer in model.layers] == ["Embedding", "GRU", "Linear"]  # type: ignore[attr-defined]
     assert len(assumed) == 1
-    assert assumed[0].endswith("no plain chain of layers: the code of '__torch__.torch_networks' is not in the file")
+    assert assumed[0].endswith(
+        "not all of its code is layers: the code of '__torch__.torch_networks' is not in the file"
+    )
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", bytes(2**20 + 1)], ids=["no text", "too long"])
@@ -309,9 +343,7 @@ def nodes(program: Any) -> Any:
 def test_a_graph_that_is_no_chain_says_why(change: Callable[[Any], Any], words: str, tmp_path: Path) -> None:
     model, assumed = said(edited("exported 11", GRAPH, change, tmp_path))
     assert [type(layer).__name__ for layer in model.layers] == ["Embedding", "GRU", "Linear"]  # type: ignore[attr-defined]
-    assert assumed[0].startswith(
-        "modules compute in the order of the file, since its graph is no plain chain of layers: "
-    )
+    assert assumed[0].startswith("modules compute in the order of the file, since not all of its graph is layers: ")
     assert words in assumed[0]
 
 
