@@ -62,7 +62,7 @@ FAULTS = {
     "load: NaN accepted": Fault(
         "formats/filling.py",
         (("        if not np.isfinite(array).all():\n", "        if False:\n"),),
-        "formats/test_files.py::test_a_weight_that_does_not_fit_is_named[change-weight 1.0.U must be finite; it holds NaN or infinity]",
+        "formats/test_wrong_files.py::test_a_weight_that_does_not_fit_is_named[change-weight 1.0.U must be finite; it holds NaN or infinity]",
     ),
     "save: not atomic": Fault(
         "core/files.py",

@@ -12,7 +12,7 @@ FAULTS = {
     "load: shapes not compared": Fault(
         "formats/native.py",
         (("if shape is None or shape != actual:", "if (shape is None) != (actual is None):"),),
-        "formats/test_files.py::test_an_absurd_description_is_refused_at_once_and_allocates_nothing[embedding of 10**12]",
+        "formats/test_wrong_files.py::test_an_absurd_description_is_refused_at_once_and_allocates_nothing[embedding of 10**12]",
     ),
     "opening: a list of entries of any length is read": Fault(
         "formats/containers/zip.py",
@@ -283,7 +283,7 @@ FAULTS = {
     "load: any class for a cell": Fault(
         "formats/native.py",
         (("            if name not in VARIANTS and (name not in NAMED or cell):\n", "            if False:\n"),),
-        "formats/test_files.py::test_a_cell_that_describes_none_is_refused[of an unknown kind]",
+        "formats/test_wrong_files.py::test_a_cell_that_describes_none_is_refused[of an unknown kind]",
     ),
     "torch: a convolution's weights not turned": Fault(
         "formats/torch/around.py",
