@@ -47,8 +47,8 @@ def grade(file: Path, as_json: bool, results: Path | None) -> None:  # noqa: FBT
         width = max(len(result.function) for result in whole.results)
         for result in whole.results:
             click.echo(f"{result.function:{width}}  {result.status}")
-            for line in words.lines_of(result):
+            for line in result.lines:
                 click.echo(f"    {line}")
-        click.echo(f"{sum(result.ok for result in whole.results)} of {len(whole.results)} right")
+        click.echo(whole.words)
     if not whole.ok:
         sys.exit(1)

@@ -115,31 +115,8 @@ def check_own(place: str, seed: int, *, as_json: bool) -> None:
             "errors": {row.method: report.error(row.method) for row in report.rows} if report else {},
         }
         click.echo(json.dumps(record))
-    elif verdict.ok:
-        errors = {row.method: f"{report.error(row.method):.1e}" for row in report.rows} if report else {}
-        click.echo(f"{verdict.name}: unstep is the transpose of step, and every gradient over time is the derivative")
-        click.echo("  largest error " + ", ".join(f"by {method} {error}" for method, error in errors.items()))
-        for note in verdict.notes:
-            click.echo(f"  {note}")
-        click.echo("  whether step is the formula you intended must be checked against another implementation")
     else:
-        begun = any(finding.pattern == "not filled in" for finding in verdict.findings)
-        says = (
-            "some lines are not filled in yet" if begun else "its gradients are not the derivatives of what it computes"
-        )
-        click.echo(f"{verdict.name}: {says}")
-        for finding in verdict.findings:
-            at = f", line {finding.line}" if finding.line else ""
-            blank = finding.pattern == "not filled in"
-            click.echo(f"  line {finding.line}: {finding.words}" if blank else f"  at {finding.gate}{at}: {finding}")
-            if finding.source:
-                click.echo(f"      {finding.source}")
-        if verdict.right:
-            click.echo(f"  right already: {', '.join(verdict.right)}")
-        for note in verdict.notes:
-            click.echo(f"  {note}")
-        if verdict.smallest:
-            click.echo(f"  the smallest case found: {verdict.smallest}")
+        click.echo(str(verdict))
     if not verdict.ok:
         sys.exit(1)
 

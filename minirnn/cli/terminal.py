@@ -10,7 +10,8 @@ from typing import Any, Self
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.text import Text as Line
 
 from minirnn.language.evaluation import MASK_RATE, SAMPLE, Evaluation
@@ -18,6 +19,7 @@ from minirnn.language.model import LanguageModel
 from minirnn.language.text import Text
 from minirnn.optim.on_device import NonFiniteGradientError
 from minirnn.training.loop import Step, Training
+from minirnn.training.progress import Progress
 
 REFRESH = 5  # times a second that progress is shown
 
@@ -37,37 +39,12 @@ def say(*parts: str | tuple[str, str], to: Console | None = None) -> None:
 
 
 @dataclass
-class Outcome:
-    """The outcome of training: the last step, the characters read, the running perplexity, and how it ended.
+class Outcome(Progress):
+    """The outcome of training: how far it came, and how it ended; ``signal`` is that which ended it, 0 for none."""
 
-    ``signal`` is that which ended it, 0 for none; ``before`` are the seconds of training before this process.
-    """
-
-    before: float = 0.0
-    last: Step | None = None
-    tokens: int = 0
-    loss: Any = float("nan")  # running mean, decaying over about 50 steps; on a GPU still there
     signal: int = 0
     early: bool = False
     error: NonFiniteGradientError | None = None
-
-    @property
-    def perplexity(self) -> float:
-        with np.errstate(over="ignore"):
-            return float(np.exp(float(self.loss)))
-
-    @property
-    def rate(self) -> float:
-        """Characters a second."""
-        return self.tokens / (self.last.seconds - self.before) if self.last else 0.0
-
-    def add(self, step: Step) -> None:
-        """Count a step in."""
-        weight = max(0.02, 1 / step.step)
-        if not step.skipped:
-            self.loss = (1 - weight) * self.loss + weight * step.loss if self.tokens else step.loss
-            self.tokens += step.tokens
-        self.last = step
 
 
 class Signals:
@@ -92,11 +69,11 @@ class Signals:
         self.caught = number
 
 
-_bars: list[Progress] = []  # those that are shown now: one, beneath which others add theirs
+_bars: list[Bars] = []  # those that are shown now: one, beneath which others add theirs
 
 
 @contextmanager
-def bars(*, disable: bool = False, transient: bool = False) -> Iterator[Progress]:
+def bars(*, disable: bool = False, transient: bool = False) -> Iterator[Bars]:
     """Progress bars on stderr: new ones, or those that are shown already."""
     if _bars:
         yield _bars[-1]
@@ -108,7 +85,7 @@ def bars(*, disable: bool = False, transient: bool = False) -> Iterator[Progress
         TextColumn("{task.fields[words]}"),
         TimeRemainingColumn(),
     )
-    made = Progress(*columns, console=console, refresh_per_second=REFRESH, disable=disable, transient=transient)
+    made = Bars(*columns, console=console, refresh_per_second=REFRESH, disable=disable, transient=transient)
     _bars.append(made)
     try:
         with made:
@@ -145,33 +122,27 @@ def follow(training: Training, planned: int | None, after: Callable[[Step], bool
 
     Called by every rank; a signal that one of them got ends all in the same step.
     """
-    run, shown, ranks, seconds = Outcome(before=training.elapsed), 0.0, training.ranks, training.seconds
-    with bars(disable=ranks.rank > 0) as progress, Signals() as signals:
-        bar = progress.add_task("training", total=1.0, words="")
+    ranks = training.ranks
+    run = Outcome(before=training.elapsed, planned=planned, seconds=training.seconds)
+    with bars(disable=ranks.rank > 0) as shown, Signals() as signals:
+        bar = shown.add_task("training", total=1.0, words="")
 
-        def show(step: Step) -> None:
-            float(step.norm)  # on a GPU this tells of a step that was skipped
-            done = max(step.step / planned if planned else 0.0, step.seconds / seconds if seconds else 0.0)
-            progress.update(
-                bar,
-                completed=min(1.0, done),
-                description=f"step {step.step}" + (f"/{planned}" if planned else ""),
-                words=f"loss {float(run.loss):.3f}  perplexity {run.perplexity:.2f}  {run.rate:,.0f} tokens/s",
-            )
+        def show() -> None:
+            words = run.words  # which waits for a GPU, and tells of a step that was skipped
+            shown.update(bar, completed=run.share, description=run.place, words=words)
 
         try:
             for step in training:
                 run.add(step)
                 run.early = after(step)
-                if step.step == 1 or step.seconds - shown > 1 / REFRESH:  # to read a loss may be to wait for it
-                    shown = step.seconds
-                    show(step)
+                if run.due(1 / REFRESH):
+                    show()
                 run.signal = ranks.largest(signals.caught)
                 if run.signal or run.early:
                     break
             if run.last is not None:
-                show(run.last)
-            progress.update(bar, completed=1.0)
+                show()
+            shown.update(bar, completed=1.0)
         except KeyboardInterrupt:
             if ranks.size > 1:
                 raise  # the others are not where this one is: they cannot go on together

@@ -20,6 +20,7 @@
     symbolic.py    arrays of symbols, which a cell is run on
     tree.py        states as nested tuples of arrays
     files.py       model files: the error for a bad one, warnings, written whole or not at all
+    display.py     HTML for a notebook's outputs
     interrupts.py  Ctrl-C on the command line
     version.py     the version's number
 

@@ -36,6 +36,7 @@ class Weighted:
         """Layers elsewhere in the model whose weights this one uses."""
         return ()
 
+    in_parts: bool = False  # whether a table of layers has rows for this layer's children, and none for itself
     arguments: tuple[str, ...] = ()  # of the constructor, by the names of the attributes that hold them
 
     def config(self) -> dict[str, Any]:
@@ -335,16 +336,47 @@ class Weighted:
 
     def __repr__(self) -> str:
         """The constructor call, and below it each weight's name, shape and size, and where they are."""
-        p, shapes = self.parameters, {name: spec.shape for name, spec in self.all_specs().items()}
-        rows = [(name, str(shape), f"{prod(shape):,}") for name, shape in shapes.items()]
+        rows = [(name, str(spec.shape), f"{prod(spec.shape):,}") for name, spec in self.all_specs().items()]
         widths = [max((len(row[k]) for row in rows), default=0) for k in range(3)]
-        table = [f"  {n:{widths[0]}}  {shape:{widths[1]}}  {size:>{widths[2]}}" for n, shape, size in rows]
+        lines = [f"  {n:{widths[0]}}  {shape:{widths[1]}}  {size:>{widths[2]}}" for n, shape, size in rows]
+        return "\n".join([self.describe(), *lines, *(f"  {line}" for line in self._below())])
+
+    def _repr_html_(self) -> str:
+        """A table of the layers, for a notebook."""
+        from minirnn.core.display import table  # what is imported for a notebook only
+
+        rows = [
+            (
+                name,
+                layer.describe(),
+                "\n".join(f"{weight} {spec.shape}" for weight, spec in layer.all_specs().items()),
+                f"{size_of(layer):,}",
+            )
+            for name, layer in self.table_of_layers()
+        ]
+        return table(("name", "layer", "weights", "parameters"), rows, below=self._below())
+
+    def table_of_layers(self, prefix: str = "") -> "Iterator[tuple[str, Weighted]]":
+        """The layers that this one is made of, by dotted name; itself where ``in_parts`` does not say so."""
+        if not self.in_parts:
+            yield prefix, self
+        else:
+            for name, child in self.children().items():
+                yield from child.table_of_layers(f"{prefix}.{name}" if prefix else name)
+
+    def _below(self) -> list[str]:
+        """What stands below the weights: how many numbers they are, where they are, and remarks."""
+        p = self.parameters
         where = f"{p.numbers}, backend {p.backend.name}" if p else "not allocated yet: init()"
         if p is None and self.sources():
             where = "not all allocated yet: init() draws those that are missing"
         remarks = dict.fromkeys(remark for layer in self.walk() for remark in layer.remarks())
-        size = f"  {sum(map(prod, shapes.values())):,} parameters, {where}"
-        return "\n".join([self.describe(), *table, size, *(f"  {remark}" for remark in remarks)])
+        return [f"{size_of(self):,} parameters, {where}", *remarks]
+
+
+def size_of(layer: Weighted) -> int:
+    """How many numbers the weights of a layer, and of all in it, are."""
+    return sum(prod(spec.shape) for spec in layer.all_specs().values())
 
 
 def brief(layer: Weighted) -> str:

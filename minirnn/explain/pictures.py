@@ -1,4 +1,7 @@
-"""Pictures of a trace over time (extra ``plot``: matplotlib)."""
+"""Pictures of a trace over time (extra ``plot``: matplotlib).
+
+Each is returned, and shows itself in a notebook; where ``out`` is given, it is written there too.
+"""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -11,7 +14,7 @@ from minirnn.core.layer import Layer
 from minirnn.core.protocol import stages_of
 from minirnn.explain.engine.trace import Walk, trace
 from minirnn.layers.losses import cross_entropy
-from minirnn.training.plots import check_picture, figure_class, save_picture
+from minirnn.training.plots import Picture, check_picture, figure_class, finished
 
 FAINTEST = 1e-6  # of the largest gradient: what is smaller is drawn alike
 COLUMNS = 64  # characters in a line of coloured text
@@ -48,13 +51,17 @@ def flow_of(network: Layer, x: Array, targets: Array, layer: str | None = None) 
 
 
 def draw_flow(
-    flows: Mapping[str, Flow], characters: Sequence[str], out: str | os.PathLike[str], *, clip: float | None = None
-) -> None:
+    flows: Mapping[str, Flow],
+    characters: Sequence[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    clip: float | None = None,
+) -> Picture:
     """Heat maps of the flow, one for each name side by side; below them, with ``clip``, of the clipped gradient.
 
     A clipped gradient is the same one made shorter: what has vanished on its way stays as faint beside the rest.
     """
-    out, Figure = check_picture(out), figure_class()
+    Figure = _figure_class(out)
     from matplotlib.colors import LogNorm  # after figure_class, which says what to install
 
     rows = 1 if clip is None else 2
@@ -76,15 +83,17 @@ def draw_flow(
     for axis in axes[:, 0]:
         axis.set_ylabel("the loss of step s", fontsize=8)
     figure.colorbar(image, ax=axes, label="‖∂L[s]/∂h[t]‖")
-    save_picture(figure, out)
+    return finished(figure, out)
 
 
-def draw_gates(walk: Walk, characters: Sequence[str], out: str | os.PathLike[str], *, row: int = 0) -> None:
+def draw_gates(
+    walk: Walk, characters: Sequence[str], out: str | os.PathLike[str] | None = None, *, row: int = 0
+) -> Picture:
     """Every gate and state of one row, a heat map of units against steps each.
 
     Of a sigmoid red is open and blue closed, of the others red is above 0 and blue below.
     """
-    out, Figure = check_picture(out), figure_class()
+    Figure = _figure_class(out)
     gates = [
         gate for stage in stages_of(walk.cell) for gate in stage.gates if gate in walk and gate not in walk.cell.state
     ]
@@ -100,12 +109,14 @@ def draw_gates(walk: Walk, characters: Sequence[str], out: str | os.PathLike[str
         axis.set_yticks([])
         figure.colorbar(image, ax=axis, pad=0.01)
     _characters(axes[-1], characters)
-    save_picture(figure, out)
+    return finished(figure, out)
 
 
-def draw_text(values: Array, characters: Sequence[str], out: str | os.PathLike[str], *, title: str = "") -> None:
+def draw_text(
+    values: Array, characters: Sequence[str], out: str | os.PathLike[str] | None = None, *, title: str = ""
+) -> Picture:
     """A text with each character on the colour of a number (T,): red above 0, blue below, by the largest."""
-    out, Figure = check_picture(out), figure_class()
+    Figure = _figure_class(out)
     from matplotlib import colormaps
 
     lines = -(-len(characters) // COLUMNS)
@@ -120,7 +131,14 @@ def draw_text(values: Array, characters: Sequence[str], out: str | os.PathLike[s
         axis.add_patch(_square(column, line, color))
         shown = character if character.isprintable() else "·"
         axis.text(column + 0.5, line + 0.55, shown, ha="center", va="center", family="monospace", fontsize=9)
-    save_picture(figure, out)
+    return finished(figure, out)
+
+
+def _figure_class(out: str | os.PathLike[str] | None) -> Any:
+    """matplotlib's figure, after a look at where it is to be written."""
+    if out is not None:
+        check_picture(out)
+    return figure_class()
 
 
 def _square(column: int, line: int, color: Any) -> Any:

@@ -130,7 +130,14 @@ class LanguageModel:
         return type(self)(self.network.quantize(kind), self.vocab, self.task)
 
     def __repr__(self) -> str:
-        return f"LanguageModel of {len(self.vocab) - 1} symbols, task {self.task}\n{self.network!r}"
+        return f"{self._named()}\n{self.network!r}"
+
+    def _repr_html_(self) -> str:
+        """The first line of ``repr`` and the network's table of layers, for a notebook."""
+        return f"<div>{self._named()}</div>{self.network._repr_html_()}"
+
+    def _named(self) -> str:
+        return f"LanguageModel of {len(self.vocab) - 1} symbols, task {self.task}"
 
     # ------------------------------------------------------------------ learning
 

@@ -17,6 +17,7 @@ from minirnn.scan import flip, reversed_run
 class Composite(Layer):
     """The base of layers made of layers, whose state is a tuple with one entry for each of them, None for 0."""
 
+    in_parts = True
     _joins: bool  # whether any of the layers had weights when they were joined
 
     def has_some(self) -> bool:

@@ -32,6 +32,8 @@ from minirnn.testing.point import ROWS, UNITS, Item, Point, equal
 from minirnn.testing.precision import AnyCell, precision_of
 from minirnn.testing.unfilled import holes_in, without_unstep
 
+UNFILLED = "not filled in"  # the pattern of a line that is ``...``
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -50,6 +52,13 @@ class Finding:
     derivative: float
     line: int = 0
     source: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where to look: ``at z, line 12``; of a line that is not filled in, its number."""
+        if self.pattern == UNFILLED:
+            return f"line {self.line}"
+        return f"at {self.gate}, line {self.line}" if self.line else f"at {self.gate}"
 
     def __str__(self) -> str:
         where = ", ".join(self.where[:4]) + (f" and {len(self.where) - 4} more" if len(self.where) > 4 else "")
@@ -170,7 +179,7 @@ def unfilled(cell: AnyCell, *, seed: int = 0) -> tuple[list[Finding], list[str]]
             words = f"unstep: {hole.name} is not filled in yet"
             gate = re.sub(r"^d(a_)?", "", hole.name)
             findings.append(
-                Finding(gate, (hole.name,), "not filled in", words, 0.0, 0.0, 0.0, hole.line, f"{hole.name} = ...")
+                Finding(gate, (hole.name,), UNFILLED, words, 0.0, 0.0, 0.0, hole.line, f"{hole.name} = ...")
             )
         with np.errstate(all="ignore"):
             lines = Lines(point, made)

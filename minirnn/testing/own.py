@@ -15,7 +15,7 @@ from minirnn.core.backend import Array
 from minirnn.core.protocol import name_of, trains
 from minirnn.recurrent.networks import Recurrent
 from minirnn.testing.adjoint import check_adjoint
-from minirnn.testing.diagnosis import Finding, diagnose, points_of, unfilled
+from minirnn.testing.diagnosis import UNFILLED, Finding, diagnose, points_of, unfilled
 from minirnn.testing.gradients import check_gradients
 from minirnn.testing.holomorphy import broken_by
 from minirnn.testing.point import Point
@@ -30,7 +30,7 @@ def silent(_doing: str, _done: int, _of: int) -> None:
     """Progress that nobody sees."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Verdict:
     """The result of checking a cell: ``findings`` about its transpose, and the evidence over time.
 
@@ -53,6 +53,51 @@ class Verdict:
         """Whether nothing is wrong by any of it."""
         gradients = (self.report is None or self.report.ok) and self.adjoint <= ADJOINT
         return gradients and not self.findings and not self.smallest
+
+    def __repr__(self) -> str:
+        wrong = f"{len(self.findings)} findings" if self.findings else "wrong over time"
+        return f"<{type(self).__name__}: {self.name}, {'right' if self.ok else wrong}>"
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {self.sentence}"]
+        for one in self.findings:
+            lines.append(f"  {one.place}: {one.words if one.pattern == UNFILLED else one}")
+            lines += [f"      {one.source}"] * bool(one.source)
+        return "\n".join([*lines, *(f"  {line}" for line in self.remarks)])
+
+    def _repr_html_(self) -> str:
+        """The verdict, and a table of what is wrong, for a notebook."""
+        from minirnn.core.display import lines, table  # what is imported for a notebook only
+
+        said = f"{self.name}: {self.sentence}"
+        if not self.findings:
+            return lines([said, *self.remarks])
+        rows = [(one.place, one.source, one.words if one.pattern == UNFILLED else str(one)) for one in self.findings]
+        return table(("where", "line", "what is wrong"), rows, caption=said, below=self.remarks)
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words."""
+        if self.ok:
+            return "unstep is the transpose of step, and every gradient over time is the derivative"
+        if any(one.pattern == UNFILLED for one in self.findings):
+            return "some lines are not filled in yet"
+        return "its gradients are not the derivatives of what it computes"
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is said below: how exact a right cell is; what of a wrong one is right, and where it fails; notes."""
+        if self.ok:
+            methods = dict.fromkeys(row.method for row in self.report.rows) if self.report else {}
+            errors = (f"by {method} {self.report.error(method):.1e}" for method in methods if self.report)
+            return [
+                f"largest error {', '.join(errors)}",
+                *self.notes,
+                "whether step is the formula you intended must be checked against another implementation",
+            ]
+        right = [f"right already: {', '.join(self.right)}"] * bool(self.right)
+        smallest = [f"the smallest case found: {self.smallest}"] * bool(self.smallest)
+        return [*right, *self.notes, *smallest]
 
 
 def cell_from(place: str) -> AnyCell:

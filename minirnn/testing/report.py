@@ -1,7 +1,6 @@
 """The report of a check of gradients: rows of numbers, a table of them, and the error that carries it."""
 
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
@@ -41,6 +40,11 @@ class Row:
         """|g - derivative| <= tolerance · max(1, |derivative|), by largest entries; NaN is not."""
         return self.error <= self.tolerance * max(1.0, self.scale)
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """What a table shows of it, under ``HEAD``."""
+        return self.name, str(self.shape), self.cotangents, self.method, f"{self.error:.1e}", f"{self.scale:.1e}"
+
 
 @dataclass(frozen=True, repr=False)
 class Report:
@@ -64,14 +68,11 @@ class Report:
 
     def _repr_html_(self) -> str:
         """A table, for a notebook."""
-        marked = (
-            f"<tr><td>{escape(r.name)}</td><td>{r.shape}</td><td>{r.cotangents}</td><td>{r.method}</td>"
-            f"<td>{r.error:.1e}</td><td>{r.scale:.1e}</td><td>{'right' if r.ok else '<b>wrong</b>'}</td></tr>"
-            for r in self.rows
+        from minirnn.core.display import table  # what is imported for a notebook only
+
+        return table(
+            (*HEAD, "verdict"), [(*r.cells, "right" if r.ok else "WRONG") for r in self.rows], below=self.words
         )
-        head = "".join(f"<th>{word}</th>" for word in HEAD)
-        said = "".join(f"<p>{escape(line)}</p>" for line in self.words)
-        return f"<table><tr>{head}<th></th></tr>{''.join(marked)}</table>{said}"
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -84,12 +85,9 @@ class Report:
 
     def __str__(self) -> str:
         head = (*HEAD, "")
-        table = [head]
-        for r in self.rows:
-            verdict = "" if r.ok else "WRONG"
-            table.append((r.name, str(r.shape), r.cotangents, r.method, f"{r.error:.1e}", f"{r.scale:.1e}", verdict))
-        widths = [max(len(line[k]) for line in table) for k in range(len(head))]
-        lines = ["  ".join(word.ljust(w) for word, w in zip(line, widths, strict=True)).rstrip() for line in table]
+        rows = [head, *((*r.cells, "" if r.ok else "WRONG") for r in self.rows)]
+        widths = [max(len(line[k]) for line in rows) for k in range(len(head))]
+        lines = ["  ".join(word.ljust(w) for word, w in zip(line, widths, strict=True)).rstrip() for line in rows]
         wrong = sorted((r for r in self.rows if not r.ok), key=lambda r: -r.error / max(1.0, r.scale))
         for r in wrong[:WORST]:
             lines.append(f"{r.name} through {r.cotangents} by {r.method}, worst entries (allowed {r.tolerance:.0e}):")

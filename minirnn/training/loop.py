@@ -142,6 +142,30 @@ class Training(Iterator[Step]):
         self._batches: Iterator[tuple[Array, Array]] | None = self._of_epoch() if epochs != 0 else None
 
     @property
+    def planned(self) -> int | None:
+        """How many steps there will be; None where nobody knows, since seconds are the only limit."""
+        sizes = self.text, self.batch_size, self.num_steps
+        epochs = () if self.epochs is None else (count_steps(*sizes, self.epochs, self.seed, stride=self.stride),)
+        return min([*epochs, *(() if self.steps is None else (self.steps,))], default=None)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self._where()}, {type(self.optimizer).__name__}>"
+
+    def _where(self) -> str:
+        """How far it is."""
+        planned = f" of {self.planned:,}" if self.planned is not None else ""
+        return f"step {self.done:,}{planned}, epoch {self.epoch}"
+
+    def _repr_html_(self) -> str:
+        """How far it is, and its options, for a notebook."""
+        from minirnn.core.display import table  # what is imported for a notebook only
+
+        names = ("batch_size", "num_steps", "stride", "sampling", "epochs", "steps", "seconds", "seed")
+        options = {"optimizer": type(self.optimizer).__name__, "lr": f"{self.optimizer.lr:g}"}
+        options |= {name: str(value) for name in names if (value := getattr(self, name)) is not None}
+        return table(("option", "value"), options.items(), caption=f"Training: {self._where()}")
+
+    @property
     def elapsed(self) -> float:
         """Seconds of training so far, those before a ``restore`` included."""
         return self._before + time.perf_counter() - self._begun

@@ -3,8 +3,9 @@
 import json
 import os
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from minirnn.core.files import Json, atomic_write
 from minirnn.training.metrics import METRICS, RUN, read_lines
 
 KINDS = (".png", ".svg", ".pdf")
+DPI = 120
 # of an SVG file: text stays text, in the reader's own font, and the same figure makes the same file
 SVG: Any = {"svg.fonttype": "none", "svg.hashsalt": "minirnn"}
 PANELS = {  # what is drawn of each run, and the axis' name
@@ -23,13 +25,46 @@ PANELS = {  # what is drawn of each run, and the axis' name
 }
 
 
-def plot_runs(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str], *, by: str = "step") -> None:
-    """Draw the records in ``folders``, directories of ``minirnn train --checkpoint``, into one picture, ``out``.
+class Picture:
+    """A picture; in a notebook it shows itself.  ``figure`` is matplotlib's."""
+
+    def __init__(self, figure: Any) -> None:
+        self.figure = figure
+
+    def save(self, out: str | os.PathLike[str]) -> None:
+        """Write it, whole or not at all; the same figure makes the same bytes."""
+        path = check_picture(out)
+        with atomic_write(path) as file:
+            self._draw(file, path.suffix[1:])
+
+    def _draw(self, file: IO[bytes], kind: str) -> None:
+        from matplotlib import rc_context
+
+        with rc_context(SVG):
+            self.figure.savefig(file, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else {})
+
+    def __repr__(self) -> str:
+        width, height = self.figure.get_size_inches() * DPI
+        return f"<{type(self).__name__}: {width:.0f} by {height:.0f}>"
+
+    def _repr_png_(self) -> bytes:
+        file = BytesIO()
+        self._draw(file, "png")
+        return file.getvalue()
+
+
+def plot_runs(
+    folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str] | None = None, *, by: str = "step"
+) -> Picture:
+    """Draw the records in ``folders``, directories of ``minirnn train --checkpoint``, as one picture.
+
+    It is returned, and written to ``out`` if that is given.
 
     ``by`` is ``"step"`` or ``"seconds"``.  Training is a line, validation has a dot for each evaluation; a gradient's
     norm is thin before clipping and thick after.
     """
-    out = check_picture(out)
+    if out is not None:
+        check_picture(out)
     if by not in ("step", "seconds"):
         raise ValueError(f"by must be step or seconds; got {by!r}")
     runs = {label: read_lines(folder / METRICS) for label, folder in _labelled([Path(f) for f in folders]).items()}
@@ -50,7 +85,7 @@ def plot_runs(folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[
             axis.yaxis.set_minor_formatter("{x:g}")
     axes["loss"].legend(fontsize=8)
     axes["tokens_per_second"].set_xlabel("seconds of training" if by == "seconds" else "step")
-    save_picture(figure, out)
+    return finished(figure, out)
 
 
 def _draw(axes: dict[str, Any], label: str, lines: list[Json], by: str, color: str) -> None:
@@ -106,9 +141,9 @@ def figure_class() -> Any:
     return Figure
 
 
-def save_picture(figure: Any, out: Path) -> None:
-    """Write the figure whole or not at all; the same figure makes the same bytes."""
-    from matplotlib import rc_context
-
-    with atomic_write(out) as file, rc_context(SVG):
-        figure.savefig(file, format=out.suffix[1:], dpi=120, metadata={"Date": None} if out.suffix == ".svg" else {})
+def finished(figure: Any, out: str | os.PathLike[str] | None) -> Picture:
+    """A picture of the figure, written to ``out`` if that is given."""
+    picture = Picture(figure)
+    if out is not None:
+        picture.save(out)
+    return picture

@@ -90,7 +90,9 @@ def test_every_gate_and_state_is_drawn(drawn: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.extras
 def test_a_text_is_coloured_by_a_unit(drawn: Path) -> None:
-    draw_text(np.array([1.0, -0.5, 0.0]), "a b", drawn / "text.svg", title="unit 0")
+    picture = draw_text(np.array([1.0, -0.5, 0.0]), "a b", title="unit 0")  # which a notebook shows
+    assert picture._repr_png_().startswith(b"\x89PNG")
+    picture.save(drawn / "text.svg")
     words = (drawn / "text.svg").read_text(encoding="utf-8")
     assert ">unit 0</text>" in words
     assert words.count("fill: #") >= 3

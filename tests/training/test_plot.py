@@ -48,8 +48,10 @@ def test_several_runs_in_one_picture(by: str, runs: list[Path], tmp_path: Path) 
 
 
 def test_a_picture_in_pixels(runs: list[Path], tmp_path: Path) -> None:
-    plot_runs(runs[:1], tmp_path / "run.png")
-    assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
+    picture = plot_runs(runs[:1], tmp_path / "run.png")
+    assert (tmp_path / "run.png").read_bytes() == picture._repr_png_()
+    assert picture._repr_png_().startswith(b"\x89PNG")
+    assert repr(picture) == "<Picture: 1080 by 1320>"
 
 
 def test_a_run_that_diverged_is_drawn_as_far_as_it_goes(runs: list[Path], tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ class Scene:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Take:
     """One run of a scene.
 
@@ -172,6 +172,13 @@ class Take:
     norm: float
     clipped_norm: float
     clipped: dict[str, Array]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.walk.words}, loss {self.loss:.4f}, gradient norm {self.norm:.4g}>"
+
+    def _repr_html_(self) -> str:
+        """The layer that the scene looks at, unrolled, for a notebook."""
+        return self.walk._repr_html_()
 
     @property
     def walk(self) -> Walk:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from minirnn.core.backend import Array, Dtype
 from minirnn.core.layer import Layer
-from minirnn.core.protocol import matrix_of, recurrent_bias_of, units_of
+from minirnn.core.protocol import matrix_of, name_of, recurrent_bias_of, units_of
 from minirnn.core.run import Reader, State
 from minirnn.explain.engine.equations import Equation, equations_of
 from minirnn.explain.engine.recording import Event, TracedDirection, TracedPass
@@ -74,6 +74,13 @@ class Trace:
     ) -> None:
         self.y, self.state, self.dx, self.dstate, self.grads, self.walks = y, state, dx, dstate, grads, walks
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {', '.join(f'{name!r} {walk.words}' for name, walk in self.walks.items())}>"
+
+    def _repr_html_(self) -> str:
+        """Every layer, unrolled, for a notebook."""
+        return "".join(walk._repr_html_() for walk in self.walks.values())
+
     def __getitem__(self, name: str) -> "Walk":
         try:
             return self.walks[name]
@@ -112,6 +119,23 @@ class Walk:
         self.T, self.B = passed.x.shape[:2]
         self.events: tuple[Event, ...] = tuple(passed.events())
         self.equations: tuple[Equation, ...] = equations_of(self.cell) or self._from_source()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.name!r} {self.words}>"
+
+    def _repr_html_(self) -> str:
+        """The layer, unrolled, for a notebook."""
+        from minirnn.explain.engine.unrolled import picture  # what is imported for a notebook only
+
+        said = f"{self.name!r} {self.words}"
+        return picture(said, self["h1"], self["dh1"], self.norms, reverse=self.reverse)
+
+    @property
+    def words(self) -> str:
+        """The cell, its size, and what it went through."""
+        steps, rows = f"{self.T} step{'s' * (self.T != 1)}", f"{self.B} row{'s' * (self.B != 1)}"
+        backwards = ", in reverse" if self.reverse else ""
+        return f"{name_of(self.cell)} {self._direction.hidden_size}, {steps} of {rows}{backwards}"
 
     @property
     def names(self) -> tuple[str, ...]:

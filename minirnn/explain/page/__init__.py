@@ -10,6 +10,6 @@ serve.py      the page with controls, for a browser on this machine
 assets/       its style and scripts
 """
 
-from minirnn.explain.page.document import as_script_data, page_of, policy, write_page
+from minirnn.explain.page.document import Page, as_script_data, page_of, policy, write_page
 
-__all__ = ["as_script_data", "page_of", "policy", "write_page"]
+__all__ = ["Page", "as_script_data", "page_of", "policy", "write_page"]

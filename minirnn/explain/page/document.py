@@ -14,6 +14,7 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
+from minirnn.core.display import frame
 from minirnn.core.files import Json, atomic_write
 from minirnn.explain.engine.scene import CELLS, Scene
 from minirnn.explain.page.story import tell
@@ -23,11 +24,35 @@ SCRIPTS = ("numbers.js", "drawing.js", "controls.js", "writing.js", "page.js")
 POLICY = "default-src 'none'; style-src {style}; script-src {script}; base-uri 'none'; form-action 'none'"
 
 
-def write_page(path: str | os.PathLike[str], scene: Scene) -> None:
-    """Write the page of a scene, whole or not at all.  ValueError, one sentence, for a scene that it cannot show."""
-    page = page_of(tell(scene), writer=writer_of(scene))
-    with atomic_write(path) as file:
-        file.write(page.encode())
+class Page:
+    """The page of a scene, which shows itself in a notebook; ``html`` is the whole of it.
+
+    ValueError, one sentence, for a scene that it cannot show.
+    """
+
+    height = 860  # of its frame in a notebook, in pixels
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene, self.html = scene, page_of(tell(scene), writer=writer_of(scene))
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write it, whole or not at all."""
+        with atomic_write(path) as file:
+            file.write(self.html.encode())
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.scene.cell} {self.scene.hidden_size}, {self.scene.T} steps>"
+
+    def _repr_html_(self) -> str:
+        """The page in a frame of its own, for a notebook."""
+        return frame(self.html, f"minirnn: {self.scene.cell}, through time and back", self.height)
+
+
+def write_page(path: str | os.PathLike[str], scene: Scene) -> Page:
+    """Write the page of a scene, and return it."""
+    page = Page(scene)
+    page.write(path)
+    return page
 
 
 def page_of(story: Json, *, served: bool = False, writer: str = "") -> str:

@@ -47,8 +47,29 @@ class Result:
         """Whether the function is right."""
         return self.status == "right"
 
+    @property
+    def lines(self) -> list[str]:
+        """What is said of the function below its name."""
+        said, last = list[str](), ("", 0)
+        for finding in self.findings:
+            if finding.line and (finding.source, finding.line) != last:
+                said.append(f"line {finding.line}: {finding.source}")
+                last = finding.source, finding.line
+            said.append(str(finding))
+        if self.smallest:
+            said.append(f"the smallest input: {self.smallest}")
+        if self.blamed:
+            said.append(self._blame())
+        return [*said, *self.notes]
 
-@dataclass(frozen=True)
+    def _blame(self) -> str:
+        if self.status == "not judged":
+            return f"the first error lies in {self.blamed}"
+        verdict = "this is right" if self.ok else "this is wrong still"
+        return f"the first error lies in {self.blamed}: with a right one in its place, {verdict}"
+
+
+@dataclass(frozen=True, repr=False)
 class Grade:
     """The results of all functions in a file, in the order in which they build on one another."""
 
@@ -59,6 +80,21 @@ class Grade:
     def ok(self) -> bool:
         """Whether every function is right."""
         return all(result.ok for result in self.results)
+
+    @property
+    def words(self) -> str:
+        """How many functions are right."""
+        return f"{sum(result.ok for result in self.results)} of {len(self.results)} right"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.file}, {self.words}>"
+
+    def _repr_html_(self) -> str:
+        """A table of the functions, for a notebook."""
+        from minirnn.core.display import table  # what is imported for a notebook only
+
+        rows = [(one.function, one.status, "\n".join(one.lines)) for one in self.results]
+        return table(("function", "verdict", "why"), rows, caption=f"{self.file}: {self.words}")
 
 
 def of_fault(fault: Fault) -> Finding:

@@ -5,32 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from minirnn.testing.courses.findings import Grade, Result
+from minirnn.testing.courses.findings import Grade
 
 POINTS = 1.0  # of a function
-
-
-def lines_of(result: Result) -> list[str]:
-    """What is said of one function below its name."""
-    lines, last = [], ("", 0)
-    for finding in result.findings:
-        if finding.line and (finding.source, finding.line) != last:
-            lines.append(f"line {finding.line}: {finding.source}")
-            last = finding.source, finding.line
-        lines.append(str(finding))
-    if result.smallest:
-        lines.append(f"the smallest input: {result.smallest}")
-    if result.blamed:
-        lines.append(_blame(result))
-    return [*lines, *result.notes]
-
-
-def _blame(result: Result) -> str:
-    if result.status == "not judged":
-        return f"the first error lies in {result.blamed}"
-    if result.ok:
-        return f"the first error lies in {result.blamed}: with a right one in its place, this is right"
-    return f"the first error lies in {result.blamed}: with a right one in its place, this is wrong still"
 
 
 def record(grade: Grade) -> dict[str, Any]:
@@ -52,7 +29,7 @@ def for_gradescope(grade: Grade) -> dict[str, Any]:
             "score": POINTS * result.ok,
             "max_score": POINTS,
             "status": "passed" if result.ok else "failed",
-            "output": "\n".join([result.status, *lines_of(result)]),
+            "output": "\n".join([result.status, *result.lines]),
         }
         for result in grade.results
     ]

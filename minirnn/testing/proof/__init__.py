@@ -40,7 +40,7 @@ class ProofError(AssertionError):
     """A gradient is not the derivative; the message says which, and by what term."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Proof:
     """The verdict on a cell: its ``stages`` row by row, its ``layers`` over time."""
 
@@ -70,6 +70,15 @@ class Proof:
         """The result for JSON; of ``error`` its logarithm."""
         wrong = self._refuted() if not self.ok else []
         return {"cell": self.name, "ok": self.ok, "log10_error": self.error, "wrong": wrong}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.name}, {'proved' if self.ok else 'refuted'}>"
+
+    def _repr_html_(self) -> str:
+        """The verdict in words, for a notebook."""
+        from minirnn.core.display import lines  # what is imported for a notebook only
+
+        return lines(str(self).splitlines())
 
     def __str__(self) -> str:
         if not self.ok:

@@ -65,6 +65,7 @@ function named(hash) {
 function go(k) {
   at = Math.min(story.moments.length - 1, Math.max(0, k));
   show();
+  if (location.protocol === "about:") return;  // within a notebook, where the page has no address of its own
   clearTimeout(noting);  // browsers refuse an address that changes many times a second
   noting = setTimeout(() => history.replaceState(null, "", `#${name(at)}`), 200);
 }
