@@ -10,6 +10,8 @@
     stream.py      single steps, with a state of their own
     noise.py       dropout's masks, from a counter-based generator
     parameters.py  the flat vectors of weights and gradients
+    arrays.py      what an array is, to a type checker
+    lazy.py        names of a package that are imported when they are first asked for
     backend.py     numpy, numba, cupy, cuda: where numbers live and what computes them
     bfloat16.py    numbers rounded to it, and matrices that round in products
     protocol.py    what a cell is

@@ -9,11 +9,11 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
+from minirnn.core.arrays import Array as Array
 from minirnn.kernels.cpu.passes import address
 
-Array: TypeAlias = NDArray[Any]
 Dtype: TypeAlias = np.dtype[Any]
 
 ONE_HOT = 1 << 24  # entries of the one-hot vectors that are made at once

@@ -33,7 +33,8 @@ def load(
     ``dtype`` None keeps the file's.  What a file does not say, ``about`` can: ``nonlinearity="relu"`` of an nn.RNN,
     ``prefix="encoder"`` for a part of a state dict, ``modules=["lstm", "head.0", "relu", "head.2"]`` for what computes
     after what, ``layers="lstm, head.0, relu, head.2"`` the same in a string, or a function that makes the model of the
-    arrays, ``config=`` the architecture where Keras saved weights alone; see ``load`` in each format's room.
+    arrays, ``config=`` the architecture where Keras saved weights alone,
+    ``own=[RMSNorm]`` the classes of layers of your own in minirnn's own file; see ``load`` in each format's room.
     Where a state dict or Keras' weights alone leave open what computes with them, a ModelFileWarning tells what was
     assumed.
 

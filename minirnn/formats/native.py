@@ -2,9 +2,10 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -44,6 +45,9 @@ KINDS: dict[str, type[Layer]] = {
 }
 DTYPES = {"F32": "float32", "F64": "float64"}
 ALL_DTYPES = DTYPES | {"F16": "float16", "BF16": "bfloat16", "I8": "int8"}  # of a quantised model too
+Kinds: TypeAlias = dict[str, type[Layer]]
+MADE_OF_LAYERS = ("Sequential", "Bidirectional", "LayerGraph")
+PLAIN = (int, float, str, NoneType)  # what an argument of a layer of one's own may be
 VERSION = 1
 LARGEST = 2**40  # no size in a description may exceed it
 MOST_LAYERS = 10_000  # in a description, those made of layers included
@@ -56,11 +60,13 @@ FLAGS = (  # arguments that are true or false
 )
 
 
-def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
+def save(model: Layer | LanguageModel, path: str | os.PathLike[str], *, own: Sequence[type[Layer]] = ()) -> None:
     """Write a model to ``path`` (``.safetensors`` by custom), whole or not at all.
 
-    An existing file is replaced at the last moment; if anything fails it stays as it was.  Layers of your own, cells of
-    your own and complex weights are not described by the format: ValueError says so before anything is written.
+    An existing file is replaced at the last moment; if anything fails it stays as it was.  A layer of your own is
+    described by its class's name and ``arguments``, which must be numbers, strings, flags or None; its class stands in
+    ``own``, here and for ``load``.  Cells of your own and complex weights are not described by the format: ValueError
+    says so before anything is written.
     """
     from safetensors.numpy import save as to_bytes  # 10 ms that most programs do not need
 
@@ -73,7 +79,7 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
         )
     about: dict[str, Any] = {
         "version": VERSION,
-        "network": describe(network),
+        "network": _described(network, kinds_with(own)),
         "dtype": parameters.dtype.name,
         "seed": parameters.seed,
         "calls": parameters.calls,
@@ -106,16 +112,20 @@ def save(model: Layer | LanguageModel, path: str | os.PathLike[str]) -> None:
         file.write(data)
 
 
-def load(path: Path, *, backend: str = "auto", dtype: Any = None) -> Layer | LanguageModel:
+def load(
+    path: Path, *, backend: str = "auto", dtype: Any = None, own: Sequence[type[Layer]] = ()
+) -> Layer | LanguageModel:
     """Read what ``save`` wrote: a LanguageModel where a vocabulary was saved, else the layer.
 
-    ``dtype`` None keeps the file's.  Raises ModelFileError for anything that is not a sound model file.
+    ``dtype`` None keeps the file's; ``own`` are the classes of layers of your own.  Raises
+    ModelFileError for anything that is not a sound model file.
     """
+    kinds = kinds_with(own)
     with safetensors_in(path) as (file, size):
         about = _metadata(path, file.metadata())
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
         tensors = {name: (tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
-        network, vocab = _build(path, about, len(tensors))
+        network, vocab = _build(path, about, len(tensors), kinds)
         _check(path, network, tensors, about)
         if "quantized" in about:
             _quantized(path, network, tensors_of(path, file, size), about["quantized"], backend, dtype)
@@ -141,27 +151,49 @@ def _as_bfloat16(data: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
-def describe(layer: Layer, depth: int = 0) -> dict[str, Any]:
+def kinds_with(own: Sequence[type[Layer]]) -> Kinds:
+    """The kinds of layers that a file may name: minirnn's, and these."""
+    kinds = dict(KINDS)
+    for kind in own:
+        if not (isinstance(kind, type) and issubclass(kind, Layer)):
+            raise ValueError(f"own must list classes of layers; got {kind!r:.60}")
+        if kind.__name__ in kinds or kind.__name__ in MADE_OF_LAYERS:
+            raise ValueError(f"own has two layers named {kind.__name__}, or one that is named as one of minirnn's")
+        kinds[kind.__name__] = kind
+    return kinds
+
+
+def _described(layer: Layer, kinds: Kinds, depth: int = 0) -> dict[str, Any]:
     """A layer as JSON: its kind and arguments, or the layers it is made of; ``depth`` says within how many it is."""
     kind = type(layer).__name__
     if depth > DEEPEST:
         raise ValueError(f"a model file may have layers within layers {DEEPEST} deep; this model is deeper")
     if type(layer) is Sequential:
-        return {"kind": kind, "layers": [describe(child, depth + 1) for child in layer.layers]}
+        return {"kind": kind, "layers": [_described(child, kinds, depth + 1) for child in layer.layers]}
     if type(layer) is Bidirectional:
-        parts = {name: describe(child, depth + 1) for name, child in layer.children().items()}
+        parts = {name: _described(child, kinds, depth + 1) for name, child in layer.children().items()}
         return {"kind": kind, "merge": layer.merge} | parts
     if type(layer) is LayerGraph:
         return {
             "kind": kind,
             "entries": [list(entry) for entry in layer.entries],
-            "layers": {name: describe(child, depth + 1) for name, child in layer.layers.items()},
+            "layers": {name: _described(child, kinds, depth + 1) for name, child in layer.layers.items()},
             "calls": [[list(part) if isinstance(part, tuple) else part for part in call] for call in layer.calls],
             "outputs": layer.outputs,
         }
-    if KINDS.get(kind) is not type(layer):
-        raise ValueError(f"a model file cannot describe {brief(layer)}: its kind is not one of minirnn's own")
+    if kinds.get(kind) is not type(layer):
+        raise ValueError(
+            f"a model file cannot describe {brief(layer)}: its kind is not one of minirnn's own, "
+            f"and not in own=[...], where a layer of yours is named"
+        )
     config = layer.config()
+    if kind not in KINDS:
+        for name, value in config.items():
+            if not isinstance(value, PLAIN):
+                raise ValueError(
+                    f"a model file cannot describe {brief(layer)}: {name} must be a number, a string, a flag or None; "
+                    f"got {type(value).__name__}"
+                )
     if config.get("tie") is not None:
         config["tie"] = config["tie"].prefix
     if "cell" in config:
@@ -189,10 +221,10 @@ def _metadata(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
     return about
 
 
-def _build(path: Path, about: dict[str, Any], weights: int) -> tuple[Layer, Vocabulary | None]:
+def _build(path: Path, about: dict[str, Any], weights: int, kinds: Kinds) -> tuple[Layer, Vocabulary | None]:
     """The network that ``about`` describes, without weights yet, and the vocabulary if there is one."""
     try:
-        network = _Builder(weights).layer(about["network"])
+        network = _Builder(weights, kinds).layer(about["network"])
         for name in ("seed", "calls"):
             if type(about[name]) is not int or not 0 <= about[name] < 2**64:
                 raise ValueError(f"{name} must be an integer from 0 to 2**64 - 1; got {about[name]!r:.30}")
@@ -224,8 +256,8 @@ class _Builder:
     has the layers by prefix, for ties.
     """
 
-    def __init__(self, weights: int) -> None:
-        self.weights, self.layers = weights, MOST_LAYERS
+    def __init__(self, weights: int, kinds: Kinds) -> None:
+        self.weights, self.layers, self.kinds = weights, MOST_LAYERS, kinds
         self.built: dict[str, Layer] = {}
 
     def layer(self, about: Any, prefix: str = "", depth: int = 0) -> Layer:
@@ -252,8 +284,10 @@ class _Builder:
             if self.layers < 0:
                 raise ValueError(f"at most {MOST_LAYERS:,} layers can be called")
             return LayerGraph(entries, parts, calls, dict(arguments["outputs"]))
+        if kind not in self.kinds:
+            raise ValueError(f"kind must be a layer of minirnn's, or of yours that own=[...] names; got {kind!r:.40}")
         if kind not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r:.40}")
+            return self._own(self.kinds[kind], arguments)
         self._check(arguments)
         if arguments.get("tie") is not None:
             if arguments["tie"] not in self.built:
@@ -268,6 +302,15 @@ class _Builder:
             arguments["cell"] = VARIANTS[name].of(cell) if name in VARIANTS else NAMED[name]
         layer = self.built[prefix] = KINDS[kind](**arguments)
         return layer
+
+    def _own(self, kind: type[Layer], arguments: dict[str, Any]) -> Layer:
+        """A layer of one's own: what its constructor gets is plain, and it alone knows what it means."""
+        for name, value in arguments.items():
+            if not isinstance(value, PLAIN):
+                raise ValueError(f"{name} must be a number, a string, a flag or None; got {type(value).__name__}")
+            if isinstance(value, int) and value > LARGEST:
+                raise ValueError(f"a size above {LARGEST} is described")
+        return kind(**arguments)
 
     def _check(self, arguments: dict[str, Any]) -> None:
         """Raise ValueError unless flags are flags, no size is absurd, and no more layers than weights are described."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minirnn.core.backend import Array
+from minirnn.core.arrays import Array
 
 FIRST, HALVINGS, COARSE = 2.0**-4, 20, 9  # the largest step, and how many: the smallest is 1.2e-7
 EPS, SINGLE, HALF = (float(np.finfo(kind).eps) for kind in (np.float64, np.float32, np.float16))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minirnn.core.backend import Array
+from minirnn.core.arrays import Array
 
 HEAD = ("gradient of", "shape", "through", "method", "largest error", "largest derivative")
 WORST = 3  # arrays, and entries of each, that a failing report spells out

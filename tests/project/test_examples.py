@@ -51,6 +51,14 @@ def test_modern_rnn_prepares_the_text_as_the_chapter_does(tmp_path: Path) -> Non
     assert str(module["prepare"](path)) == "the time machinei saw"
 
 
+def test_own_layer_is_checked_trained_streamed_and_stored() -> None:
+    out = run("own_layer.py")
+    first, last = (float(word) for word in out.split()[1:4:2])
+    assert last < 0.3 * first
+    rows = {line.split()[0]: line.endswith("WRONG") for line in out.splitlines() if " complex step " in line[:60]}
+    assert rows == {"g": False, "x": True}  # the fault is in what x gets
+
+
 def test_own_cell_is_proven_and_its_fault_is_found() -> None:
     out = run("own_cell.py")
     proven, _, forgotten = out.partition("and with one term of the derivation forgotten")
