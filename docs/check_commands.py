@@ -3,8 +3,9 @@
     python docs/check_commands.py [--wheel dist/minirnn-0.1.0-py3-none-any.whl] [PAGE ...]
 
 Fenced blocks of ``sh`` run line by line, those of ``python`` from the top of a page to its end in one namespace, both
-in one directory that has README.md and examples/, as a clone has.  An environment is a venv with the wheel, the extras
-that its name lists, and what these depend on: nothing that only the tests install.  It is the one that a page's own
+in one directory that has README.md, examples/ and docs/notebooks/, as a clone has.  An environment is a venv with the
+wheel, the extras that its name lists, and what these depend on: nothing that only the tests install.  It is the one
+that a page's own
 ``pip install ".[fast]"`` makes, at first ``base``, which is ``pip install .``.
 
 What a page cannot say to its reader stands in comments of its Markdown, which nobody sees:
@@ -236,7 +237,8 @@ class Running:
         self.pythons: dict[str, subprocess.Popen[str]] = {}
         self.log = (folder / ".log").open("w+", encoding="utf-8")
         shutil.copy(ROOT / "README.md", folder)
-        shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+        for part in ("examples", "docs/notebooks"):
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "*.ipynb"))
 
     def variables(self, name: str) -> dict[str, str]:
         """The environment variables of a reader whose venv is active: none of those that tests are run with."""

@@ -8,8 +8,8 @@ from minirnn import __version__
 sys.path.insert(0, str(Path(__file__).resolve().parent / "_ext"))
 
 project, author, release = "minirnn", "minirnn's authors", __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "equations", "mathml", "plain", "sources"]
-exclude_patterns = ["_ext"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "equations", "mathml", "plain", "sources"]
+exclude_patterns = ["_ext", "notebooks/*.ipynb"]
 nitpicky = True
 INSIDE = (
     "core.module.Weighted core.parameters.Parameters core.parameters.Views core.unchanged.Inputs "
@@ -23,6 +23,13 @@ nitpick_ignore_regex = [
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
+
+nb_execution_mode = "force"  # the notebooks: what a page shows has been run for it
+nb_execution_timeout = 120
+nb_execution_raise_on_error = True
+nb_execution_in_temp = True
+nb_output_stderr = "error"  # a warning is one
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # there are none, and theirs would come from elsewhere
 html_math_renderer = "mathml"
 
 autodoc_inherit_docstrings = False  # what a protocol asks for is described there

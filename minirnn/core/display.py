@@ -9,7 +9,10 @@ from html import escape
 from importlib import import_module
 from typing import Any
 
-STYLED = 'style="text-align:left;white-space:pre-line;font-variant-numeric:tabular-nums"'
+STYLED = (
+    'style="text-align:left;vertical-align:top;padding:.1em 1em .1em 0;white-space:pre-line;'
+    'font-variant-numeric:tabular-nums"'
+)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str = "", below: Iterable[str] = ()) -> str:
