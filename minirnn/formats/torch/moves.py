@@ -3,7 +3,7 @@
 A rule gives the tensor, ``Unknown`` with words, or None for what no layer stands for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from minirnn.core.layer import Layer
 from minirnn.formats.torch.outline import Step, number
@@ -222,13 +222,12 @@ def _concatenate(trace: Trace, tensors: Value, dim: Value = 0) -> Value:
 
 def _joined(trace: Trace, layer: Joining, *operands: Value) -> Value:
     """What is combined of tensors that have the same axes."""
-    parts = [trace.state(one) if isinstance(one, FinalState) else one for one in operands]
-    if not all(isinstance(one, Tensor) and trace.alike(parts[0].axes, one.axes) for one in parts):
+    if not all(isinstance(one, Tensor) and trace.alike(operands[0].axes, one.axes) for one in operands):
         return None
-    return _join(trace, layer, parts)
+    return _join(trace, layer, operands)
 
 
-def _join(trace: Trace, layer: Joining, parts: list[Tensor]) -> Value:
+def _join(trace: Trace, layer: Joining, parts: Sequence[Tensor]) -> Value:
     return trace.add(step_of(layer), *parts, axes=parts[0].axes)
 
 

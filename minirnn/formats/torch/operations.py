@@ -7,6 +7,7 @@ from minirnn.formats.torch.outline import activation
 from minirnn.formats.torch.tracing import FinalState, Tensor, Trace, Unknown, Value, Zeros
 
 RULES: dict[str, Callable[..., Value]] = {**rules.RULES, **moves.RULES}
+KEEP = ("cat", "slice")  # take a final state for what it is; to all others it is a tensor
 SAME = ("contiguous", "clone", "detach", "alias")
 
 
@@ -20,12 +21,14 @@ def call(trace: Trace, name: str, arguments: Sequence[Value], named: Mapping[str
     if name in SAME and operands:
         return operands[0]
     rule = RULES.get(name, RULES.get(name.rstrip("_")))  # relu_ is relu, in place
+    if name not in KEEP:
+        arguments = [trace.state(one) if isinstance(one, FinalState) else one for one in arguments]
+        named = {word: trace.state(one) if isinstance(one, FinalState) else one for word, one in named.items()}
     try:
         if rule:
             made = rule(trace, *arguments, **named)
             return made if made is not None else unknown or Unknown(f"{name} stands for no layer there")
         first = arguments[0] if arguments else None
-        first = trace.state(first) if isinstance(first, FinalState) else first
         if isinstance(first, Tensor):
             layer = activation(name, *arguments[1:], **named)
             if layer is not None:

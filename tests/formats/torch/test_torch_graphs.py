@@ -88,7 +88,7 @@ class Siamese(Net):
     def forward(self, x, z):  # type: ignore[no-untyped-def]
         _, h = self.gru(self.embedding(x))
         _, g = self.gru(self.embedding(z))
-        return self.pair(torch.cat((h[-1], g[-1]), dim=-1))
+        return self.pair(torch.cat((h[-1], g[0]), dim=-1))
 
 
 class Decoder(Net):
@@ -99,7 +99,7 @@ class Decoder(Net):
     def forward(self, x, z):  # type: ignore[no-untyped-def]
         _, h = self.gru(x)
         y, _ = self.next(z, h)
-        return self.fc(y), h[0]
+        return self.fc(y), torch.relu(self.value(h[0]))
 
 
 class Cells(Net):
