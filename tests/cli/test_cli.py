@@ -351,7 +351,7 @@ def test_evaluate_says_what_fewer_bits_would_cost(models: dict[str, Path], text:
 
 @pytest.mark.parametrize(
     "cells",
-    [("RNN relu", "GRU weight dropout"), pytest.param(tuple(selfcheck.KINDS), marks=pytest.mark.slow)],
+    [("RNN relu", "GRU weight dropout"), pytest.param(tuple(selfcheck.KINDS), marks=pytest.mark.long)],
     ids=["two", "all"],
 )
 def test_check_reports_every_cell_within_its_bound(cells: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:

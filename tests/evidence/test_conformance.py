@@ -9,7 +9,7 @@ import pytest
 from conformity import REFERENCE, assert_conforms, leaves
 from hypothesis import given
 from hypothesis import strategies as st
-from tiers import DRAWN, marked_but
+from tiers import DRAWN
 
 from minirnn import GRU, LSTM, RNN, SGD, Adam, AdamW, Embedding, Linear, Sequential, cross_entropy
 from minirnn.core.backend import BACKENDS, Array
@@ -17,7 +17,7 @@ from minirnn.testing.strategies import CELLS, Case, Chain, cases, chains
 
 RUNS = [(n, d) for n, b in BACKENDS.items() for d in b.dtypes if not b.on_device and (n, d) != REFERENCE]
 
-SHOWN = [pytest.param(*run, marks=pytest.mark.slow if run == ("numba", "float64") else []) for run in RUNS]
+SHOWN = [pytest.param(*run, marks=pytest.mark.long if run == ("numba", "float64") else []) for run in RUNS]
 
 
 @pytest.mark.parametrize(("backend", "dtype"), SHOWN)
@@ -26,7 +26,13 @@ def test_backend_agrees_with_numpy_float64(backend: str, dtype: str, case: Case,
     assert_conforms(case, backend, dtype, seed)
 
 
-@pytest.mark.parametrize("run", marked_but(RUNS[:1], RUNS, "slow", "-".join))
+@pytest.mark.parametrize(
+    "run",
+    [
+        pytest.param(run, id="-".join(run), marks=[] if k == 0 else pytest.mark.slow if k < 3 else pytest.mark.long)
+        for k, run in enumerate(RUNS)
+    ],
+)
 @given(case=chains(DRAWN, largest=6, backend="auto"), seed=st.integers(0, 2**32 - 1))
 def test_layers_around_a_recurrence_agree_with_numpy_float64(run: tuple[str, str], case: Chain, seed: int) -> None:
     assert_conforms(case, *run, seed)

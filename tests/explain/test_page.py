@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from browser import Number, Tab, check_text, chromium
 from page_oracle import Oracle, check_moment, check_order
+from tiers import marked_but
 
 from minirnn.explain.engine.scene import CELLS, Scene
 from minirnn.explain.page import page_of
@@ -18,6 +19,7 @@ from minirnn.explain.page.story import tell
 TEXT = "abcabd"
 T = len(TEXT) - 1
 SIZES = {"wide": (1400, 1000), "low": (1400, 600), "narrow": (360, 740)}
+LOOKS = [(size, scheme) for size in SIZES for scheme in ("light", "dark")]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def scene_of(cell: str = "gru", **words: Any) -> Scene:
 # ---------------------------------------------------------------------- numbers
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", marked_but(["gru before", "lstm"], CELLS, "long"))
 def test_every_number_at_every_moment_is_the_traces(cell: str, browser: Any, tmp_path: Path) -> None:
     """Forward by the right arrow to the last moment, and back by the left one."""
     scene = scene_of(cell)
@@ -244,9 +246,9 @@ def test_the_legends_say_what_every_mark_is(browser: Any, tmp_path: Path) -> Non
 # ---------------------------------------------------------------------- for everyone
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", SIZES)
-def test_axe_finds_nothing(size: str, scheme: str, browser: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("look", marked_but([("wide", "light"), ("narrow", "dark")], LOOKS, "long", "-".join))
+def test_axe_finds_nothing(look: tuple[str, str], browser: Any, tmp_path: Path) -> None:
+    size, scheme = look
     width, height = SIZES[size]
     address = written(tmp_path / "page.html", tell(Scene("the cat sat", hidden_size=4, scale=2.0)))
     tab = Tab(browser, address, width, height, color_scheme=scheme)

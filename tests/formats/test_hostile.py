@@ -43,7 +43,7 @@ FAULTS = {
 
 # read by what reads formats beside them: dozens of these run where the hundreds do
 ALIKE = ("torch before 1.6", "torch script", "torch export", "torch trainers", "torch lightning")
-RUNS = ((60, 2, ()), (200, 1, pytest.mark.fuzz), (10_000, 0, pytest.mark.long))
+RUNS = ((60, 2, ()), (100, 1, pytest.mark.fuzz), (10_000, 0, pytest.mark.long))
 
 
 @pytest.mark.parametrize(

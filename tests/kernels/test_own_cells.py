@@ -48,7 +48,9 @@ SHOWN = ("Staged", "float64")  # of the others float32 stands for both: each is 
 def tier(run: tuple[str, str]) -> Any:
     if run == SHOWN:
         return []
-    return pytest.mark.slow if run[1] == "float32" else pytest.mark.long
+    # those of the package stand in the conformance of every cell too
+    slow = run[1] == "float32" and run[0] in (*CELLS, "projected to more", "MinGRUCell", "LayerNormLSTMCell")
+    return pytest.mark.slow if slow else pytest.mark.long
 
 
 SHAPES = [(1, 1, 1, 1), (5, 3, 4, 37), (40, 9, 16, 32)]  # T, B, D, H; the last takes several chunks
@@ -127,7 +129,12 @@ def test_columns_of_a_quantised_matrix_keep_their_scales() -> None:
 
 @pytest.mark.parametrize(
     "cell",
-    marked_but([Staged], [PeepholeLSTM, Staged, ProjectedLSTMCell(32), MinGRUCell, LayerNormLSTMCell], "slow", name_of),
+    [
+        Staged,
+        pytest.param(LayerNormLSTMCell, marks=pytest.mark.slow),
+        *(pytest.param(cell, marks=pytest.mark.long) for cell in (PeepholeLSTM, ProjectedLSTMCell(32), MinGRUCell)),
+    ],
+    ids=name_of,
 )
 @pytest.mark.parametrize("B", [1, 33])  # threads share units, or rows
 def test_the_bits_of_an_own_cell_do_not_depend_on_threads(cell: Any, B: int, eager: None) -> None:
@@ -152,7 +159,7 @@ ZONED: dict[str, tuple[Any, Any]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ZONED)
+@pytest.mark.parametrize("name", marked_but(["lstm, c alone", "gru before", "projected to more"], ZONED, "long"))
 def test_zoneout_has_kernels(name: str) -> None:
     make, zoneout = ZONED[name]
     rng = np.random.default_rng(0)

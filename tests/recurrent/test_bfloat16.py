@@ -24,6 +24,11 @@ BACKENDS = ("numpy", "numba")
 BITS = 2.0**24  # whole numbers below it are float32's
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 CELLS: list[Any] = [GRUCell, LSTMCell, TanhCell, ReluCell, GRUBeforeCell, ProjectedLSTMCell(4), *NAMED.values()]
+SLOW = ("GRUBeforeCell", "ProjectedLSTMCell", "LayerNormLSTMCell", "SRUCell")  # one of each kind of kernel
+EVERY_CELL = [
+    *CELLS[:2],
+    *(pytest.param(one, marks=pytest.mark.slow if name_of(one) in SLOW else pytest.mark.long) for one in CELLS[2:]),
+]
 
 
 def rounding(layer: Any, backend: str = "numba") -> Any:
@@ -97,7 +102,7 @@ def agrees(layer: Recurrent, sizes: tuple[int, int], seed: int) -> bool:
     return worst < 2e-5
 
 
-@pytest.mark.parametrize("cell", mostly_slow(CELLS, shown=2), ids=name_of)
+@pytest.mark.parametrize("cell", EVERY_CELL, ids=name_of)
 @every_backend
 def test_every_cell_multiplies_rounded_numbers(cell: Any, backend: str) -> None:
     layer = rounding(Recurrent(cell, 3, 5), backend)

@@ -140,7 +140,8 @@ def held_and_peak(model: Recurrent, x: Array, every: Any, monkeypatch: pytest.Mo
     [
         (GRUCell, "numba", 8192),
         pytest.param(TanhCell, "numpy", 2048, marks=pytest.mark.slow),
-        *(pytest.param(cell, "numba", 16384, marks=pytest.mark.slow) for cell in (LSTMCell, MinGRUCell, SRUCell)),
+        pytest.param(MinGRUCell, "numba", 16384, marks=pytest.mark.slow),
+        *(pytest.param(cell, "numba", 16384, marks=pytest.mark.long) for cell in (LSTMCell, SRUCell)),
     ],
 )
 def test_no_y_of_a_layer_inside_is_kept(cell: Any, backend: str, T: int, monkeypatch: pytest.MonkeyPatch) -> None:

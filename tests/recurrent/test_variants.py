@@ -13,7 +13,7 @@ from activation_formulas import SCALAR
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle_inputs import close, initial, weights_of
-from tiers import mostly_slow
+from tiers import marked_but, mostly_slow
 
 from minirnn import GRU, LSTM, RNN, Linear, Recurrent, Sequential
 from minirnn.cells import GRUBeforeCell, GRUCell, LSTMCell, ReluCell, TanhCell
@@ -96,7 +96,7 @@ KERNELS = OPTIONS | {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", marked_but([*KERNELS][::4], KERNELS, "long"))
 def test_variants_have_kernels(name: str) -> None:
     pytest.importorskip("numba", reason="Numba is not installed: pip install 'minirnn[fast]'")
     rng = np.random.default_rng(0)

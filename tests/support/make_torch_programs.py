@@ -15,10 +15,13 @@ from typing import Any
 
 import torch
 from mutations import unzipped, zipped
+from torch_graphs import Decoder, Fronted, Heads, Inputs, Residual, outputs_of
+from torch_graphs import program as of_graph
 from torch_networks import Drawn, drawn
 
 PATH = Path(__file__).with_name("torch_programs.json")
 LEFT_OUT = (".debug_pkl", "traced_inputs", "sample_inputs", ".data/")
+GRAPHS = ((Heads, "scripted"), (Decoder, "traced"), (Fronted, "scripted"), (Inputs, "exported"), (Residual, "exported"))
 SEEDS = (0, 7, 11, 23)  # a GRU, an LSTM in both directions, every step, the last one, final states
 
 
@@ -34,8 +37,18 @@ def program(one: Drawn, way: str) -> bytes:
             jit.save(jit.script(one.net), file)
         else:
             torch.export.save(torch.export.export(one.net, (one.x,)), file)
-    entries = [(name, data) for name, data in unzipped(file.getvalue()) if not any(part in name for part in LEFT_OUT)]
+    return without(file.getvalue())
+
+
+def without(data: bytes) -> bytes:
+    """A file without what no reader looks at."""
+    entries = [(name, entry) for name, entry in unzipped(data) if not any(part in name for part in LEFT_OUT)]
     return zipped(entries, zipfile.ZIP_DEFLATED)
+
+
+def packed(data: bytes) -> str:
+    """A file as text."""
+    return base64.b64encode(zlib.compress(data, 9)).decode()
 
 
 def main() -> None:
@@ -45,9 +58,14 @@ def main() -> None:
         one = drawn(seed)
         x, y = one.x.numpy(), one.expected()
         for way in ("traced", "scripted", "exported"):
-            file = base64.b64encode(zlib.compress(program(one, way), 9)).decode()
+            file = packed(program(one, way))
             about = {"file": file, "x": x.tolist(), "y": y.tolist(), "batch_first": one.batch_first}
             stored[f"{way} {seed}"] = {"torch": torch.__version__, "net": str(one.net), **about}
+    for cls, way in GRAPHS:
+        net, data = of_graph(cls, way)
+        about = {"inputs": [x.tolist() for x in net.inputs], "outputs": [y.tolist() for y in outputs_of(net)]}
+        about |= {"file": packed(without(data)), "batch_first": cls.batch_first}
+        stored[f"{way} {cls.__name__}"] = {"torch": torch.__version__, "net": str(net), **about}
     PATH.write_text(json.dumps(stored, indent=0) + "\n", encoding="utf-8")
 
 

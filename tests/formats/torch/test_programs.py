@@ -16,7 +16,7 @@ from corpora import programs
 from mutations import unzipped, zipped
 from torch_objects import Made, Pickled, drawn, in_zip
 
-from minirnn import Activation, ModelFileError, load
+from minirnn import Activation, LayerGraph, ModelFileError, load
 from minirnn.core.module import brief
 from minirnn.formats import torch as torch_files
 from minirnn.formats.containers import pickle as pickles
@@ -25,7 +25,9 @@ from minirnn.formats.torch.outline import Outline, ProgramGraph, activation
 from minirnn.formats.torch.pickled import KNOWN, Storage
 from minirnn.layers.joining import Combine
 
-PROGRAMS = programs()
+STORED = programs()
+PROGRAMS = {name: one for name, one in STORED.items() if "x" in one}
+GRAPHS_OF_LAYERS = {name: one for name, one in STORED.items() if "inputs" in one}
 SHOWN = ("traced 23", "scripted 7", "exported 0")
 every = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in SHOWN else pytest.mark.slow) for name in PROGRAMS]
@@ -47,6 +49,20 @@ def test_a_program_computes_what_it_computes_in_torch(name: str, tmp_path: Path)
     assert torch_files.notes(model, path) == []
     with pytest.raises(ModelFileError, match="it has no part 'a'"):
         load(path, part="a")
+
+
+@pytest.mark.parametrize("name", GRAPHS_OF_LAYERS)
+def test_a_program_that_is_no_chain_computes_what_it_computes_in_torch(name: str, tmp_path: Path) -> None:
+    one = GRAPHS_OF_LAYERS[name]
+    model = load(written(one["file"], tmp_path), backend="numpy")  # silently
+    inputs = [np.array(x) if isinstance(x[0][0], int) else np.array(x, np.float32) for x in one["inputs"]]
+    assert model.batch_first == one["batch_first"]
+    if isinstance(model, LayerGraph):
+        outputs, _ = model.run(dict(zip([entry.name for entry in model.entries], inputs, strict=True)))
+    else:
+        outputs = {"y": model(inputs[0])[0]}
+    for y, wanted in zip(outputs.values(), one["outputs"], strict=True):
+        np.testing.assert_allclose(y, np.array(wanted, np.float32), rtol=0, atol=3e-6)
 
 
 def changed(name: str, change: Callable[[str, bytes], bytes | None], tmp_path: Path) -> Path:

@@ -43,7 +43,7 @@ FAULTS = {
     "torch programs: a graph without its second output": Fault(
         "formats/torch/tracing.py",
         (("        if not all(isinstance(one, Tensor) for one in results):", "        if True:"),),
-        "formats/torch/test_torch_graphs.py::test_a_program_computes_what_it_computes_in_torch[Heads-traced]",
+        "formats/torch/test_programs.py::test_a_program_that_is_no_chain_computes_what_it_computes_in_torch[scripted Heads]",
     ),
     "torch: attention's mask is overlooked in a graph": Fault(
         "formats/torch/exported.py",
