@@ -18,7 +18,10 @@ from minirnn.testing.functions.leaves import Array
 
 STEP, FINE = 1e-30, 2.0**-30
 ROUGHLY = 1e-5  # of a derivative: how near a difference must come to a complex step beside its own error
-NO_COMPLEX = (TypeError, ValueError, AttributeError, NotImplementedError, np.exceptions.ComplexWarning)
+NO_COMPLEX = (  # how functions refuse complex numbers; torch raises RuntimeError
+    *(TypeError, ValueError, AttributeError, RuntimeError),
+    np.exceptions.ComplexWarning,
+)
 Along: TypeAlias = Callable[[complex], Array]  # outputs as one vector, of the function moved so far along a direction
 
 

@@ -1,11 +1,13 @@
 """Arguments and results as what they are made of: arrays of floats, by name, in tuples, lists, dicts and dataclasses.
 
-Everything else (integers, booleans, strings, generators, objects) is handed on as it is.  Arrays of other libraries
-that know their namespace (``__array_namespace__``) are read into NumPy's and made again in their own.
+Everything else (integers, booleans, strings, generators, objects) is handed on as it is.  Arrays of other libraries are
+read into NumPy's and made again in their own: those that know their namespace (``__array_namespace__``), as the array
+API standard has it, and torch's tensors, whose namespace is torch.
 """
 
 import copy
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -37,7 +39,7 @@ def floats_in(value: Any) -> Array | None:
     """``value`` as an array of float64 or complex128, or None where it is no array of floats."""
     if isinstance(value, (bool, int, str, bytes, type(None))) or not is_number(value):
         return None
-    array = np.asarray(value)
+    array = np.asarray(value.detach() if is_tensor(value) else value)
     if array.dtype.kind not in "fc":
         return None
     return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
@@ -55,7 +57,15 @@ def numbers_in(value: Any) -> Array | None:
 
 def is_number(value: Any) -> bool:
     """Whether ``value`` is an array, of NumPy's or another library's, or a single number."""
-    return isinstance(value, (np.ndarray, np.number, float, complex)) or hasattr(type(value), "__array_namespace__")
+    if isinstance(value, (np.ndarray, np.number, float, complex)):
+        return True
+    return hasattr(type(value), "__array_namespace__") or is_tensor(value)
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether ``value`` is a tensor of torch, which is not imported for the question."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
 
 
 def parts_of(value: Any) -> Iterator[tuple[Any, Any, str]]:
@@ -98,7 +108,8 @@ def like(value: Any, array: Array) -> Any:
         return np.array(array)
     if isinstance(value, (np.number, float, complex)):
         return array[()]
-    return value.__array_namespace__().asarray(array)
+    namespace = sys.modules["torch"] if is_tensor(value) else value.__array_namespace__()
+    return namespace.asarray(np.array(array))
 
 
 def inner(a: Array, b: Array) -> Any:
