@@ -99,5 +99,45 @@ FAULTS = {
         (('            answer = {"problem": str(error)}', "            raise"),),
         "explain/test_serve.py::test_a_mistake_in_the_controls_is_one_sentence",
     ),
+    "notebook: a frame with its notebook's rights": Fault(
+        "core/display.py",
+        (('sandbox="allow-scripts"', 'sandbox="allow-scripts allow-same-origin"'),),
+        "core/test_display.py::test_a_page_has_a_frame_that_reaches_nothing_around_it",
+    ),
+    "notebook: a cell's text is markup": Fault(
+        "core/display.py",
+        (("<td {STYLED}>{escape(cell)}</td>", "<td {STYLED}>{cell}</td>"),),
+        "core/test_display.py::test_text_of_users_stays_text",
+    ),
+    "notebook: a table leaves out what is inside a layer": Fault(
+        "core/module.py",
+        (("for weight, spec in layer.all_specs().items()),", "for weight, spec in layer.specs().items()),"),),
+        "core/test_display.py::test_a_model_is_a_table_of_its_layers",
+    ),
+    "notebook: an unrolled layer has h in both halves": Fault(
+        "explain/engine/trace.py",
+        (('picture(said, self["h1"], self["dh1"],', 'picture(said, self["h1"], self["h1"],'),),
+        "core/test_display.py::test_numbers_that_are_not_finite_are_drawn_as_such",
+    ),
+    "notebook: above 0 and below 0 swapped": Fault(
+        "explain/engine/unrolled.py",
+        (("ABOVE if value > 0 else BELOW", "BELOW if value > 0 else ABOVE"),),
+        "core/test_display.py::test_a_trace_is_drawn_unrolled",
+    ),
+    "notebook: an output for each step": Fault(
+        "training/progress.py",
+        (("            handle.update(progress)", "            display(progress, display_id=True)"),),
+        "core/test_display.py::test_a_notebook_has_one_output_that_is_updated",
+    ),
+    "notebook: a training that is stopped is not shown": Fault(
+        "training/progress.py",
+        (("    finally:\n        if progress.last is not None:", "    finally:\n        if progress.share == 1:"),),
+        "core/test_display.py::test_whoever_stops_a_training_sees_where_it_stopped",
+    ),
+    "notebook: a curve keeps its beginning": Fault(
+        "training/progress.py",
+        (("            del self.curve[1::2]", "            del self.curve[MOST_POINTS:]"),),
+        "core/test_display.py::test_a_curve_keeps_few_points_of_the_whole",
+    ),
 }
 # fmt: on
