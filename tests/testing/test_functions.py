@@ -10,6 +10,7 @@ from typing import Any
 
 import compositions
 import hand_written
+import hand_written_again  # noqa: F401 - it adds to them
 import numpy as np
 import pytest
 from hand_written import KINDS, MISTAKES, Mistake

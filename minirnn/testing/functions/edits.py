@@ -22,6 +22,7 @@ from minirnn.testing.functions.faults import (
     TRANSPOSED,
     UNSUMMED,
 )
+from minirnn.testing.functions.parts import loops_in, parts_of_formulas
 
 Node: TypeAlias = ast.AST
 FORMS = ("{}", "(1 - {})", "(1 - {} ** 2)", "{0} * (1 - {0})", "(1 - {0}) * {0}", "{} ** 2", "1 / {}", "2 * {}")
@@ -35,6 +36,7 @@ SUMS = (
     "sum(axis=0, keepdims=True)",
 )
 AXES = (0, 1, -1, 2)
+REDUCED = ("sum", "mean", "max")
 NUMBERS = (1, 2, 0.5, 0, -1, 3)
 
 
@@ -83,9 +85,10 @@ class Place(NamedTuple):
 def edits_of(tree: ast.Module, operands: Sequence[str]) -> list[Edit]:
     """All edits of a function, the likeliest first; ``operands`` are expressions that its lines may use."""
     found: list[Edit] = []
+    loops = loops_in(tree)
     for place in places_of(tree):
         try:
-            several = list(replacements(place, operands))
+            several = [*replacements(place, operands), *parts_of_formulas(place.node, operands, loops)]
         except (SyntaxError, IndexError):  # no plain formula: an index within an index, a sum of nothing
             continue
         for cost, pattern, words, new in several:
@@ -162,7 +165,8 @@ def replacements(place: Place, operands: Sequence[str]) -> Iterator[Replacement]
         return
     if not isinstance(node, ast.expr) or not isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
         return
-    yield from _of_operator(node)
+    if not _is_an_axis(node, place.parent):  # which is no value: another one is an edit of the call
+        yield from _of_operator(node)
     yield from _of_call(node)
     yield from _of_subscript(node)
     yield from _of_number(node, place)
@@ -278,6 +282,13 @@ def _of_operator(node: Node) -> Iterator[Replacement]:
                 "the comparison is the wrong way round",
                 ast.Compare(node.left, [other_op], node.comparators),
             )
+
+
+def _is_an_axis(node: ast.expr, parent: Node) -> bool:
+    """Whether a negative number is the axis that a call is told."""
+    told = isinstance(parent, ast.keyword) and parent.arg == "axis"
+    summed = isinstance(parent, ast.Call) and isinstance(parent.func, ast.Attribute) and parent.func.attr in REDUCED
+    return isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant) and (told or summed)
 
 
 def _of_call(node: Node) -> Iterator[Replacement]:

@@ -5,6 +5,7 @@ products with quantities that are at hand: arguments, outputs, what is cached.  
 said; simpler mistakes come first.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, permutations
@@ -74,6 +75,9 @@ class Scene:
         named += [(leaf.name, leaf.array) for leaf in self.result.leaves]
         if self.function.form == "cache":
             named += [(leaf.name, leaf.array.real) for leaf in leaves_of(self.result.rest, "cache")]
+        if self.function.form == "closure" and inspect.isfunction(self.result.rest):
+            for name, value in inspect.getclosurevars(self.result.rest).nonlocals.items():
+                named += [(leaf.name, leaf.array.real) for leaf in leaves_of(value, name)]
         seen: list[Array] = []
         for name, array in named:
             if not any(array.shape == other.shape and np.array_equal(array, other) for other in seen):
