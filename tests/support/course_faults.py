@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from course_ctc import CTC_MISTAKES
 from course_work import RIGHT
 
 
@@ -281,6 +282,7 @@ MISTAKES = [
         ("dh_prev_t += delta * self.z", "dh_prev_t += delta * (1 - self.z)"),
         ("dh_prev_t += delta * self.z", "pass"),
     ),
+    *(Mistake("ctc", *one) for one in CTC_MISTAKES),
     # ------------------------------------------------------------------ d2l
     *_of("d2l gru", "get_params", ("np.zeros(num_hiddens),\n", "np.zeros(vocab_size),\n")),
     *_of("d2l gru", "init_gru_state", ("np.zeros((batch_size, num_hiddens)),", "np.ones((batch_size, num_hiddens)),")),

@@ -1,5 +1,7 @@
 """What students of courses hand in, right: written for these tests, in each course's signatures."""
 
+from course_ctc import CTC
+
 HEAD = """import numpy as np
 
 
@@ -479,6 +481,7 @@ RIGHT = {
     "cs231n": CS231N,
     "specialisation": SPECIALISATION,
     "cmu": CMU,
+    "ctc": CTC,
     "d2l gru": D2L_GRU,
     "d2l lstm": D2L_LSTM,
     "own": OWN,

@@ -75,7 +75,7 @@ def test_most_mistakes_are_found_at_their_line(
 
 
 def test_each_mistake_is_another() -> None:
-    assert len({one.name for one in MISTAKES}) == len(MISTAKES) >= 160
+    assert len({one.name for one in MISTAKES}) == len(MISTAKES) >= 200
 
 
 DOUBLE = [
@@ -100,12 +100,24 @@ def test_two_mistakes_are_found(
     assert {mistake.function for mistake in mistakes} <= set(wrong_in(whole))
 
 
-def test_two_mistakes_in_one_function_are_found_if_not_their_lines(tmp_path: Path) -> None:
-    one = Mistake("cs231n", "lstm_step_backward", "df = dc * prev_c", "df = dc * i")
-    other = Mistake("cs231n", "lstm_step_backward", "dc * f", "dc")
-    whole = graded(other.applied(one.applied()), tmp_path)
-    assert wrong_in(whole)[0] == "lstm_step_backward"
-    assert {"dprev_c", "dWx"} <= {finding.what for finding in result_of(whole, "lstm_step_backward").findings}
+IN_ONE = [
+    ("cs231n", "rnn_step_backward", ("(1 - next_h ** 2)", "(1 - next_h)"), ("x.T.dot(da)", "da.T.dot(x)")),
+    ("cs231n", "lstm_step_backward", ("df = dc * prev_c", "df = dc * i"), ("dc * f", "dc")),
+    ("cs231n", "rnn_backward", ("dh[:, t, :] + dprev", "dh[:, t, :]"), ("db += db_t", "db = db_t")),
+]
+
+
+@pytest.mark.parametrize("double", marked_but(IN_ONE[:1], IN_ONE, "slow", lambda double: double[1]))
+def test_of_two_mistakes_in_one_function_the_first_line_is_found(
+    double: tuple[str, str, tuple[str, str], tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, function, one, other = double
+    monkeypatch.setattr("minirnn.testing.courses.grading.EXERCISES", needed_for(function))
+    mistakes = [Mistake(work, function, *one), Mistake(work, function, *other)]
+    whole = graded(mistakes[1].applied(mistakes[0].applied()), tmp_path)
+    assert wrong_in(whole)[0] == function
+    lines = {finding.line for finding in result_of(whole, function).findings}
+    assert min(mistake.line for mistake in mistakes) in lines
 
 
 def test_where_a_step_is_wrong_the_sequence_is_told_so(tmp_path: Path) -> None:
@@ -146,7 +158,7 @@ def test_what_is_missing_or_not_filled_in_is_told(tmp_path: Path) -> None:
 
 
 def test_what_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minirnn.testing.courses.judging.LIMIT", 0.2)
+    monkeypatch.setattr("minirnn.testing.courses.outputs.LIMIT", 0.2)
     source = "def word_embedding_forward(x, W):\n    while True:\n        pass\n"
     whole = graded(source, tmp_path)
     assert result_of(whole, "word_embedding_forward").findings[0].pattern == "time"

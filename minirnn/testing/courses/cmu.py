@@ -5,27 +5,28 @@ weights' gradients are the mean over the rows.
 """
 
 import inspect
-from collections.abc import Callable
-from types import ModuleType
+from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minirnn.testing.courses import formulas
 from minirnn.testing.courses.exercises import ascending
-from minirnn.testing.courses.findings import RETURNS, SLOW, UNFILLED, Finding, Result, of_error, of_fault
-from minirnn.testing.courses.judging import LIMIT, MENDING, SEARCH, quiet, unequal
-from minirnn.testing.courses.limits import TimeUpError, seconds
-from minirnn.testing.courses.mending import mend
+from minirnn.testing.courses.findings import RAISES, RETURNS, SLOW, UNFILLED, Finding, Result, of_error, of_fault
+from minirnn.testing.courses.limits import LIMIT, TimeUpError, quiet, seconds
+from minirnn.testing.courses.mending import Compared, Mend, mend
+from minirnn.testing.courses.outputs import SEARCH, Sizes, Task, first, hopeless, judge_outputs
 from minirnn.testing.functions.calls import Function
 from minirnn.testing.functions.calls import Result as Ran
 from minirnn.testing.functions.checking import FunctionReport, report_of
-from minirnn.testing.functions.derivatives import frozen
+from minirnn.testing.functions.derivatives import by_complex_step, frozen
 from minirnn.testing.functions.leaves import Array
 from minirnn.testing.functions.parameters import zeroed
 
 COURSE = "CMU 11-785"
 STREAM = 785
+POINTS = 4  # where gradients are compared: two, one where x is 0, one where h is
 
 
 class Kind(NamedTuple):
@@ -49,7 +50,6 @@ class Called(Function):
     """A cell whose backward pass is called as the course calls it."""
 
     kind: Kind
-    edited: Callable[..., Any] | None = None
 
     def pull_from(self, result: Ran, dy: Any) -> Any:
         """The gradients of x and h; those of the weights are left in the cell, as sums over the rows."""
@@ -67,7 +67,7 @@ class Called(Function):
 
     def _backward(self, cell: Any, delta: Array, y: Array, arguments: tuple[Any, ...]) -> Any:
         more = (y, *arguments) if self.kind.takes == 4 else ()
-        return self.edited(cell, delta, *more) if self.edited else cell.backward(delta, *more)
+        return cell.backward(delta, *more)
 
     def _trial_of_object(self, one: Any) -> None:
         arguments = tuple(np.array(value) for value in self.args)
@@ -113,82 +113,100 @@ class _Cell:
     def __init__(self, name: str, cell: Any, kind: Kind, file: str) -> None:
         self.name, self.cell, self.kind, self.file = name, cell, kind, file
 
-    def drawn(self, sizes: tuple[int, ...], seed: int = 0) -> tuple[Any, Array, Array]:
-        """A cell with random weights, x and h."""
+    def drawn(self, sizes: Sizes, point: int = 0) -> tuple[Any, Array, Array]:
+        """A cell with random weights, x and h, the last of which are 0 at the third and fourth point."""
         *rows, D, H = sizes
-        rng = np.random.default_rng([STREAM, seed, *sizes])
+        rng = np.random.default_rng([STREAM, point if point < 2 else 0, *sizes])
         with frozen():
             one = self.cell(D, H)
         for name, value in list(vars(one).items()):
             if isinstance(value, np.ndarray) and value.dtype.kind == "f" and f"d{name}" in vars(one):
                 setattr(one, name, rng.normal(size=value.shape))
-        return one, rng.normal(size=(*rows, D)), rng.normal(size=(*rows, H))
+        return one, (point != 2) * rng.normal(size=(*rows, D)), (point != 3) * rng.normal(size=(*rows, H))
 
     def results(self) -> list[Result]:
         """The results of forward and of backward."""
         ahead = self._forward()
         name = f"{self.name}.backward"
-        if any(finding.pattern in (UNFILLED, "raises") for finding in ahead.findings):
+        if hopeless(ahead):
             return [ahead, Result(name, COURSE, "not judged", blamed=ahead.function)]
         return [ahead, self._backward(name)]
 
     # ------------------------------------------------------------------ forward
 
-    def _difference(self, sizes: tuple[int, ...], forward: Callable[..., Any] | None = None, seed: int = 0) -> Any:
-        one, x, h = self.drawn(sizes, seed)
-        (right,) = self.kind.formula(one, x, h)
-        try:
-            y = forward(one, x.copy(), h.copy()) if forward else one.forward(x.copy(), h.copy())
-        except Exception as error:  # noqa: BLE001 - a student's code may raise anything
-            return of_error(error, self.file, f"{self.name}.forward")
-        if y is None or y is NotImplemented:
-            return Finding(f"{self.name}.forward", UNFILLED, "nothing is computed yet: it returns None")
-        return unequal("h_t", y, right)
-
     def _forward(self) -> Result:
         name = f"{self.name}.forward"
-        findings: list[Finding] = []
-        smallest = ""
-        try:
-            with quiet(), seconds(LIMIT):
-                finding = self._difference(self.kind.usual)
-                if finding is None:
-                    return Result(name, COURSE, "right")
-                findings = [finding]
-                smallest = self._words(next((s for s in self._sizes() if self._difference(s)), self.kind.usual))
-                if finding.pattern != UNFILLED:
-                    findings = [self._mended(finding)]
-        except TimeUpError:
-            findings = findings or [Finding(name, SLOW, f"it takes more than {LIMIT:g} s")]
-        return Result(name, COURSE, "wrong", tuple(findings), smallest)
 
-    def _mended(self, finding: Finding) -> Finding:
+        def compare(sizes: Sizes, point: int, edited: Callable[..., Any] | None) -> Sequence[Compared] | Finding:
+            one, x, h = self.drawn(sizes, point)
+            (right,) = self.kind.formula(one, x, h)
+            try:
+                y = (edited or self.cell.forward)(one, x.copy(), h.copy())
+            except Exception as error:  # noqa: BLE001 - a student's code may raise anything
+                return of_error(error, self.file, name)
+            if y is None or y is NotImplemented:
+                return Finding(name, UNFILLED, "nothing is computed yet: it returns None")
+            return [Compared("h_t", y, right)]
+
         usual = self.kind.usual
-        mended = mend(
-            self.cell.forward,
-            lambda forward: all(self._difference(usual, forward, seed) is None for seed in (0, 1)),
-            MENDING,
-            [f"self.{name}" for name in vars(self.drawn(usual)[0]) if name[:1] in "Wb"],
-        )
-        if mended is None:
-            return finding
-        return Finding(finding.what, mended.pattern, f"{finding.words}: {mended.words}", mended.line, mended.source)
+        extra = [f"self.{name}" for name in vars(self.drawn(usual)[0]) if name[:1] in "Wb"]
+        words, every = self._words, ascending(len(self.kind.sizes))
+        task = Task(name, COURSE, self.cell.forward, compare, usual, every, words, POINTS, extra)
+        return judge_outputs(task)[0]
 
     # ------------------------------------------------------------------ backward
 
-    def _report(
-        self, sizes: tuple[int, ...], *, fast: bool = False, backward: Callable[..., Any] | None = None
-    ) -> FunctionReport:
+    def _report(self, sizes: Sizes, *, fast: bool = False) -> FunctionReport:
+        kind = type("Kinded", (Called,), {"kind": self.kind})
         one, x, h = self.drawn(sizes)
-        kind = type("Kinded", (Called,), {"kind": self.kind, "edited": staticmethod(backward) if backward else None})
-        function = kind(one, None, (x, h), form="object")
-        return report_of(function, fast=fast)
+        return report_of(kind(one, None, (x, h), form="object"), fast=fast)
 
-    def _passes(self, sizes: tuple[int, ...], backward: Callable[..., Any] | None = None) -> bool:
+    def _passes(self, sizes: Sizes) -> bool:
         try:
-            return self._report(sizes, fast=True, backward=backward).ok
+            return self._report(sizes, fast=True).ok
         except Exception:  # noqa: BLE001 - a student's code may raise anything
             return False
+
+    def _mends(self, sizes: Sizes) -> list[Mend]:
+        """The lines of the backward pass that are wrong."""
+        known: dict[int, list[tuple[str, Array]]] = {}
+
+        def point(at: int, edited: Callable[..., Any] | None) -> Sequence[Compared]:
+            one, x, h = self.drawn(sizes, at)
+            y = one.forward(x, h)
+            delta = np.random.default_rng([STREAM, at]).normal(size=y.shape)
+            if at not in known:
+                known[at] = self._derivatives(sizes, at, delta)
+            more = (y, x, h) if self.kind.takes == 4 else ()
+            with frozen():
+                returned = (edited or self.cell.backward)(one, delta.copy(), *more)
+            said = dict(zip(("dx", "dh_prev_t"), map(_flat, returned, (x, h)), strict=True)) | vars(one)
+            return [Compared(name, said.get(name), right) for name, right in known[at]]
+
+        return mend(self.cell.backward, point, POINTS)
+
+    def _derivatives(self, sizes: Sizes, at: int, delta: Array) -> list[tuple[str, Array]]:
+        """Every gradient's name, and the derivative by complex steps of what the course's cell computes."""
+        one, x, h = self.drawn(sizes, at)
+        rows = len(x) if self.kind.mean else 1
+        weights = {name: value for name, value in vars(one).items() if f"d{name}" in vars(one)}
+        found = []
+        for name, array in {"x": x, "h_prev_t": h, **weights}.items():
+            gradient = np.zeros(array.shape)
+            for k in np.ndindex(array.shape):
+
+                def along(step: complex, name: str = name, array: Array = array, k: Any = k) -> Array:
+                    moved = array.astype(complex)
+                    moved[k] += step
+                    cell = SimpleNamespace(**{**weights, name: moved})
+                    given = moved if name == "x" else x, moved if name == "h_prev_t" else h
+                    return self.kind.formula(cell, *given)[0].ravel()
+
+                slope = by_complex_step(along)
+                assert slope is not None
+                gradient[k] = delta.ravel() @ slope
+            found.append((f"d{name}", gradient / (rows if name in weights else 1)))
+        return found
 
     def _backward(self, name: str) -> Result:
         findings: list[Finding] = []
@@ -200,14 +218,9 @@ class _Cell:
                     return Result(name, COURSE, "right")
                 if findings[0].pattern == UNFILLED:
                     return Result(name, COURSE, "wrong", tuple(findings))
-                smallest = self._words(next((s for s in self._sizes() if not self._passes(s)), usual))
-                if not any(finding.line and finding.pattern != "raises" for finding in findings):
-                    mended = mend(self.cell.backward, lambda backward: self._passes(usual, backward), MENDING)
-                    if mended is not None:
-                        findings = [
-                            Finding(f.what, mended.pattern, f"{f.words}: {mended.words}", mended.line, mended.source)
-                            for f in findings
-                        ]
+                every = ascending(len(self.kind.sizes))
+                smallest = self._words(first(every, lambda at: not self._passes(at), SEARCH) or usual)
+                findings = [*_with_lines(findings, self._mends(usual))]
         except TimeUpError:
             findings = findings or [Finding(name, SLOW, f"it takes more than {LIMIT:g} s")]
         return Result(name, COURSE, "wrong", tuple(findings), smallest)
@@ -229,12 +242,17 @@ class _Cell:
         lacking = [w for w in self.kind.weights if f"d{w}" not in {f"d{row.name.lstrip('.')}" for row in report.rows}]
         return findings + [Finding(f"d{w}", "missing term", "it is not computed") for w in lacking]
 
-    # ------------------------------------------------------------------ sizes
-
-    def _sizes(self) -> list[tuple[int, ...]]:
-        return [*ascending(len(self.kind.sizes))][: int(40 * SEARCH)]
-
-    def _words(self, sizes: tuple[int, ...]) -> str:
+    def _words(self, sizes: Sizes) -> str:
         *rows, D, H = sizes
         said = ", ".join(f"{name} {n}" for name, n in zip(self.kind.sizes, sizes, strict=True))
         return f"{said}: x {(*rows, D)}, h_prev_t {(*rows, H)}"
+
+
+def _with_lines(findings: list[Finding], mended: list[Mend]) -> Iterator[Finding]:
+    """Findings with the lines that mend them."""
+    for finding in findings:
+        one = next((m for m in mended if finding.what in m.names), mended[0] if len(mended) == 1 else None)
+        if one is None or (finding.line and finding.pattern != RAISES and not one.whole):
+            yield finding
+        else:
+            yield Finding(finding.what, one.pattern, f"{finding.words}: {one.words}", one.line, one.source)

@@ -4,7 +4,8 @@
 W_x, W_h and b of each gate, then W_hq and b_q.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -12,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minirnn.recurrent.networks import GRU, LSTM
-from minirnn.testing.courses.exercises import ascending, function_in
-from minirnn.testing.courses.findings import RETURNS, SLOW, UNFILLED, Finding, Result, of_error
-from minirnn.testing.courses.judging import LIMIT, MENDING, copied, quiet, unequal
-from minirnn.testing.courses.limits import TimeUpError, seconds
-from minirnn.testing.courses.mending import mend
+from minirnn.testing.courses.exercises import ascending, copied, function_in, zeroed
+from minirnn.testing.courses.findings import RETURNS, UNFILLED, Finding, Result, of_error
+from minirnn.testing.courses.limits import LIMIT, TimeUpError, quiet, seconds
+from minirnn.testing.courses.mending import Compared
+from minirnn.testing.courses.outputs import Sizes, Task, judge_outputs, unequal
 from minirnn.testing.functions.leaves import Array
 
 COURSE = "d2l"
@@ -60,12 +61,13 @@ def shapes_of(network: Network, V: int, H: int) -> list[tuple[int, ...]]:
     return [*shapes, (H, V), (V,)]
 
 
-def drawn(network: Network, sizes: tuple[int, ...], seed: int = 0) -> tuple[Any, ...]:
-    """Inputs, a state and params."""
+def drawn(network: Network, sizes: Sizes, point: int = 0) -> tuple[Any, ...]:
+    """Inputs, a state and params; from the third point on, inputs or a state are 0."""
     T, B, V, H = sizes
-    rng = np.random.default_rng([seed, *sizes])
+    rng = np.random.default_rng([point if point < 2 else 0, *sizes])
     state = tuple(rng.normal(size=(B, H)) for _ in range(1 if network.name == "gru" else 2))
-    return rng.normal(size=(T, B, V)), state, [rng.normal(size=shape) for shape in shapes_of(network, V, H)]
+    arguments = rng.normal(size=(T, B, V)), state, [rng.normal(size=shape) for shape in shapes_of(network, V, H)]
+    return arguments if point < 2 else zeroed(arguments, point - 2)
 
 
 def by_minirnn(network: Network, inputs: Array, state: tuple[Any, ...], params: list[Any]) -> tuple[Array, list[Array]]:
@@ -84,34 +86,28 @@ def by_minirnn(network: Network, inputs: Array, state: tuple[Any, ...], params: 
 
 
 def _outputs(module: ModuleType, network: Network, file: str) -> Result:
-    function = getattr(module, network.name)
-    findings: list[Finding] = []
-    smallest = ""
-    try:
-        with quiet(), seconds(LIMIT):
-            finding = _difference(network, function, file, USUAL)
-            if finding is None:
-                return Result(network.name, COURSE, "right", notes=("its gradient is autograd's, and is not judged",))
-            findings = [finding]
-            sizes = next((at for at in ascending(4) if _difference(network, function, file, at)), USUAL)
-            smallest = ", ".join(f"{name} {n}" for name, n in zip("TBVH", sizes, strict=True))
-            T, B, V, H = sizes
-            smallest += f": inputs {(T, B, V)}, state {(B, H)}"
-            if finding.pattern != UNFILLED:
-                findings = [_mended(network, function, file, finding)]
-    except TimeUpError:
-        findings = findings or [Finding(network.name, SLOW, f"it takes more than {LIMIT:g} s")]
-    return Result(network.name, COURSE, "wrong", tuple(findings), smallest)
+    function, name = getattr(module, network.name), network.name
+
+    def compare(sizes: Sizes, point: int, edited: Callable[..., Any] | None) -> Sequence[Compared] | Finding:
+        arguments = drawn(network, sizes, point)
+        try:
+            returned = (edited or function)(*copied(arguments))
+        except Exception as error:  # noqa: BLE001 - a student's code may raise anything
+            return of_error(error, file, name)
+        return _compared(network, returned, arguments)
+
+    states = 1 if name == "gru" else 2
+    result, _ = judge_outputs(Task(name, COURSE, function, compare, USUAL, ascending(4), _words, 3 + states))
+    return replace(result, notes=("its gradient is autograd's, and is not judged",)) if result.ok else result
 
 
-def _difference(
-    network: Network, function: Callable[..., Any], file: str, sizes: tuple[int, ...], seed: int = 0
-) -> Finding | None:
-    inputs, state, params = drawn(network, sizes, seed)
-    try:
-        returned = function(*copied((inputs, state, params)))
-    except Exception as error:  # noqa: BLE001 - a student's code may raise anything
-        return of_error(error, file, network.name)
+def _words(sizes: Sizes) -> str:
+    T, B, V, H = sizes
+    said = ", ".join(f"{name} {n}" for name, n in zip("TBVH", sizes, strict=True))
+    return f"{said}: inputs {(T, B, V)}, state {(B, H)}"
+
+
+def _compared(network: Network, returned: Any, arguments: tuple[Any, ...]) -> Sequence[Compared] | Finding:
     if returned is None:
         return Finding(network.name, UNFILLED, "nothing is computed yet: it returns None")
     if not isinstance(returned, tuple) or len(returned) != 2:
@@ -119,27 +115,14 @@ def _difference(
     outputs, last = returned
     if isinstance(outputs, list):
         outputs = np.concatenate(outputs, axis=0) if outputs else np.zeros((0, 0))
-    right, states = by_minirnn(network, inputs, state, params)
+    right, states = by_minirnn(network, *arguments)
     array = np.asarray(outputs)
-    if array.ndim == 3 and array.shape[:2] == sizes[:2]:
+    if array.ndim == 3 and array.shape[:2] == arguments[0].shape[:2]:
         array = array.reshape(-1, array.shape[2])
-    finding = unequal("outputs", array, right)
-    if finding is not None:
-        return finding
     if not isinstance(last, (tuple, list)) or len(last) != len(states):
         return Finding("state", RETURNS, f"it must be a tuple of {len(states)}; it is {type(last).__name__}")
     pairs = zip(("H", "C"), last, states, strict=False)
-    return next((one for name, y, d in pairs if (one := unequal(name, y, d)) is not None), None)
-
-
-def _mended(network: Network, function: Callable[..., Any], file: str, finding: Finding) -> Finding:
-    def right(edited: Callable[..., Any]) -> bool:
-        return all(_difference(network, edited, file, USUAL, seed) is None for seed in (0, 1))
-
-    mended = mend(function, right, MENDING)
-    if mended is None:
-        return finding
-    return Finding(finding.what, mended.pattern, f"{finding.words}: {mended.words}", mended.line, mended.source)
+    return [Compared("outputs", array, right), *(Compared(*one) for one in pairs)]
 
 
 def _state(module: ModuleType, network: Network, file: str) -> Result:

@@ -1,7 +1,7 @@
 """What an exercise is: two functions by name, the arguments that they get, and what the forward pass must compute."""
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from types import ModuleType
@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from minirnn.testing.functions.leaves import leaves_of
+from minirnn.testing.functions.leaves import Array, Path, leaves_of, with_arrays
 
+ZEROED = 6  # arrays that are 0 in turn, so that a mistake shows without another
 LARGEST = 3  # of a size, where the smallest input that shows a fault is looked for
 
 
@@ -35,9 +36,15 @@ class Exercise:
     form: Literal["cache", "loss"] = "cache"
     names: tuple[str, ...] = field(default=(), repr=False)  # of gradients in a dict, none for a tuple
 
-    def arguments(self, sizes: Sequence[int], seed: int = 0) -> tuple[Any, ...]:
-        """Arguments of these sizes, the same every time."""
-        return self.draw(np.random.default_rng([seed, *sizes]), *sizes)
+    def arguments(self, sizes: Sequence[int], point: int = 0) -> tuple[Any, ...]:
+        """Arguments of these sizes, the same every time; from the third point on one array is 0."""
+        arguments = self.draw(np.random.default_rng([point if point < 2 else 0, *sizes]), *sizes)
+        return arguments if point < 2 else zeroed(arguments, point - 2)
+
+    @property
+    def points(self) -> int:
+        """How many points there are: two, and those where one of the first arrays is 0."""
+        return 2 + min(ZEROED, len([*leaves_of(self.arguments(self.usual), "")]))
 
     @property
     def count(self) -> int:
@@ -45,9 +52,21 @@ class Exercise:
         return len(self.arguments(self.usual))
 
 
-def ascending(number: int) -> Iterator[tuple[int, ...]]:
+def copied(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Arguments that may be written to."""
+    return tuple(with_arrays(arguments, lambda _: None))
+
+
+def zeroed(arguments: tuple[Any, ...], k: int) -> tuple[Any, ...]:
+    """Arguments with zeros for the array in place k."""
+    leaf = [*leaves_of(arguments, "")][k]
+    new: dict[Path, Array] = {leaf.path: np.zeros_like(leaf.array)}
+    return tuple(with_arrays(arguments, new.get))
+
+
+def ascending(number: int) -> list[tuple[int, ...]]:
     """Sizes from all 1 upwards."""
-    yield from sorted(product(range(1, LARGEST + 1), repeat=number), key=lambda sizes: (sum(sizes), sizes))
+    return sorted(product(range(1, LARGEST + 1), repeat=number), key=lambda sizes: (sum(sizes), sizes))
 
 
 def shapes(names: Sequence[str], arguments: Sequence[Any]) -> str:

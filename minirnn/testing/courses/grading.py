@@ -6,10 +6,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from minirnn.testing.courses import cmu, cs231n, d2l, owncells, specialisation
+from minirnn.testing.courses import cmu, cs231n, ctc, d2l, owncells, specialisation
 from minirnn.testing.courses.exercises import Exercise, function_in
 from minirnn.testing.courses.findings import Grade, Result
 from minirnn.testing.courses.judging import Pair, judge_backward, judge_forward
+from minirnn.testing.courses.outputs import hopeless
 from minirnn.testing.courses.standing import calls, standing_in
 from minirnn.testing.own import module_from
 
@@ -32,7 +33,7 @@ def grade(file: str | Path, *, progress: Progress = silent) -> Grade:
         if _is_there(module, exercise):
             progress(exercise.forward)
             results += _graded(module, exercise, str(file), results)
-    for others in (cmu.graded, d2l.graded, owncells.graded):
+    for others in (cmu.graded, ctc.graded, d2l.graded, owncells.graded):
         results += others(module, str(file), progress)
     if not results:
         raise ValueError(
@@ -81,7 +82,7 @@ def _graded(module: ModuleType, exercise: Exercise, file: str, before: Sequence[
         if mended is not None and not behind.ok:  # it may be right for what the course asks for
             again = judge_backward(exercise, pair._replace(forward=mended))
             behind = _with_blame(again, exercise.forward) if again.ok else behind
-    if ahead.status == "wrong" and any(f.pattern in ("not filled in", "raises") for f in ahead.findings):
+    if hopeless(ahead):
         behind = Result(exercise.backward, course, "not judged", blamed=exercise.forward)
     return [_with_blame(ahead, blamed), _with_blame(behind, behind.blamed or blamed)]
 
@@ -109,7 +110,7 @@ def _with_blame(result: Result, blamed: str) -> Result:
 
 def _of_loss(exercise: Exercise, pair: Pair, ahead: Result, mended: Callable[..., Any] | None) -> Result:
     """One result for a loss and its gradient, which one function returns."""
-    if not ahead.ok and any(finding.pattern in ("not filled in", "raises") for finding in ahead.findings):
+    if hopeless(ahead):
         return ahead
     behind = judge_backward(exercise, pair if mended is None else pair._replace(forward=mended))
     if ahead.ok:

@@ -1,40 +1,23 @@
 """One exercise: its forward pass held against the formula, its backward pass against derivatives of that."""
 
-import contextlib
 import inspect
-import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from minirnn.testing.courses.exercises import Exercise, ascending, shapes
-from minirnn.testing.courses.findings import (
-    RETURNS,
-    SLOW,
-    UNFILLED,
-    VALUE,
-    Finding,
-    Result,
-    empty,
-    of_error,
-    of_fault,
-)
-from minirnn.testing.courses.limits import TimeUpError, seconds
-from minirnn.testing.courses.mending import Mend, mend
+from minirnn.testing.courses.exercises import Exercise, ascending, copied, shapes
+from minirnn.testing.courses.findings import RETURNS, SLOW, UNFILLED, Finding, Result, empty, of_error, of_fault
+from minirnn.testing.courses.limits import LIMIT, TimeUpError, quiet, seconds
+from minirnn.testing.courses.mending import Compared, mend
+from minirnn.testing.courses.outputs import CONFIRM, SEARCH, Task, first, judge_outputs, unequal
 from minirnn.testing.courses.probing import Probe
 from minirnn.testing.functions.calls import names_of
 from minirnn.testing.functions.checking import FunctionReport, check
-from minirnn.testing.functions.faults import SHAPE, UNKNOWN
-from minirnn.testing.functions.leaves import with_arrays
+from minirnn.testing.functions.faults import UNKNOWN
 
-LIMIT = 5.0  # seconds of processor time for one function, diagnosis included
-SEARCH = 0.5  # of these for the smallest input
-CONFIRM = 0.2  # and for one that shows what the usual sizes do not
-MENDING = 3.0  # and for the line
-TOLERANCE = 1e-8  # relative to the largest number: what students compute is float64
+NEAR = 1e-6  # of a gradient to a derivative
 
 
 class Pair(NamedTuple):
@@ -45,62 +28,35 @@ class Pair(NamedTuple):
     file: str
 
 
-def copied(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Arguments that may be written to."""
-    return tuple(with_arrays(value, lambda _: None) for value in arguments)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Inside, overflow and a student's warnings say nothing."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        yield
-
-
 # ---------------------------------------------------------------------- the forward pass
 
 
 def judge_forward(exercise: Exercise, pair: Pair) -> tuple[Result, Callable[..., Any] | None]:
     """Whether the forward pass computes what the course says, for any sizes; where it was mended, what it is then."""
-    name, course = exercise.forward, exercise.course
-    findings, smallest, sizes = [], "", exercise.usual
-    mended = None
-    try:
-        with quiet(), seconds(LIMIT):
-            fails = lambda at: difference(exercise, pair, at) is not None  # noqa: E731
-            finding = difference(exercise, pair, exercise.usual)
-            if finding is None:
-                sizes = _first(exercise, fails, CONFIRM) or ()
-                finding = difference(exercise, pair, sizes) if sizes else None
-            if finding is None:
-                return Result(name, course, "right"), None
-            findings = [finding]
-            smallest = _words(exercise, pair, _first(exercise, fails) or sizes)
-            if finding.pattern != UNFILLED:
-                mended = _mended_forward(exercise, pair, sizes)
-            if mended is not None:
-                words = f"{finding.words}: {mended.words}"
-                findings = [Finding(finding.what, mended.pattern, words, mended.line, mended.source)]
-    except TimeUpError:
-        findings = findings or [Finding(name, SLOW, f"it takes more than {LIMIT:g} s")]
-    return Result(name, course, "wrong", tuple(findings), smallest), mended.function if mended else None
+
+    def compare(sizes: tuple[int, ...], point: int, edited: Callable[..., Any] | None) -> Sequence[Compared] | Finding:
+        arguments = exercise.arguments(sizes, point)
+        try:
+            returned = (edited or pair.forward)(*copied(arguments))
+        except Exception as error:  # noqa: BLE001 - a student's code may raise anything
+            return of_error(error, pair.file, exercise.forward)
+        return compared(exercise, returned, arguments)
+
+    task = Task(
+        exercise.forward,
+        exercise.course,
+        pair.forward,
+        compare,
+        exercise.usual,
+        ascending(len(exercise.sizes)),
+        partial(_words, exercise, pair),
+        exercise.points,
+    )
+    return judge_outputs(task)
 
 
-def difference(
-    exercise: Exercise, pair: Pair, sizes: tuple[int, ...], forward: Callable[..., Any] | None = None, seed: int = 0
-) -> Finding | None:
-    """How the outputs differ from the formula's at these sizes; None where they do not."""
-    arguments = exercise.arguments(sizes, seed)
-    try:
-        returned = (forward or pair.forward)(*copied(arguments))
-    except Exception as error:  # noqa: BLE001 - a student's code may raise anything
-        return of_error(error, pair.file, exercise.forward)
-    return compared(exercise, returned, arguments)
-
-
-def compared(exercise: Exercise, returned: Any, arguments: tuple[Any, ...]) -> Finding | None:
-    """How what was returned differs from what must be."""
+def compared(exercise: Exercise, returned: Any, arguments: tuple[Any, ...]) -> Sequence[Compared] | Finding:
+    """What was returned beside what must be."""
     right = exercise.formula(*arguments)
     count, name = len(right) + 1, exercise.forward
     if returned is None or (isinstance(returned, tuple) and (not returned or returned[0] is None)):
@@ -109,36 +65,10 @@ def compared(exercise: Exercise, returned: Any, arguments: tuple[Any, ...]) -> F
     if not isinstance(returned, tuple) or len(returned) != count:
         came = f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
         return Finding(name, RETURNS, f"it must return {', '.join(exercise.outputs)} and {last}; it returns {came}")
-    for what, y, expected in zip(exercise.outputs, returned, right, strict=False):
-        finding = unequal(what, y, np.asarray(expected))
-        if finding is not None:
-            return finding
-    return None
-
-
-def unequal(what: str, y: Any, expected: Any, of: str = "course's") -> Finding | None:
-    """How an output differs from what it must be."""
-    try:
-        array = np.asarray(y, dtype=float)
-    except (TypeError, ValueError):
-        return Finding(what, RETURNS, f"it must be an array; it is {type(y).__name__}")
-    if array.shape != expected.shape:
-        return Finding(what, SHAPE, f"it must have shape {expected.shape}; it has {array.shape}")
-    off = np.nan_to_num(np.abs(array - expected), nan=np.inf)
-    if off.size and off.max() > TOLERANCE * max(1.0, float(np.abs(expected).max())):
-        at = tuple(int(k) for k in np.unravel_index(int(off.argmax()), off.shape))
-        where = f" at {list(at)}" if at else ""
-        return Finding(what, VALUE, f"it is {array[at]:+.4g} where the {of} is {expected[at]:+.4g}{where}")
-    return None
-
-
-def _mended_forward(exercise: Exercise, pair: Pair, sizes: tuple[int, ...]) -> Mend | None:
-    """The edit that mends the forward pass, here and at another point."""
-
-    def right(forward: Callable[..., Any]) -> bool:
-        return all(difference(exercise, pair, sizes, forward, seed) is None for seed in (0, 1))
-
-    return mend(pair.forward, right, MENDING)
+    return [
+        Compared(what, y, np.asarray(expected))
+        for what, y, expected in zip(exercise.outputs, returned, right, strict=False)
+    ]
 
 
 # ---------------------------------------------------------------------- the backward pass
@@ -159,7 +89,7 @@ def judge_backward(exercise: Exercise, pair: Pair) -> Result:
             def fails(at: tuple[int, ...]) -> bool:
                 return not _passes(exercise, pair, at)
 
-            smaller = _first(exercise, fails, SEARCH if fails(sizes) else CONFIRM)
+            smaller = first(ascending(len(exercise.sizes)), fails, SEARCH if fails(sizes) else CONFIRM)
             smallest = _words(exercise, pair, smaller or sizes)
             sizes = sizes if fails(sizes) else smaller or sizes
             if fails(sizes):
@@ -246,47 +176,41 @@ def _passes(exercise: Exercise, pair: Pair, sizes: tuple[int, ...]) -> bool:
 
 
 def _mended_backward(exercise: Exercise, pair: Pair, sizes: tuple[int, ...]) -> list[Finding]:
-    """The gradients that are wrong, with the line that mends all of them; none where there is no such line."""
+    """The gradients that are wrong, with the line that mends them; none where it is not known which they are."""
     backward = pair.forward if exercise.form == "loss" else pair.backward
     assert backward is not None
+    probes: dict[int, Probe] = {}
+
+    def point(at: int, edited: Callable[..., Any] | None) -> Sequence[Compared]:
+        if at not in probes:
+            probes[at] = Probe(exercise, pair.forward, backward, sizes, at)
+        return probes[at].compared(edited or backward)
+
     try:
-        probes = [Probe(exercise, pair.forward, backward, sizes, seed) for seed in (0, 1)]
+        probes[0] = Probe(exercise, pair.forward, backward, sizes, 0)
     except Exception:  # noqa: BLE001 - a student's code may raise anything
         return []
-    mended = mend(backward, lambda edited: all(probe.right(edited) for probe in probes), MENDING)
-    if mended is None:
-        with contextlib.suppress(Exception):
-            wrong = [*probes[0].wrong(probes[0].said(backward))]
-            return [Finding(name, UNKNOWN, "it is not the derivative") for name in wrong]
-        return []
-    right = probes[0].said(mended.function)
+    mended = mend(backward, point, exercise.points)
     try:
-        said = probes[0].said(backward)
+        differs = {
+            one.name: finding for one in point(0, None) if (finding := unequal(*one, "derivative", tolerance=NEAR))
+        }
     except Exception as error:  # noqa: BLE001 - as above
-        words = f"{of_error(error, pair.file, exercise.backward).words}: {mended.words}"
-        return [Finding(exercise.backward, mended.pattern, words, mended.line, mended.source)]
-    findings = []
-    for name in probes[0].wrong(said):
-        differs = unequal(name, said.get(name), np.asarray(right[name]), "derivative") if name in right else None
-        words = f"{mended.words}; {differs.words}" if differs else mended.words
-        findings.append(Finding(name, mended.pattern, words, mended.line, mended.source))
-    return findings
+        if not mended:
+            return []
+        words = f"{of_error(error, pair.file, exercise.backward).words}: {mended[0].words}"
+        return [Finding(exercise.backward, mended[0].pattern, words, mended[0].line, mended[0].source)]
+    findings = [
+        Finding(name, one.pattern, f"{one.words}; {differs[name].words}", one.line, one.source)
+        for one in mended
+        for name in differs
+        if name in one.names
+    ]
+    told = {finding.what for finding in findings}
+    return [*findings, *(Finding(n, UNKNOWN, one.words) for n, one in differs.items() if n not in told)]
 
 
 # ---------------------------------------------------------------------- the smallest input
-
-
-def _first(
-    exercise: Exercise, fails: Callable[[tuple[int, ...]], bool], limit: float = SEARCH
-) -> tuple[int, ...] | None:
-    """The first sizes, from all 1 upwards, at which something fails; None where none was found in time."""
-    deadline = time.process_time() + limit
-    for sizes in ascending(len(exercise.sizes)):
-        if time.process_time() > deadline:
-            return None
-        if fails(sizes):
-            return sizes
-    return None
 
 
 def _words(exercise: Exercise, pair: Pair, sizes: tuple[int, ...]) -> str:

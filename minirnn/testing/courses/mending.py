@@ -9,22 +9,40 @@ import copy
 import time
 import types
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from itertools import combinations
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, combinations
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from minirnn.testing.courses.borrowed import borrowed
 from minirnn.testing.courses.more_edits import Swap, more
 from minirnn.testing.functions.edits import Edit, edits_of
 from minirnn.testing.functions.faults import EARLIER, FACTOR, SWAPPED
+from minirnn.testing.functions.leaves import Array, numbers_in
 from minirnn.testing.functions.repair import Code, code_of, operands_of, rebuilt
 
+MOST = 2  # mistakes in one function
 FUNCTIONS = ("np.tanh", "np.exp", "np.concatenate", "np.hstack", "np.vstack", "np.stack", "np.sin", "np.cos")
 
 
 OPERANDS = 14  # that an edit of functions.edits may use: there are many of each
 NAMES = 48  # that one of more_edits may use
+SECONDS = 3.4  # of processor time, for one function
+NEAR = 1e-6  # relative to the largest number of an array
+
+
+class Compared(NamedTuple):
+    """What a function says of ``name`` beside what it must say."""
+
+    name: str
+    said: Any
+    right: Array
+
+
+# what a function, or an edited one in its place, says at a point; points from the third on have an argument that is 0
+Point: TypeAlias = Callable[[int, Callable[..., Any] | None], Sequence[Compared]]
+Wrong: TypeAlias = frozenset[tuple[str, int]]
 
 
 class Mend(NamedTuple):
@@ -35,36 +53,118 @@ class Mend(NamedTuple):
     pattern: str
     words: str
     function: Callable[..., Any]  # without the mistake
+    names: frozenset[str]  # of which entries are right then, and were not
+    whole: bool  # whether all is right then
 
 
-def mend(
-    function: Any, right: Callable[[Callable[..., Any]], bool], seconds: float, extra: Sequence[str] = ()
-) -> Mend | None:
-    """The likeliest edit of ``function`` with which it is ``right``; None where none is, or the time is up."""
+def mend(function: Any, point: Point, points: int = 2, extra: Sequence[str] = ()) -> list[Mend]:
+    """The likeliest edits of ``function`` with which it is right at all points: two for two mistakes.
+
+    The first of two makes some entries right and spoils none.  There is none where none is found in time.
+    """
     code = code_of(function)
     if code is None:
-        return None
-    original = getattr(function, "__func__", function)
-    deadline = time.process_time() + seconds
-    for edits in _groups(code.tree, extra):
-        for edit in sorted(edits, key=_cost):
-            if time.process_time() > deadline:
+        return []
+    search = _Search(code, getattr(function, "__func__", function), point, points, extra)
+    found: list[Mend] = []
+    while len(found) < MOST:
+        best = search.best()
+        if best is None:
+            break
+        edit, names = best
+        edit.apply()
+        line = code.first + edit.line - 1
+        source = code.lines[edit.line - 1].strip()
+        left = search.wrong(0) or search.wrong(1)
+        found.append(Mend(line, source, edit.pattern, edit.words, search.rebuilt(), names, not left))
+        if not left:
+            break
+    return found
+
+
+class _Search:
+    """The search for edits of one function."""
+
+    def __init__(
+        self, code: Code, original: types.FunctionType, point: Point, points: int, extra: Sequence[str]
+    ) -> None:
+        self.code, self.original, self.point, self.extra = code, original, point, extra
+        self.points = points
+        self.deadline = time.process_time() + SECONDS
+
+    def rebuilt(self) -> Callable[..., Any]:
+        """The function as its tree is now."""
+        return rebuilt(self.code, self.original)
+
+    def wrong(self, at: int, function: Callable[..., Any] | None = None) -> Wrong | None:
+        """The entries that are wrong at a point, by the tree as it is now; None where it raises."""
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                compared = self.point(at, function or self.rebuilt())
+                return frozenset((one.name, k) for one in compared for k in _unequal(one)) if compared else None
+        except Exception:  # noqa: BLE001 - an edit may do anything but mend
+            return None
+
+    def best(self) -> tuple[Edit | Swap, frozenset[str]] | None:
+        """The edit that mends all, or that mends most of what is wrong, and what it mends."""
+        before = [self.wrong(at) for at in range(self.points)]
+        best: tuple[int, Edit | Swap, frozenset[str]] | None = None
+        groups = list(_groups(self.code.tree, self.extra))
+        for at in (0, *range(2, self.points)):
+            if at and (best is not None or not before[at]):
+                continue
+            for edit in chain.from_iterable(groups):
+                if time.process_time() > self.deadline:
+                    break
+                undo = edit.apply()
+                try:
+                    mended = self._mended(at, before)
+                finally:
+                    undo()
+                if mended is None:
+                    continue
+                left, names = mended
+                if not left:
+                    return edit, names
+                if best is None or left < best[0]:
+                    best = left, edit, names
+        return None if best is None else best[1:]
+
+    def _mended(self, at: int, before: list[Wrong | None]) -> tuple[int, frozenset[str]] | None:
+        """How many entries are wrong still by the tree as it is now, and whose are mended; None where it mends none."""
+        try:
+            function = self.rebuilt()
+        except Exception:  # noqa: BLE001 - an edit may be no program
+            return None
+        old, new = before[at], self.wrong(at, function)
+        if new is None or (new and (old is None or not new < old)):
+            return None
+        others = [k for k in ((0, 1) if at else (1,)) if k < len(before)]
+        left = [new, *(self.wrong(k, function) for k in others)]
+        for now, then in zip(left[1:], (before[k] for k in others), strict=True):
+            if now is None or (then is not None and not now <= then):
                 return None
-            undo = edit.apply()
-            try:
-                if _is_right(code, original, right):
-                    source = code.lines[edit.line - 1].strip()
-                    return Mend(code.first + edit.line - 1, source, edit.pattern, edit.words, rebuilt(code, original))
-            finally:
-                undo()
-    return None
+        changed = (old or frozenset()) - new
+        names = {name for name, _ in changed} - {name for name, _ in new} or {name for name, _ in changed}
+        return sum(len(one or ()) for one in left), frozenset(names)
+
+
+def _unequal(one: Compared) -> Iterable[int]:
+    """Which entries are not what they must be."""
+    said = numbers_in(one.said)
+    if said is None or said.shape != one.right.shape:
+        return range(max(1, one.right.size))
+    off = np.nan_to_num(np.abs(said - one.right), nan=np.inf).ravel()
+    return np.flatnonzero(off > NEAR * max(float(np.abs(one.right).max(initial=0.0)), 1e-9)).tolist()
 
 
 def _groups(tree: ast.Module, extra: Sequence[str]) -> Iterator[list[Edit | Swap]]:
-    """Edits, those first that are few; the others are made only where none of these mends."""
+    """Edits, those first that are few."""
     operands = list(dict.fromkeys([*operands_of(tree), *extra]))
-    yield [*_plain(tree, []), *_swaps(tree), *more(tree, operands[:NAMES])]
-    yield [*_plain(tree, operands[:OPERANDS])]
+    few: list[Edit | Swap] = [*_plain(tree, []), *_swaps(tree), *more(tree, operands[:NAMES]), *borrowed(tree)]
+    yield sorted(few, key=_cost)
+    yield sorted(_plain(tree, operands[:OPERANDS]), key=_cost)
 
 
 def _plain(tree: ast.Module, operands: list[str]) -> list[Edit]:
@@ -73,15 +173,6 @@ def _plain(tree: ast.Module, operands: list[str]) -> list[Edit]:
 
 def _cost(edit: Edit | Swap) -> float:
     return edit.cost
-
-
-def _is_right(code: Code, original: types.FunctionType, right: Callable[[Callable[..., Any]], bool]) -> bool:
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            return right(rebuilt(code, original))
-    except Exception:  # noqa: BLE001 - an edit may do anything but mend
-        return False
 
 
 def _swaps(tree: ast.Module) -> Iterator[Swap]:

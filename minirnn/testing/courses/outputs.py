@@ -1,0 +1,111 @@
+"""A function of which the course fixes what it returns: whether it does, the smallest input that shows it, the line."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from minirnn.testing.courses.findings import RAISES, RETURNS, SLOW, UNFILLED, VALUE, Finding, Result
+from minirnn.testing.courses.limits import LIMIT, TimeUpError, quiet, seconds
+from minirnn.testing.courses.mending import Compared, Mend, mend
+from minirnn.testing.functions.faults import SHAPE
+from minirnn.testing.functions.leaves import Array
+
+SEARCH = 0.5  # seconds for the smallest input
+CONFIRM = 0.2  # and for one that shows what the usual sizes do not
+TOLERANCE = 1e-8  # relative to the largest number: what students compute is float64
+Sizes: TypeAlias = tuple[int, ...]
+# what a function, or an edited one in its place, returns at sizes and a point; or why that cannot be compared
+Compare: TypeAlias = Callable[[Sizes, int, Callable[..., Any] | None], Sequence[Compared] | Finding]
+
+
+class Task(NamedTuple):
+    """A function to be judged: ``extra`` are operands that an edit of its source may use."""
+
+    name: str
+    course: str
+    function: Callable[..., Any]
+    compare: Compare
+    usual: Sizes
+    ascending: Sequence[Sizes]
+    words: Callable[[Sizes], str]
+    points: int = 2
+    extra: Sequence[str] = ()
+    tolerance: float = TOLERANCE
+
+    def difference(self, sizes: Sizes) -> Finding | None:
+        """How the function differs from the course's at these sizes; None where it does not."""
+        compared = self.compare(sizes, 0, None)
+        if isinstance(compared, Finding):
+            return compared
+        found = (unequal(*one, tolerance=self.tolerance) for one in compared)
+        return next((finding for finding in found if finding is not None), None)
+
+
+def judge_outputs(task: Task) -> tuple[Result, Callable[..., Any] | None]:
+    """What came of a function; where it is wrong and was mended, what it is then."""
+    findings: list[Finding] = []
+    smallest, mended, sizes = "", list[Mend](), task.usual
+    fails = lambda at: task.difference(at) is not None  # noqa: E731
+    try:
+        with quiet(), seconds(LIMIT):
+            finding = task.difference(sizes)
+            if finding is None:
+                sizes = first(task.ascending, fails, CONFIRM) or ()
+                finding = task.difference(sizes) if sizes else None
+            if finding is None:
+                return Result(task.name, task.course, "right"), None
+            findings = [finding]
+            smallest = task.words(first(task.ascending, fails, SEARCH) or sizes)
+            if finding.pattern != UNFILLED:
+                mended = mend(task.function, partial(_values, task, sizes), task.points, task.extra)
+            if mended:
+                findings = [
+                    Finding(finding.what, one.pattern, f"{finding.words}: {one.words}", one.line, one.source)
+                    for one in mended
+                ]
+    except TimeUpError:
+        findings = findings or [Finding(task.name, SLOW, f"it takes more than {LIMIT:g} s")]
+    function = mended[-1].function if mended and mended[-1].whole else None
+    return Result(task.name, task.course, "wrong", tuple(findings), smallest), function
+
+
+def _values(task: Task, sizes: Sizes, point: int, edited: Callable[..., Any] | None) -> Sequence[Compared]:
+    compared = task.compare(sizes, point, edited)
+    return () if isinstance(compared, Finding) else compared
+
+
+def first(ascending: Iterable[Sizes], fails: Callable[[Sizes], bool], limit: float) -> Sizes | None:
+    """The first sizes at which something fails; None where none was found in time."""
+    deadline = time.process_time() + limit
+    for sizes in ascending:
+        if time.process_time() > deadline:
+            return None
+        if fails(sizes):
+            return sizes
+    return None
+
+
+def unequal(
+    what: str, y: Any, expected: Array, of: str = "course's", *, tolerance: float = TOLERANCE
+) -> Finding | None:
+    """How an output differs from what it must be."""
+    try:
+        array: Array = np.asarray(y, dtype=float)
+    except (TypeError, ValueError):
+        return Finding(what, RETURNS, f"it must be an array; it is {type(y).__name__}")
+    if array.shape != expected.shape:
+        return Finding(what, SHAPE, f"it must have shape {expected.shape}; it has {array.shape}")
+    off = np.nan_to_num(np.abs(array - expected), nan=np.inf)
+    if off.size and off.max() > tolerance * max(1.0, float(np.abs(expected).max())):
+        at = tuple(int(k) for k in np.unravel_index(int(off.argmax()), off.shape))
+        where = f" at {list(at)}" if at else ""
+        return Finding(what, VALUE, f"it is {array[at]:+.4g} where the {of} is {expected[at]:+.4g}{where}")
+    return None
+
+
+def hopeless(result: Result) -> bool:
+    """Whether a forward pass is not filled in, or raises: its backward pass cannot be judged."""
+    return any(finding.pattern in (UNFILLED, RAISES) for finding in result.findings)
