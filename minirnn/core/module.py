@@ -326,10 +326,13 @@ class Weighted:
                 return value.describe()
             return value.__name__ if isinstance(value, type) else repr(value)
 
+        config = self.config()
+        if not config:  # and, it may be, no __init__ to look at
+            return f"{type(self).__name__}()"
         defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
         words = [
             word(value) if defaults[name] is inspect.Parameter.empty else f"{name}={word(value)}"
-            for name, value in self.config().items()
+            for name, value in config.items()
             if value != defaults[name]
         ]
         return f"{type(self).__name__}({', '.join(words)})"

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import minirnn
-from minirnn import Layer, ModelFileError, ModelFileWarning, save
+from minirnn import Layer, LayerGraph, ModelFileError, ModelFileWarning, save
 from minirnn.formats import opening
 from minirnn.formats.onnx import Graph
 
@@ -34,6 +34,7 @@ FORBIDDEN = (
 )  # fmt: skip
 LONGEST_MESSAGE = 2000
 LARGEST_INPUT = 2**16  # numbers
+STEPS = 8  # of it; windows of few steps fit
 LONG = 1.0  # seconds, after which a load has failed whatever it loaded
 ADDRESSES = "minirnn.kernels.cpu.passes"  # which asks ctypes where an array lies, and calls nothing
 
@@ -110,17 +111,32 @@ def use(network: Layer) -> str:
         repr(network)
         twin = copy.deepcopy(network)
         width = network.input_size or 1
-        if width <= LARGEST_INPUT:
-            x = np.zeros((2, 1), np.int64) if not network.floats else np.zeros((2, 1, width), network.bound.dtype)
-            twin(x)
+        if isinstance(twin, LayerGraph) and not twin.one_way:
+            use_graph(twin)
+        elif width <= LARGEST_INPUT:
+            shape = (STEPS, 1, width)
+            x = np.zeros(shape, network.bound.dtype) if network.floats else np.zeros(shape[:2], np.int64)
+            twin(x, batch_first=False)
             if not network.bound.quantized and not network.bound.inference_only:
-                twin.forward(x)
+                twin.forward(x, batch_first=False)
         with tempfile.TemporaryDirectory() as folder:
             save(twin, Path(folder) / "again")
             minirnn.load(Path(folder) / "again", backend="numpy")
     except BaseException as error:  # noqa: BLE001 - what comes is what is looked for
         return f"loaded, but cannot be used: {type(error).__name__}: {error!s:.300}"
     return ""
+
+
+def use_graph(graph: LayerGraph) -> None:
+    """Run a graph of several inputs or outputs on small ones."""
+    inputs = {}
+    for entry in graph.entries:
+        width = entry.features or 1
+        shape = (STEPS, 1, width) if entry.steps else (1, width)
+        if width > LARGEST_INPUT:
+            return
+        inputs[entry.name] = np.zeros((STEPS, 1), np.int64) if entry.indices else np.zeros(shape, graph.bound.dtype)
+    graph.run(inputs, batch_first=False)
 
 
 def run(graph: Graph) -> tuple[str, str]:
