@@ -1,6 +1,6 @@
 """What a graph of layers is made of, and what its values are: known before a pass, refused where parts do not fit."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from minirnn.core.layer import Layer, check_size
@@ -145,6 +145,14 @@ def checked(call: Call) -> Call:
 def title(call: Call) -> str:
     """How errors speak of a call."""
     return f"call {call.name!r:.60}"
+
+
+def unused(name: str, known: Container[str]) -> str:
+    """``name``, with a number behind it where it is known already."""
+    k, whole = 1, name
+    while whole in known:
+        whole, k = f"{name}_{k}", k + 1
+    return whole
 
 
 def _new(name: str, known: Mapping[str, Kind]) -> None:

@@ -27,11 +27,11 @@ def files_in(data: bytes) -> list[bytes]:
     """
     import pickletools  # 3 ms that most programs do not need
 
-    found: dict[bytes, None] = {}
+    files: dict[bytes, None] = {}
     with suppress(ValueError):  # of an unknown instruction, or one that is cut off: what stands before it counts
         for steps, (_, argument, _) in enumerate(pickletools.genops(BytesIO(data)), start=1):
             if isinstance(argument, (bytes, bytearray)) and argument.startswith(SIGNATURES):
-                found[bytes(argument)] = None
+                files[bytes(argument)] = None
             if steps == MOST_INSTRUCTIONS:
                 break
-    return list(found)
+    return list(files)

@@ -1,7 +1,6 @@
 """Keras' models that are no chains, as a ``LayerGraph``."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from minirnn.formats.keras.attending import ATTENDING, attention
 from minirnn.formats.keras.functional import Graph, LayerCall, MaskSource, Tensor
@@ -13,7 +12,7 @@ from minirnn.layers.feedforward import Activation
 from minirnn.layers.graph import LayerGraph
 from minirnn.layers.joining import Combine, Concatenate, Dot, Joining, Kind, Sizes
 from minirnn.layers.reshaping import Exchange, Repeat, Reshape
-from minirnn.layers.wiring import Call, Entry
+from minirnn.layers.wiring import Call, Entry, unused
 
 UNDER_MASK = ("Add", "Subtract", "Average", "Concatenate")  # which read what a mask covers as if there were none
 
@@ -208,14 +207,6 @@ class _Assembly:
         name = unused(name or "value", self.names)
         self.names.add(name)
         return name
-
-
-def unused(name: str, known: Any) -> str:
-    """``name``, with a number behind it where it is known already."""
-    k, whole = 1, name
-    while whole in known:
-        whole, k = f"{name}_{k}", k + 1
-    return whole
 
 
 def _over_steps(settings: Settings, flow: Flow) -> bool:

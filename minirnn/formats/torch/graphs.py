@@ -7,7 +7,7 @@ from minirnn.formats.torch.outline import Node, ProgramGraph
 from minirnn.layers.feedforward import Embedding
 from minirnn.layers.graph import LayerGraph
 from minirnn.layers.joining import Joining
-from minirnn.layers.wiring import Call, Entry
+from minirnn.layers.wiring import Call, Entry, unused
 
 Named = tuple[str, Layer]  # the name that a layer has in the graph
 
@@ -35,41 +35,33 @@ def assembled(graph: ProgramGraph, layers: Mapping[str, Named]) -> LayerGraph:
         """The names of a call's final states, which it gives from now on."""
         if one not in finals:
             call = calls[one]
-            shapes = found[one].state_shapes(1)
+            shapes = called[one].state_shapes(1)
             count = shapes[0][0] * len(shapes) if shapes else 0
             finals[one] = [new(f"{call.name}_state_{k}") for k in range(count)]
             calls[one] = call._replace(final=tuple(finals[one]))
         return finals[one]
 
-    found: dict[int, Layer] = {}
+    called: dict[int, Layer] = {}  # by the node that calls it
     for k, node in graph.nodes.items():
         if k in graph.inputs:
             values[k] = new(graph.inputs[k].name or "x")
         elif node.state is not None:
             (one,), (place, name) = node.reads, node.state
-            count = len(found[one].state_shapes(1))  # an LSTM's are h and c, by turns
+            count = len(called[one].state_shapes(1))  # an LSTM's are h and c, by turns
             values[k] = states_of(one)[place * count + "hc".index(name)]
         else:
-            name, found[k] = layer_of(node)
+            name, called[k] = layer_of(node)
             initial = states_of(node.initial) if node.initial is not None else []
             values[k] = new(name)
             calls[k] = Call(values[k], name, [values[one] for one in node.reads], initial)
-    entries = [_entry(k, values[k], graph, found) for k in graph.inputs]
+    entries = [_entry(k, values[k], graph, called) for k in graph.inputs]
     outputs = _outputs(graph, values, calls)
     return LayerGraph(entries, {**dict(layers.values()), **plain}, calls.values(), outputs)
 
 
-def unused(name: str, known: set[str]) -> str:
-    """``name``, with a number behind it where it is known already."""
-    k, whole = 1, name
-    while whole in known:
-        whole, k = f"{name}_{k}", k + 1
-    return whole
-
-
-def _entry(k: int, name: str, graph: ProgramGraph, found: Mapping[int, Layer]) -> Entry:
+def _entry(k: int, name: str, graph: ProgramGraph, called: Mapping[int, Layer]) -> Entry:
     """An input, as those that read it take it."""
-    readers = [found[one] for one, node in graph.nodes.items() if k in node.reads and one in found]
+    readers = [called[one] for one, node in graph.nodes.items() if k in node.reads and one in called]
     embeddings = [layer for layer in readers if isinstance(layer, Embedding)]
     if embeddings:
         return Entry(name, min(layer.num_embeddings for layer in embeddings), indices=True)

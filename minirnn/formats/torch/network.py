@@ -31,6 +31,7 @@ from minirnn.formats.torch.stored import Named, StoredTensors
 from minirnn.layers.compose import Sequential
 from minirnn.layers.feedforward import Embedding, Linear
 from minirnn.layers.graph import LayerGraph
+from minirnn.layers.wiring import unused
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 MOST_SHOWN = 8  # names in an error
@@ -146,7 +147,7 @@ class Building:
         """The graph that a program is."""
         layers: dict[str, tuple[str, Layer]] = {}
         for module, kind in links:
-            name = graphs.unused(module.path.replace(".", "_") or "layer", {one for one, _ in layers.values()})
+            name = unused(module.path.replace(".", "_") or "layer", {one for one, _ in layers.values()})
             layers[module.path] = name, self.layer(f"{name}.", module, kind)
         try:
             return graphs.assembled(graph, layers)

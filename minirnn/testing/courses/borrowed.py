@@ -41,10 +41,10 @@ def borrowed(tree: ast.Module) -> Iterator[Swap]:
 def _tests(node: ast.If) -> Iterator[Swap]:
     """A condition the other way round, or another comparison."""
     line = node.test.lineno
-    turned: ast.expr = ast.UnaryOp(ast.Not(), node.test)
+    negated: ast.expr = ast.UnaryOp(ast.Not(), node.test)
     if isinstance(node.test, ast.UnaryOp) and isinstance(node.test.op, ast.Not):
-        turned = node.test.operand
-    yield Swap(0.7, SIGN, f"it must be: if {ast.unparse(turned)}", line, ((node, "test", turned),))
+        negated = node.test.operand
+    yield Swap(0.7, SIGN, f"it must be: if {ast.unparse(negated)}", line, ((node, "test", negated),))
     if isinstance(node.test, ast.Compare) and len(node.test.ops) == 1:
         for op in (ast.Eq(), ast.NotEq(), ast.Gt(), ast.GtE(), ast.Lt(), ast.LtE()):
             if type(op) is not type(node.test.ops[0]):
@@ -142,22 +142,22 @@ def _values(node: ast.Assign | ast.AugAssign, entries: list[str]) -> Iterator[Sw
 
 def _entries(tree: ast.Module) -> list[str]:
     """Entries of arrays: those that a function names, and its arrays at places where others are taken."""
-    found: dict[str, None] = {}
+    entries: dict[str, None] = {}
     arrays: dict[str, None] = {}
     indices: dict[str, None] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Subscript) and not isinstance(node.slice, ast.Slice):
             index = ast.unparse(node.slice).removeprefix("(").removesuffix(")")
             if ":" not in index and not isinstance(node.slice, ast.Constant):
-                found[ast.unparse(node)] = None
+                entries[ast.unparse(node)] = None
                 indices[index] = None
             arrays[ast.unparse(node.value)] = None
         elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self":
             arrays[ast.unparse(node)] = None
     for index in indices:
         for array in arrays:
-            found.setdefault(f"{array}[{index}]")
-    return [*found][:MOST]
+            entries.setdefault(f"{array}[{index}]")
+    return [*entries][:MOST]
 
 
 def _parsed(text: str) -> ast.expr:

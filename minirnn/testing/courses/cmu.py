@@ -190,7 +190,7 @@ class _Cell:
         one, x, h = self.drawn(sizes, at)
         rows = len(x) if self.kind.mean else 1
         weights = {name: value for name, value in vars(one).items() if f"d{name}" in vars(one)}
-        found = []
+        gradients = []
         for name, array in {"x": x, "h_prev_t": h, **weights}.items():
             gradient = np.zeros(array.shape)
             for k in np.ndindex(array.shape):
@@ -205,8 +205,8 @@ class _Cell:
                 slope = by_complex_step(along)
                 assert slope is not None
                 gradient[k] = delta.ravel() @ slope
-            found.append((f"d{name}", gradient / (rows if name in weights else 1)))
-        return found
+            gradients.append((f"d{name}", gradient / (rows if name in weights else 1)))
+        return gradients
 
     def _backward(self, name: str) -> Result:
         findings: list[Finding] = []

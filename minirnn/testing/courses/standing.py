@@ -46,12 +46,12 @@ class Noted:
 
     def pull(self, dys: tuple[Any, ...]) -> list[tuple[str, Array]]:
         """The gradient of every argument, with the last part of its path."""
-        found = []
+        gradients = []
         for leaf, slopes in self.rows():
             entries = [sum((dy * y).sum() for dy, y in zip(dys, slope, strict=False)) for slope in slopes]
             name = str(leaf.path[-1]) if leaf.path else ""
-            found.append((name, np.array(entries, dtype=float).reshape(leaf.array.shape)))
-        return found
+            gradients.append((name, np.array(entries, dtype=float).reshape(leaf.array.shape)))
+        return gradients
 
 
 @contextmanager

@@ -69,29 +69,29 @@ def code_of(function: Any) -> Code | None:
 
 def operands_of(tree: ast.Module) -> list[str]:
     """Names, attributes of self and entries that a function uses, those that hold numbers as far as is seen."""
-    found: dict[str, None] = {}
+    operands: dict[str, None] = {}
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     definition = tree.body[0]
     assert isinstance(definition, ast.FunctionDef)
     for name in (one.arg for one in definition.args.args):
         if name not in ("self", "cache"):
-            found.setdefault(name)
+            operands.setdefault(name)
     for node in chain.from_iterable(map(ast.walk, definition.body)):
         if (
             isinstance(node, ast.Name)
             and id(node) not in called
             and node.id not in ("np", "numpy", "self", "range", "len")
         ):
-            found.setdefault(node.id)
+            operands.setdefault(node.id)
         elif (
             isinstance(node, ast.Attribute)
             and isinstance(node.value, ast.Name)
             and node.value.id == "self"
             and id(node) not in called
         ) or (isinstance(node, ast.Subscript) and isinstance(node.slice, (ast.Constant, ast.Name))):
-            found.setdefault(ast.unparse(node))
+            operands.setdefault(ast.unparse(node))
     containers = set(_containers(definition))  # a list within itself is a thing without an end
-    return [text for text in found if text.partition("[")[0] not in containers]
+    return [text for text in operands if text.partition("[")[0] not in containers]
 
 
 def _containers(definition: ast.FunctionDef) -> Iterator[str]:
