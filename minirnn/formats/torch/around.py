@@ -72,7 +72,8 @@ class AroundModule(Module):
         if self.about is None:
             raise ValueError(
                 f"{self.path!r:.60} looks like an nn.Conv1d, whose stride, padding and dilation no state dict has: "
-                f"save the whole module, torch.save(model, path), or take the modules behind it (modules=)"
+                f'say them, layers="{self.path:.60}(stride=1, padding=1), relu, ...", or save the whole module, '
+                "torch.save(model, path)"
             )
         (out, _, kernel), (D, _) = self.tensors["weight"].shape, self.widths("Conv1d")
         layer = Conv1d(D, out, kernel, bias="bias" in self.tensors, **self.about)
@@ -88,7 +89,8 @@ class AroundModule(Module):
         if "num_heads" not in (self.about or {}):
             raise ValueError(
                 f"{self.path!r:.60} looks like an nn.{ATTENTION}, whose number of heads no state dict has: "
-                f"save the whole module, torch.save(model, path), or take the modules before or behind it (modules=)"
+                f'say it, layers="..., {self.path:.60}(num_heads=4), ...", or save the whole module, '
+                "torch.save(model, path)"
             )
         bias = "in_proj_bias" in self.tensors
         return Built(*attention(self.widths(ATTENTION)[0], (self.about or {})["num_heads"], fetch, bias=bias))

@@ -8,7 +8,7 @@ import numpy as np
 
 from minirnn.core.backend import Array, get_backend
 from minirnn.core.layer import Layer
-from minirnn.formats.torch import assumptions
+from minirnn.formats.torch import assumptions, entries
 from minirnn.formats.torch.network import StateDictOptions, check, network
 from minirnn.formats.torch.outline import Outline
 from minirnn.formats.torch.reading import state_dict_in
@@ -48,7 +48,9 @@ def load(
     them.  That is an activation by its name (those of ``minirnn.Function``), ``"last"`` (``y[-1]``), ``"final"`` (the
     last layer's final states h, of both directions joined), or a layer of minirnn without weights:
     ``modules=["embedding", "lstm", "final", "head.0", "relu", "head.2"]``, ``[..., Activation("elu", 0.5), ...]``.  A
-    module of the file that has such a name comes first.
+    module of the file that has such a name comes first.  An entry may have literals as arguments: of a module what its
+    weights do not show, ``"conv1(padding=1)"``, ``"attention(num_heads=4)"``, ``"rnn(nonlinearity='relu')"``, of an
+    activation or a layer its numbers, ``"elu(0.5)"``, ``"MaxPool1d(2)"``.
 
     ``layers`` is another way to state it: the same in one string, ``"embedding, lstm, final, head.0, relu, head.2"``,
     or a function that makes the model of the arrays, as ``read`` returns them.  That may be any model of minirnn's with
@@ -85,7 +87,7 @@ def load(
                 "layers must be a string of modules, 'lstm, relu, fc', or a function of the arrays, and stand without "
                 f"modules; got {layers!r:.80}"
             )
-        options["modules"] = [entry.strip() for entry in layers.split(",")]
+        options["modules"] = entries.split(layers)
     check(options)
     with state_dict_in(path, part) as source:
         return network(source, **options)

@@ -9,7 +9,7 @@ from minirnn.core.files import ModelFileError, warn
 from minirnn.core.layer import Layer
 from minirnn.formats.filling import filled
 from minirnn.formats.opening import some
-from minirnn.formats.torch import attending, graphs
+from minirnn.formats.torch import attending, entries, graphs, normed
 from minirnn.formats.torch.around import AroundModule, Undecided, around, having
 from minirnn.formats.torch.assumptions import Assumption, settled
 from minirnn.formats.torch.chains import chain_of
@@ -63,7 +63,7 @@ def check(options: StateDictOptions) -> None:
     if modules is None:
         return
     names = [] if isinstance(modules, str) else [entry for entry in modules if isinstance(entry, str)]
-    paths = [name for name in names if not is_plain(name)]
+    paths = [name for name in names if not entries.is_layer(name)]
     sound = all(isinstance(entry, (str, Layer)) for entry in modules)
     if not names or not sound or len({*paths}) < len(paths):
         raise ValueError(f"modules must be the paths of different modules; got {modules!r:.80}")
@@ -80,11 +80,12 @@ def network(
     kinds: Mapping[str, str] | None = None,
 ) -> Layer:
     """The layer that a state dict is, or the Sequential; the options are those of ``load``."""
+    source = normed.joined(source)
     start, assumed = _start(source, prefix)
     outline = (source.outline or Outline()).under(start).having(_grouped(source.tensors, start))
     graph = outline.graph if modules is None else None
     named = modules if graph is None else list(dict.fromkeys(graph.paths))
-    ordered = _modules(source, start, named, dict(kinds or {}), outline)
+    ordered, outline = _modules(source, start, named, dict(kinds or {}), outline)
     if graph is not None:
         links, more = [(module, _only_kind(source, module)) for module in ordered], list[Assumption]()
     else:
@@ -231,11 +232,14 @@ def _same(module: Module, embedding: Module) -> bool:
 def _modules(
     source: StoredTensors,
     start: str,
-    entries: Sequence[str | Layer] | None,
+    named: Sequence[str | Layer] | None,
     kinds: dict[str, str],
     outline: Outline,
-) -> list[Module]:
-    """The modules under ``start``, or those of them that ``entries`` names, each known, and the layers between them."""
+) -> tuple[list[Module], Outline]:
+    """The modules under ``start``, or those of them that ``named`` names, each known, and the layers between them.
+
+    The outline comes back with what the names say of modules beside.
+    """
     groups = _grouped(source.tensors, start)
     others = _grouped(source.others, start)
     if not groups:
@@ -249,33 +253,36 @@ def _modules(
             return path.removeprefix(start)
         return wrapper + path if path not in groups and (wrapper + path in groups or wrapper + path in plains) else path
 
-    if entries is not None:
-        entries = [known(entry) if isinstance(entry, str) else entry for entry in entries]
+    stated: list[str | Layer] | None = None
+    if named is not None:
+        stated, outline = entries.understood(named, outline, groups, known)
     kinds = {known(path): kind for path, kind in kinds.items()}
     paths = [
         entry
-        for entry in entries or ()
+        for entry in stated or ()
         if isinstance(entry, str) and (entry in groups or not (is_plain(entry) or entry in plains))
     ]
     for path in [*paths, *kinds]:
         if path not in groups:
             between = (
-                "" if path in kinds else "; between modules may stand 'last', 'final', an activation such as 'relu'"
+                ""
+                if path in kinds
+                else "; between modules may stand 'last', 'final', an activation such as 'relu', a layer 'MaxPool1d(2)'"
             )
             raise ModelFileError(
                 f"{source.where} has no module {path!r:.60}; it has {some(groups, MOST_SHOWN)}{between}"
             )
-    if len(set(paths)) < len(paths) or (entries is not None and not paths):
-        raise ValueError(f"modules must name modules of {source.where}, each once; got {entries!r:.200}")
+    if len(set(paths)) < len(paths) or (stated is not None and not paths):
+        raise ValueError(f"modules must name modules of {source.where}, each once; got {named!r:.200}")
     chosen: list[Module] = []
-    for entry in (outline.entries(groups) or groups) if entries is None else entries:
+    for entry in (outline.entries(groups) or groups) if stated is None else stated:
         if isinstance(entry, str) and entry in groups:
             chosen.append(_module(source, entry, groups[entry], others.get(entry, {}), kinds, outline))
         elif isinstance(entry, str) and entry in plains:
             chosen.append(Plain(entry, {}, (type(plains[entry]).__name__,), plains[entry]))
         else:
             chosen.append(plain(entry, chosen))
-    return chosen
+    return chosen, outline
 
 
 def _module(
