@@ -1,6 +1,6 @@
 """Kernels for processors, compiled by Numba when they are first needed.
 
-    compiling.py    five decorators: inline, long, shared, kernel, entry
+    compiling.py    inline, long, shared, kernel, entry; routines
     cache.py        compiled kernels on disk
 
     vectors.py      registers as a type: constants, arithmetic
@@ -14,7 +14,7 @@
     rows.py         rows, and each thread's share of them
 
     emitting.py     a cell's equations on vectors, from its operations (``kernels/facts.py``)
-    stages.py       those equations on a thread's rows, or its units
+    stages.py       those equations on a thread's rows, or its units: a cell's routines, which kernels call by address
     forward.py      a layer's forward pass
     backward.py     its backward pass
     streams.py      one step of a whole network

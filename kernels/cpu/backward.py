@@ -11,7 +11,7 @@ The gradient of a row that has ended passes straight through.
 """
 
 from minirnn.kernels.cpu.bfloat16 import BF16, bits_at, recast
-from minirnn.kernels.cpu.compiling import Kernel, inline, inline_as, kernel
+from minirnn.kernels.cpu.compiling import inline, kernel
 from minirnn.kernels.cpu.copies import product_of_copy, product_rounding
 from minirnn.kernels.cpu.emitting import Back, Lines, Row
 from minirnn.kernels.cpu.forward import read_pass
@@ -19,10 +19,9 @@ from minirnn.kernels.cpu.memory import at, get, integers, numbers, reader
 from minirnn.kernels.cpu.packing import pack_transposed, packed_size, panel_width
 from minirnn.kernels.cpu.passes import BackwardArguments, PassArguments
 from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of, sum_rows_as
-from minirnn.kernels.cpu.stages import Strides, done, make_rows_back, share_of
+from minirnn.kernels.cpu.stages import Strides, call_rows_back, read_cell, share_of, stage_of
 from minirnn.kernels.cpu.team import barrier
 from minirnn.kernels.cpu.tiles import add_transposed_product, product
-from minirnn.kernels.facts import CellFacts
 
 PASS_BYTES = 8 * len(PassArguments._fields)
 read_back = reader(BackwardArguments)
@@ -46,53 +45,44 @@ def add_columns(x, a, row, count, dP, wide, source, target, n, dW, db, N, work, 
         add_transposed_product(at(x, row * D), D, D, at(dP, source), wide, low, high, count, at(dW, target), N, work)
 
 
-def make_preceding(facts, k):
-    """The stages of a step from stage k down to the first: the transposed equations, and the product of each."""
-    if k < 0:
-        return done
-    treat, before = make_rows_back(facts, k), make_preceding(facts, k - 1)
-    first, gates, own = facts.stages[k].first, facts.stages[k].gates, bool(facts.stages[k].matrix)
-    q = facts.apart + (facts.gates + len(facts.units) if own else first)  # where dQ begins in dP, gates
-    flow, multiplies = facts.stages[k].back.k, facts.stages[k].product
-
-    @inline_as(f"preceding-{facts.key}-{k}")
-    def precede(phase, row, back, strides, strides_back, lines, share, lengths, t, R, rooms, sync, parts):
-        H, width, wide, (packed, spare) = lines.H, panel_width(row.G), strides_back[1], rooms
-        treat(row, back, strides, strides_back, lines, share, lengths, t)
-        if not multiplies:
-            return phase
-        if share.by_units:
-            phase = barrier(sync, phase, parts)
-        terms = R if own else gates * H
-        if k:
-            left, right, out, stride = share.left, share.right, at(back.f, flow * lines.d), H
-        else:
-            left, right, out, stride = share.left_h, share.right_h, back.dh, R
-        panels = at(packed, packed_size(row.G, first * H, R))
-        panel, block = at(panels, left // width * terms * width), at(out, left)
-        dQ, count, rows = at(back.dP, q * H), right - left, share.rows
-        apart = terms * width
-        product_rounding(dQ, wide, panel, width, apart, terms, count, block, stride, block, stride, rows, spare, t & 1)
-        return before(phase, row, back, strides, strides_back, lines, share, lengths, t, R, rooms, sync, parts)
-
-    return precede
+@inline
+def precede(phase, cell, row, back, strides, strides_back, lines, share, lengths, t, R, rooms, sync, parts):
+    """The stages of a step from the last down to the first: the transposed equations, and the product of each."""
+    sizes, H, width, wide, (packed, spare) = read_cell(cell), lines.H, panel_width(row.G), strides_back[1], rooms
+    for k in range(sizes.stages - 1, -1, -1):
+        stage = stage_of(cell, k)
+        call_rows_back(stage.routine, (row, back, strides, strides_back, lines, share, lengths, t))
+        if stage.product:
+            if share.by_units:
+                phase = barrier(sync, phase, parts)
+            first, terms = stage.first, R if stage.own else stage.gates * H
+            # where dQ begins in dP, gates
+            q = sizes.apart + (sizes.gates + sizes.units if stage.own else first)
+            if k:
+                left, right, out, stride = share.left, share.right, at(back.f, stage.flow * lines.d), H
+            else:
+                left, right, out, stride = share.left_h, share.right_h, back.dh, R
+            panels = at(packed, packed_size(row.G, first * H, R))
+            panel, block = at(panels, left // width * terms * width), at(out, left)
+            dQ, count, rows, apart = at(back.dP, q * H), right - left, share.rows, terms * width
+            product_rounding(
+                dQ, wide, panel, width, apart, terms, count, block, stride, block, stride, rows, spare, t & 1
+            )
+    return phase
 
 
-def make_backward(facts, *, bf16):
-    """The backward kernel of a cell."""
+def make_backward(*, bf16):
+    """The backward kernel; a ``bf16`` one multiplies numbers rounded to bfloat16."""
     panels_at = bits_at if bf16 else numbers
-    precede = make_preceding(facts, len(facts.stages) - 1)
-    gates, apart, units = facts.gates, facts.apart, len(facts.units)
-    own, blocks = bool(facts.matrix), tuple((stage.first, stage.gates) for stage in facts.stages if not stage.matrix)
-    multiplies, whole_rows = facts.product, facts.whole_rows
-
     calls = [pack_transposed, product, product_of_copy, add_transposed_product]
 
-    @kernel(f"backward-{facts.key}{BF16 * bf16}", calls=calls, bf16=bf16)
+    @kernel(f"backward{BF16 * bf16}", calls=calls, bf16=bf16)
     def backward(like, arguments, part, parts, sync):
         a, d = read_pass(arguments), read_back(arguments + PASS_BYTES)
         T, B, D, H, R, Y, stride = a.T, a.B, a.D, a.H, a.R, a.Y, a.stride
-        N, phase = gates * H, 0
+        cell, own = read_cell(d.cell), stage_of(d.cell, read_cell(d.cell).stages - 1).own
+        gates, apart, units, multiplies = cell.gates, cell.apart, cell.units, stage_of(d.cell, 0).product
+        N, phase, blocks = gates * H, 0, cell.stages - own  # of columns of U
         x, W, U, G = numbers(a.x, like), numbers(a.W, like), numbers(a.U, like), numbers(a.G, like)
         y, dy, dP, wide = numbers(a.y, like), numbers(d.dy, like), numbers(d.dP, like), d.wide
         dh, dc, f = numbers(d.dh, like), numbers(d.dc, like), numbers(d.f, like)
@@ -104,9 +94,10 @@ def make_backward(facts, *, bf16):
         own_work = at(recast(at(packed_W, packed_size(x, N, D) * (d.dx != 0)), x), part * d.share)
         own_panels = recast(own_work, packed)
         if multiplies:
-            for first, count in blocks:
-                panels = at(packed, packed_size(x, first * H, R))
-                pack_transposed(at(U, first * H), N, count * H, R, panels, count * H, part, parts)
+            for k in range(blocks):
+                stage = stage_of(d.cell, k)
+                first, count = stage.first * H, stage.gates * H
+                pack_transposed(at(U, first), N, count, R, at(packed, packed_size(x, first, R)), count, part, parts)
         if own:
             pack_transposed(numbers(a.matrix, like), R, R, H, packed_M, R, part, parts)
         q = apart * H  # where dQ begins in dP
@@ -116,7 +107,7 @@ def make_backward(facts, *, bf16):
         elif d.dx:
             pack_transposed(W, N, N, D, packed_W, N, part, parts)
         phase = barrier(sync, phase, parts)
-        share = share_of(x, B, H, R, part, parts, whole_rows)
+        share = share_of(x, B, H, R, part, parts, cell.whole_rows)
         first = share.first
         for t0 in range((T - 1) // d.chunk * d.chunk, -1, -d.chunk):
             many = min(d.chunk, T - t0)
@@ -151,7 +142,7 @@ def make_backward(facts, *, bf16):
                 strides, strides_back = Strides(H, stride, apart * H, ldh, Y, a.row_z), (d.Z, wide, R)
                 rooms = packed, own_work
                 phase = precede(
-                    phase, row, back, strides, strides_back, lines, share, a.lengths, t, R, rooms, sync, parts
+                    phase, d.cell, row, back, strides, strides_back, lines, share, a.lengths, t, R, rooms, sync, parts
                 )
             phase = barrier(sync, phase, parts)
             count = many * B
@@ -177,7 +168,7 @@ def make_backward(facts, *, bf16):
                     add_row(at(dP, k * wide + N + q + unit * H + low), target, high - low)
             if multiplies:  # dU += Σ h[t-1]ᵀ dQ[t]; before the first step stands h0
                 edge = B if t0 == 0 else 0
-                joint = blocks[0][1] * H
+                joint = stage_of(d.cell, 0).gates * H
                 low, high = columns_of(x, joint, part, parts)
                 if edge and not a.rest:
                     slot = many - 1 if a.reverse else 0
@@ -186,14 +177,15 @@ def make_backward(facts, *, bf16):
                 dQ = at(dP, q if a.reverse else edge * wide + q)
                 h = at(y, (start * B + B if a.reverse else start * B + edge - B) * Y)
                 add_transposed_product(h, Y, R, dQ, wide, low, high, count - edge, dU, N, own_panels)
-            for k in range(1, len(blocks)):  # what later stages multiply with their columns of U
-                operand, column = at(numbers(a.a, like), ((k - 1) * T + start) * B * H), blocks[k][0] * H
-                low, high = columns_of(x, blocks[k][1] * H, part, parts)
+            for k in range(1, blocks):  # what later stages multiply with their columns of U
+                stage = stage_of(d.cell, k)
+                operand, column = at(numbers(a.a, like), ((k - 1) * T + start) * B * H), stage.first * H
+                low, high = columns_of(x, stage.gates * H, part, parts)
                 dQ, target = at(dP, column), at(dU, column)
                 add_transposed_product(operand, H, H, dQ, wide, low, high, count, target, N, own_panels)
             if own:
                 low, high = columns_of(x, R, part, parts)
-                operand, dQ = at(numbers(a.a, like), ((len(blocks) - 1) * T + start) * B * H), at(dP, N + units * H)
+                operand, dQ = at(numbers(a.a, like), ((blocks - 1) * T + start) * B * H), at(dP, N + units * H)
                 target = numbers(d.dmatrix, like)
                 add_transposed_product(operand, H, H, dQ, wide, low, high, count, target, R, own_panels)
             phase = barrier(sync, phase, parts)
@@ -201,12 +193,4 @@ def make_backward(facts, *, bf16):
     return backward
 
 
-BACKWARD: dict[tuple[str, bool], Kernel] = {}  # by ``CellFacts.key`` and ``bf16``, once they were asked for
-
-
-def backward_of(facts: CellFacts, *, bf16: bool = False) -> Kernel:
-    """The backward kernel of a cell; a ``bf16`` one multiplies numbers rounded to bfloat16."""
-    key = facts.key, bf16
-    if key not in BACKWARD:
-        BACKWARD.setdefault(key, make_backward(facts, bf16=bf16))
-    return BACKWARD[key]
+BACKWARD = {bf16: make_backward(bf16=bf16) for bf16 in (False, True)}

@@ -1,7 +1,8 @@
-"""How kernels are compiled: five decorators.
+"""How kernels are compiled: five decorators, and routines.
 
 ``inline`` is for the small functions that kernels are made of, ``long`` for the long ones, ``shared`` for what is too
-long to be compiled with every kernel, ``kernel`` for what threads run together, ``entry`` for what Python calls.
+long to be compiled with every kernel, ``kernel`` for what threads run together, ``entry`` for what Python calls.  A
+``Routine`` is what a kernel calls by its address, since each cell has its own.
 All leave Python's lock alone, divide as NumPy does, and may fuse a
 multiplication with an addition; nothing else about floats is given up, so that a diverged model shows its NaN.
 What is compiled is stored on disk (``cache.py``).
@@ -26,8 +27,9 @@ from minirnn.kernels.cpu.passes import Dtype
 
 Function: TypeAlias = Callable[..., Any]
 Dispatcher: TypeAlias = Any  # a function that Numba compiles
+Kinds: TypeAlias = Callable[[Any], tuple[Any, ...]]  # Numba's types of a routine's arguments, by that of numbers
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
-INNER = OPTIONS | {"no_cpython_wrapper": True}  # never called from Python
+INNER = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # called by what Numba compiles alone
 
 
 def named(function: Function, name: str) -> Function:
@@ -182,16 +184,10 @@ def shared(
     return decorate
 
 
-class Kernel:
-    """A function ``(like, arguments, part, parts, sync)`` that threads run together, one address for each dtype.
+class Addressed:
+    """A function that is compiled once for each dtype, when its address is first asked for: ``one[dtype]``."""
 
-    ``like`` is a number of the dtype, ``arguments`` the address of a block of them (``passes.py``), ``sync`` the
-    address of the counter for its barriers.  ``kernel[dtype]`` is the address of the compiled function of the other
-    four, which a thread can call without Python.  What a ``bf16`` one calls takes panels of bfloat16.
-    """
-
-    def __init__(self, name: str, function: Function, calls: Sequence[Function] = (), *, bf16: bool = False) -> None:
-        self.name, self.inner, self.calls, self.bf16 = name, long(named(function, name)), calls, bf16
+    def __init__(self) -> None:
         self.addresses: dict[Dtype, int] = {}
         self.compiled: dict[Dtype, Dispatcher] = {}
         self.compiling = threading.Lock()
@@ -203,13 +199,31 @@ class Kernel:
                 if dtype not in self.addresses:
                     self.compiled[dtype] = compiled = self.compile(dtype)
                     (result,) = compiled.overloads.values()
-                    self.addresses[dtype] = result.library.get_pointer_to_function(
-                        result.fndesc.llvm_cfunc_wrapper_name
-                    )
+                    self.addresses[dtype] = result.library.get_pointer_to_function(self.symbol_of(result.fndesc))
         return self.addresses[dtype]
 
     def compile(self, dtype: Dtype) -> Dispatcher:
         """Numba's dispatcher for one dtype, compiled or read from disk."""
+        raise NotImplementedError
+
+    def symbol_of(self, described: Any) -> str:
+        """Which of the functions that Numba made is meant."""
+        raise NotImplementedError
+
+
+class Kernel(Addressed):
+    """A function ``(like, arguments, part, parts, sync)`` that threads run together, one address for each dtype.
+
+    ``like`` is a number of the dtype, ``arguments`` the address of a block of them (``passes.py``), ``sync`` the
+    address of the counter for its barriers.  ``kernel[dtype]`` is the address of the compiled function of the other
+    four, which a thread can call without Python.  What a ``bf16`` one calls takes panels of bfloat16.
+    """
+
+    def __init__(self, name: str, function: Function, calls: Sequence[Function] = (), *, bf16: bool = False) -> None:
+        super().__init__()
+        self.name, self.inner, self.calls, self.bf16 = name, long(named(function, name)), calls, bf16
+
+    def compile(self, dtype: Dtype) -> Dispatcher:
         inner, like = self.inner, dtype.type(0)
 
         def run(arguments, part, parts, sync):  # type: ignore[no-untyped-def]  # Numba infers them
@@ -219,6 +233,50 @@ class Kernel:
         with calling(self.calls, dtype, bf16=self.bf16):
             dispatcher.compile(types.void(*[types.int64] * 4))
         return dispatcher
+
+    def symbol_of(self, described: Any) -> str:
+        symbol: str = described.llvm_cfunc_wrapper_name  # as C calls it
+        return symbol
+
+
+class Routine(Addressed):
+    """A function that kernels call by its address, so that they need not be compiled for each: ``caller`` makes calls.
+
+    ``kinds`` are Numba's types of its arguments, for numbers of a type.
+    """
+
+    def __init__(self, name: str, function: Function, kinds: Kinds) -> None:
+        super().__init__()
+        self.name, self.function, self.kinds = name, function, kinds
+
+    def compile(self, dtype: Dtype) -> Dispatcher:
+        dispatcher = njit(**INNER)(named(self.function, self.name))
+        dispatcher._cache = KernelCache(f"{self.name}-{dtype}")  # noqa: SLF001 - as for ``entry``
+        dispatcher.compile(types.void(*self.kinds(from_dtype(dtype))))
+        return dispatcher
+
+    def symbol_of(self, described: Any) -> str:
+        symbol: str = described.llvm_func_name  # as Numba calls it
+        return symbol
+
+
+def caller(kinds: Kinds) -> Function:
+    """An intrinsic that calls a routine: its address, and its arguments in a tuple, a tuple of pointers first."""
+
+    def typed(typingctx: Any, address: Any, arguments: Any) -> Any:
+        taken = kinds(arguments[0].dtype.dtype)
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            kind = context.call_conv.get_function_type(types.void, taken)
+            function = builder.inttoptr(args[0], kind.as_pointer())
+            given = cgutils.unpack_tuple(builder, args[1], len(taken))
+            context.call_conv.call_function(builder, function, types.void, taken, given)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.Tuple(taken)), codegen
+
+    call: Function = intrinsic(typed)
+    return call
 
 
 def kernel(name: str, calls: Sequence[Function] = (), *, bf16: bool = False) -> Callable[[Function], Kernel]:

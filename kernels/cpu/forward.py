@@ -16,17 +16,16 @@ threads.  ``reverse`` reads the steps of x last to first.  Rows that have ended 
 """
 
 from minirnn.kernels.cpu.bfloat16 import BF16, bits_at, recast
-from minirnn.kernels.cpu.compiling import Kernel, entry, inline_as, kernel, long
+from minirnn.kernels.cpu.compiling import entry, inline, kernel, long
 from minirnn.kernels.cpu.copies import product_of_copy, uncrowded
 from minirnn.kernels.cpu.emitting import Lines, Row
 from minirnn.kernels.cpu.memory import address, at, get, integers, numbers, reader
 from minirnn.kernels.cpu.packing import pack, packed_size, panel_width
 from minirnn.kernels.cpu.passes import PassArguments
 from minirnn.kernels.cpu.rows import begin, copy_row, sum_rows_as
-from minirnn.kernels.cpu.stages import Strides, done, make_rows, share_of
+from minirnn.kernels.cpu.stages import Strides, call_rows, read_cell, share_of, stage_of
 from minirnn.kernels.cpu.team import barrier, lead
 from minirnn.kernels.cpu.tiles import WIDE, product
-from minirnn.kernels.facts import CellFacts
 
 read_pass = reader(PassArguments)
 X, Y, G, H0, C0, REST, LAST, C, LAST_FIRST = (
@@ -73,22 +72,19 @@ def recur(h, ldh, terms, g, stride, u, rows, last_first, matrix, share, spare, r
         uncrowded(h, ldh, panel, line, apart, terms, count, bias, 0, out, N - joint, rows, spare, room, last_first)
 
 
-def make_following(facts, k):
-    """The stages of a step from the k-th on: a product and equations each."""
-    if k == len(facts.stages):
-        return done
-    treat, after = make_rows(facts, k), make_following(facts, k + 1)
-    first, gates, own = facts.stages[k].first, facts.stages[k].gates, bool(facts.stages[k].matrix)
-
-    @inline_as(f"following-{facts.key}-{k}")
-    def follow(phase, row, strides, lines, share, lengths, t, weights, spare, sync):
-        U, M, v, N, R, packed, whole = weights
-        memory, room, parts = spare
-        H, a, width = lines.H, at(row.a, (k - 1) * lines.saved), panel_width(row.a)
+@inline
+def follow(phase, cell, row, strides, lines, share, lengths, t, weights, spare, sync):
+    """The stages of a step after the first: a product and equations each."""
+    U, M, v, N, R, packed, whole = weights
+    memory, room, parts = spare
+    H, width, stages = lines.H, panel_width(row.a), read_cell(cell).stages
+    for k in range(1, stages):
+        stage = stage_of(cell, k)
+        a, first, gates = at(row.a, (k - 1) * lines.saved), stage.first, stage.gates
         if share.by_units:
             phase = barrier(sync, phase, parts)
         panels, line, apart = at(packed, first * packed_size(U, R, H)), width, H * width
-        if own:
+        if stage.own:
             left, count = share.left_h, share.right_h - share.left_h
             if whole:
                 panels, line, apart = recast(M, packed), R, width
@@ -100,36 +96,36 @@ def make_following(facts, k):
             matrix = panels, panels, v, line, apart, H, gates * H, gates * H
             g = at(row.G, first * H)
             recur(a, H, H, g, strides.G, g, share.rows, t & 1, matrix, share, memory, room)
-        treat(row, strides, lines, share, lengths, t)
-        return after(phase, row, strides, lines, share, lengths, t, weights, spare, sync)
-
-    return follow
+        call_rows(stage.routine, (row, strides, lines, share, lengths, t))
+    return phase
 
 
-def blocks_of(facts):
-    """The columns of U that are packed together: the first gate of each stage, and how many; those apart are alone."""
-    if facts.apart:
-        return (0, facts.gates - facts.apart), (facts.gates - facts.apart, facts.apart)
-    return tuple((stage.first, stage.gates) for stage in facts.stages if not stage.matrix)
+@inline
+def block_of(cell, k):
+    """The columns of U that are packed together: their first gate, and how many; those that are apart are alone."""
+    sizes, stage = read_cell(cell), stage_of(cell, 0 if read_cell(cell).apart else k)
+    if sizes.apart:
+        joint = sizes.gates - sizes.apart
+        return (joint if k else 0), (sizes.apart if k else joint)
+    return stage.first, stage.gates
 
 
-def make_forward(facts, *, bf16):
-    """The forward kernel of a cell."""
+def make_forward(*, bf16):
+    """The forward kernel; a ``bf16`` one multiplies numbers rounded to bfloat16."""
     panels_at = bits_at if bf16 else numbers
-    treat, gates, apart = make_rows(facts, 0), facts.gates, facts.apart
-    follow, blocks = make_following(facts, 1), blocks_of(facts)
-    multiplies, whole_rows = facts.product, facts.whole_rows
-    staged, own, first_gates = len(facts.stages) > 1, bool(facts.matrix), facts.stages[0].gates
 
-    @kernel(f"forward-{facts.key}{BF16 * bf16}", calls=[pack, product, product_of_copy], bf16=bf16)
+    @kernel(f"forward{BF16 * bf16}", calls=[pack, product, product_of_copy], bf16=bf16)
     def forward(like, arguments, part, parts, sync):
         a = read_pass(arguments)
         T, B, D, H, R, Y, stride = a.T, a.B, a.D, a.H, a.R, a.Y, a.stride
+        cell, first_stage = read_cell(a.cell), stage_of(a.cell, 0)
+        gates, apart, staged, multiplies = cell.gates, cell.apart, cell.stages > 1, first_stage.product
+        own = stage_of(a.cell, cell.stages - 1).own
         N, phase = gates * H, 0
         x, W, U, G = numbers(a.x, like), numbers(a.W, like), numbers(a.U, like), numbers(a.G, like)
         b, v, y, M = numbers(a.b, like), numbers(a.v, like), numbers(a.y, like), numbers(a.matrix, like)
         width = panel_width(x)
-        columns = first_gates * H if multiplies else 0  # that h is multiplied with
+        columns = first_stage.gates * H if multiplies else 0  # that h is multiplied with
         joint = columns - apart * H
         # weights that are used only a few times are read as they are, if their columns are whole panels; others never
         panels = joint % width == 0 and (H % width == 0 or not (apart or staged)) and (R % width == 0 or not own)
@@ -149,11 +145,12 @@ def make_forward(facts, *, bf16):
         if whole:
             packed_U, line_U, next_U, packed_V = recast(U, packed), N, width, recast(V, packed)
         else:
-            for block, count in blocks:
+            for k in range(2 if apart else cell.stages - own):
+                block, count = block_of(a.cell, k)
                 pack(at(U, block * H), N, R, count * H, at(packed, block * gate), part, parts)
             if own:
                 pack(M, R, H, R, matrix_M, part, parts)
-        share = share_of(x, B, H, R, part, parts, whole_rows)
+        share = share_of(x, B, H, R, part, parts, cell.whole_rows)
         matrix = packed_U, packed_V, v, line_U, next_U, H, joint, columns
         weights, spare = (U, M, v, N, R, packed, whole), (own_work, a.share, parts)
         first, left, by_units = share.first, share.left, share.by_units
@@ -226,8 +223,8 @@ def make_forward(facts, *, bf16):
                 )
                 lines = Lines(H, (a.slots if t else 1) * B * H, each, each, a.slots * B, a.line_z, a.line_w, 0)
                 strides = Strides(H, stride, apart * H, ldh, Y, a.row_z)
-                treat(row, strides, lines, share, a.lengths, t)
-                phase = follow(phase, row, strides, lines, share, a.lengths, t, weights, spare, sync)
+                call_rows(first_stage.routine, (row, strides, lines, share, a.lengths, t))
+                phase = follow(phase, a.cell, row, strides, lines, share, a.lengths, t, weights, spare, sync)
                 if by_units and multiplies:
                     phase = barrier(sync, phase, parts)
         if a.last:
@@ -238,15 +235,7 @@ def make_forward(facts, *, bf16):
     return forward
 
 
-FORWARD: dict[tuple[str, bool], Kernel] = {}  # by ``CellFacts.key`` and ``bf16``, once they were asked for
-
-
-def forward_of(facts: CellFacts, *, bf16: bool = False) -> Kernel:
-    """The forward kernel of a cell; a ``bf16`` one multiplies numbers rounded to bfloat16."""
-    key = facts.key, bf16
-    if key not in FORWARD:
-        FORWARD.setdefault(key, make_forward(facts, bf16=bf16))  # of two threads one makes the kernel that all use
-    return FORWARD[key]
+FORWARD = {bf16: make_forward(bf16=bf16) for bf16 in (False, True)}
 
 
 @entry("short")

@@ -21,6 +21,27 @@ def address(a: Array) -> int:
     return place
 
 
+class CellArguments(NamedTuple):
+    """What a kernel must know of a cell (``kernels/facts.py``): numbers, and then ``StageArguments`` for each stage."""
+
+    gates: int
+    apart: int
+    units: int  # how many per-unit weights
+    whole_rows: int
+    stages: int
+
+
+class StageArguments(NamedTuple):
+    """The same of one stage."""
+
+    first: int
+    gates: int
+    product: int
+    own: int  # 1 where the product is with a matrix of its own
+    flow: int  # which of the arrays "f" the gradient of its product's operand is
+    routine: int  # the address of its equations
+
+
 class PassArguments(NamedTuple):
     """Arguments of a pass: sizes, and addresses of C-contiguous arrays (0: there is none).
 
@@ -28,6 +49,7 @@ class PassArguments(NamedTuple):
     step, and G holds ``chunk`` steps; else both hold all T.
     """
 
+    cell: int  # ``CellArguments`` of the forward pass
     T: int
     B: int
     D: int
@@ -71,6 +93,7 @@ class PassArguments(NamedTuple):
 class BackwardArguments(NamedTuple):
     """The backward pass's arguments beside ``PassArguments``."""
 
+    cell: int  # ``CellArguments`` of the backward pass
     dy: int  # (T, B, Z) from the first of h's columns on; with 0 steps, one (B, R) of zeros
     Z: int
     dy_steps: int
@@ -99,6 +122,7 @@ class StepArguments(NamedTuple):
     """
 
     function: int  # the kernel's address
+    cell: int  # ``CellArguments`` of the forward pass, or 0
     threads: int
     B: int
     D: int

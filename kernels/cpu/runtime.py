@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minirnn.kernels.cpu import losses, noise, products, updates
-from minirnn.kernels.cpu.backward import backward_of
+from minirnn.kernels.cpu.backward import BACKWARD
 from minirnn.kernels.cpu.cache import cache_folder
 from minirnn.kernels.cpu.copies import COPIED, PAGE
 from minirnn.kernels.cpu.dispatch import TOGETHER as TOGETHER
@@ -15,15 +15,18 @@ from minirnn.kernels.cpu.dispatch import leave as leave
 from minirnn.kernels.cpu.dispatch import run, threads
 from minirnn.kernels.cpu.dispatch import take as take
 from minirnn.kernels.cpu.dispatch import threads_over_time as threads_over_time
-from minirnn.kernels.cpu.forward import forward_of as forward_of
+from minirnn.kernels.cpu.forward import FORWARD as FORWARD
 from minirnn.kernels.cpu.forward import short as short
 from minirnn.kernels.cpu.leases import LEASES
-from minirnn.kernels.cpu.passes import Array, Dtype, address
+from minirnn.kernels.cpu.passes import Array, Dtype, PassArguments, address
+from minirnn.kernels.cpu.stages import cell_of as cell_of
+from minirnn.kernels.cpu.stages import rows_back
 from minirnn.kernels.cpu.threads import get_num_threads
 from minirnn.kernels.cpu.tiles import BLOCK, HIGH
 from minirnn.kernels.cpu.vectors import REGISTERS, VECTOR_BYTES
 from minirnn.kernels.facts import CellFacts
 
+CELL, BACK_CELL = 0, len(PassArguments._fields)  # where a pass's arguments say of which cell it is
 _INTEGER, _REAL = struct.Struct("q"), struct.Struct("d")
 
 
@@ -82,14 +85,16 @@ def forward(
 
     A ``bf16`` one multiplies numbers rounded to bfloat16.
     """
-    run(forward_of(facts, bf16=bf16), dtype, arguments, work, most)
+    arguments[CELL] = cell_of(facts, dtype)
+    run(FORWARD[bf16], dtype, arguments, work, most)
 
 
 def backward(
     facts: CellFacts, dtype: Dtype, arguments: "array[int]", most: int, work: float, *, bf16: bool = False
 ) -> None:
     """A backward pass of ``work`` operations, with ``PassArguments`` and ``BackwardArguments``, by ``most`` threads."""
-    run(backward_of(facts, bf16=bf16), dtype, arguments, work, most)
+    arguments[BACK_CELL] = cell_of(facts, dtype, rows_back)
+    run(BACKWARD[bf16], dtype, arguments, work, most)
 
 
 def masked(shape: tuple[int, int, int], key: int, first_step: int, first_row: int, limit: int) -> Array:

@@ -8,14 +8,13 @@ Threads share the columns of the products, meet, and share the units, or rows wh
 """
 
 from minirnn.kernels.cpu.blocks import COLUMNS, KINDS, PARTS, make_stored
-from minirnn.kernels.cpu.compiling import Kernel, entry, inline, inline_as, kernel
+from minirnn.kernels.cpu.compiling import entry, inline, kernel
 from minirnn.kernels.cpu.emitting import Lines, Row
 from minirnn.kernels.cpu.memory import address, at, bytes_at, get, integers, numbers, put, reader
 from minirnn.kernels.cpu.passes import StepArguments
 from minirnn.kernels.cpu.rows import add_row, begin, copy_row
-from minirnn.kernels.cpu.stages import Share, Strides, done, make_step, moved
+from minirnn.kernels.cpu.stages import Share, Strides, call_rows, moved, read_cell, stage_of
 from minirnn.kernels.cpu.team import barrier, lead
-from minirnn.kernels.facts import CellFacts
 
 read = reader(StepArguments)
 FUNCTION, THREADS, X, INDICES, Y, H0, H1 = (
@@ -33,75 +32,66 @@ def share_of_step(B, H, R, part, parts, whole_rows):
     return Share(0, B, left, right, begin(R, part, parts), begin(R, part + 1, parts), 1)
 
 
-def make_stage(facts, kind, k):
-    """Stage k of a cell, a product and its equations, and those after it."""
-    if k == len(facts.stages):
-        return done
-    step, after, times = make_step(facts, k), make_stage(facts, kind, k + 1), PARTS[kind][0]
-    first, gates, own = facts.stages[k].first, facts.stages[k].gates, bool(facts.stages[k].matrix)
-    apart, staged, multiplies = facts.apart, len(facts.stages) > 1, facts.product
-
-    @inline_as(f"stream-stage-{facts.key}-{kind}-{k}")
-    def stage(phase, like, a, start, strides, lines, share, part, parts, sync):
-        B, H, R, Q = a.B, a.H, a.R, numbers(a.Q, like)
-        blocks = ((R if own else gates * H) + COLUMNS - 1) // COLUMNS
-        low, high, N = begin(blocks, part, parts), begin(blocks, part + 1, parts), blocks * COLUMNS
-        work, left, count = a.narrow + part * a.share, share.left, share.right - share.left
-        if k:
-            phase = barrier(sync, phase, parts)
-            matrix = integers(a.later + (k - 1) * 24)  # three int64
-            U, scale, apart_U = get(matrix, 0), numbers(get(matrix, 1), like), get(matrix, 2)
-            operand = at(start.a, (k - 1) * lines.saved)
-            times(like, operand, H, U, apart_U, scale, low, high, numbers(a.v, like), 0, Q, N, B, work)
-        elif not multiplies:
-            scale = Q
-        elif apart or staged:
-            scale = numbers(a.scale_U, like)
-            times(like, start.h, R, a.U, a.apart_U, scale, low, high, numbers(a.v, like), 0, Q, N, B, work)
-        else:
-            scale = numbers(a.scale_U, like)
-            times(like, start.h, R, a.U, a.apart_U, scale, low, high, start.G, N, start.G, N, B, work)
-        phase = barrier(sync, phase, parts)
-        for r in range(share.first, share.first + share.rows):
-            row, q = moved(start, strides, r), at(Q, r * N)
-            if own:
-                copy_row(at(q, share.left_h), at(row.h1, share.left_h), share.right_h - share.left_h)
-            elif apart or staged:
-                for i in range(gates - apart):
-                    add_row(at(q, i * H + left), at(row.G, (first + i) * H + left), count)
-            step(row, lines, share)
-        after(phase, like, a, start, strides, lines, share, part, parts, sync)
-
-    return stage
-
-
-def make_recurrent(facts, kind):
+def make_recurrent(kind):
     """The kernel of one layer in one direction."""
     times, pick, product = PARTS[kind]
-    stage, gates, apart, whole_rows = make_stage(facts, kind, 0), facts.gates, facts.apart, facts.whole_rows
 
-    @kernel(f"stream-{facts.key}-{kind}", calls=[product])
+    @kernel(f"stream-{kind}", calls=[product])
     def recurrent(like, arguments, part, parts, sync):
         a = read(arguments)
-        B, H, R = a.B, a.H, a.R
+        B, H, R, cell = a.B, a.H, a.R, read_cell(a.cell)
+        gates, apart, added = cell.gates, cell.apart, cell.apart > 0 or cell.stages > 1
         blocks = (gates * H + COLUMNS - 1) // COLUMNS
         N = blocks * COLUMNS
-        first, last = begin(blocks, part, parts), begin(blocks, part + 1, parts)
         P, b, scale_W = numbers(a.P, like), numbers(a.b, like), numbers(a.scale_W, like)
+        first, last, work = begin(blocks, part, parts), begin(blocks, part + 1, parts), a.narrow + part * a.share
         if a.indices:
             for r in range(B):
                 pick(get(integers(a.indices), r), like, a.W, a.apart_W, scale_W, first, last, b, at(P, r * N))
         else:
-            work = a.narrow + part * a.share
             times(like, numbers(a.x, like), a.D, a.W, a.apart_W, scale_W, first, last, b, 0, P, N, B, work)
-        h, h1, c, w = numbers(a.h, like), numbers(a.h1, like), numbers(a.c, like), numbers(a.w, like)
+        h, h1, c = numbers(a.h, like), numbers(a.h1, like), numbers(a.c, like)
+        v, Q = numbers(a.v, like), numbers(a.Q, like)
+        share = share_of_step(B, H, R, part, parts, cell.whole_rows)
         # u lies where its q is
-        q = at(numbers(a.Q, like), (gates - apart) * H)
-        saved, rows, z = numbers(a.m, like), numbers(a.s, like), numbers(a.z, like)
-        row = Row(P, q, h, h1, c, c, numbers(a.a, like), saved, rows, z, w)
-        share = share_of_step(B, H, R, part, parts, whole_rows)
+        start = Row(
+            P,
+            at(Q, (gates - apart) * H),
+            h,
+            h1,
+            c,
+            c,
+            numbers(a.a, like),
+            numbers(a.m, like),
+            numbers(a.s, like),
+            numbers(a.z, like),
+            numbers(a.w, like),
+        )
         strides, lines = Strides(H, N, N, R, R, 0), Lines(H, B * H, B * H, B * H, B, a.line_z, H, 0)
-        stage(0, like, a, row, strides, lines, share, part, parts, sync)
+        own_row, left, count, phase = moved(start, strides, share.first), share.left, share.right - share.left, 0
+        left_h, count_h = share.left_h, share.right_h - share.left_h
+        for k in range(cell.stages):
+            stage = stage_of(a.cell, k)
+            blocks = ((R if stage.own else stage.gates * H) + COLUMNS - 1) // COLUMNS
+            low, high, wide = begin(blocks, part, parts), begin(blocks, part + 1, parts), blocks * COLUMNS
+            if k:
+                phase = barrier(sync, phase, parts)
+                matrix = integers(a.later + (k - 1) * 24)  # three int64
+                U, scale, apart_U = get(matrix, 0), numbers(get(matrix, 1), like), get(matrix, 2)
+                times(like, at(start.a, (k - 1) * lines.saved), H, U, apart_U, scale, low, high, v, 0, Q, wide, B, work)
+            elif stage.product:
+                scale = numbers(a.scale_U, like)
+                bias, line, out = (v, 0, Q) if added else (P, wide, P)
+                times(like, h, R, a.U, a.apart_U, scale, low, high, bias, line, out, wide, B, work)
+            phase = barrier(sync, phase, parts)
+            for r in range(share.first, share.first + share.rows):
+                q = at(Q, r * wide)
+                if stage.own:
+                    copy_row(at(q, left_h), at(h1, r * R + left_h), count_h)
+                elif added and stage.product:
+                    for i in range(stage.gates - apart):
+                        add_row(at(q, i * H + left), at(P, r * N + (stage.first + i) * H + left), count)
+            call_rows(stage.routine, (own_row, strides, lines, share, 0, 0))
         if a.y:
             y, left = numbers(a.y, like), share.left_h
             for r in range(share.first, share.first + share.rows):
@@ -146,15 +136,8 @@ def make_linear(kind):
     return linear, embedding
 
 
-RECURRENT: dict[tuple[str, str], Kernel] = {}  # by ``CellFacts.key`` and kind, once they were asked for
+RECURRENT = {kind: make_recurrent(kind) for kind in KINDS}
 LINEAR, EMBEDDING = (dict(zip(KINDS, row, strict=True)) for row in zip(*map(make_linear, KINDS), strict=True))
-
-
-def recurrent_of(facts: CellFacts, kind: str) -> Kernel:
-    """The kernel of one layer of a cell, with weights of one kind."""
-    if (facts.key, kind) not in RECURRENT:
-        RECURRENT.setdefault((facts.key, kind), make_recurrent(facts, kind))
-    return RECURRENT[facts.key, kind]
 
 
 @entry("stream")

@@ -33,6 +33,7 @@ class Part(NamedTuple):
     states: int = 0
     saved: int = 0  # arrays that a step writes beside gates and states
     rows: int = 0  # numbers that it writes for each row
+    cell: int = 0  # the address of what the kernel is told of its cell
     w: Array | None = None  # (units, H)
     later: tuple[BlockedMatrix, ...] = ()  # what later stages multiply with
     z: Array | None = None  # (zoned states, the larger of H and R): how much of each stays as it was
@@ -88,7 +89,8 @@ def _(layer: Recurrent, program: StepProgram) -> None:
         for k, name in enumerate(facts.units):
             w[k] = direction.weight(name)
         part = Part(
-            kernel=program.kernels.recurrent_of(facts, W.kind)[program.dtype],
+            kernel=program.kernels.RECURRENT[W.kind][program.dtype],
+            cell=program.kernels.cell_of(facts, program.dtype),
             W=W,
             U=matrices[0] if matrices else None,
             b=_filled_up(direction.weight("b")),
@@ -188,6 +190,7 @@ class Space:
             later = [number for matrix in part.later for number in self._matrix("", matrix).values()]
             link = StepArguments(
                 function=part.kernel,
+                cell=part.cell,
                 threads=most,
                 B=B,
                 D=part.D,

@@ -20,7 +20,7 @@ from minirnn.recurrent.fused import RECURRENT, WORK, G, Plan
 from minirnn.recurrent.weights import Weights
 
 LARGEST = 1 << 19  # entries of all gates at all steps; beyond it ``Layer.__call__`` is as fast
-SHARE = PassArguments._fields.index("share")
+CELL, SHARE = (PassArguments._fields.index(name) for name in ("cell", "share"))
 SHAPES = 4  # shapes of input for which workspaces are stored
 
 
@@ -45,7 +45,7 @@ class ShortCall:
         first = layers[0].recurrence
         self.kernels, self.parameters = kernels, layers[0].bound  # held, since addresses lead there
         self.dtype = self.parameters.dtype
-        self.function = kernels.forward_of(facts)[self.dtype]
+        self.function, self.cell = kernels.FORWARD[False][self.dtype], kernels.cell_of(facts, self.dtype)
         self.layers, self.input_size, self.hidden_size = layers, first.input_size, first.hidden_size
         self.output_size = first.widths[0]
         self.gates = len(first.gates) * first.hidden_size
@@ -150,7 +150,7 @@ class Workspace:
         self.arguments = []
         for own, plan in zip(weights, plans, strict=True):
             arguments = np.array(plan.arguments)
-            arguments[G], arguments[WORK] = start, work
+            arguments[CELL], arguments[G], arguments[WORK] = call.cell, start, work
             for argument, entry in plan.places:
                 arguments[argument] = start + entry * call.dtype.itemsize
             if call.facts.product:

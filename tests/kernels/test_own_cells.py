@@ -22,7 +22,7 @@ from minirnn.core.protocol import name_of
 from minirnn.core.tracing import facts_of
 from minirnn.core.tree import arrays_in
 from minirnn.inference.blocks import BlockedMatrix
-from minirnn.kernels.cpu import forward
+from minirnn.kernels.cpu import stages
 from minirnn.more_cells import NAMED, LayerNormLSTMCell, MinGRUCell
 from minirnn.testing.own import cell_from
 
@@ -198,18 +198,17 @@ def test_a_short_call_holds_what_its_arguments_point_to() -> None:
     assert len(others) == 200
 
 
-def test_threads_that_ask_for_one_cell_get_one_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_ask_for_one_cell_get_one_routine(monkeypatch: pytest.MonkeyPatch) -> None:
     facts, meeting, made = facts_of(PeepholeLSTM), Barrier(2), list[Any]()
     assert facts is not None
-    monkeypatch.setattr(forward, "FORWARD", {})
+    monkeypatch.setattr(stages, "ROUTINES", {})
 
-    def make(_: Any, *, bf16: bool) -> object:
+    def make(_: Any, k: int) -> object:
         meeting.wait(20)  # both threads have seen that there is none
         made.append(object())
         return made[-1]
 
-    monkeypatch.setattr(forward, "make_forward", make)
     with ThreadPoolExecutor(2) as pool:
-        one, other = pool.map(forward.forward_of, [facts, facts])
+        one, other = pool.map(stages.routine_of, [facts, facts], [0, 0], [make, make])
     assert one is other
     assert len(made) == 2

@@ -13,29 +13,24 @@ import numpy as np
 from minirnn.cells import GRUCell, LSTMCell, ProjectedLSTMCell, ReluCell, TanhCell
 from minirnn.core.tracing import facts_of
 
-KINDS = (TanhCell, ReluCell, GRUCell, LSTMCell, ProjectedLSTMCell(1))
+CELLS = (TanhCell, ReluCell, GRUCell, LSTMCell, ProjectedLSTMCell(1))
 NARROW = ("-f16", "-bf16", "-int8")  # numbers in fewer bits, of float32 models alone
 
 
 def kernels() -> dict[str, Any]:
-    """Every kernel of the CPU by its name, those of the cells that most tests run among them."""
-    forward, backward, streams = (
-        import_module(f"minirnn.kernels.cpu.{name}") for name in ("forward", "backward", "streams")
-    )
-    for cell in KINDS:
-        facts = facts_of(cell)
-        forward.forward_of(facts)
-        backward.backward_of(facts)
-    for cell in (TanhCell, ReluCell, GRUCell, LSTMCell):
-        for kind in streams.KINDS:
-            streams.recurrent_of(facts_of(cell), kind)
+    """Every kernel of the CPU by its name, and the routines of the cells that most tests run."""
     package, places = import_module("minirnn.kernels.cpu"), list[Any]()
-    kind = import_module("minirnn.kernels.cpu.compiling").Kernel
+    compiling, stages = (import_module(f"minirnn.kernels.cpu.{name}") for name in ("compiling", "stages"))
     for module in iter_modules(package.__path__):
         places += vars(import_module(f"minirnn.kernels.cpu.{module.name}")).values()
+    for cell in CELLS:
+        facts = facts_of(cell)
+        assert facts is not None
+        for make in (stages.rows, stages.rows_back):
+            places += (stages.routine_of(facts, k, make) for k in range(len(facts.stages)))
     for place in list(places):
         places += place.values() if isinstance(place, dict) else ()
-    return {one.name: one for one in places if isinstance(one, kind)}
+    return {one.name: one for one in places if isinstance(one, compiling.Addressed)}
 
 
 def main(first: int, step: int) -> None:
