@@ -262,7 +262,7 @@ FAULTS = {
     ),
     "torch: a string of layers is one name": Fault(
         "formats/torch/loading.py",
-        (('layers.split(",")', "[layers]"),),
+        (("entries.split(layers)", "[layers]"),),
         "formats/torch/test_descriptions.py::test_a_string_is_a_list_of_modules",
     ),
     "torch: a function's model keeps its dtype": Fault(
