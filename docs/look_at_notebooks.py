@@ -11,6 +11,7 @@ import io
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,24 +71,32 @@ def take_picture(browser: Any, book: Path, out: Path) -> None:
     page.close()
 
 
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """The machine's own Chromium, headless."""
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        raise SystemExit("to look at pages takes Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
 def main(arguments: list[str]) -> int:
     """Print what is wrong; 1 where anything is."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("book", type=Path)
     parser.add_argument("--picture", type=Path)
     chosen = parser.parse_args(arguments)
-    path, book = shutil.which("chromium") or shutil.which("google-chrome"), chosen.book.resolve()
-    if path is None:
-        raise SystemExit("to look at pages takes Chromium: apt-get install chromium")
+    book = chosen.book.resolve()
     written = {page.stem for page in (book / "notebooks").glob("[0-9]*.html")}
     faults = [f"{book}/notebooks must have {', '.join(SHOWN)}; it has {sorted(written)}"] * (written != set(SHOWN))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+    with chromium() as browser:
         for name in sorted(written & set(SHOWN)):
             faults += faults_of(browser, book, name)
         if chosen.picture and not faults:
             take_picture(browser, book, chosen.picture)
-        browser.close()
     print(*faults, f"{len(written)} notebooks looked at, {len(faults)} faults", sep="\n")
     return 1 if faults else 0
 

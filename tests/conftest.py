@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from places import ROOT, TESTS
 
-for folder in ("docs", "docs/_ext", "examples", "examples/experiments"):  # tested, and no packages
+for folder in ("docs", "docs/_ext", "docs/_live", "examples", "examples/experiments"):  # tested, and no packages
     sys.path.append(str(ROOT / folder))
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]  # a gradient check is a few hundred passes forward
