@@ -74,15 +74,3 @@ def wait(typingctx, waits):
         return following
 
     return types.int64(types.int64), codegen
-
-
-@intrinsic
-def call(typingctx, function, arguments, part, parts, sync):
-    """Call a kernel by its address; see ``compiling.Kernel``."""
-
-    def codegen(context, builder, sig, args):
-        kind = ir.FunctionType(ir.VoidType(), [I64] * 4)
-        builder.call(builder.inttoptr(args[0], ir.PointerType(kind)), args[1:])
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 5), codegen

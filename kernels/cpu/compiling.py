@@ -184,87 +184,81 @@ def shared(
     return decorate
 
 
+KERNEL = (types.int64,) * 4  # arguments, part, parts, sync
+
+
 class Addressed:
     """A function that is compiled once for each dtype, when its address is first asked for: ``one[dtype]``."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, function: Function) -> None:
+        self.name, self.function = name, function
         self.addresses: dict[Dtype, int] = {}
         self.compiled: dict[Dtype, Dispatcher] = {}
         self.compiling = threading.Lock()
 
     def __getitem__(self, dtype: Dtype) -> int:
-        """The address of the compiled function for a NumPy dtype."""
+        """The address of the compiled function for a NumPy dtype, for ``caller``."""
         if dtype not in self.addresses:
             with self.compiling:  # of two threads one compiles: a second function would replace the first, and free it
                 if dtype not in self.addresses:
                     self.compiled[dtype] = compiled = self.compile(dtype)
                     (result,) = compiled.overloads.values()
-                    self.addresses[dtype] = result.library.get_pointer_to_function(self.symbol_of(result.fndesc))
+                    place = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+                    self.addresses[dtype] = place
         return self.addresses[dtype]
 
     def compile(self, dtype: Dtype) -> Dispatcher:
         """Numba's dispatcher for one dtype, compiled or read from disk."""
         raise NotImplementedError
 
-    def symbol_of(self, described: Any) -> str:
-        """Which of the functions that Numba made is meant."""
-        raise NotImplementedError
+    def compiled_for(self, dtype: Dtype, *kinds: Any) -> Dispatcher:
+        """The same for arguments of these types."""
+        name = f"{self.name}-{dtype}"
+        dispatcher = njit(**INNER)(named(self.function, name))
+        dispatcher._cache = KernelCache(name)  # noqa: SLF001 - as for ``entry``
+        dispatcher.compile(types.void(*kinds))
+        return dispatcher
 
 
 class Kernel(Addressed):
     """A function ``(like, arguments, part, parts, sync)`` that threads run together, one address for each dtype.
 
-    ``like`` is a number of the dtype, ``arguments`` the address of a block of them (``passes.py``), ``sync`` the
-    address of the counter for its barriers.  ``kernel[dtype]`` is the address of the compiled function of the other
-    four, which a thread can call without Python.  What a ``bf16`` one calls takes panels of bfloat16.
+    ``like`` is a number of the dtype, which the compiled function has in place of an argument, ``arguments`` the
+    address of a block of them (``passes.py``), ``sync`` the address of the counter for its barriers.  A thread calls
+    ``kernel[dtype]`` without Python.  What a ``bf16`` one calls takes panels of bfloat16.
     """
 
     def __init__(self, name: str, function: Function, calls: Sequence[Function] = (), *, bf16: bool = False) -> None:
-        super().__init__()
-        self.name, self.inner, self.calls, self.bf16 = name, long(named(function, name)), calls, bf16
+        super().__init__(name, function)
+        self.calls, self.bf16 = calls, bf16
 
     def compile(self, dtype: Dtype) -> Dispatcher:
-        inner, like = self.inner, dtype.type(0)
-
-        def run(arguments, part, parts, sync):  # type: ignore[no-untyped-def]  # Numba infers them
-            inner(like, arguments, part, parts, sync)
-
-        dispatcher = entry(f"{self.name}-{dtype}")(run)
         with calling(self.calls, dtype, bf16=self.bf16):
-            dispatcher.compile(types.void(*[types.int64] * 4))
-        return dispatcher
-
-    def symbol_of(self, described: Any) -> str:
-        symbol: str = described.llvm_cfunc_wrapper_name  # as C calls it
-        return symbol
+            return self.compiled_for(dtype, types.Omitted(dtype.type(0)), *KERNEL)
 
 
 class Routine(Addressed):
-    """A function that kernels call by its address, so that they need not be compiled for each: ``caller`` makes calls.
+    """A function that kernels call by its address, so that they need not be compiled for each.
 
     ``kinds`` are Numba's types of its arguments, for numbers of a type.
     """
 
     def __init__(self, name: str, function: Function, kinds: Kinds) -> None:
-        super().__init__()
-        self.name, self.function, self.kinds = name, function, kinds
+        super().__init__(name, function)
+        self.kinds = kinds
 
     def compile(self, dtype: Dtype) -> Dispatcher:
-        dispatcher = njit(**INNER)(named(self.function, self.name))
-        dispatcher._cache = KernelCache(f"{self.name}-{dtype}")  # noqa: SLF001 - as for ``entry``
-        dispatcher.compile(types.void(*self.kinds(from_dtype(dtype))))
-        return dispatcher
-
-    def symbol_of(self, described: Any) -> str:
-        symbol: str = described.llvm_func_name  # as Numba calls it
-        return symbol
+        return self.compiled_for(dtype, *self.kinds(from_dtype(dtype)))
 
 
 def caller(kinds: Kinds) -> Function:
-    """An intrinsic that calls a routine: its address, and its arguments in a tuple, a tuple of pointers first."""
+    """An intrinsic that calls a function by its address, with its arguments in a tuple: those of a ``Routine`` of such
+    ``kinds``, of which the first are pointers to numbers, or of a ``Kernel``.
+    """
 
     def typed(typingctx: Any, address: Any, arguments: Any) -> Any:
-        taken = kinds(arguments[0].dtype.dtype)
+        first = arguments[0]
+        taken = kinds(first.dtype.dtype if isinstance(first, types.NamedUniTuple) else None)
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             kind = context.call_conv.get_function_type(types.void, taken)

@@ -13,8 +13,8 @@ Nobody waits for a worker that may never come: the leader calls those that are t
 for any number of parts.
 """
 
-from minirnn.kernels.cpu.atomics import add, call, look, show, swap, wait
-from minirnn.kernels.cpu.compiling import entry, inline
+from minirnn.kernels.cpu.atomics import add, look, show, swap, wait
+from minirnn.kernels.cpu.compiling import KERNEL, caller, entry, inline
 from minirnn.kernels.cpu.memory import at, get, integers, put
 
 LINE = 8  # int64 on a cache line
@@ -22,6 +22,8 @@ FUNCTION, ARGUMENTS, PARTS = 0, 1, 2  # of the job
 SYNC, DONE, WORKERS = 1 * LINE, 2 * LINE, 3 * LINE
 ASLEEP, READY, CALLED, SENT = 0, 1, 2, 3  # a worker's states
 IDLE = 50_000  # looks for work before a worker sleeps: a millisecond or two, longer than a call that went on without it
+
+call = caller(lambda _: KERNEL)
 
 
 @inline
@@ -45,7 +47,7 @@ def lead(box, function, arguments, most, patience):
     A worker that is not ready after ``patience`` looks is left out.
     """
     if most < 2:
-        call(function, arguments, 0, 1, 0)
+        call(function, (arguments, 0, 1, 0))
         return 1
     job, waits, parts = integers(box), 0, 1
     for k in range(most - 1):
@@ -64,7 +66,7 @@ def lead(box, function, arguments, most, patience):
         worker = at(job, WORKERS + k * LINE)
         if look(worker) == CALLED:
             show(worker, SENT)
-    call(function, arguments, 0, parts, box + 8 * SYNC)
+    call(function, (arguments, 0, parts, box + 8 * SYNC))
     waits = 0
     while look(at(job, DONE)) < parts - 1:
         waits = wait(waits)
@@ -80,7 +82,7 @@ def serve(box, k):
     while True:
         state = look(worker)
         if state == SENT:
-            call(get(job, FUNCTION), get(job, ARGUMENTS), get(worker, 1), get(job, PARTS), box + 8 * SYNC)
+            call(get(job, FUNCTION), (get(job, ARGUMENTS), get(worker, 1), get(job, PARTS), box + 8 * SYNC))
             show(worker, READY)
             add(at(job, DONE), 1)
             waits = 0

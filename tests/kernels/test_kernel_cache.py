@@ -1,7 +1,6 @@
 """Compiled kernels on disk: no file is ever taken for what it is not, and nothing is recompiled in silence."""
 
 import compileall
-import ctypes
 import hashlib
 import importlib
 import importlib.machinery
@@ -30,8 +29,8 @@ from interpreters import PACKAGE, python
 from tiers import marked_but
 
 # modules of kernels/cpu, whose functions have no types
-cache, compiling, runtime, updates = (
-    import_module(f"minirnn.kernels.cpu.{name}") for name in ("cache", "compiling", "runtime", "updates")
+cache, compiling, runtime, team, updates = (
+    import_module(f"minirnn.kernels.cpu.{name}") for name in ("cache", "compiling", "runtime", "team", "updates")
 )
 
 DESCEND = """
@@ -49,10 +48,10 @@ DESCENDED = (np.arange(20) - 0.5).tolist()
 
 def descend() -> int:
     """Run a kernel that nothing in memory has compiled; how often its file was read."""
-    kernel = compiling.Kernel("descend", updates.descend.inner.py_func)
+    kernel = compiling.Kernel("descend", updates.descend.function)
     w, g = np.arange(20, dtype="float32"), np.ones(20, "float32")
     arguments = np.array(updates.Update(20, w.ctypes.data, g.ctypes.data, runtime.bits(0.5)))
-    ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(kernel[w.dtype])(arguments.ctypes.data, 0, 1, 0)
+    team.lead(0, kernel[w.dtype], arguments.ctypes.data, 1, 0)
     assert w.tolist() == DESCENDED
     return int(kernel.compiled[w.dtype]._cache.hits)
 
@@ -480,7 +479,7 @@ def test_another_release_without_sources_computes_with_its_own_kernels(tmp_path:
 
 def test_threads_that_need_one_kernel_compile_it_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kernel, compile_it, compiled = (
-        compiling.Kernel("descend", updates.descend.inner.py_func),
+        compiling.Kernel("descend", updates.descend.function),
         compiling.Kernel.compile,
         [],
     )
