@@ -246,7 +246,7 @@ def about(file: Path, hints: Hints) -> Json:
     return {
         "file": str(file),
         "format": format_of(file),
-        "bytes": file.stat().st_size,
+        "bytes": sum(one.stat().st_size for one in ([*file.rglob("*")] if file.is_dir() else [file]) if one.is_file()),
         **record,
         "weights": [{"name": name, "shape": list(shape), "dtype": dtype} for name, (shape, dtype) in weights.items()],
         "parameters": sum(prod(shape) for shape, _ in weights.values()),

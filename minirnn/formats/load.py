@@ -20,6 +20,8 @@ def load(
 ) -> Any:
     """Open a model that minirnn, torch or Keras saved, or that is in ONNX: whichever ``path`` holds.
 
+    ``path`` is a file, or the directory that is a SavedModel of Keras 2.
+
     minirnn's own file gives what was saved, a LanguageModel where there is a vocabulary, else the layer.  torch's files
     (``.pt``, ``.safetensors``) and Keras' give layers, a Functional model that is no chain a ``LayerGraph``, an ONNX
     graph gives layers where it is a plain chain of them, else a ``minirnn.formats.onnx.Graph``, which can be run and no

@@ -35,6 +35,7 @@ FORMATS = {  # the room that reads each
     "onnx": "minirnn.formats.onnx",
 }
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # with one of which a zip begins, the latter if it is empty
+SAVED_MODEL = "keras_metadata.pb"  # in a directory that is a SavedModel of Keras 2
 ONNX_FIELDS = b"\x08\x12\x3a\x42"  # with one of which a ModelProto begins: there is no other sign
 
 LARGEST_HEADER = 2**22  # bytes of a safetensors header
@@ -102,7 +103,9 @@ def opened(path: Path) -> Iterator[tuple[BufferedReader, bytes, int]]:
 
 
 def check_is_file(path: Path) -> None:
-    """Raise FileNotFoundError unless there is a file; of a directory it says what it is."""
+    """Raise FileNotFoundError unless there is a file, or a SavedModel; of another directory it says what it is."""
+    if is_saved_model(path):
+        return
     if path.is_dir():
         names = (one.name for one in islice(path.iterdir(), MOST_LISTED))
         raise FileNotFoundError(f"no model file at {path}: it is a directory{what_folder(names)}")
@@ -110,8 +113,15 @@ def check_is_file(path: Path) -> None:
         raise FileNotFoundError(f"no model file at {path}")
 
 
+def is_saved_model(path: Path) -> bool:
+    """Whether a directory is a SavedModel that Keras 2 wrote."""
+    return (path / SAVED_MODEL).is_file()
+
+
 def format_of(path: Path) -> str:
     """The format of a file, by its content: a key of ``FORMATS``, or ModelFileError."""
+    if is_saved_model(path):
+        return "keras"
     with opened(path) as (file, head, length):
         if head.startswith(ZIP):
             from minirnn.formats.containers.zip import Archive  # 5 ms that most programs do not need
@@ -124,9 +134,14 @@ def format_of(path: Path) -> str:
         return "native" if _is_native(path) else "torch"
     if head.startswith(b"\x80"):
         return "keras" if is_packed(head) and not is_legacy(head) else "torch"  # which explains other pickles
-    if head[:1] and head[0] in ONNX_FIELDS and not text:
+    if head[:1] and head[0] in ONNX_FIELDS and not text and not _is_graph_of_tensorflow(head):
         return "onnx"
     raise ModelFileError(f"{path} {what(head, length)}")
+
+
+def _is_graph_of_tensorflow(head: bytes) -> bool:
+    """Whether a file is ``saved_model.pb``: version 1, and a message that begins with one, where ONNX has a text."""
+    return re.match(rb"\x08\x01\x12[\x80-\xff]{0,4}[\x00-\x7f]\n", head) is not None
 
 
 def _is_native(path: Path) -> bool:
@@ -223,6 +238,8 @@ def what(head: bytes, length: int) -> str:
     for begins, words in OTHERS.items():
         if head.startswith(begins):
             return f"{EXPECTED} is {words}"
+    if _is_graph_of_tensorflow(head):
+        return f"{EXPECTED} is the graph of a TensorFlow SavedModel: load the directory that it lies in"
     if head[4:8] == b"TFL3":
         return f"{EXPECTED} is of TensorFlow Lite: convert the model that it was made of"
     if head[:1] == b"\x80":
@@ -299,7 +316,10 @@ def what_folder(names: Iterable[str]) -> str:
     """Returns words about a directory of these files, and which of them to load; "" where nothing is known."""
     ends = sorted(names)
     if "saved_model.pb" in ends:
-        return ", a TensorFlow SavedModel. Where Keras is: keras.models.load_model(...).save('model.keras')"
+        return (
+            f", a TensorFlow SavedModel without {SAVED_MODEL}, in which Keras 2 describes the layers. Where TensorFlow "
+            "is: tf.keras.models.load_model(...).save('model.h5')"
+        )
     if "data.pkl" in ends:
         return (
             ", an unpacked file of torch.save: pack it again, with its name in the zip (zip -0 -r model.pt DIRECTORY)"

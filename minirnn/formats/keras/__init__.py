@@ -1,4 +1,4 @@
-"""Keras' models in and out, without Keras: ``.keras``, ``.weights.h5`` and the older ``.h5``.
+"""Keras' models in and out, without Keras: ``.keras``, ``.weights.h5``, the older ``.h5`` and SavedModels of Keras 2.
 
 ``load`` reads what Keras 2 and 3 saved, and what ``pickle.dump`` made of a model of theirs, without running the pickle.
 

@@ -1,15 +1,14 @@
 """Keras' layers around a recurrence and minirnn's, each from the other: convolution, pooling, norms, PReLU."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minirnn.core.backend import Array
 from minirnn.core.layer import Layer
-from minirnn.formats.containers.hdf5 import Dataset
 from minirnn.formats.keras.settings import Settings
-from minirnn.formats.keras.stores import values
+from minirnn.formats.keras.stores import Stored, values
 from minirnn.formats.keras.weights import Getter, Placed, expect, plain
 from minirnn.layers.convolution import Conv1d
 from minirnn.layers.feedforward import PReLU
@@ -40,7 +39,7 @@ def stored_arrays(kind: str, settings: Settings) -> int:
 
 
 def placed(
-    kind: str, settings: Settings, stored: list[Dataset], steps: int | None, width: int | None, rank: int
+    kind: str, settings: Settings, stored: Sequence[Stored], steps: int | None, width: int | None, rank: int
 ) -> Placed:
     """One of ``AROUND`` with its weights, for so many steps and features, None where not known, of ``rank`` axes."""
     if settings.values.get("data_format") not in (None, "channels_last"):
@@ -57,7 +56,7 @@ def placed(
     return _norm(kind, settings, stored, width, rank)
 
 
-def _convolution(settings: Settings, stored: list[Dataset], steps: int | None) -> Placed:
+def _convolution(settings: Settings, stored: Sequence[Stored], steps: int | None) -> Placed:
     kernel, filters, groups = settings.one("kernel_size"), settings.size("filters"), settings.one("groups", 1)
     shape = stored[0].shape
     if len(shape) != 3 or shape[1] < 1:
@@ -113,14 +112,14 @@ def made(settings: Settings, make: Callable[[], Layer]) -> Layer:
         raise settings.fault(str(error)) from None
 
 
-def _prelu(settings: Settings, stored: Dataset) -> Placed:
+def _prelu(settings: Settings, stored: Stored) -> Placed:
     shape = stored.shape
     if not shape or shape[-1] < 1 or any(n != 1 for n in shape[:-1]):
         raise settings.fault(f"must have one slope for each feature or for all (shared_axes=[1]); it has {shape}")
     return Placed(PReLU(shape[-1], start=0.0), {"a": lambda: values(stored).reshape(-1)})
 
 
-def _norm(kind: str, settings: Settings, stored: list[Dataset], width: int | None, rank: int) -> Placed:
+def _norm(kind: str, settings: Settings, stored: Sequence[Stored], width: int | None, rank: int) -> Placed:
     """gamma and beta, as far as they are there, and of BatchNormalization the mean and the variance."""
     settings.refuse("rms_scaling")
     settings.refuse("renorm")

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from minirnn.core.backend import Array
-from minirnn.formats.containers.hdf5 import Dataset
 from minirnn.formats.keras.settings import Settings
-from minirnn.formats.keras.stores import values
+from minirnn.formats.keras.stores import Stored, values
 from minirnn.formats.keras.weights import Getter, Placed, expect
 from minirnn.layers.attention import Attention, MultiHeadAttention
 
@@ -41,7 +40,7 @@ def attention(
     kind: str,
     settings: Settings,
     widths: Sequence[int | None],
-    find: Callable[[str], list[Dataset]],
+    find: Callable[[str], Sequence[Stored]],
     *,
     causal: bool,
 ) -> Placed:
@@ -62,11 +61,11 @@ def attention(
     return Placed(layer, sources)
 
 
-def _flat(dataset: Dataset) -> Getter:
+def _flat(dataset: Stored) -> Getter:
     return lambda: np.asarray(values(dataset)).reshape(-1)
 
 
-def _heads(settings: Settings, find: Callable[[str], list[Dataset]], *, causal: bool) -> Placed:
+def _heads(settings: Settings, find: Callable[[str], Sequence[Stored]], *, causal: bool) -> Placed:
     for word in ("use_gate", "sliding_window"):
         settings.refuse(word)
     if settings.values.get("attention_axes") not in (None, [1], 1):
@@ -94,7 +93,7 @@ def _heads(settings: Settings, find: Callable[[str], list[Dataset]], *, causal: 
     return Placed(layer, sources)
 
 
-def _matrix(dataset: Dataset, rows: int) -> Getter:
+def _matrix(dataset: Stored, rows: int) -> Getter:
     def whole() -> Array:
         return values(dataset).reshape(rows, -1)
 

@@ -1,18 +1,17 @@
 """Keras' layers as minirnn's: the arrays that each needs from the file, and the layers that it becomes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from minirnn.core.layer import Layer
-from minirnn.formats.containers.hdf5 import Dataset
 from minirnn.formats.keras import around
 from minirnn.formats.keras.attending import ATTENDING, attention_parts
 from minirnn.formats.keras.functions import LAYERS as FUNCTIONS
 from minirnn.formats.keras.functions import LINEAR, function, function_of_layer
 from minirnn.formats.keras.graph import LayerNode, below, numbered
 from minirnn.formats.keras.settings import Settings
-from minirnn.formats.keras.stores import Need
+from minirnn.formats.keras.stores import Need, Stored
 from minirnn.formats.keras.weights import Placed, expect, placed_in, plain, recurrent
 from minirnn.layers.activations import Function
 from minirnn.layers.compose import Bidirectional, Sequential
@@ -159,7 +158,7 @@ class Builder:
     def __init__(
         self,
         version: Version,
-        find: Callable[[LayerNode, str], list[Dataset]],
+        find: Callable[[LayerNode, str], Sequence[Stored]],
         shape: tuple[int | None, ...] = (),
         *,
         timed: bool = True,
@@ -337,7 +336,7 @@ class Builder:
             raise settings.fault("must say its recurrent_activation: tf.keras 1 had two defaults")
         return self._function(settings, "recurrent_activation", Function("hard_sigmoid") if early else SIGMOID)
 
-    def _after(self, cell: StoredCell, stored: list[Dataset]) -> bool:
+    def _after(self, cell: StoredCell, stored: Sequence[Stored]) -> bool:
         """Whether a GRU resets after the product; its biases tell where nothing is said."""
         if cell.cudnn or cell.settings.has("reset_after"):
             return cell.cudnn or cell.settings.flag("reset_after", default=True)

@@ -4,7 +4,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from minirnn.core.backend import Array, get_backend, get_dtype
 from minirnn.core.files import LARGEST_FILE, ModelFileError, warn
 from minirnn.core.layer import Layer
-from minirnn.formats.containers.hdf5 import SIGNATURE, Dataset, File, Group
+from minirnn.formats.containers.hdf5 import SIGNATURE, File, Group
 from minirnn.formats.containers.packed import LARGEST_PICKLE, files_in, is_packed
 from minirnn.formats.containers.zip import Archive
 from minirnn.formats.filling import filled
@@ -24,7 +24,8 @@ from minirnn.formats.keras.assuming import assumed
 from minirnn.formats.keras.functional import Graph, functional
 from minirnn.formats.keras.graph import LayerNode, NoChainError, chain, input_shape
 from minirnn.formats.keras.layers import OF_GRAPHS, Builder, Version, joined, needs
-from minirnn.formats.keras.stores import Store, StoreByName, StoreByPlace, arrays_in, is_bfloat16
+from minirnn.formats.keras.saved_model import SavedModel
+from minirnn.formats.keras.stores import Store, StoreByName, StoreByPlace, Stored, arrays_in, is_bfloat16
 from minirnn.formats.keras.weights import Placed
 from minirnn.formats.opening import LARGEST_JSON, ZIP, opened, parsed
 from minirnn.layers.feedforward import Activation
@@ -36,9 +37,13 @@ Config = str | os.PathLike[str] | Mapping[str, Any]
 
 
 class Contents(NamedTuple):
-    """A file's weights, and the model's configuration and the version of Keras where it has those."""
+    """A file's weights, and the model's configuration and the version of Keras where it has those.
 
-    root: Group
+    ``arrays`` gives all that are in it, ``size`` is its number of bytes.
+    """
+
+    arrays: Callable[[], Iterable[Stored]]
+    size: int
     store: Store
     config: Any
     version: Any  # a text, if the file is sound
@@ -51,12 +56,13 @@ def load(
 
     A Functional model that is no chain is a LayerGraph.
 
-    ``.keras`` and the ``.h5`` of ``model.save`` say what the model is.  A file of weights alone (``.weights.h5``, or
-    the ``.h5`` of Keras 2's ``save_weights``) does not: ``config`` is then what ``model.to_json()`` returns, as text,
-    as the dictionary it stands for, or as the path of a file that holds it.  It may be written by hand, with less:
-    ``{"class_name": "Sequential", "config": [{"class_name": "LSTM", "config": {"units": 50}}]}``; what it does not say
-    is taken for Keras' default, at the version of Keras that the file names.  Without ``config`` the older ``.h5`` is
-    taken for a chain where its list of layers may be one, and a ModelFileWarning tells what was assumed.
+    ``.keras``, the ``.h5`` of ``model.save`` and a SavedModel, which is a directory, say what the model is.  A file of
+    weights alone (``.weights.h5``, or the ``.h5`` of Keras 2's ``save_weights``) does not: ``config`` is then what
+    ``model.to_json()`` returns, as text, as the dictionary it stands for, or as the path of a file that holds it.  It
+    may be written by hand, with less: ``{"class_name": "Sequential", "config": [{"class_name": "LSTM", "config":
+    {"units": 50}}]}``; what it does not say is taken for Keras' default, at the version of Keras that the file names.
+    Without ``config`` the older ``.h5`` is taken for a chain where its list of layers may be one, and a
+    ModelFileWarning tells what was assumed.
 
     ``dtype`` None is float64 if a weight is, else float32.  Raises ModelFileError for anything that is not a sound
     file, or not such a model; nothing in a file is executed.
@@ -100,7 +106,7 @@ def contents(path: str | os.PathLike[str]) -> dict[str, tuple[tuple[int, ...], s
     with _opened(Path(path)) as contents:
         return {
             array.name.lstrip("/"): (array.shape, "bfloat16" if is_bfloat16(array) else array.dtype.name)
-            for array in arrays_in(contents.root)
+            for array in contents.arrays()
         }
 
 
@@ -110,7 +116,7 @@ def network(model: Any, contents: Contents, path: Path, backend: str, dtype: Any
     version = _version(contents.version, model)
     wanted = [need for node in nodes for need in needs(node)]
     datasets = contents.store.find(wanted)
-    _claim(contents.root, [dataset for arrays in datasets for dataset in arrays])
+    _claim(contents.size, [dataset for arrays in datasets for dataset in arrays])
     stored = {(id(need.node), need.part): arrays for need, arrays in zip(wanted, datasets, strict=True)}
     shape = input_shape(model)
     timed = len(shape) != 1 or (bool(nodes) and nodes[0].kind == "Embedding")
@@ -144,11 +150,11 @@ def _read(model: Any) -> tuple[list[LayerNode], Graph | None]:
     return list(called.values()), graph
 
 
-def _claim(root: Group, datasets: list[Dataset]) -> None:
+def _claim(size: int, datasets: list[Stored]) -> None:
     """Claim the memory of all arrays; ValueError where they are more together than the file can hold."""
     total = sum(dataset.stored for dataset in datasets)
-    if total > root.source.size or sum(dataset.nbytes for dataset in datasets) > LARGEST_FILE:
-        raise ValueError(f"the weights must be no more than the file holds, {root.source.size:,} bytes")
+    if total > size or sum(dataset.nbytes for dataset in datasets) > LARGEST_FILE:
+        raise ValueError(f"the weights must be no more than the file holds, {size:,} bytes")
     for dataset in datasets:
         dataset.claim()
 
@@ -173,6 +179,10 @@ def _version(stored: Any, model: Mapping[str, Any]) -> Version:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Contents]:
+    if path.is_dir():
+        saved = SavedModel(path)
+        yield Contents(saved.bundle.tensors, saved.bundle.size, saved, saved.config, saved.version)
+        return
     with opened(path) as (file, head, length):
         whole = io.BytesIO(_unpacked(file, length)) if is_packed(head) else file
         begins = whole.read(len(SIGNATURE))
@@ -195,7 +205,12 @@ def _of_zip(archive: Archive) -> Iterator[Contents]:
     if WEIGHTS not in archive.entries:
         raise ValueError(f"a .keras file must have its weights in {WEIGHTS}; it has none there")
     with File(io.BytesIO(archive.read(WEIGHTS)), f"{archive.path}, {WEIGHTS}", archive.length) as root:
-        yield Contents(root, StoreByPlace(root), config, version)
+        yield _weights(root, StoreByPlace(root), config, version)
+
+
+def _weights(root: File, store: Store, config: Any, version: Any) -> Contents:
+    """What is in a file of HDF5."""
+    return Contents(lambda: arrays_in(root), root.source.size, store, config, version)
 
 
 def _unpacked(file: BufferedReader, length: int) -> bytes:
@@ -215,11 +230,11 @@ def _of_hdf5(root: File) -> Contents:
         text = root.attrs.get("model_config")
         if not isinstance(weights, Group) or not isinstance(text, str):
             raise ValueError("a model saved as HDF5 must have its configuration in model_config; it is not there")
-        return Contents(root, StoreByName(weights), parsed(text.encode("utf-8", "surrogateescape"), CONFIG), version)
+        return _weights(root, StoreByName(weights), parsed(text.encode("utf-8", "surrogateescape"), CONFIG), version)
     if "layer_names" in root.attrs or "layer_names0" in root.attrs:
-        return Contents(root, StoreByName(root), None, version)
+        return _weights(root, StoreByName(root), None, version)
     if StoreByPlace.holds(root):
-        return Contents(root, StoreByPlace(root), None, version)
+        return _weights(root, StoreByPlace(root), None, version)
     raise ValueError("the file is HDF5, but not one of Keras: it has neither layers nor layer_names")
 
 

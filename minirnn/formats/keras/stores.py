@@ -1,9 +1,9 @@
 """The weights of each layer in a file: by places that follow from the classes, or by the layers' names."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,6 +16,32 @@ OLD_ROOT = "_layer_checkpoint_dependencies"  # what Keras 2.12 and 2.13 call "la
 ROOTS = ("layers", OLD_ROOT)
 
 _NUMBERED = re.compile(r"(?<=layers/)([^/]+)_([1-9][0-9]{0,3})(?![^/])")  # a layer that is not the first of its class
+
+
+class Stored(Protocol):
+    """An array in a file: of HDF5, or of TensorFlow's checkpoint."""
+
+    name: str
+    shape: tuple[int, ...]
+    nbytes: int  # in memory
+    stored: int  # at least, in the file
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """That of the numbers."""
+
+    def claim(self) -> None:
+        """Raise, before memory is taken, if the array is more than the file is worth."""
+
+    def read(self) -> Array:
+        """The numbers."""
+
+
+class Store(Protocol):
+    """The weights of each layer in a file."""
+
+    def find(self, needs: list["Need"]) -> Sequence[Sequence[Stored]]:
+        """The arrays of each need, in its order; ValueError where they are not as many."""
 
 
 class Need(NamedTuple):
@@ -149,9 +175,6 @@ class StoreByName:
         return datasets
 
 
-Store = StoreByPlace | StoreByName
-
-
 def texts(group: Group, name: str) -> list[str]:
     """A list of names kept as an attribute, or where that would be too long as several: name0, name1 ..."""
     if name in group.attrs:
@@ -191,12 +214,12 @@ def _dataset(root: Group, path: str) -> Dataset:
     return stored
 
 
-def is_bfloat16(dataset: Dataset) -> bool:
+def is_bfloat16(dataset: Stored) -> bool:
     """Whether numbers are stored as the upper half of a float32, for which HDF5 has no name but two bytes."""
     return dataset.dtype == np.dtype("V2")
 
 
-def values(dataset: Dataset) -> Array:
+def values(dataset: Stored) -> Array:
     """The numbers of a dataset, bfloat16 widened to float32."""
     array = dataset.read()
     array = array.astype(np.float32) if array.dtype.itemsize == 2 and array.dtype.kind == "f" else array

@@ -5,16 +5,15 @@ the GRU as z r h; a GRU that resets after the product has its two biases as (2, 
 known by a bias twice as long, keep every gate's kernels transposed, and the input's in addition in Fortran's order.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from minirnn.core.backend import Array
 from minirnn.core.layer import Layer
-from minirnn.formats.containers.hdf5 import Dataset
 from minirnn.formats.keras.settings import Settings
-from minirnn.formats.keras.stores import values
+from minirnn.formats.keras.stores import Stored, values
 
 Getter = Callable[[], Array]
 GATES = {"SimpleRNN": 1, "GRU": 3, "LSTM": 4}
@@ -38,7 +37,7 @@ def placed_in(whole: Layer, parts: dict[str, Placed]) -> Placed:
     )
 
 
-def expect(settings: Settings, dataset: Dataset, *shapes: tuple[int, ...]) -> None:
+def expect(settings: Settings, dataset: Stored, *shapes: tuple[int, ...]) -> None:
     """Raise unless a stored array has one of these shapes."""
     if dataset.shape not in shapes:
         raise settings.fault(
@@ -47,13 +46,13 @@ def expect(settings: Settings, dataset: Dataset, *shapes: tuple[int, ...]) -> No
         )
 
 
-def plain(dataset: Dataset) -> Getter:
+def plain(dataset: Stored) -> Getter:
     """The array as it is."""
     return lambda: values(dataset)
 
 
 def recurrent(
-    kind: str, settings: Settings, stored: list[Dataset], units: int, *, after: bool
+    kind: str, settings: Settings, stored: Sequence[Stored], units: int, *, after: bool
 ) -> tuple[int, dict[str, Getter]]:
     """D, and how to get W, U, b and bn, for a cell of ``kind`` with ``stored`` arrays.
 
@@ -72,7 +71,7 @@ def recurrent(
         expect(settings, stored[2], own, *([(2 * G * H,)] if twice else []))
         cudnn = stored[2].shape != own
 
-    def kernel(dataset: Dataset, turn: Callable[[Array], Array]) -> Getter:
+    def kernel(dataset: Stored, turn: Callable[[Array], Array]) -> Getter:
         def whole() -> Array:
             blocks = np.split(values(dataset), G, axis=1)
             return np.concatenate([turn(blocks[k]) if cudnn else blocks[k] for k in _order(kind)], axis=1)

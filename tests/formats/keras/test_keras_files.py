@@ -304,10 +304,9 @@ class Memory:
 
 def again(model: Layer, version: int = 3) -> Layer:
     """A model in Keras' words, as the reader understands them."""
-    root: Any = SimpleNamespace(source=SimpleNamespace(size=2**40))
     store: Any = Memory(model, version)
     config = json.loads(json.dumps(configuration(model, version=version)))
-    return network(config, Contents(root, store, config, None), Path("memory"), "auto", model.bound.dtype)
+    return network(config, Contents(list, 2**40, store, config, None), Path("memory"), "auto", model.bound.dtype)
 
 
 def assert_same(model: Layer, other: Layer, x: Array) -> None:
@@ -377,8 +376,7 @@ def by_hand(layers: list[tuple[str, dict[str, Any]]], arrays: dict[str, list[Arr
         "config": {"layers": [{"class_name": kind, "config": {"name": kind, **own}} for kind, own in layers]},
     }
     store: Any = SimpleNamespace(find=lambda needs: [[Held("a", a) for a in arrays[n.node.path]] for n in needs])
-    root: Any = SimpleNamespace(source=SimpleNamespace(size=2**40))
-    return network(config, Contents(root, store, config, None), Path("memory"), "numpy", "float64")
+    return network(config, Contents(list, 2**40, store, config, None), Path("memory"), "numpy", "float64")
 
 
 def test_a_convolution_has_its_function_and_its_order() -> None:
