@@ -134,7 +134,7 @@ def format_of(path: Path) -> str:
         return "native" if _is_native(path) else "torch"
     if head.startswith(b"\x80"):
         return "keras" if is_packed(head) and not is_legacy(head) else "torch"  # which explains other pickles
-    if head[:1] and head[0] in ONNX_FIELDS and not text and not _is_graph_of_tensorflow(head):
+    if not _is_graph_of_tensorflow(head) and head[:1] and head[0] in ONNX_FIELDS and not text:
         return "onnx"
     raise ModelFileError(f"{path} {what(head, length)}")
 

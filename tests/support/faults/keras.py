@@ -129,12 +129,6 @@ FAULTS = {
         (("if min(offset, size) < 0 or offset + size > there:", "if False:"),),
         "formats/keras/test_keras_saved.py::test_a_saved_model_without_a_file_is_refused",
     ),
-    "saved model: keys and values for nothing": Fault(
-        "formats/containers/bundle.py",
-        (("            self._reader.spend()\n            shared", "            shared"),
-         ("if count > MOST_TENSORS:", "if False:")),
-        "formats/keras/test_keras_saved.py::test_a_table_that_names_a_block_again_and_again_ends",
-    ),
     "saved model: the first variable of every layer": Fault(
         "formats/keras/saved_model.py",
         (("            keys += self.objects[variables[str(k)]].keys", "            keys += self.objects[variables['0']].keys"),),
