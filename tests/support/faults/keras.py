@@ -76,7 +76,7 @@ FAULTS = {
     ),
     "keras: more weights than the file": Fault(
         "formats/keras/reading.py",
-        (("if total > root.source.size or", "if"),),
+        (("if total > size or", "if"),),
         "formats/keras/test_keras_files.py::test_sizes_are_held_against_the_file_before_memory_is_taken",
     ),
     "keras out: a GRU's biases exchanged": Fault(
