@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import minirnn
-from minirnn import ModelFileError
-from minirnn.formats.torch import from_state_dict
+from minirnn import Call, Entry, Layer, LayerGraph, ModelFileError
+from minirnn.formats.torch import StateDict, from_state_dict
 from minirnn.formats.torch.entries import split
 
 RNG = np.random.default_rng(0)
@@ -118,7 +119,64 @@ def test_two_tensors_that_do_not_fit_are_no_weight() -> None:
         from_state_dict(odd)
 
 
+# ---------------------------------------------------------------------- functions, as docs/deploy.md has them
+
+GATES = ["input", "forget", "candidate", "output"]
+
+
+def by_hand(arrays: StateDict) -> Layer:
+    weight, bias = (np.concatenate([arrays[f"{gate}.{word}"] for gate in GATES]) for word in ("weight", "bias"))
+    H = len(bias) // 4
+    lstm = {"weight_ih_l0": weight[:, :-H], "weight_hh_l0": weight[:, -H:], "bias_ih_l0": bias, "bias_hh_l0": 0 * bias}
+    return from_state_dict(lstm)
+
+
+def test_four_linears_of_a_cell_written_by_hand_are_an_lstm(tmp_path: Path) -> None:
+    D, H, T, B = 2, 3, 5, 4
+    arrays = {f"{gate}.weight": RNG.normal(size=(H, D + H)).astype("f4") for gate in sorted(GATES)}
+    arrays |= {f"{gate}.bias": RNG.normal(size=H).astype("f4") for gate in GATES}
+    save_file(arrays, tmp_path / "cell.safetensors")
+    x, h, c = RNG.normal(size=(T, B, D)), np.zeros((B, H)), np.zeros((B, H))
+    model = minirnn.load(tmp_path / "cell.safetensors", layers=by_hand)
+    y, _ = model(x)
+    for t in range(T):
+        z = {g: np.concatenate([x[t], h], 1) @ arrays[f"{g}.weight"].T + arrays[f"{g}.bias"] for g in GATES}
+        i, f, o = (1 / (1 + np.exp(-z[g])) for g in ("input", "forget", "output"))
+        c = f * c + i * np.tanh(z["candidate"])
+        h = o * np.tanh(c)
+        assert np.allclose(y[t], h, rtol=0, atol=2e-6)
+
+
+def translating(arrays: StateDict) -> Layer:
+    paths = ["encoder.embedding", "encoder.lstm", "decoder.embedding", "decoder.lstm", "decoder.fc"]
+    layers = {path.replace(".", "_"): from_state_dict(arrays, prefix=path) for path in paths}
+    calls = [
+        Call("e", "encoder_embedding", ["source"]),
+        Call("read", "encoder_lstm", ["e"], final=["h", "c"]),
+        Call("d", "decoder_embedding", ["target"]),
+        Call("written", "decoder_lstm", ["d"], initial=["h", "c"]),
+        Call("scores", "decoder_fc", ["written"]),
+    ]
+    return LayerGraph([Entry("source", 9, indices=True), Entry("target", 7, indices=True)], layers, calls, ["scores"])
+
+
 # ---------------------------------------------------------------------- torch itself
+
+
+@pytest.mark.extras
+def test_an_encoder_and_a_decoder_of_a_state_dict_are_a_graph(tmp_path: Path) -> None:
+    torch: Any = pytest.importorskip("torch", reason="the extra 'oracles' (torch) is not installed")
+    nn = torch.nn
+    encoder = nn.ModuleDict({"embedding": nn.Embedding(9, 4), "lstm": nn.LSTM(4, 5)})
+    decoder = nn.ModuleDict({"embedding": nn.Embedding(7, 3), "lstm": nn.LSTM(3, 5), "fc": nn.Linear(5, 7)})
+    torch.save(nn.ModuleDict({"encoder": encoder, "decoder": decoder}).state_dict(), tmp_path / "model.pt")
+    source, target = np.array([[1, 2], [3, 8], [0, 5]]), np.array([[1, 6], [2, 0]])
+    with torch.no_grad():
+        _, state = encoder["lstm"](encoder["embedding"](torch.tensor(source)))
+        wanted = decoder["fc"](decoder["lstm"](decoder["embedding"](torch.tensor(target)), state)[0]).numpy()
+    model = minirnn.load(tmp_path / "model.pt", layers=translating)
+    outputs, _ = model.run({"source": source, "target": target})
+    assert np.allclose(outputs["scores"], wanted, rtol=0, atol=2e-6)
 
 
 @pytest.mark.extras
