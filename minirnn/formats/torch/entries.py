@@ -6,7 +6,7 @@ layer of minirnn, ``"elu(0.5)"`` of an activation.  Arguments are literals; noth
 
 import ast
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -100,7 +100,7 @@ def understood(
         one = spoken(entry)
         path = known(one.name)
         if path not in groups:
-            plain.append(_layer(entry, one, outline.layers))
+            plain.append(path if path in outline.layers and not one.called else _layer(entry, one))
             continue
         plain.append(path)
         if one.called:
@@ -112,9 +112,9 @@ def understood(
     return plain, replace(outline, about=about, settings=settings)
 
 
-def _layer(entry: str, one: Spoken, others: Collection[str]) -> str | Layer:
+def _layer(entry: str, one: Spoken) -> str | Layer:
     """The layer that an entry makes, or its name where that is all."""
-    if not one.called and (one.name not in layers.__all__ or one.name in others):
+    if not one.called and one.name not in layers.__all__:
         return one.name
     try:
         if one.name in layers.__all__:

@@ -279,7 +279,8 @@ def _modules(
         if isinstance(entry, str) and entry in groups:
             chosen.append(_module(source, entry, groups[entry], others.get(entry, {}), kinds, outline))
         elif isinstance(entry, str) and entry in plains:
-            chosen.append(Plain(entry, {}, (type(plains[entry]).__name__,), plains[entry]))
+            layer = type(plains[entry])(**plains[entry].config())  # a module may be named several times
+            chosen.append(Plain(entry, {}, (type(layer).__name__,), layer))
         else:
             chosen.append(plain(entry, chosen))
     return chosen, outline

@@ -197,3 +197,17 @@ def test_a_state_dict_with_convolution_and_attention_equals_torch(tmp_path: Path
     text = "conv(padding=1), norm, leaky_relu(0.2), MaxPool1d(2), lstm, attention(num_heads=2), GlobalAvgPool1d, fc"
     model = minirnn.load(tmp_path / "model.pt", layers=text)
     assert np.allclose(model(x.numpy(), batch_first=True)[0], wanted, rtol=0, atol=2e-6)
+
+
+@pytest.mark.extras
+def test_a_function_of_a_whole_module_may_be_named_twice(tmp_path: Path) -> None:
+    torch: Any = pytest.importorskip("torch", reason="the extra 'oracles' (torch) is not installed")
+    nn = torch.nn
+    parts = {"lstm": nn.LSTM(3, 4), "fc": nn.Linear(4, 5), "out": nn.Linear(5, 2), "relu": nn.ReLU()}
+    torch.save(nn.ModuleDict(parts), tmp_path / "model.pt")
+    x = torch.randn(6, 2, 3)
+    with torch.no_grad():
+        hidden = parts["relu"](parts["lstm"](x)[1][0][-1])
+        wanted = parts["out"](parts["relu"](parts["fc"](hidden))).numpy()
+    model = minirnn.load(tmp_path / "model.pt", layers="lstm, final, relu, fc, relu, out")
+    assert np.allclose(model(x.numpy())[0], wanted, rtol=0, atol=2e-6)
