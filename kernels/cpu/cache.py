@@ -30,7 +30,7 @@ from numba.core.serialize import dumps
 
 PACKAGE = __name__.rpartition(".")[0]
 CHECKSUM = 32  # bytes at a file's start: SHA-256 of all that follows
-ANEW = "every process compiles them anew, 5 to 10 seconds a cell"
+ANEW = "every process compiles them anew, which takes 10 seconds"
 LENGTH = 8  # bytes after it: the length of the key, which comes next, and then the compiled code
 
 

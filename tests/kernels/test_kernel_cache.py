@@ -193,7 +193,7 @@ def warning(folder: Path, why: str = ".*") -> str:
     """What is said where kernels cannot be stored."""
     return (
         rf"^compiled kernels cannot be stored in {re.escape(str(folder))} \({why}\): every process compiles them anew, "
-        r"5 to 10 seconds a cell; set the environment variable MINIRNN_CACHE_DIR to a folder that can be written$"
+        r"which takes 10 seconds; set the environment variable MINIRNN_CACHE_DIR to a folder that can be written$"
     )
 
 
