@@ -41,7 +41,11 @@ def chain(model: Any) -> list[LayerNode]:
     """
     if not isinstance(model, Mapping) or model.get("class_name") not in MODELS:
         actual = model.get("class_name") if isinstance(model, Mapping) else model
-        raise ValueError(f"a model's configuration must be that of a {' or '.join(MODELS[:2])}; got {actual!r:.60}")
+        own = ": where its class is, model.save_weights('x.weights.h5'), and config= for its layers"
+        raise ValueError(
+            f"a model's configuration must be that of a {' or '.join(MODELS[:2])}; got {actual!r:.60}"
+            f"{own if isinstance(model, Mapping) and isinstance(actual, str) else ''}"
+        )
     nodes = _model(model["class_name"], model.get("config"), "layers", None, trainable=True, depth=0)
     return [node for node in nodes if node.kind != "InputLayer"]
 

@@ -179,7 +179,10 @@ class ModelReader:
 def _opset(model: Message) -> int:
     versions = [s.get("version", 0) for s in model.get("opset_import", ()) if s.get("domain", "") in ("", "ai.onnx")]
     if len(versions) != 1:
-        raise ModelFileError(f"an ONNX model must name one set of the standard's operators; it names {len(versions)}")
+        raise ModelFileError(
+            f"an ONNX model must name one set of the standard's operators; it names {len(versions)}: a tool may use "
+            "the format for operators of its own, and only that tool can write what others read"
+        )
     if not OLDEST <= versions[0] <= NEWEST:
         raise ModelFileError(f"the operator set must be from {OLDEST} to {NEWEST}; it is {versions[0]}")
     return int(versions[0])
