@@ -60,8 +60,7 @@ def test_right_work_is_right(work: str, tmp_path: Path) -> None:
 )
 def test_a_mistake_is_found_in_its_function(mistake: Mistake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("minirnn.testing.courses.grading.EXERCISES", needed_for(mistake.function))
-    for room in ("courses.mending", "functions.repair"):  # the line takes most of the time, and is another test's
-        monkeypatch.setattr(f"minirnn.testing.{room}.code_of", lambda _: None)
+    monkeypatch.setattr("minirnn.testing.functions.mending.code_of", lambda _: None)  # the line is another test's
     assert wrong_in(graded(mistake.applied(), tmp_path))[:1] == [mistake.function]
 
 

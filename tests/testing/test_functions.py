@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from minirnn.core.backend import Array
 from minirnn.testing import FunctionReport, GradientError, check
 from minirnn.testing.functions.faults import CHANGED, OVERWRITTEN, STALE
-from minirnn.testing.functions.repair import operands_of
+from minirnn.testing.functions.source import operands_of
 from minirnn.testing.strategies import arguments
 
 SHOWN = MISTAKES[::12]
@@ -226,16 +226,18 @@ def test_a_report_says_argument_pattern_line_and_entry() -> None:
     assert "return dy @ w.T, x.T @ dy / len(x), dy" in text
 
 
-def test_a_loop_without_an_end_of_its_own_is_not_edited() -> None:
+def test_an_edit_after_which_a_loop_does_not_end_is_given_up() -> None:
     def backward(dy: Array, x: Array) -> Array:
         dx, k = np.zeros(x.shape), 0
         while k < len(x):
-            dx[k] = -dy[k]
+            dx[k] = -dy[k]  # the mistake
             k += 1
         return dx
 
     report = check(lambda x: x.copy(), backward, X, raises=False)
-    assert [(fault.pattern, fault.line) for fault in report.faults] == [("sign", 0)]
+    (fault,) = report.faults
+    assert fault.pattern == "sign"
+    assert fault.source.endswith("# the mistake")
 
 
 def test_lines_that_are_no_plain_formulas_are_passed_over() -> None:
@@ -256,7 +258,8 @@ def test_an_edit_must_hold_at_another_point() -> None:
         return dx
 
     report = check(lambda x: x * x, backward, np.ones((3, 2)), raises=False)
-    assert [fault.line for fault in report.faults] == [0]
+    (fault,) = report.faults
+    assert (fault.pattern, fault.words) == ("factor", "it is 2 times as large")
 
 
 def test_lists_and_large_arrays_are_no_parts_of_edits() -> None:

@@ -5,24 +5,35 @@ weights' gradients are the mean over the rows.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from types import ModuleType, SimpleNamespace
+from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minirnn.testing.courses import formulas
 from minirnn.testing.courses.exercises import ascending
-from minirnn.testing.courses.findings import RAISES, RETURNS, SLOW, UNFILLED, Finding, Result, of_error, of_fault
+from minirnn.testing.courses.findings import (
+    RETURNS,
+    SLOW,
+    UNFILLED,
+    Finding,
+    Result,
+    in_order,
+    of_error,
+    of_fault,
+    with_lines,
+)
 from minirnn.testing.courses.limits import LIMIT, TimeUpError, quiet, seconds
-from minirnn.testing.courses.mending import Compared, Mend, mend
 from minirnn.testing.courses.outputs import SEARCH, Sizes, Task, first, hopeless, judge_outputs
+from minirnn.testing.functions.blame import Answer
 from minirnn.testing.functions.calls import Function
 from minirnn.testing.functions.calls import Result as Ran
 from minirnn.testing.functions.checking import FunctionReport, report_of
-from minirnn.testing.functions.derivatives import by_complex_step, frozen
+from minirnn.testing.functions.derivatives import frozen
 from minirnn.testing.functions.leaves import Array
 from minirnn.testing.functions.parameters import zeroed
+from minirnn.testing.functions.repair import repairs_of_error
 
 COURSE = "CMU 11-785"
 STREAM = 785
@@ -112,6 +123,7 @@ class _Cell:
 
     def __init__(self, name: str, cell: Any, kind: Kind, file: str) -> None:
         self.name, self.cell, self.kind, self.file = name, cell, kind, file
+        self.right = False  # whether forward computes what the course says
 
     def drawn(self, sizes: Sizes, point: int = 0) -> tuple[Any, Array, Array]:
         """A cell with random weights, x and h, the last of which are 0 at the third and fourth point."""
@@ -127,6 +139,7 @@ class _Cell:
     def results(self) -> list[Result]:
         """The results of forward and of backward."""
         ahead = self._forward()
+        self.right = ahead.ok
         name = f"{self.name}.backward"
         if hopeless(ahead):
             return [ahead, Result(name, COURSE, "not judged", blamed=ahead.function)]
@@ -137,7 +150,7 @@ class _Cell:
     def _forward(self) -> Result:
         name = f"{self.name}.forward"
 
-        def compare(sizes: Sizes, point: int, edited: Callable[..., Any] | None) -> Sequence[Compared] | Finding:
+        def compare(sizes: Sizes, point: int, edited: Callable[..., Any] | None) -> Sequence[Answer] | Finding:
             one, x, h = self.drawn(sizes, point)
             (right,) = self.kind.formula(one, x, h)
             try:
@@ -146,7 +159,7 @@ class _Cell:
                 return of_error(error, self.file, name)
             if y is None or y is NotImplemented:
                 return Finding(name, UNFILLED, "nothing is computed yet: it returns None")
-            return [Compared("h_t", y, right)]
+            return [Answer("h_t", y, right)]
 
         usual = self.kind.usual
         extra = [f"self.{name}" for name in vars(self.drawn(usual)[0]) if name[:1] in "Wb"]
@@ -156,57 +169,19 @@ class _Cell:
 
     # ------------------------------------------------------------------ backward
 
-    def _report(self, sizes: Sizes, *, fast: bool = False) -> FunctionReport:
-        kind = type("Kinded", (Called,), {"kind": self.kind})
+    def _function(self, sizes: Sizes) -> Function:
+        kind: type[Called] = type("Kinded", (Called,), {"kind": self.kind})
         one, x, h = self.drawn(sizes)
-        return report_of(kind(one, None, (x, h), form="object"), fast=fast)
+        return kind(one, None, (x, h), form="object", formula=self.kind.formula if self.right else None)
+
+    def _report(self, sizes: Sizes, *, fast: bool = False) -> FunctionReport:
+        return report_of(self._function(sizes), fast=fast)
 
     def _passes(self, sizes: Sizes) -> bool:
         try:
             return self._report(sizes, fast=True).ok
         except Exception:  # noqa: BLE001 - a student's code may raise anything
             return False
-
-    def _mends(self, sizes: Sizes) -> list[Mend]:
-        """The lines of the backward pass that are wrong."""
-        known: dict[int, list[tuple[str, Array]]] = {}
-
-        def point(at: int, edited: Callable[..., Any] | None) -> Sequence[Compared]:
-            one, x, h = self.drawn(sizes, at)
-            y = one.forward(x, h)
-            delta = np.random.default_rng([STREAM, at]).normal(size=y.shape)
-            if at not in known:
-                known[at] = self._derivatives(sizes, at, delta)
-            more = (y, x, h) if self.kind.takes == 4 else ()
-            with frozen():
-                returned = (edited or self.cell.backward)(one, delta.copy(), *more)
-            said = dict(zip(("dx", "dh_prev_t"), map(_flat, returned, (x, h)), strict=True)) | vars(one)
-            return [Compared(name, said.get(name), right) for name, right in known[at]]
-
-        return mend(self.cell.backward, point, POINTS)
-
-    def _derivatives(self, sizes: Sizes, at: int, delta: Array) -> list[tuple[str, Array]]:
-        """Every gradient's name, and the derivative by complex steps of what the course's cell computes."""
-        one, x, h = self.drawn(sizes, at)
-        rows = len(x) if self.kind.mean else 1
-        weights = {name: value for name, value in vars(one).items() if f"d{name}" in vars(one)}
-        gradients = []
-        for name, array in {"x": x, "h_prev_t": h, **weights}.items():
-            gradient = np.zeros(array.shape)
-            for k in np.ndindex(array.shape):
-
-                def along(step: complex, name: str = name, array: Array = array, k: Any = k) -> Array:
-                    moved = array.astype(complex)
-                    moved[k] += step
-                    cell = SimpleNamespace(**{**weights, name: moved})
-                    given = moved if name == "x" else x, moved if name == "h_prev_t" else h
-                    return self.kind.formula(cell, *given)[0].ravel()
-
-                slope = by_complex_step(along)
-                assert slope is not None
-                gradient[k] = delta.ravel() @ slope
-            gradients.append((f"d{name}", gradient / (rows if name in weights else 1)))
-        return gradients
 
     def _backward(self, name: str) -> Result:
         findings: list[Finding] = []
@@ -220,7 +195,6 @@ class _Cell:
                     return Result(name, COURSE, "wrong", tuple(findings))
                 every = ascending(len(self.kind.sizes))
                 smallest = self._words(first(every, lambda at: not self._passes(at), SEARCH) or usual)
-                findings = [*_with_lines(findings, self._mends(usual))]
         except TimeUpError:
             findings = findings or [Finding(name, SLOW, f"it takes more than {LIMIT:g} s")]
         return Result(name, COURSE, "wrong", tuple(findings), smallest)
@@ -237,8 +211,8 @@ class _Cell:
                 return [Finding(name, RETURNS, "it must return the gradients of x and of h_prev_t")]
             report = self._report(self.kind.usual)
         except Exception as error:  # noqa: BLE001 - a student's code may raise anything
-            return [of_error(error, self.file, name)]
-        findings = [of_fault(fault) for fault in report.faults]
+            return with_lines(of_error(error, self.file, name), repairs_of_error(self._function(self.kind.usual)))
+        findings = in_order([of_fault(fault) for fault in report.faults])
         lacking = [w for w in self.kind.weights if f"d{w}" not in {f"d{row.name.lstrip('.')}" for row in report.rows}]
         return findings + [Finding(f"d{w}", "missing term", "it is not computed") for w in lacking]
 
@@ -246,13 +220,3 @@ class _Cell:
         *rows, D, H = sizes
         said = ", ".join(f"{name} {n}" for name, n in zip(self.kind.sizes, sizes, strict=True))
         return f"{said}: x {(*rows, D)}, h_prev_t {(*rows, H)}"
-
-
-def _with_lines(findings: list[Finding], mended: list[Mend]) -> Iterator[Finding]:
-    """Findings with the lines that mend them."""
-    for finding in findings:
-        one = next((m for m in mended if finding.what in m.names), mended[0] if len(mended) == 1 else None)
-        if one is None or (finding.line and finding.pattern != RAISES and not one.whole):
-            yield finding
-        else:
-            yield Finding(finding.what, one.pattern, f"{finding.words}: {one.words}", one.line, one.source)

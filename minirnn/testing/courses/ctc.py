@@ -19,8 +19,8 @@ import numpy as np
 from minirnn.testing.courses.exercises import copied
 from minirnn.testing.courses.findings import RETURNS, UNFILLED, Finding, Result, of_error
 from minirnn.testing.courses.limits import TimeUpError, seconds
-from minirnn.testing.courses.mending import Compared
 from minirnn.testing.courses.outputs import Sizes, Task, hopeless, judge_outputs
+from minirnn.testing.functions.blame import Answer
 from minirnn.testing.functions.leaves import Array
 
 COURSE = "CMU 11-785"
@@ -192,7 +192,7 @@ def _judged(cell: Any, method: str, file: str) -> Result:
     except (Exception, TimeUpError) as error:  # noqa: BLE001 - a student's code may raise anything
         return Result(name, COURSE, "wrong", (of_error(error, file, name),))
 
-    def compare(sizes: Sizes, point: int, edited: Callable[..., Any] | None) -> Sequence[Compared] | Finding:
+    def compare(sizes: Sizes, point: int, edited: Callable[..., Any] | None) -> Sequence[Answer] | Finding:
         given = arguments_of(method, sizes, point)
         right, names = _right_of(method, given)
         one = copy.deepcopy(made)
@@ -210,7 +210,7 @@ def _judged(cell: Any, method: str, file: str) -> Result:
             return Finding(name, RETURNS, f"it must return {' and '.join(names)}")
         values = returned if len(names) > 1 else (returned,)
         return [
-            Compared(what, np.asarray(y, dtype=float) if _numbers(y) else y, np.asarray(d, dtype=float))
+            Answer(what, np.asarray(y, dtype=float) if _numbers(y) else y, np.asarray(d, dtype=float))
             for what, y, d in zip(names, values, right, strict=True)
         ]
 

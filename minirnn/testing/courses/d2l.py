@@ -16,8 +16,8 @@ from minirnn.recurrent.networks import GRU, LSTM
 from minirnn.testing.courses.exercises import ascending, copied, function_in, zeroed
 from minirnn.testing.courses.findings import RETURNS, UNFILLED, Finding, Result, of_error
 from minirnn.testing.courses.limits import LIMIT, TimeUpError, quiet, seconds
-from minirnn.testing.courses.mending import Compared
 from minirnn.testing.courses.outputs import Sizes, Task, judge_outputs, unequal
+from minirnn.testing.functions.blame import Answer
 from minirnn.testing.functions.leaves import Array
 
 COURSE = "d2l"
@@ -88,13 +88,17 @@ def by_minirnn(network: Network, inputs: Array, state: tuple[Any, ...], params: 
 def _outputs(module: ModuleType, network: Network, file: str) -> Result:
     function, name = getattr(module, network.name), network.name
 
-    def compare(sizes: Sizes, point: int, edited: Callable[..., Any] | None) -> Sequence[Compared] | Finding:
+    known: dict[tuple[Sizes, int], tuple[Array, list[Array]]] = {}
+
+    def compare(sizes: Sizes, point: int, edited: Callable[..., Any] | None) -> Sequence[Answer] | Finding:
         arguments = drawn(network, sizes, point)
         try:
             returned = (edited or function)(*copied(arguments))
         except Exception as error:  # noqa: BLE001 - a student's code may raise anything
             return of_error(error, file, name)
-        return _compared(network, returned, arguments)
+        if (sizes, point) not in known:
+            known[sizes, point] = by_minirnn(network, *arguments)
+        return _compared(network, returned, arguments, *known[sizes, point])
 
     states = 1 if name == "gru" else 2
     result, _ = judge_outputs(Task(name, COURSE, function, compare, USUAL, ascending(4), _words, 3 + states))
@@ -107,7 +111,9 @@ def _words(sizes: Sizes) -> str:
     return f"{said}: inputs {(T, B, V)}, state {(B, H)}"
 
 
-def _compared(network: Network, returned: Any, arguments: tuple[Any, ...]) -> Sequence[Compared] | Finding:
+def _compared(
+    network: Network, returned: Any, arguments: tuple[Any, ...], right: Array, states: list[Array]
+) -> Sequence[Answer] | Finding:
     if returned is None:
         return Finding(network.name, UNFILLED, "nothing is computed yet: it returns None")
     if not isinstance(returned, tuple) or len(returned) != 2:
@@ -115,14 +121,13 @@ def _compared(network: Network, returned: Any, arguments: tuple[Any, ...]) -> Se
     outputs, last = returned
     if isinstance(outputs, list):
         outputs = np.concatenate(outputs, axis=0) if outputs else np.zeros((0, 0))
-    right, states = by_minirnn(network, *arguments)
     array = np.asarray(outputs)
     if array.ndim == 3 and array.shape[:2] == arguments[0].shape[:2]:
         array = array.reshape(-1, array.shape[2])
     if not isinstance(last, (tuple, list)) or len(last) != len(states):
         return Finding("state", RETURNS, f"it must be a tuple of {len(states)}; it is {type(last).__name__}")
     pairs = zip(("H", "C"), last, states, strict=False)
-    return [Compared("outputs", array, right), *(Compared(*one) for one in pairs)]
+    return [Answer("outputs", array, right), *(Answer(*one) for one in pairs)]
 
 
 def _state(module: ModuleType, network: Network, file: str) -> Result:

@@ -1,12 +1,14 @@
 """What is wrong with a function that was handed in, in words and with its line; and what came of each function."""
 
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 from minirnn.testing.functions.faults import Fault
+from minirnn.testing.functions.mending import Mend
 
 RAISES, UNFILLED, VALUE, RETURNS, SLOW = "raises", "not filled in", "value", "what is returned", "time"
 Status = Literal["right", "wrong", "missing", "not judged"]
@@ -105,6 +107,17 @@ def of_fault(fault: Fault) -> Finding:
         words += f"; it is {fault.gradient:+.4g} where the derivative is {fault.derivative:+.4g}{at}"
     name = fault.argument.rpartition("[")[2].strip("']") if "['" in fault.argument else fault.argument.lstrip(".")
     return Finding(f"d{name}", fault.pattern, words, fault.line, fault.source)
+
+
+def with_lines(finding: Finding, mended: Sequence[Mend]) -> list[Finding]:
+    """A finding once for each line that mends it, or as it is where none does."""
+    several = [Finding(finding.what, m.pattern, f"{finding.words}: {m.words}", m.line, m.source) for m in mended]
+    return in_order(several) or [finding]
+
+
+def in_order(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings by their lines, those without one last."""
+    return sorted(findings, key=lambda finding: finding.line or np.inf)
 
 
 def of_error(error: BaseException, file: str, what: str) -> Finding:

@@ -1,5 +1,6 @@
 """``grade``: every function in a file that a course asks for, steps before sequences."""
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import Any
 from minirnn.testing.courses import cmu, cs231n, ctc, d2l, owncells, specialisation
 from minirnn.testing.courses.exercises import Exercise, function_in
 from minirnn.testing.courses.findings import Grade, Result
-from minirnn.testing.courses.judging import Pair, judge_backward, judge_forward
+from minirnn.testing.courses.judging import Pair, judge_backward, judge_forward, passes
 from minirnn.testing.courses.outputs import hopeless
 from minirnn.testing.courses.standing import calls, standing_in
+from minirnn.testing.functions.mending import LATEST
 from minirnn.testing.own import module_from
 
 Progress = Callable[[str], None]
+SECONDS = 4.0  # of processor time, after which lines are looked for no longer
 EXERCISES: Sequence[Exercise] = (*cs231n.EXERCISES, *specialisation.EXERCISES)
 
 
@@ -28,19 +31,28 @@ def grade(file: str | Path, *, progress: Progress = silent) -> Grade:
     FileNotFoundError or ValueError, in one sentence, where the file does not run, or has nothing a course asks for.
     """
     module = module_from(str(file))
-    results: list[Result] = []
-    for exercise in EXERCISES:
-        if _is_there(module, exercise):
-            progress(exercise.forward)
-            results += _graded(module, exercise, str(file), results)
-    for others in (cmu.graded, ctc.graded, d2l.graded, owncells.graded):
-        results += others(module, str(file), progress)
+    started = LATEST.set(time.process_time() + SECONDS)
+    try:
+        results = _results(module, str(file), progress)
+    finally:
+        LATEST.reset(started)
     if not results:
         raise ValueError(
             f"{file} must have functions that a course asks for, such as rnn_step_forward or rnn_cell_forward, or a "
             f"cell with step and unstep; it has none"
         )
     return Grade(str(file), tuple(results))
+
+
+def _results(module: ModuleType, file: str, progress: Progress) -> list[Result]:
+    results: list[Result] = []
+    for exercise in EXERCISES:
+        if _is_there(module, exercise):
+            progress(exercise.forward)
+            results += _graded(module, exercise, file, results)
+    for others in (cmu.graded, ctc.graded, d2l.graded, owncells.graded):
+        results += others(module, file, progress)
+    return results
 
 
 def _is_there(module: ModuleType, exercise: Exercise) -> bool:
@@ -78,10 +90,13 @@ def _graded(module: ModuleType, exercise: Exercise, file: str, before: Sequence[
         if pair.backward is None:
             note = f"there is no {exercise.backward} in the file"
             return [_with_blame(ahead, blamed), Result(exercise.backward, course, "missing", notes=(note,))]
-        behind = judge_backward(exercise, pair)
-        if mended is not None and not behind.ok:  # it may be right for what the course asks for
-            again = judge_backward(exercise, pair._replace(forward=mended))
-            behind = _with_blame(again, exercise.forward) if again.ok else behind
+        if mended is not None:  # it may be right for what the course asks for
+            again = judge_backward(exercise, pair._replace(forward=mended, formula=True))
+            behind = _with_blame(again, exercise.forward) if again.ok else judge_backward(exercise, pair)
+        elif not ahead.ok and not passes(exercise, pair, exercise.usual):  # which of the two is wrong nobody knows
+            behind = Result(exercise.backward, course, "not judged", blamed=exercise.forward)
+        else:
+            behind = judge_backward(exercise, pair._replace(formula=ahead.ok))
     if hopeless(ahead):
         behind = Result(exercise.backward, course, "not judged", blamed=exercise.forward)
     return [_with_blame(ahead, blamed), _with_blame(behind, behind.blamed or blamed)]
@@ -112,7 +127,8 @@ def _of_loss(exercise: Exercise, pair: Pair, ahead: Result, mended: Callable[...
     """One result for a loss and its gradient, which one function returns."""
     if hopeless(ahead):
         return ahead
-    behind = judge_backward(exercise, pair if mended is None else pair._replace(forward=mended))
+    pair = pair._replace(formula=ahead.ok) if mended is None else pair._replace(forward=mended, formula=True)
+    behind = judge_backward(exercise, pair)
     if ahead.ok:
         return behind
     findings = (*ahead.findings, *behind.findings)

@@ -8,16 +8,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minirnn.testing.courses.exercises import Exercise, ascending, copied, shapes
-from minirnn.testing.courses.findings import RETURNS, SLOW, UNFILLED, Finding, Result, empty, of_error, of_fault
+from minirnn.testing.courses.findings import (
+    RETURNS,
+    SLOW,
+    UNFILLED,
+    Finding,
+    Result,
+    empty,
+    in_order,
+    of_error,
+    of_fault,
+    with_lines,
+)
 from minirnn.testing.courses.limits import LIMIT, TimeUpError, quiet, seconds
-from minirnn.testing.courses.mending import Compared, mend
-from minirnn.testing.courses.outputs import CONFIRM, SEARCH, Task, first, judge_outputs, unequal
-from minirnn.testing.courses.probing import Probe
-from minirnn.testing.functions.calls import names_of
-from minirnn.testing.functions.checking import FunctionReport, check
+from minirnn.testing.courses.outputs import CONFIRM, SEARCH, Task, first, judge_outputs
+from minirnn.testing.functions.blame import Answer
+from minirnn.testing.functions.calls import Function, names_of
+from minirnn.testing.functions.checking import FunctionReport, report_of
 from minirnn.testing.functions.faults import UNKNOWN
-
-NEAR = 1e-6  # of a gradient to a derivative
+from minirnn.testing.functions.repair import repairs_of_error
 
 
 class Pair(NamedTuple):
@@ -26,6 +35,7 @@ class Pair(NamedTuple):
     forward: Callable[..., Any]
     backward: Callable[..., Any] | None
     file: str
+    formula: bool = False  # whether the forward pass computes what the course says
 
 
 # ---------------------------------------------------------------------- the forward pass
@@ -34,7 +44,7 @@ class Pair(NamedTuple):
 def judge_forward(exercise: Exercise, pair: Pair) -> tuple[Result, Callable[..., Any] | None]:
     """Whether the forward pass computes what the course says, for any sizes; where it was mended, what it is then."""
 
-    def compare(sizes: tuple[int, ...], point: int, edited: Callable[..., Any] | None) -> Sequence[Compared] | Finding:
+    def compare(sizes: tuple[int, ...], point: int, edited: Callable[..., Any] | None) -> Sequence[Answer] | Finding:
         arguments = exercise.arguments(sizes, point)
         try:
             returned = (edited or pair.forward)(*copied(arguments))
@@ -55,7 +65,7 @@ def judge_forward(exercise: Exercise, pair: Pair) -> tuple[Result, Callable[...,
     return judge_outputs(task)
 
 
-def compared(exercise: Exercise, returned: Any, arguments: tuple[Any, ...]) -> Sequence[Compared] | Finding:
+def compared(exercise: Exercise, returned: Any, arguments: tuple[Any, ...]) -> Sequence[Answer] | Finding:
     """What was returned beside what must be."""
     right = exercise.formula(*arguments)
     count, name = len(right) + 1, exercise.forward
@@ -66,7 +76,7 @@ def compared(exercise: Exercise, returned: Any, arguments: tuple[Any, ...]) -> S
         came = f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
         return Finding(name, RETURNS, f"it must return {', '.join(exercise.outputs)} and {last}; it returns {came}")
     return [
-        Compared(what, y, np.asarray(expected))
+        Answer(what, y, np.asarray(expected))
         for what, y, expected in zip(exercise.outputs, returned, right, strict=False)
     ]
 
@@ -87,18 +97,14 @@ def judge_backward(exercise: Exercise, pair: Pair) -> Result:
                 return Result(name, course, "wrong", (unfilled,))
 
             def fails(at: tuple[int, ...]) -> bool:
-                return not _passes(exercise, pair, at)
+                return not passes(exercise, pair, at)
 
             smaller = first(ascending(len(exercise.sizes)), fails, SEARCH if fails(sizes) else CONFIRM)
             smallest = _words(exercise, pair, smaller or sizes)
             sizes = sizes if fails(sizes) else smaller or sizes
-            if fails(sizes):
-                # what is said if the time is up before it is known which gradient it is
+            if fails(sizes):  # what is said if the time is up before it is known which gradient it is
                 findings = [Finding(name, UNKNOWN, "a gradient is not the derivative")]
-                findings = _mended_backward(exercise, pair, sizes)
-            notes: list[str] = []
-            if not any(finding.line for finding in findings):
-                findings, notes = wrong_gradients(exercise, pair, sizes)
+            findings, notes = wrong_gradients(exercise, pair, sizes)
             if not findings:
                 return Result(name, course, "right", notes=tuple(notes))
     except TimeUpError:
@@ -112,13 +118,16 @@ def wrong_gradients(exercise: Exercise, pair: Pair, sizes: tuple[int, ...]) -> t
     try:
         report = _report(exercise, pair, arguments)
     except Exception as error:  # noqa: BLE001 - a student's code may raise anything
-        return [of_error(error, pair.file, exercise.backward)], []
+        finding = of_error(error, pair.file, exercise.backward)
+        if "Noted" in finding.words:  # a right step stands in, into whose cache it looks
+            return [finding], []
+        return with_lines(finding, repairs_of_error(_function(exercise, pair, arguments))), []
     findings = [of_fault(fault) for fault in report.faults]
     if not findings and not report.ok:
         findings = [Finding(row.name, "unknown", "it is not the derivative") for row in report.rows if not row.ok]
     missing = [remark for remark in report.remarks if "no gradient was returned" in remark]
     findings += [Finding(f"d{_last(remark)}", "missing term", "no gradient was returned") for remark in missing]
-    return findings, [remark for remark in report.remarks if remark not in missing]
+    return in_order(findings), [remark for remark in report.remarks if remark not in missing]
 
 
 def _last(remark: str) -> str:
@@ -148,66 +157,23 @@ def _unfilled(exercise: Exercise, pair: Pair, arguments: tuple[Any, ...]) -> Fin
     return Finding(exercise.backward, UNFILLED, f"not everything is computed yet: it returns None{lacking}")
 
 
-def _report(
-    exercise: Exercise,
-    pair: Pair,
-    arguments: tuple[Any, ...],
-    *,
-    fast: bool = False,
-    backward: Callable[..., Any] | None = None,
-) -> FunctionReport:
-    if exercise.form == "loss":
-        f = backward or pair.forward
-        return check(f, None, *arguments, form="loss", wrt=["x"] if _has_x(f) else None, fast=fast, raises=False)
-    return check(pair.forward, backward or pair.backward, *arguments, form="cache", fast=fast, raises=False)
+def _function(exercise: Exercise, pair: Pair, arguments: tuple[Any, ...]) -> Function:
+    loss, formula = exercise.form == "loss", exercise.formula if pair.formula else None
+    return Function(pair.forward, None if loss else pair.backward, arguments, form=exercise.form, formula=formula)
 
 
-def _has_x(f: Callable[..., Any]) -> bool:
-    return "x" in names_of(f, 3)
+def _report(exercise: Exercise, pair: Pair, arguments: tuple[Any, ...], *, fast: bool = False) -> FunctionReport:
+    wrt = ["x"] if exercise.form == "loss" and "x" in names_of(pair.forward, 3) else None
+    return report_of(_function(exercise, pair, arguments), wrt=wrt, fast=fast)
 
 
-def _passes(exercise: Exercise, pair: Pair, sizes: tuple[int, ...]) -> bool:
+def passes(exercise: Exercise, pair: Pair, sizes: tuple[int, ...]) -> bool:
     """Whether all gradients agree at these sizes, along one direction."""
     try:
         arguments = exercise.arguments(sizes)
         return _report(exercise, pair, arguments, fast=True).ok
     except Exception:  # noqa: BLE001 - a student's code may raise anything
         return False
-
-
-def _mended_backward(exercise: Exercise, pair: Pair, sizes: tuple[int, ...]) -> list[Finding]:
-    """The gradients that are wrong, with the line that mends them; none where it is not known which they are."""
-    backward = pair.forward if exercise.form == "loss" else pair.backward
-    assert backward is not None
-    probes: dict[int, Probe] = {}
-
-    def point(at: int, edited: Callable[..., Any] | None) -> Sequence[Compared]:
-        if at not in probes:
-            probes[at] = Probe(exercise, pair.forward, backward, sizes, at)
-        return probes[at].compared(edited or backward)
-
-    try:
-        probes[0] = Probe(exercise, pair.forward, backward, sizes, 0)
-    except Exception:  # noqa: BLE001 - a student's code may raise anything
-        return []
-    mended = mend(backward, point, exercise.points)
-    try:
-        differs = {
-            one.name: finding for one in point(0, None) if (finding := unequal(*one, "derivative", tolerance=NEAR))
-        }
-    except Exception as error:  # noqa: BLE001 - as above
-        if not mended:
-            return []
-        words = f"{of_error(error, pair.file, exercise.backward).words}: {mended[0].words}"
-        return [Finding(exercise.backward, mended[0].pattern, words, mended[0].line, mended[0].source)]
-    findings = [
-        Finding(name, one.pattern, f"{one.words}; {differs[name].words}", one.line, one.source)
-        for one in mended
-        for name in differs
-        if name in one.names
-    ]
-    told = {finding.what for finding in findings}
-    return [*findings, *(Finding(n, UNKNOWN, one.words) for n, one in differs.items() if n not in told)]
 
 
 # ---------------------------------------------------------------------- the smallest input

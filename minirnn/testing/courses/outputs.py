@@ -7,18 +7,19 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from minirnn.testing.courses.findings import RAISES, RETURNS, SLOW, UNFILLED, VALUE, Finding, Result
+from minirnn.testing.courses.findings import RAISES, RETURNS, SLOW, UNFILLED, VALUE, Finding, Result, with_lines
 from minirnn.testing.courses.limits import LIMIT, TimeUpError, quiet, seconds
-from minirnn.testing.courses.mending import Compared, Mend, mend
+from minirnn.testing.functions.blame import Answer, Make
 from minirnn.testing.functions.faults import SHAPE
 from minirnn.testing.functions.leaves import Array
+from minirnn.testing.functions.mending import Mend, mend
 
-SEARCH = 0.5  # seconds for the smallest input
-CONFIRM = 0.2  # and for one that shows what the usual sizes do not
+SEARCH = 0.3  # seconds for the smallest input
+CONFIRM = 0.08  # and for one that shows what the usual sizes do not
 TOLERANCE = 1e-8  # relative to the largest number: what students compute is float64
 Sizes: TypeAlias = tuple[int, ...]
 # what a function, or an edited one in its place, returns at sizes and a point; or why that cannot be compared
-Compare: TypeAlias = Callable[[Sizes, int, Callable[..., Any] | None], Sequence[Compared] | Finding]
+Compare: TypeAlias = Callable[[Sizes, int, Callable[..., Any] | None], Sequence[Answer] | Finding]
 
 
 class Task(NamedTuple):
@@ -62,18 +63,15 @@ def judge_outputs(task: Task) -> tuple[Result, Callable[..., Any] | None]:
             if finding.pattern != UNFILLED:
                 mended = mend(task.function, partial(_values, task, sizes), task.points, task.extra)
             if mended:
-                findings = [
-                    Finding(finding.what, one.pattern, f"{finding.words}: {one.words}", one.line, one.source)
-                    for one in mended
-                ]
+                findings = with_lines(finding, mended)
     except TimeUpError:
         findings = findings or [Finding(task.name, SLOW, f"it takes more than {LIMIT:g} s")]
-    function = mended[-1].function if mended and mended[-1].whole else None
+    function = mended[-1].make(task.function) if mended and mended[-1].whole else None
     return Result(task.name, task.course, "wrong", tuple(findings), smallest), function
 
 
-def _values(task: Task, sizes: Sizes, point: int, edited: Callable[..., Any] | None) -> Sequence[Compared]:
-    compared = task.compare(sizes, point, edited)
+def _values(task: Task, sizes: Sizes, point: int, make: Make | None) -> Sequence[Answer]:
+    compared = task.compare(sizes, point, None if make is None else make(task.function))
     return () if isinstance(compared, Finding) else compared
 
 

@@ -29,26 +29,26 @@ class Noted:
         return self  # nothing in it changes
 
     def rows(self) -> list[tuple[Any, list[Array]]]:
-        """For every entry of every argument the derivative of each output, by complex steps."""
+        """For every argument the derivatives of each output, by complex steps: (entries, *shape of the output)."""
         if not self._rows:
             leaves = [(k, leaf) for k, one in enumerate(self.arguments) for leaf in leaves_of(one, "")]
             for k, leaf in leaves:
-                slopes: list[Array] = []
+                slopes: list[list[Array]] = []
                 for at in range(leaf.array.size):
                     moved = leaf.array.astype(complex)
                     moved.flat[at] += 1j * STEP
                     arguments = list(self.arguments)
                     new = {leaf.path: moved}
                     arguments[k] = with_arrays(arguments[k], new.get)
-                    slopes.append([y.imag / STEP for y in self.formula(*arguments)])  # type: ignore[arg-type]
-                self._rows.append((leaf, slopes))
+                    slopes.append([np.imag(y) / STEP for y in self.formula(*arguments)])
+                self._rows.append((leaf, [np.stack(of_one) for of_one in zip(*slopes, strict=True)]))
         return self._rows
 
     def pull(self, dys: tuple[Any, ...]) -> list[tuple[str, Array]]:
         """The gradient of every argument, with the last part of its path."""
         gradients = []
         for leaf, slopes in self.rows():
-            entries = [sum((dy * y).sum() for dy, y in zip(dys, slope, strict=False)) for slope in slopes]
+            entries = sum(np.tensordot(slope, dy, np.ndim(dy)) for dy, slope in zip(dys, slopes, strict=False))
             name = str(leaf.path[-1]) if leaf.path else ""
             gradients.append((name, np.array(entries, dtype=float).reshape(leaf.array.shape)))
         return gradients

@@ -49,7 +49,8 @@ class Result:
 class Function:
     """A function with its backward pass, at given arguments.
 
-    ``leaves`` are the arrays of floats that it is a function of: of its arguments, and an object's parameters.
+    ``leaves`` are the arrays of floats that it is a function of: of its arguments, and an object's parameters.  A
+    ``formula`` returns what f does, and complex numbers pass it: derivatives are those of the formula then.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class Function:
         *,
         form: Form | None = None,
         into: Sequence[str] = (),
+        formula: Callable[..., Any] | None = None,
     ) -> None:
+        self.formula = formula
         self.f, self.backward, self.args, self.into = f, backward, tuple(args), tuple(into)
         is_object = hasattr(f, "forward") and hasattr(f, "backward")
         call = f.forward if is_object else f
@@ -115,6 +118,19 @@ class Function:
         result = Result(arguments, outputs, rest)
         result.leaves = list(leaves_of(outputs, "y"))
         return result
+
+    def vector(self, values: Values) -> Array:
+        """All outputs that are floats, one after another."""
+        if self.formula is None:
+            return self.run(values).vector
+        if self.form == "object":
+            one = copy.copy(self.f)
+            for parameter in self.parameters:
+                parameter.set(one, values[parameter.path])
+            outputs = self.formula(one, *with_arrays(self.args, values.get))
+        else:
+            outputs = self.formula(*with_arrays(self.args, values.get))[: max(1, self.takes)]
+        return np.concatenate([np.ravel(y) for y in outputs])
 
     def pull(self, result: Result, cotangents: Sequence[Array]) -> Any:
         """What the backward pass returns for these gradients of the outputs, or leaves in accumulators."""

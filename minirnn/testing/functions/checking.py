@@ -18,8 +18,9 @@ import numpy as np
 from minirnn.testing.functions.calling_faults import faults_of_calls
 from minirnn.testing.functions.calls import Form, Function
 from minirnn.testing.functions.comparing import LEAST, Check, Compared
-from minirnn.testing.functions.faults import MEAN, SIGN, TRANSPOSED, UNSUMMED, Fault, Scene, faults_of
-from minirnn.testing.functions.repair import Repair, repairs
+from minirnn.testing.functions.faults import MEAN, SIGN, TRANSPOSED, UNKNOWN, UNSUMMED, Fault, Scene, faults_of
+from minirnn.testing.functions.mending import Mend
+from minirnn.testing.functions.repair import repairs
 from minirnn.testing.report import WORST, GradientError, Report, Row
 
 CERTAIN = (SIGN, MEAN, TRANSPOSED, UNSUMMED)  # patterns of a whole gradient, which a line cannot say better
@@ -114,14 +115,15 @@ def _whole(point: Check, *, accumulates: bool) -> FunctionReport:
     """Everything that can be said at a point."""
     compared = [point.compared(leaf) for leaf in point.judged]
     wrong = [one for one in compared if not one.holds]
-    if wrong:
+    if wrong and not point.sees_derivatives(wrong):
         wrong = [one for one in point.away_from_kinks(wrong) if point.contradicted(one)]
     scene = Scene(point.function, point.result, point.dys, point.values)
     mends = repairs(point, {one.leaf.path: one.d for one in wrong}) if wrong else []
     faults: list[Fault] = []
     for one in wrong:
-        fault = faults_of(one.leaf, point.gradients[one.leaf.path], one.d, one.jacobian, one.allowed, scene)
-        mend = next((mend for mend in mends if one.leaf.path in mend.paths), None)
+        mend = next((repair.mend for repair in mends if one.leaf.path in repair.paths), None)
+        quick = point.function.formula is not None or (mend is not None and mend.pattern != UNKNOWN)
+        fault = faults_of(one, point.gradients[one.leaf.path], scene, quick=quick)
         faults.append(fault if mend is None else mended(fault, mend))
     faults += faults_of_calls(point, accumulates=accumulates)
     remarks = [*point.remarks, *_on_the_rest(point)]
@@ -171,9 +173,9 @@ def _on_the_rest(point: Check) -> Iterator[str]:
                 yield f"{leaf.name}: f depends on it, and no gradient was returned; that was not judged"
 
 
-def mended(fault: Fault, mend: Repair) -> Fault:
+def mended(fault: Fault, mend: Mend) -> Fault:
     """A fault with the line that mends it; what the line says is believed where the numbers say little."""
     pattern, words = fault.pattern, fault.words
-    if pattern not in CERTAIN:
-        pattern, words = mend.edit.pattern, mend.edit.words
+    if pattern not in CERTAIN and mend.pattern != UNKNOWN:
+        pattern, words = mend.pattern, mend.words
     return replace(fault, pattern=pattern, words=words, line=mend.line, source=mend.source)

@@ -6,8 +6,7 @@ come from the likeliest to the most far-fetched.
 
 import ast
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterator, Sequence
 
 from minirnn.testing.functions.faults import (
     AXIS,
@@ -22,9 +21,9 @@ from minirnn.testing.functions.faults import (
     TRANSPOSED,
     UNSUMMED,
 )
-from minirnn.testing.functions.parts import loops_in, parts_of_formulas
+from minirnn.testing.functions.parts import parts_of_formulas
+from minirnn.testing.functions.places import Edit, Place, parsed, places_in, text_of, transposed
 
-Node: TypeAlias = ast.AST
 FORMS = ("{}", "(1 - {})", "(1 - {} ** 2)", "{0} * (1 - {0})", "(1 - {0}) * {0}", "{} ** 2", "1 / {}", "2 * {}")
 SUMS = (
     "sum(axis=0)",
@@ -38,55 +37,17 @@ SUMS = (
 AXES = (0, 1, -1, 2)
 REDUCED = ("sum", "mean", "max")
 NUMBERS = (1, 2, 0.5, 0, -1, 3)
-
-
 FREE = "_number_to_be_found"
 NUMBER = "<number>"  # and in the words
 
 
-class Edit(NamedTuple):
-    """One replacement: how far-fetched it is, the pattern it mends, in words, the line, and the tree afterwards."""
-
-    cost: float
-    pattern: str
-    words: str
-    line: int
-    place: "Place"
-    new: ast.AST
-    free: bool = False  # ``FREE`` is in it, a number that is still to be found
-
-    def apply(self) -> Callable[[], None]:
-        """Put the new node where the old one is; what is returned puts that back."""
-        for node in ast.walk(self.new):
-            if isinstance(node, (ast.expr, ast.stmt, ast.keyword)):
-                node.lineno = node.end_lineno = max(1, self.line)
-                node.col_offset = node.end_col_offset = 0
-        self.place.put(self.new)
-        return lambda: self.place.put(self.place.node)
+Replacement = tuple[float, str, str, ast.AST]
 
 
-class Place(NamedTuple):
-    """A node, its field in its parent, and the place in it if that is a list."""
-
-    node: Node
-    parent: Node
-    field: str
-    at: int | None
-    inside: bool  # what stands between brackets
-
-    def put(self, new: Node) -> None:
-        """Replace what stands here."""
-        if self.at is None:
-            setattr(self.parent, self.field, new)
-        else:
-            getattr(self.parent, self.field)[self.at] = new
-
-
-def edits_of(tree: ast.Module, operands: Sequence[str]) -> list[Edit]:
-    """All edits of a function, the likeliest first; ``operands`` are expressions that its lines may use."""
-    found: list[Edit] = []
-    loops = loops_in(tree)
-    for place in places_of(tree):
+def edits_of(statement: Place, operands: Sequence[str], loops: Sequence[str]) -> Iterator[Edit]:
+    """Edits of one statement; ``operands`` are expressions that it may use, ``loops`` what loops count with."""
+    places = places_in(statement)
+    for place in places:
         try:
             several = [*replacements(place, operands), *parts_of_formulas(place.node, operands, loops)]
         except (SyntaxError, IndexError):  # no plain formula: an index within an index, a sum of nothing
@@ -94,26 +55,26 @@ def edits_of(tree: ast.Module, operands: Sequence[str]) -> list[Edit]:
         for cost, pattern, words, new in several:
             line = getattr(place.node, "lineno", 0)
             if place.inside and pattern in (SIGN, TERM, FACTOR):
-                index = f"another index belongs there: {_text(new)} where {_text(place.node)} stands"
-                found.append(Edit(cost, EARLIER, index, line, place, new))
+                index = f"another index belongs there: {text_of(new)} where {text_of(place.node)} stands"
+                yield Edit(cost, EARLIER, index, line, (place.change(new),))
             else:
-                found.append(Edit(cost, pattern, words, line, place, new))
-    found += _with_numbers(tree, operands)
-    return sorted(found, key=lambda edit: edit.cost)
+                yield Edit(cost, pattern, words, line, (place.change(new),))
+    yield from _with_numbers(places, operands)
 
 
-def _with_numbers(tree: ast.Module, operands: Sequence[str]) -> Iterator[Edit]:
+def _with_numbers(places: Sequence[Place], operands: Sequence[str]) -> Iterator[Edit]:
     """Edits with a number that is still to be found: a factor of a part, the factor of a term that is missing."""
     free = ast.Name(FREE, ast.Load())
     gradients = [name for name in operands if _is_gradient(name)]
-    for place in places_of(tree):
+    for place in places:
         node, parent = place.node, place.parent
         if place.inside or not isinstance(node, ast.expr) or isinstance(node, (ast.Tuple, ast.Dict, ast.Constant)):
             continue
         line = getattr(node, "lineno", 0)
         if isinstance(parent, ast.BinOp) and not isinstance(parent.op, ast.Pow):
-            words = f"{_text(node)} must be {NUMBER} times as large"
-            yield Edit(3.4, FACTOR, words, line, place, ast.BinOp(free, ast.Mult(), node), free=True)
+            words = f"{text_of(node)} must be {NUMBER} times as large"
+            new = ast.BinOp(free, ast.Mult(), node)
+            yield Edit(3.4, FACTOR, words, line, (place.change(new),), free=True)
         if isinstance(parent, (ast.Assign, ast.AugAssign, ast.Return)) and place.field == "value":
             for one in gradients:
                 yield _term(place, free, one, line, 3.6)
@@ -123,36 +84,14 @@ def _with_numbers(tree: ast.Module, operands: Sequence[str]) -> Iterator[Edit]:
 
 
 def _term(place: Place, free: ast.expr, text: str, line: int, cost: float) -> Edit:
-    term = ast.BinOp(free, ast.Mult(), _parsed(text))
+    term = ast.BinOp(free, ast.Mult(), parsed(text))
     assert isinstance(place.node, ast.expr)
     new = ast.BinOp(place.node, ast.Add(), term)
-    return Edit(cost, TERM, f"the term {NUMBER} {text} is missing", line, place, new, free=True)
+    return Edit(cost, TERM, f"the term {NUMBER} {text} is missing", line, (place.change(new),), free=True)
 
 
 def _is_gradient(name: str) -> bool:
     return name.removeprefix("self.").startswith(("d", "grad"))
-
-
-def places_of(tree: ast.Module) -> list[Place]:
-    """Every statement and expression of a function's body, with where it stands."""
-    places: list[Place] = []
-
-    def visit(parent: Node, *, index: bool) -> None:
-        for name, value in ast.iter_fields(parent):
-            if isinstance(parent, ast.FunctionDef) and name != "body":
-                continue
-            inside = index or (isinstance(parent, ast.Subscript) and name == "slice")
-            for k, one in enumerate(value) if isinstance(value, list) else [(None, value)]:
-                if isinstance(one, (ast.expr, ast.stmt)):
-                    places.append(Place(one, parent, name, k, inside))
-                if isinstance(one, ast.AST):
-                    visit(one, index=inside)
-
-    visit(tree.body[0], index=False)
-    return places
-
-
-Replacement = tuple[float, str, str, Node]
 
 
 def replacements(place: Place, operands: Sequence[str]) -> Iterator[Replacement]:
@@ -160,8 +99,6 @@ def replacements(place: Place, operands: Sequence[str]) -> Iterator[Replacement]
     node = place.node
     if isinstance(node, ast.stmt):
         yield from _of_statement(node)
-        if isinstance(node, (ast.Assign, ast.AugAssign, ast.Return)):
-            return
         return
     if not isinstance(node, ast.expr) or not isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
         return
@@ -188,27 +125,29 @@ def _of_statement(node: ast.stmt) -> Iterator[Replacement]:
         target = node.targets[0]
         if isinstance(target, (ast.Subscript, ast.Name, ast.Attribute)) and not isinstance(node.value, ast.Constant):
             plus = ast.AugAssign(copy.deepcopy(target), ast.Add(), node.value)
-            yield 1.0, OVERWRITTEN, f"{_text(target)} must be added to: += in place of =", plus
+            yield 1.0, OVERWRITTEN, f"{text_of(target)} must be added to: += in place of =", plus
+            times = ast.AugAssign(copy.deepcopy(target), ast.Mult(), node.value)
+            yield 1.1, OVERWRITTEN, f"{text_of(target)} must be multiplied: *= in place of =", times
     if isinstance(node, ast.AugAssign):
         if isinstance(node.op, (ast.Add, ast.Sub)):
             other = ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
             yield 0.5, SIGN, "the sign is wrong", ast.AugAssign(node.target, other, node.value)
         plain = ast.Assign([copy.deepcopy(node.target)], node.value, lineno=node.lineno)
-        yield 1.5, TERM, f"{_text(node.target)} must be assigned, not added to", plain
+        yield 1.5, TERM, f"{text_of(node.target)} must be assigned, not added to", plain
         if (
             isinstance(node.target, ast.Subscript)
             and isinstance(node.op, ast.Add)
-            and ":" not in _text(node.target.slice)
+            and ":" not in text_of(node.target.slice)
         ):
-            at = _parsed(f"np.add.at({_text(node.target.value)}, {_text(node.target.slice)}, {_text(node.value)})")
+            at = parsed(f"np.add.at({text_of(node.target.value)}, {text_of(node.target.slice)}, {text_of(node.value)})")
             yield 0.9, OVERWRITTEN, "an index that repeats is added to once: np.add.at adds every time", ast.Expr(at)
     if (
         isinstance(node, ast.Assign)
         and isinstance(node.targets[0], ast.Subscript)
-        and ":" not in _text(node.targets[0].slice)
+        and ":" not in text_of(node.targets[0].slice)
     ):
         target = node.targets[0]
-        at = _parsed(f"np.add.at({_text(target.value)}, {_text(target.slice)}, {_text(node.value)})")
+        at = parsed(f"np.add.at({text_of(target.value)}, {text_of(target.slice)}, {text_of(node.value)})")
         yield 1.1, OVERWRITTEN, "an index that repeats must be added every time: np.add.at", ast.Expr(at)
     if isinstance(node, (ast.Assign, ast.AugAssign, ast.Expr, ast.Return)):
         yield from _without_slices(node)
@@ -220,7 +159,7 @@ def _of_statement(node: ast.stmt) -> Iterator[Replacement]:
             for j in range(i):
                 order = list(parts)
                 order[i], order[j] = order[j], order[i]
-                words = f"{_text(parts[j])} and {_text(parts[i])} are returned in the wrong order"
+                words = f"{text_of(parts[j])} and {text_of(parts[i])} are returned in the wrong order"
                 yield 0.8, SWAPPED, words, ast.Return(ast.Tuple(order, ast.Load()))
 
 
@@ -232,12 +171,14 @@ class _Without(ast.NodeTransformer):
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         self.generic_visit(node)
-        return node.value if _text(node.slice) == self.text else node
+        return node.value if text_of(node.slice) == self.text else node
 
 
 def _without_slices(node: ast.stmt) -> Iterator[Replacement]:
     """The statement on all of its arrays, where the same part of several is taken."""
-    slices = [_text(one.slice) for one in ast.walk(node) if isinstance(one, ast.Subscript) and ":" in _text(one.slice)]
+    slices = [
+        text_of(one.slice) for one in ast.walk(node) if isinstance(one, ast.Subscript) and ":" in text_of(one.slice)
+    ]
     for text in sorted({one for one in slices if slices.count(one) > 1}):
         whole = _Without(text).visit(copy.deepcopy(node))
         yield 0.9, TERM, f"only [{text}] is used, and all is needed", whole
@@ -246,11 +187,11 @@ def _without_slices(node: ast.stmt) -> Iterator[Replacement]:
 # ---------------------------------------------------------------------- expressions
 
 
-def _of_operator(node: Node) -> Iterator[Replacement]:
+def _of_operator(node: ast.AST) -> Iterator[Replacement]:
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         yield 0.5, SIGN, "the sign is wrong", node.operand
     if isinstance(node, ast.BinOp):
-        left, right = _text(node.left), _text(node.right)
+        left, right = text_of(node.left), text_of(node.right)
         if isinstance(node.op, (ast.Add, ast.Sub)):
             other = ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
             yield 0.5, SIGN, f"the sign of {right} is wrong", ast.BinOp(node.left, other, node.right)
@@ -266,12 +207,12 @@ def _of_operator(node: Node) -> Iterator[Replacement]:
             yield 0.7, pattern, f"it must not be divided by {right}", node.left
             yield 1.4, FACTOR, f"{right} must multiply", ast.BinOp(node.left, ast.Mult(), node.right)
         if isinstance(node.op, ast.MatMult):
-            swapped = ast.BinOp(_transposed(node.right), ast.MatMult(), _transposed(node.left))
-            yield 0.8, TRANSPOSED, f"the transposed product is needed: {_text(swapped)}", swapped
+            swapped = ast.BinOp(transposed(node.right), ast.MatMult(), transposed(node.left))
+            yield 0.8, TRANSPOSED, f"the transposed product is needed: {text_of(swapped)}", swapped
             turned = ast.BinOp(node.right, ast.MatMult(), node.left)
-            yield 1.5, TRANSPOSED, f"the product is the wrong way round: {_text(turned)}", turned
+            yield 1.5, TRANSPOSED, f"the product is the wrong way round: {text_of(turned)}", turned
     if isinstance(node, ast.Attribute) and node.attr == "T":
-        yield 0.6, TRANSPOSED, f"{_text(node.value)} must not be transposed", node.value
+        yield 0.6, TRANSPOSED, f"{text_of(node.value)} must not be transposed", node.value
     if isinstance(node, ast.Compare) and len(node.ops) == 1:
         others: dict[type, ast.cmpop] = {ast.Gt: ast.Lt(), ast.Lt: ast.Gt(), ast.GtE: ast.Lt(), ast.LtE: ast.Gt()}
         other_op = others.get(type(node.ops[0]))
@@ -284,14 +225,14 @@ def _of_operator(node: Node) -> Iterator[Replacement]:
             )
 
 
-def _is_an_axis(node: ast.expr, parent: Node) -> bool:
+def _is_an_axis(node: ast.expr, parent: ast.AST) -> bool:
     """Whether a negative number is the axis that a call is told."""
     told = isinstance(parent, ast.keyword) and parent.arg == "axis"
     summed = isinstance(parent, ast.Call) and isinstance(parent.func, ast.Attribute) and parent.func.attr in REDUCED
     return isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant) and (told or summed)
 
 
-def _of_call(node: Node) -> Iterator[Replacement]:
+def _of_call(node: ast.AST) -> Iterator[Replacement]:
     if not isinstance(node, ast.Call):
         return
     function = node.func
@@ -330,36 +271,36 @@ def _of_call(node: Node) -> Iterator[Replacement]:
                 yield 0.9, TERM, "a step is left out", ast.Call(function, new_args, [])
 
 
-def _of_subscript(node: Node) -> Iterator[Replacement]:
+def _of_subscript(node: ast.AST) -> Iterator[Replacement]:
     if not isinstance(node, ast.Subscript):
         return
     where = node.slice
     if isinstance(where, ast.Slice) or (
         isinstance(where, ast.Tuple) and any(isinstance(e, ast.Slice) for e in where.elts)
     ):
-        yield 1.0, TERM, f"all of {_text(node.value)} is needed", node.value
+        yield 1.0, TERM, f"all of {text_of(node.value)} is needed", node.value
         if isinstance(where, ast.Slice):
-            text = _text(where)
+            text = text_of(where)
             for one, other in (("1:", ":-1"), (":-1", "1:")):
                 if text == one:
-                    yield 0.9, EARLIER, f"[{other}] in place of [{one}]", _parsed(f"{_text(node.value)}[{other}]")
+                    yield 0.9, EARLIER, f"[{other}] in place of [{one}]", parsed(f"{text_of(node.value)}[{other}]")
         return
-    value, index = _text(node.value), _text(where)
+    value, index = text_of(node.value), text_of(where)
     if not isinstance(where, ast.Constant) or isinstance(where.value, int):
         for text in (f"{index} - 1", f"{index} + 1"):
-            yield 1.0, EARLIER, f"{value}[{text}] in place of {value}[{index}]", _parsed(f"{value}[{text}]")
+            yield 1.0, EARLIER, f"{value}[{text}] in place of {value}[{index}]", parsed(f"{value}[{text}]")
     if isinstance(where, ast.BinOp) and isinstance(where.op, (ast.Add, ast.Sub)):
         yield (
             0.9,
             EARLIER,
-            f"{value}[{_text(where.left)}] in place of {value}[{index}]",
-            _parsed(f"{value}[{_text(where.left)}]"),
+            f"{value}[{text_of(where.left)}] in place of {value}[{index}]",
+            parsed(f"{value}[{text_of(where.left)}]"),
         )
     if isinstance(where, ast.Constant) and isinstance(where.value, int):
-        yield 1.1, TERM, f"all of {value}, summed, in place of {value}[{index}]", _parsed(f"{value}.sum(axis=0)")
+        yield 1.1, TERM, f"all of {value}, summed, in place of {value}[{index}]", parsed(f"{value}.sum(axis=0)")
 
 
-def _of_number(node: Node, place: Place) -> Iterator[Replacement]:
+def _of_number(node: ast.AST, place: Place) -> Iterator[Replacement]:
     if not isinstance(node, ast.Constant) or not isinstance(node.value, (int, float)) or isinstance(node.value, bool):
         return
     if isinstance(place.parent, (ast.Subscript, ast.keyword, ast.Slice)):
@@ -370,28 +311,28 @@ def _of_number(node: Node, place: Place) -> Iterator[Replacement]:
             yield 1.2 + 0.3 * power, FACTOR, f"{number} in place of {node.value}", ast.Constant(number)
 
 
-def _of_name(node: Node, place: Place, operands: Sequence[str]) -> Iterator[Replacement]:
+def _of_name(node: ast.AST, place: Place, operands: Sequence[str]) -> Iterator[Replacement]:
     """Another operand for this one."""
     if not isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)) or (
         isinstance(place.parent, (ast.Call, ast.Attribute)) and place.field == "func"
     ):
         return
-    text = _text(node)
+    text = text_of(node)
     if isinstance(place.parent, (ast.Attribute, ast.Subscript)) and place.field == "value" and text not in operands:
         return
     if text in ("np", "numpy", "self"):
         return
     if isinstance(node, ast.Subscript) and not isinstance(node.slice, (ast.Slice, ast.Tuple, ast.Constant)):
-        value, index = _text(node.value), _text(node.slice)
+        value, index = text_of(node.value), text_of(node.slice)
         index = index.removesuffix(" - 1")
         for first in (name for name in operands if name[-1:] == "0" or "init" in name or "prev" in name):
             words = f"{value} of the step before belongs there, at the first step {first}"
-            yield 1.1, EARLIER, words, _parsed(f"({value}[{index} - 1] if {index} else {first})")
+            yield 1.1, EARLIER, words, parsed(f"({value}[{index} - 1] if {index} else {first})")
     for other in operands:
         if other != text:
             pattern = EARLIER if related(text, other) else FACTOR
             cost = 1.0 if pattern == EARLIER else 1.3
-            yield cost, pattern, f"{other} belongs where {text} stands", _parsed(other)
+            yield cost, pattern, f"{other} belongs where {text} stands", parsed(other)
 
 
 def related(one: str, other: str) -> bool:
@@ -425,51 +366,52 @@ def _of_operand(node: ast.expr, operands: Sequence[str]) -> Iterator[Replacement
     """What may be done to one operand of a product or sum."""
     if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)):
         if not (isinstance(node, ast.Attribute) and node.attr == "T"):
-            yield 0.7, TRANSPOSED, f"{_text(node)} must be transposed", _transposed(node)
-        yield 1.9, SIGN, f"the sign of {_text(node)} is wrong", ast.UnaryOp(ast.USub(), node)
+            yield 0.7, TRANSPOSED, f"{text_of(node)} must be transposed", transposed(node)
+        yield 1.9, SIGN, f"the sign of {text_of(node)} is wrong", ast.UnaryOp(ast.USub(), node)
     for operand in operands:
-        if isinstance(node, (ast.BinOp, ast.Name)) and operand != _text(node):
-            yield 1.8, TERM, f"the term -{operand} is missing", ast.BinOp(node, ast.Sub(), _parsed(operand))
-            yield 1.8, TERM, f"the term {operand} is missing", ast.BinOp(node, ast.Add(), _parsed(operand))
+        if isinstance(node, (ast.BinOp, ast.Name)) and operand != text_of(node):
+            yield 1.8, TERM, f"the term -{operand} is missing", ast.BinOp(node, ast.Sub(), parsed(operand))
+            yield 1.8, TERM, f"the term {operand} is missing", ast.BinOp(node, ast.Add(), parsed(operand))
         for k, form in enumerate(FORMS[:4]):
-            factor = _parsed(form.format(operand))
-            yield 2.2 + 0.2 * k, FACTOR, f"the factor {_text(factor)} is missing", ast.BinOp(node, ast.Mult(), factor)
-            if k and isinstance(node, ast.BinOp):
-                yield 2.6 + 0.2 * k, FACTOR, f"{_text(factor)} belongs where {_text(node)} stands", factor
+            factor = parsed(form.format(operand))
+            yield 2.2 + 0.2 * k, FACTOR, f"the factor {text_of(factor)} is missing", ast.BinOp(node, ast.Mult(), factor)
+            if k and isinstance(node, (ast.BinOp, ast.Call)):
+                yield 2.6 + 0.2 * k, FACTOR, f"{text_of(factor)} belongs where {text_of(node)} stands", factor
 
 
 def _of_whole(node: ast.expr, operands: Sequence[str]) -> Iterator[Replacement]:
     """What may be done to the right-hand side of a line."""
-    called = isinstance(node, ast.Call) and not _text(node.func).startswith(("np.", "numpy."))
+    called = isinstance(node, ast.Call) and not text_of(node.func).startswith(("np.", "numpy."))
     yield 0.6 + 0.2 * called, SIGN, "the sign is wrong", ast.UnaryOp(ast.USub(), node)
-    yield 0.9, TRANSPOSED, "it must be transposed", _transposed(node)
-    yield 1.6, TRANSPOSED, "its order must be reversed", _parsed(f"({_text(node)})[::-1]")
+    yield 0.9, TRANSPOSED, "it must be transposed", transposed(node)
+    yield 1.6, TRANSPOSED, "its order must be reversed", parsed(f"({text_of(node)})[::-1]")
     for k, text in enumerate(SUMS):
-        yield 0.8 + 0.02 * k, UNSUMMED, f"it has to be summed: .{text}", _parsed(f"({_text(node)}).{text}")
+        yield 0.8 + 0.02 * k, UNSUMMED, f"it has to be summed: .{text}", parsed(f"({text_of(node)}).{text}")
     for number, word in ((2, "2"), (0.5, "1/2")):
         yield 1.4, FACTOR, f"the factor {word} is missing", ast.BinOp(node, ast.Mult(), ast.Constant(number))
     for operand in operands:
-        for size in (f"len({operand})", f"{operand}.size"):
-            yield 1.5, MEAN, f"it must be divided by {size}", ast.BinOp(node, ast.Div(), _parsed(size))
-            yield 1.7, MEAN, f"it must be multiplied by {size}", ast.BinOp(node, ast.Mult(), _parsed(size))
+        named = (operand,) if _is_size(parsed(operand)) else ()
+        for size in (*named, f"len({operand})", f"{operand}.size"):
+            yield 1.5, MEAN, f"it must be divided by {size}", ast.BinOp(node, ast.Div(), parsed(size))
+            yield 1.7, MEAN, f"it must be multiplied by {size}", ast.BinOp(node, ast.Mult(), parsed(size))
         for k, form in enumerate(FORMS):
-            factor = _parsed(form.format(operand))
-            words = f"the factor {_text(factor)} is missing"
+            factor = parsed(form.format(operand))
+            words = f"the factor {text_of(factor)} is missing"
             yield 1.5 + 0.15 * k, FACTOR, words, ast.BinOp(node, ast.Mult(), factor)
-        yield 1.7, TERM, f"the term {operand} is missing", ast.BinOp(node, ast.Add(), _parsed(operand))
-        yield 1.9, TERM, f"the term -{operand} is missing", ast.BinOp(node, ast.Sub(), _parsed(operand))
+        yield 1.7, TERM, f"the term {operand} is missing", ast.BinOp(node, ast.Add(), parsed(operand))
+        yield 1.9, TERM, f"the term -{operand} is missing", ast.BinOp(node, ast.Sub(), parsed(operand))
     gradients = [name for name in operands if _is_gradient(name)]
     for one in gradients:
         for other in operands:
             if other != one:
-                term = _parsed(f"{one} * {other}")
-                yield 3.0, TERM, f"the term {_text(term)} is missing", ast.BinOp(node, ast.Add(), term)
-                yield 3.2, TERM, f"the term -{_text(term)} is missing", ast.BinOp(node, ast.Sub(), term)
+                term = parsed(f"{one} * {other}")
+                yield 3.0, TERM, f"the term {text_of(term)} is missing", ast.BinOp(node, ast.Add(), term)
+                yield 3.2, TERM, f"the term -{text_of(term)} is missing", ast.BinOp(node, ast.Sub(), term)
 
 
-def _is_size(node: Node) -> bool:
+def _is_size(node: ast.AST) -> bool:
     """Whether an expression counts something: ``len(x)``, ``x.shape[0]``, ``x.size``, ``N``."""
-    text = _text(node)
+    text = text_of(node)
     return any(mark in text for mark in ("len(", ".shape", ".size")) or text in (
         "N",
         "n",
@@ -479,17 +421,3 @@ def _is_size(node: Node) -> bool:
         "batch",
         "batch_size",
     )
-
-
-def _transposed(node: ast.expr) -> ast.expr:
-    if isinstance(node, ast.Attribute) and node.attr == "T":
-        return node.value
-    return ast.Attribute(node, "T", ast.Load())
-
-
-def _text(node: Node) -> str:
-    return ast.unparse(node)
-
-
-def _parsed(text: str) -> ast.expr:
-    return ast.parse(text, mode="eval").body

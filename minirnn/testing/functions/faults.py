@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minirnn.testing.functions.calls import Function, Result, Values
+from minirnn.testing.functions.comparing import Compared
 from minirnn.testing.functions.leaves import Array, Leaf, leaves_of, numbers_in
 
 SIGN, FACTOR, TRANSPOSED, TERM, UNSUMMED, MEAN, OVERWRITTEN, EARLIER, STALE, CHANGED, SWAPPED, AXIS, SHAPE, UNKNOWN = (
@@ -112,29 +113,32 @@ class Quantity(NamedTuple):
 Explanation = tuple[str, str]  # a pattern and a sentence
 
 
-def faults_of(leaf: Leaf, raw: Any, d: Array, jacobian: Array | None, allowed: Array, scene: Scene) -> Fault:
-    """What is wrong with a gradient ``raw`` of which the derivative is ``d``."""
+def faults_of(one: Compared, raw: Any, scene: Scene, *, quick: bool = False) -> Fault:
+    """What is wrong with a gradient ``raw``; ``quick`` looks at the whole gradient only."""
+    leaf, d = one.leaf, one.d
     g = numbers_in(raw)
     if g is None:
         return Fault(leaf.name, TERM, "no gradient was returned")
     if g.shape != d.shape:
         pattern, words = _of_another_shape(g, d)
         return Fault(leaf.name, pattern, words)
-    off = np.nan_to_num(np.abs(g - d) - allowed, nan=np.inf)
+    off = np.nan_to_num(np.abs(g - d) - one.allowed, nan=np.inf)
     index = tuple(int(k) for k in np.unravel_index(int(off.argmax()), d.shape)) if d.size else ()
-    pattern, words = _explained(g, d, jacobian, leaf, scene)
+    pattern, words = _explained(g, one, scene, quick=quick)
     return Fault(leaf.name, pattern, words, index, float(g[index]), float(d[index]))
 
 
-def _explained(g: Array, d: Array, jacobian: Array | None, leaf: Leaf, scene: Scene) -> Explanation:
+def _explained(g: Array, one: Compared, scene: Scene, *, quick: bool) -> Explanation:
+    d = one.d
     if not np.isfinite(g).all():
         return UNKNOWN, "it is not finite"
     if not np.abs(g).max():
         return TERM, "the gradient is missing: it is 0"
     if not np.abs(d).max():
         return TERM, "the derivative is 0: what is returned is one term too many"
-    for explanation in (_as_a_whole, _repeated, _by_outputs, _by_quotients, _by_sums, _region):
-        said = explanation(g, d, jacobian, leaf, scene)
+    several = (_as_a_whole, _repeated, _by_outputs, _by_quotients, _by_sums, _region)
+    for explanation in several[:1] if quick else several:
+        said = explanation(g, d, one.jacobian, one.leaf, scene)
         if said is not None:
             return said
     return UNKNOWN, "it differs, by none of the usual patterns"

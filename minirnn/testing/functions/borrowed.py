@@ -2,69 +2,65 @@
 
 import ast
 import copy
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from minirnn.testing.courses.more_edits import Swap
 from minirnn.testing.functions.faults import EARLIER, FACTOR, OVERWRITTEN, SIGN, TERM
+from minirnn.testing.functions.places import Edit, Place, nodes_in, parsed
 
 MOST = 40  # entries that are tried as factors
 WRAPS = ("np.log", "np.exp", "np.tanh")
 
 
-def borrowed(tree: ast.Module) -> Iterator[Swap]:
-    """Edits of a function, in the order of its nodes."""
-    entries = _entries(tree)
-    for node in ast.walk(tree):
+def borrowed(statement: Place, entries: Sequence[str]) -> Iterator[Edit]:
+    """Edits of a statement; ``entries`` are those that the whole function names."""
+    yield from _missing(statement)
+    for node in nodes_in(statement):
         if isinstance(node, ast.If):
             yield from _tests(node)
-        for name in ("body", "orelse"):
-            block = getattr(node, name, None)
-            if isinstance(block, list):
-                yield from _missing(node, name, block)
         if isinstance(node, ast.Call):
             for k, part in enumerate(node.args):
                 for words, cost, new in _other(part):
                     args = [*node.args[:k], new, *node.args[k + 1 :]]
-                    yield Swap(cost, FACTOR, words, part.lineno, ((node, "args", args),))
+                    yield Edit(cost, FACTOR, words, part.lineno, ((node, "args", args),))
         if isinstance(node, ast.BinOp):
             for side in ("left", "right"):
                 part = getattr(node, side)
                 for words, cost, new in _other(part):
-                    yield Swap(cost, FACTOR, words, part.lineno, ((node, side, new),))
+                    yield Edit(cost, FACTOR, words, part.lineno, ((node, side, new),))
         if isinstance(node, ast.Subscript):
             yield from _indices(node, entries)
         if isinstance(node, (ast.Assign, ast.AugAssign)):
             yield from _values(node, entries)
 
 
-def _tests(node: ast.If) -> Iterator[Swap]:
+def _tests(node: ast.If) -> Iterator[Edit]:
     """A condition the other way round, or another comparison."""
     line = node.test.lineno
     negated: ast.expr = ast.UnaryOp(ast.Not(), node.test)
     if isinstance(node.test, ast.UnaryOp) and isinstance(node.test.op, ast.Not):
         negated = node.test.operand
-    yield Swap(0.7, SIGN, f"it must be: if {ast.unparse(negated)}", line, ((node, "test", negated),))
+    yield Edit(0.7, SIGN, f"it must be: if {ast.unparse(negated)}", line, ((node, "test", negated),))
     if isinstance(node.test, ast.Compare) and len(node.test.ops) == 1:
         for op in (ast.Eq(), ast.NotEq(), ast.Gt(), ast.GtE(), ast.Lt(), ast.LtE()):
             if type(op) is not type(node.test.ops[0]):
                 new = ast.Compare(node.test.left, [op], node.test.comparators)
-                yield Swap(0.9, SIGN, f"it must be: if {ast.unparse(new)}", line, ((node, "test", new),))
+                yield Edit(0.9, SIGN, f"it must be: if {ast.unparse(new)}", line, ((node, "test", new),))
 
 
-def _missing(parent: Any, name: str, block: list[ast.stmt]) -> Iterator[Swap]:
-    """A statement like the one before it, with another number in its brackets."""
-    for k, statement in enumerate(block):
-        if not isinstance(statement, (ast.Assign, ast.AugAssign)):
-            continue
-        line = (statement.end_lineno or statement.lineno) + 1
-        for more in (1, -1):
-            one = _Shifted(more)
-            new = one.visit(copy.deepcopy(statement))
-            if one.changed:
-                words = f"a line is missing: {ast.unparse(new)}"
-                body = [*block[: k + 1], new, *block[k + 1 :]]
-                yield Swap(1.6, OVERWRITTEN, words, line, ((parent, name, body),))
+def _missing(place: Place) -> Iterator[Edit]:
+    """A statement like this one after it, with another number in its brackets."""
+    statement = place.node
+    if not isinstance(statement, (ast.Assign, ast.AugAssign)) or place.at is None:
+        return
+    block = getattr(place.parent, place.field)
+    line = (statement.end_lineno or statement.lineno) + 1
+    for more in (1, -1):
+        one = _Shifted(more)
+        new = one.visit(copy.deepcopy(statement))
+        if one.changed:
+            words = f"a line is missing: {ast.unparse(new)}"
+            body = [*block[: place.at + 1], new, *block[place.at + 1 :]]
+            yield Edit(1.6, OVERWRITTEN, words, line, ((place.parent, place.field, body),))
 
 
 class _Shifted(ast.NodeTransformer):
@@ -87,10 +83,10 @@ def _other(part: ast.expr) -> Iterator[tuple[str, float, ast.expr]]:
     """A function of a part."""
     if isinstance(part, (ast.Name, ast.Attribute, ast.Subscript)):
         for function in WRAPS:
-            yield f"{function} of {ast.unparse(part)} is needed", 1.6, _parsed(f"{function}({ast.unparse(part)})")
+            yield f"{function} of {ast.unparse(part)} is needed", 1.6, parsed(f"{function}({ast.unparse(part)})")
 
 
-def _indices(node: ast.Subscript, entries: list[str]) -> Iterator[Swap]:
+def _indices(node: ast.Subscript, entries: Sequence[str]) -> Iterator[Edit]:
     """An index one or two further; another index; the first so many of a row, where all were taken."""
     if not isinstance(node.ctx, ast.Load):
         return
@@ -103,21 +99,21 @@ def _indices(node: ast.Subscript, entries: list[str]) -> Iterator[Swap]:
             moved = ast.BinOp(part, ast.Add(), ast.Constant(step))
             index: ast.expr = ast.Tuple([*parts[:k], moved, *parts[k + 1 :]], ast.Load()) if len(parts) > 1 else moved
             words = f"[{ast.unparse(part)}{step:+d}] belongs where [{ast.unparse(part)}] stands"
-            yield Swap(1.1, EARLIER, words, line, ((node, "slice", index),))
+            yield Edit(1.1, EARLIER, words, line, ((node, "slice", index),))
         for entry in entries:
             if len(parts) > 1 and entry != ast.unparse(part) and not isinstance(part, ast.Name):
-                places = ast.Tuple([*parts[:k], _parsed(entry), *parts[k + 1 :]], ast.Load())
-                yield Swap(1.7, EARLIER, f"{entry} belongs in the brackets", line, ((node, "slice", places),))
+                places = ast.Tuple([*parts[:k], parsed(entry), *parts[k + 1 :]], ast.Load())
+                yield Edit(1.7, EARLIER, f"{entry} belongs in the brackets", line, ((node, "slice", places),))
     if len(parts) == 1 and isinstance(node.slice, ast.Name):
         for entry in entries:
             if entry.endswith(f"[{text}]"):
-                shorter = _parsed(f"a[{text}, :{entry}]")
+                shorter = parsed(f"a[{text}, :{entry}]")
                 assert isinstance(shorter, ast.Subscript)
                 words = f"only the first {entry} belong there"
-                yield Swap(1.8, EARLIER, words, line, ((node, "slice", shorter.slice),))
+                yield Edit(1.8, EARLIER, words, line, ((node, "slice", shorter.slice),))
 
 
-def _values(node: ast.Assign | ast.AugAssign, entries: list[str]) -> Iterator[Swap]:
+def _values(node: ast.Assign | ast.AugAssign, entries: Sequence[str]) -> Iterator[Edit]:
     """The right-hand side times or over an entry, with one more, or a number."""
     value, line = node.value, node.lineno
     if isinstance(value, (ast.Tuple, ast.List, ast.Dict)):
@@ -126,21 +122,21 @@ def _values(node: ast.Assign | ast.AugAssign, entries: list[str]) -> Iterator[Sw
     if not isinstance(value, ast.Constant) and isinstance(target, ast.Subscript):
         for number in (0, 1):
             words = f"{number} belongs there"
-            yield Swap(1.2, FACTOR, words, line, ((node, "value", ast.Constant(number)),))
+            yield Edit(1.2, FACTOR, words, line, ((node, "value", ast.Constant(number)),))
     if not isinstance(target, ast.Subscript):
         return
     for entry in entries:
         if entry == ast.unparse(target):
             continue
         for sign, pattern, word in ((ast.Mult(), FACTOR, "factor"), (ast.Div(), FACTOR, "divisor")):
-            new = ast.BinOp(value, sign, _parsed(entry))
-            yield Swap(1.9, pattern, f"the {word} {entry} is missing", line, ((node, "value", new),))
-        plus = ast.BinOp(value, ast.Add(), _parsed(entry))
-        yield Swap(2.0, TERM, f"the term {entry} is missing", line, ((node, "value", plus),))
-        yield Swap(2.1, FACTOR, f"{entry} belongs there", line, ((node, "value", _parsed(entry)),))
+            new = ast.BinOp(value, sign, parsed(entry))
+            yield Edit(1.9, pattern, f"the {word} {entry} is missing", line, ((node, "value", new),))
+        plus = ast.BinOp(value, ast.Add(), parsed(entry))
+        yield Edit(2.0, TERM, f"the term {entry} is missing", line, ((node, "value", plus),))
+        yield Edit(2.1, FACTOR, f"{entry} belongs there", line, ((node, "value", parsed(entry)),))
 
 
-def _entries(tree: ast.Module) -> list[str]:
+def entries_of(tree: ast.Module) -> list[str]:
     """Entries of arrays: those that a function names, and its arrays at places where others are taken."""
     entries: dict[str, None] = {}
     arrays: dict[str, None] = {}
@@ -158,7 +154,3 @@ def _entries(tree: ast.Module) -> list[str]:
         for array in arrays:
             entries.setdefault(f"{array}[{index}]")
     return [*entries][:MOST]
-
-
-def _parsed(text: str) -> ast.expr:
-    return ast.parse(text, mode="eval").body
