@@ -5,9 +5,11 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 
 from minirnn.testing.courses.limits import TimeUpError, seconds
+from minirnn.testing.functions.memory import PAGES, little_more
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGPROF"), reason="no such signals on this system")
 
@@ -87,3 +89,12 @@ def test_the_limit_is_raised_through_it_and_gone() -> None:
         spin(60)
     assert disarmed()
     spin(0.1)
+
+
+@pytest.mark.skipif(not PAGES.exists(), reason="only Linux says how much memory a process has")
+def test_what_asks_for_much_more_memory_fails_at_once_and_only_inside() -> None:
+    with little_more():
+        np.ones(1 << 10)
+        with pytest.raises(MemoryError):
+            np.empty(1 << 27)  # a GiB
+    np.empty(1 << 27)

@@ -20,6 +20,7 @@ from minirnn.testing.functions.borrowed import borrowed, entries_of
 from minirnn.testing.functions.edits import FREE, NUMBER, edits_of
 from minirnn.testing.functions.faults import SWAPPED, UNKNOWN
 from minirnn.testing.functions.leaves import numbers_in
+from minirnn.testing.functions.memory import little_more
 from minirnn.testing.functions.more_edits import more
 from minirnn.testing.functions.parts import loops_in
 from minirnn.testing.functions.places import Edit, Place, nodes_in, statements_of
@@ -82,7 +83,7 @@ def mend(
     search = _Search(code, plain(function), point, points, extra, deadline)
     found: list[Mend] = []
     while len(found) < MOST:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
+        with warnings.catch_warnings(), np.errstate(all="ignore"), little_more():
             warnings.simplefilter("ignore")
             best = search.best()
         if best is None:
