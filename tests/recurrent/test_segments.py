@@ -120,7 +120,7 @@ def test_any_sizes(
 
 
 @every_backend
-@pytest.mark.parametrize("cell", marked_but([GRU], [RNN, GRU, LSTM], "slow", lambda cell: cell.__name__))
+@pytest.mark.parametrize("cell", marked_but([GRU], [RNN, GRU, LSTM], "long", lambda cell: cell.__name__))
 @pytest.mark.parametrize(("T", "B"), [(1024, 1), pytest.param(4096, 1, marks=pytest.mark.long)])
 def test_what_is_kept_is_a_tenth_at_most(
     cell: Any, backend: str, T: int, B: int, monkeypatch: pytest.MonkeyPatch
