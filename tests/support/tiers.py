@@ -11,7 +11,7 @@ from minirnn.cells import GRUCell, LSTMCell, ProjectedLSTMCell
 from minirnn.testing.strategies import CELLS, Case, Chain, cases, chains
 
 PLAIN = os.environ.get("MINIRNN_BACKEND") == "numpy"
-# cells whose kernels drawn cases meet: few, since those of all would be compiled for minutes
+# cells whose kernels drawn cases meet: few, since those of all would be compiled for a minute
 DRAWN = CELLS if PLAIN else (GRUCell, LSTMCell, ProjectedLSTMCell(2))
 
 

@@ -59,6 +59,16 @@ FAULTS = {
         (("at(packed, first * packed_size(U, R, H))", "packed"),),
         "kernels/test_own_cells.py::test_a_cell_of_ones_own_has_kernels[Staged-float64]",
     ),
+    "kernel stages: the first stage's equations for all": Fault(
+        "kernels/cpu/stages.py",
+        (("routine_of(facts, k, make)\n", "routine_of(facts, 0, make)\n"),),
+        "kernels/test_own_cells.py::test_a_cell_of_ones_own_has_kernels[Staged-float64]",
+    ),
+    "kernel cells: equations of the dtype that came first": Fault(
+        "kernels/cpu/stages.py",
+        (("    key = facts.key, dtype, make\n", "    key = facts.key, make\n"),),
+        "kernels/test_kernels.py::test_relu_layers_of_whole_numbers_are_exact",
+    ),
     "kernel stages: dU from the wrong operand": Fault(
         "kernels/cpu/backward.py",
         (("((k - 1) * T + start) * B * H)", "(k * T - T) * B * H)"),),
