@@ -315,10 +315,10 @@ def arguments(rng):
     w = {"x": n(size=(2, 12)), "h": n(size=(3, 12)), "b": n(size=12)}
     return lstm, lstm_backward, w, n(size=(3, 2, 2)), n(size=(2, 3)), n(size=(2, 3))
 """,
-    ("dc = dc + dh * o", "dc = dh * o", "missing term"),
+    ("dc = dc + dh * o", "dc = dh * o", "missing term | = for +="),
     ("        dc = dc * f\n", "", "factor"),
     ("da.sum(axis=0)", "da.mean(axis=0)", "mean for the sum"),
-    ("dc * g, dc * c, dc * i", "dc * i, dc * c, dc * g", "factor"),
+    ("dc * g, dc * c, dc * i", "dc * i, dc * c, dc * g", "factor | swapped"),
     ("(1 - tc * tc)", "(1 - c * c)", "previous step | factor"),
 )
 kind(
@@ -350,8 +350,8 @@ def arguments(rng):
     return train, train_backward, rng.normal(size=4), rng.normal(size=4), 0.3, rng.normal(size=4)
 """,
     ("drate -= (", "drate += (", "sign"),
-    ("dvelocity = dvelocity - rate * dtheta", "dvelocity = -rate * dtheta", "missing term"),
-    ("dtheta = dtheta + dvelocity\n", "dtheta = dvelocity\n", "missing term"),
+    ("dvelocity = dvelocity - rate * dtheta", "dvelocity = -rate * dtheta", "missing term | = for +="),
+    ("dtheta = dtheta + dvelocity\n", "dtheta = dvelocity\n", "missing term | = for +="),
     ("dtarget -= dvelocity", "dtarget = -dvelocity", "= for +="),
     ("        dvelocity = 0.9 * dvelocity\n", "", "factor"),
 )

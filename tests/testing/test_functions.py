@@ -347,6 +347,8 @@ def test_what_cannot_be_called_is_said() -> None:
         check(3, None, X)
     with pytest.raises(TypeError, match="backward must take dy and f's 3 arguments, or dy and the cache"):
         check(affine, lambda: None, X, W, B)
+    with pytest.raises(TypeError, match="backward takes 3; arrays that it adds gradients to are named by into="):
+        check(np.tanh, lambda dy, x, dx: dx.__iadd__(dy * x), X)
     with pytest.raises(ValueError, match="without a backward pass"):
         check(np.tanh, None, X)
     with pytest.raises(ValueError, match="at least one argument with floats"):

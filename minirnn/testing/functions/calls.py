@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from minirnn.testing.functions.derivatives import frozen
-from minirnn.testing.functions.leaves import Array, Leaf, Path, floats_in, leaves_of, with_arrays
+from minirnn.testing.functions.leaves import Array, Leaf, Path, floats_in, leaves_of, unshared, with_arrays
 from minirnn.testing.functions.parameters import Parameter, parameters_of, zeroed
 
 Form: TypeAlias = Literal["vjp", "cache", "closure", "loss", "object"]
@@ -186,7 +186,7 @@ class Function:
             rest.backward = types.MethodType(make(inspect.unwrap(type(self.f).backward)), rest)
         else:
             edited.backward, rest = make(inspect.unwrap(self.backward)), copy.deepcopy(rest)
-        return edited, Result(result.arguments, result.outputs, rest, result.leaves)
+        return edited, Result(unshared(result.arguments), result.outputs, rest, result.leaves)
 
     # ------------------------------------------------------------------ which form
 
@@ -227,9 +227,10 @@ class Function:
                 if least <= takes + 1 <= most:
                     self.takes = takes
                     return "cache"
+        into = "" if self.into or least <= whole else "; arrays that it adds gradients to are named by into="
         raise TypeError(
             f"backward must take dy and f's {len(self.args)} arguments, or dy and the cache that f returns last; f "
-            f"returned {_kind(returned)}, and backward takes {least if least == most else f'{least} to {most}'}"
+            f"returned {_kind(returned)}, and backward takes {least if least == most else f'{least} to {most}'}{into}"
         )
 
     def _trial_of_object(self, one: Any) -> None:

@@ -74,8 +74,8 @@ def check(
     Arguments may be arrays of any float type, which are made float64, numbers, and lists, tuples, dicts and dataclasses
     of them.  Integers, booleans and everything else are handed on as they are.  Gradients come in the order of the
     arguments, or in a dict by their names; ``wrt`` names the arguments that they are of, where they are not of the
-    first.  ``into`` names arguments of whose shapes backward gets arrays of zeros, last, to add to.  ``accumulates``
-    demands that a second call adds to an object's gradients.
+    first, and nothing is remarked on the others then.  ``into`` names arguments of whose shapes backward gets arrays of
+    zeros, last, to add to.  ``accumulates`` demands that a second call adds to an object's gradients.
 
     Random numbers of NumPy's and Python's global generators, and of generators among the arguments, are the same in
     every call.  At a kink, where there is no derivative, another point nearby decides.
@@ -126,7 +126,7 @@ def _whole(point: Check, *, accumulates: bool) -> FunctionReport:
         fault = faults_of(one, point.gradients[one.leaf.path], scene, quick=quick)
         faults.append(fault if mend is None else mended(fault, mend))
     faults += faults_of_calls(point, accumulates=accumulates)
-    remarks = [*point.remarks, *_on_the_rest(point)]
+    remarks = [*point.remarks, *(_on_the_rest(point) if point.wrt is None else ())]
     paths = {one.leaf.path for one in wrong}
     rows = tuple(_row(one, _method(point), wrong=one.leaf.path in paths) for one in compared)
     return FunctionReport(rows, point.exact is not False, tuple(faults), tuple(remarks))

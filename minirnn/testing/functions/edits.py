@@ -22,7 +22,7 @@ from minirnn.testing.functions.faults import (
     UNSUMMED,
 )
 from minirnn.testing.functions.parts import parts_of_formulas
-from minirnn.testing.functions.places import Edit, Place, parsed, places_in, text_of, transposed
+from minirnn.testing.functions.places import Edit, Place, is_gradient, parsed, places_in, text_of, transposed
 
 FORMS = ("{}", "(1 - {})", "(1 - {} ** 2)", "{0} * (1 - {0})", "(1 - {0}) * {0}", "{} ** 2", "1 / {}", "2 * {}")
 SUMS = (
@@ -65,7 +65,7 @@ def edits_of(statement: Place, operands: Sequence[str], loops: Sequence[str]) ->
 def _with_numbers(places: Sequence[Place], operands: Sequence[str]) -> Iterator[Edit]:
     """Edits with a number that is still to be found: a factor of a part, the factor of a term that is missing."""
     free = ast.Name(FREE, ast.Load())
-    gradients = [name for name in operands if _is_gradient(name)]
+    gradients = [name for name in operands if is_gradient(name)]
     for place in places:
         node, parent = place.node, place.parent
         if place.inside or not isinstance(node, ast.expr) or isinstance(node, (ast.Tuple, ast.Dict, ast.Constant)):
@@ -76,8 +76,9 @@ def _with_numbers(places: Sequence[Place], operands: Sequence[str]) -> Iterator[
             new = ast.BinOp(free, ast.Mult(), node)
             yield Edit(3.4, FACTOR, words, line, (place.change(new),), free=True)
         if isinstance(parent, (ast.Assign, ast.AugAssign, ast.Return)) and place.field == "value":
+            for one in operands:
+                yield _term(place, free, one, line, 3.6 if one in gradients else 3.7)
             for one in gradients:
-                yield _term(place, free, one, line, 3.6)
                 for other in operands:
                     if other != one:
                         yield _term(place, free, f"{one} * {other}", line, 3.8)
@@ -88,10 +89,6 @@ def _term(place: Place, free: ast.expr, text: str, line: int, cost: float) -> Ed
     assert isinstance(place.node, ast.expr)
     new = ast.BinOp(place.node, ast.Add(), term)
     return Edit(cost, TERM, f"the term {NUMBER} {text} is missing", line, (place.change(new),), free=True)
-
-
-def _is_gradient(name: str) -> bool:
-    return name.removeprefix("self.").startswith(("d", "grad"))
 
 
 def replacements(place: Place, operands: Sequence[str]) -> Iterator[Replacement]:
@@ -113,7 +110,7 @@ def replacements(place: Place, operands: Sequence[str]) -> Iterator[Replacement]
     )
     if whole and not isinstance(node, (ast.Tuple, ast.Dict, ast.Slice, ast.Starred)):
         yield from _of_whole(node, operands)
-    elif isinstance(place.parent, ast.BinOp):
+    elif isinstance(place.parent, (ast.BinOp, ast.List)):
         yield from _of_operand(node, operands)
 
 
@@ -132,7 +129,7 @@ def _of_statement(node: ast.stmt) -> Iterator[Replacement]:
         if isinstance(node.op, (ast.Add, ast.Sub)):
             other = ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
             yield 0.5, SIGN, "the sign is wrong", ast.AugAssign(node.target, other, node.value)
-        plain = ast.Assign([copy.deepcopy(node.target)], node.value, lineno=node.lineno)
+        plain = ast.Assign([copy.deepcopy(node.target)], node.value)
         yield 1.5, TERM, f"{text_of(node.target)} must be assigned, not added to", plain
         if (
             isinstance(node.target, ast.Subscript)
@@ -322,12 +319,6 @@ def _of_name(node: ast.AST, place: Place, operands: Sequence[str]) -> Iterator[R
         return
     if text in ("np", "numpy", "self"):
         return
-    if isinstance(node, ast.Subscript) and not isinstance(node.slice, (ast.Slice, ast.Tuple, ast.Constant)):
-        value, index = text_of(node.value), text_of(node.slice)
-        index = index.removesuffix(" - 1")
-        for first in (name for name in operands if name[-1:] == "0" or "init" in name or "prev" in name):
-            words = f"{value} of the step before belongs there, at the first step {first}"
-            yield 1.1, EARLIER, words, parsed(f"({value}[{index} - 1] if {index} else {first})")
     for other in operands:
         if other != text:
             pattern = EARLIER if related(text, other) else FACTOR
@@ -369,7 +360,7 @@ def _of_operand(node: ast.expr, operands: Sequence[str]) -> Iterator[Replacement
             yield 0.7, TRANSPOSED, f"{text_of(node)} must be transposed", transposed(node)
         yield 1.9, SIGN, f"the sign of {text_of(node)} is wrong", ast.UnaryOp(ast.USub(), node)
     for operand in operands:
-        if isinstance(node, (ast.BinOp, ast.Name)) and operand != text_of(node):
+        if isinstance(node, (ast.BinOp, ast.Name, ast.Call)) and operand != text_of(node):
             yield 1.8, TERM, f"the term -{operand} is missing", ast.BinOp(node, ast.Sub(), parsed(operand))
             yield 1.8, TERM, f"the term {operand} is missing", ast.BinOp(node, ast.Add(), parsed(operand))
         for k, form in enumerate(FORMS[:4]):
@@ -400,13 +391,15 @@ def _of_whole(node: ast.expr, operands: Sequence[str]) -> Iterator[Replacement]:
             yield 1.5 + 0.15 * k, FACTOR, words, ast.BinOp(node, ast.Mult(), factor)
         yield 1.7, TERM, f"the term {operand} is missing", ast.BinOp(node, ast.Add(), parsed(operand))
         yield 1.9, TERM, f"the term -{operand} is missing", ast.BinOp(node, ast.Sub(), parsed(operand))
-    gradients = [name for name in operands if _is_gradient(name)]
+    gradients = [name for name in operands if is_gradient(name)]
     for one in gradients:
         for other in operands:
             if other != one:
                 term = parsed(f"{one} * {other}")
                 yield 3.0, TERM, f"the term {text_of(term)} is missing", ast.BinOp(node, ast.Add(), term)
                 yield 3.2, TERM, f"the term -{text_of(term)} is missing", ast.BinOp(node, ast.Sub(), term)
+                rest = parsed(f"{one} * (1 - {other})")
+                yield 3.3, TERM, f"the term {text_of(rest)} is missing", ast.BinOp(node, ast.Add(), rest)
 
 
 def _is_size(node: ast.AST) -> bool:

@@ -407,13 +407,14 @@ def _by_sums(g: Array, d: Array, jacobian: Array | None, leaf: Leaf, scene: Scen
         size = float((rest * term).sum()) / norm
         if not size or not equal(size * term, rest, float(np.abs(rest).max())):
             continue
+        number, named = f"{size:.6g} {words}".rstrip(), words or "1"
         if abs(size - 1) < 1e-6:
-            return TERM, f"the term {words} is missing"
+            return TERM, f"the term {named} is missing"
         if abs(size + 1) < 1e-6:
-            return TERM, f"the term {words} is one too many, or its negative is missing"
+            return TERM, f"the term {named} is one too many, or its negative is missing"
         if abs(abs(size) - 2) < 1e-6:
-            return SIGN, f"the sign of the term {words} is wrong"
-        return FACTOR, f"the term {words} is off by the factor {size:.6g}"
+            return SIGN, f"the sign of the term {named} is wrong"
+        return TERM, f"the term {number} is missing, or a factor of that term is wrong"
     for axis in range(d.ndim):
         if d.shape[axis] > 1 and np.abs(np.diff(rest, axis=axis)).max() <= NEAR * np.abs(rest).max():
             return TERM, f"a term that is the same along axis {axis} is missing: a sum or mean over it"
@@ -425,7 +426,7 @@ def _terms(d: Array, jacobian: Array | None, scene: Scene) -> Iterator[tuple[str
     parts = _factors(scene, d.shape)
     sources: list[tuple[str, Array]] = []
     for leaf, dy in zip(scene.result.leaves, scene.dys, strict=True):
-        word = f"d{leaf.name}"
+        word = "" if scene.function.form == "loss" else f"d{leaf.name}"  # a loss's is 1
         if dy.shape == d.shape:
             sources.append((word, dy))
         elif dy.ndim and dy.shape[1:] == d.shape:

@@ -55,6 +55,17 @@ def numbers_in(value: Any) -> Array | None:
     return None if array is None else array.real
 
 
+def unshared(value: Any) -> Any:
+    """The same with arrays of its own, where it is an array of NumPy's, or a list, tuple or dict."""
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if type(value) in (list, tuple):
+        return type(value)(unshared(part) for part in value)
+    if type(value) is dict:
+        return {key: unshared(part) for key, part in value.items()}
+    return value
+
+
 def is_number(value: Any) -> bool:
     """Whether ``value`` is an array, of NumPy's or another library's, or a single number."""
     if isinstance(value, (np.ndarray, np.number, float, complex)):

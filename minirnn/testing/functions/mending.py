@@ -91,8 +91,9 @@ def mend(
                 found += search.blamed()
             break
         best.edit.apply()
-        line = code.first + best.edit.line - 1
-        source = code.lines[best.edit.line - 1].strip() if best.edit.line else ""
+        at = min(best.edit.line, len(code.lines))  # a line that is missing may be the one after the last
+        line = code.first + at - 1
+        source = code.lines[at - 1].strip() if at else ""
         words = best.edit.words.replace(NUMBER, f"{best.number:.6g}")
         search.number = best.number or search.number
         with warnings.catch_warnings(), np.errstate(all="ignore"):

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from minirnn.testing.functions.faults import EARLIER, FACTOR, SWAPPED, TERM, TRANSPOSED
-from minirnn.testing.functions.places import Edit, Place, nodes_in, parsed, transposed
+from minirnn.testing.functions.places import Edit, Place, is_gradient, nodes_in, parsed, places_in, transposed
 
 PRODUCTS = ("dot", "matmul", "outer")
 BUILT_IN = {"range", "len", "reversed", "list", "enumerate", "zip", "dict", "tuple", "sorted", "set"}
@@ -18,6 +18,8 @@ def more(statement: Place, operands: Sequence[str], loops: Sequence[str], called
     ``called`` are the functions that the whole function calls.
     """
     names = [name for name in operands if name.isidentifier() or name.startswith("self.") or "['" in name]
+    yield from _throughout(statement, names)
+    yield from _carried(statement.node, names)
     for node in nodes_in(statement):
         yield from _renamed(node, names)
         line = getattr(node, "lineno", 0)
@@ -32,6 +34,7 @@ def more(statement: Place, operands: Sequence[str], loops: Sequence[str], called
         if isinstance(node, ast.Subscript):
             yield from _blocks(node, line)
             yield from _steps(loops, node, line)
+            yield from _before(statement, node, operands)
         if isinstance(node, (ast.BinOp, ast.Assign)):
             yield from _wrapped(called, node, names, line)
         if isinstance(node, ast.BinOp):
@@ -69,6 +72,45 @@ def _renamed(parent: ast.AST, names: Sequence[str]) -> Iterator[Edit]:
                         new = [*value[:k], new, *value[k + 1 :]]
                     words = f"{other} belongs where {text} stands"
                     yield Edit(1.25 + 0.01 * (k >= 0), FACTOR, words, node.lineno, ((parent, field, new),))
+
+
+def _throughout(statement: Place, names: Sequence[str]) -> Iterator[Edit]:
+    """A name for another, in all places where a statement reads it."""
+    read: dict[str, list[ast.Name]] = {}
+    for node in nodes_in(statement):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names:
+            read.setdefault(node.id, []).append(node)
+    for name, nodes in read.items():
+        for other in names if len(nodes) > 1 else ():
+            if other != name and other.isidentifier():
+                words = f"{other} belongs where {name} stands"
+                yield Edit(1.3, FACTOR, words, nodes[0].lineno, tuple((node, "id", other) for node in nodes))
+
+
+def _carried(loop: ast.AST, names: Sequence[str]) -> Iterator[Edit]:
+    """A line that is missing at the end of a loop: a factor of a gradient that the next turn begins with."""
+    if not isinstance(loop, ast.For):
+        return
+    stored = {one.id for one in ast.walk(loop) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+    for name in sorted(one for one in stored if is_gradient(one)):
+        for other in names:
+            if other != name:
+                text = f"{name} = {name} * {other}"
+                body = [*loop.body, *ast.parse(text).body]
+                line = (loop.end_lineno or loop.lineno) + 1
+                yield Edit(2.3, FACTOR, f"a line is missing: {text}", line, ((loop, "body", body),))
+
+
+def _before(statement: Place, node: ast.Subscript, operands: Sequence[str]) -> Iterator[Edit]:
+    """An array at the step before, and another one at the first step."""
+    if not isinstance(node.ctx, ast.Load) or isinstance(node.slice, (ast.Slice, ast.Tuple, ast.Constant)):
+        return
+    value, index = ast.unparse(node.value), ast.unparse(node.slice).removesuffix(" - 1")
+    for first in (name for name in operands if name[-1:] == "0" or "init" in name or "prev" in name):
+        words = f"{value} of the step before belongs there, at the first step {first}"
+        new = parsed(f"({value}[{index} - 1] if {index} else {first})")
+        for place in (one for one in places_in(statement) if one.node is node):
+            yield Edit(1.1, EARLIER, words, node.lineno, (place.change(new),))
 
 
 def _blocks(node: ast.Subscript, line: int) -> Iterator[Edit]:

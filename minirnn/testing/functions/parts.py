@@ -41,7 +41,7 @@ def _less_its_part(name: str, operands: Sequence[str]) -> Iterator[Replacement]:
         over = f"{axis}, keepdims=True"
         takes = [f"{name}.mean({over})"]
         for one in operands:
-            if one.isidentifier() and one != name:
+            if one.removeprefix("self.").isidentifier() and one != name:
                 takes += [f"({name} * {one}).sum({over})", f"{one} * ({name} * {one}).mean({over})"]
         for part in takes:
             yield 2.6, TERM, f"the term -{part} is missing", _parsed(f"{name} - {part}")

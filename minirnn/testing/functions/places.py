@@ -22,7 +22,7 @@ class Edit(NamedTuple):
             setattr(node, name, value)
             for part in value if isinstance(value, list) else [value]:
                 for new in ast.walk(part) if isinstance(part, ast.AST) else ():
-                    if isinstance(new, (ast.expr, ast.stmt, ast.keyword)) and not hasattr(new, "lineno"):
+                    if isinstance(new, (ast.expr, ast.stmt, ast.keyword)) and not hasattr(new, "col_offset"):
                         new.lineno = new.end_lineno = max(1, self.line)
                         new.col_offset = new.end_col_offset = 0
 
@@ -109,3 +109,8 @@ def transposed(node: ast.expr) -> ast.expr:
     if isinstance(node, ast.Attribute) and node.attr == "T":
         return node.value
     return ast.Attribute(node, "T", ast.Load())
+
+
+def is_gradient(name: str) -> bool:
+    """Whether a name is one that gradients have."""
+    return name.removeprefix("self.").startswith(("d", "grad"))

@@ -60,10 +60,10 @@ class _Points:
         if check is None:
             return []
         said = check.gradients if make is None else check.said_by(make)
-        leaves = [leaf for leaf in check.function.leaves if leaf.path in said]
+        leaves = [leaf for leaf in check.function.leaves if leaf.path in said or leaf.path in self.rights[0]]
         if at == 1:
-            return [_along(check, leaf, said[leaf.path]) for leaf in leaves]
-        return [Answer(leaf.name, said[leaf.path], self._right(at, check, leaf)) for leaf in leaves]
+            return [_along(check, leaf, said.get(leaf.path)) for leaf in leaves]
+        return [Answer(leaf.name, said.get(leaf.path), self._right(at, check, leaf)) for leaf in leaves]
 
     def _with_zeros(self, k: int) -> Check | None:
         values = dict(self.check.values)

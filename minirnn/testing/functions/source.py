@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minirnn.testing.functions.leaves import unshared
+
 LONGEST = 400  # lines of a function that is looked into
 PATIENCE = 20_000  # turns of all loops of an edited function, which might never end
 TURN = "_another_turn"  # what counts them
@@ -127,7 +129,7 @@ def surroundings(original: types.FunctionType) -> dict[str, Any]:
     """What a function sees: its globals, and the variables that enclose it."""
     space = dict(original.__globals__)
     for name, cell in zip(original.__code__.co_freevars, original.__closure__ or (), strict=True):
-        space[name] = cell.cell_contents
+        space[name] = unshared(cell.cell_contents)  # an edit may write to it
     turns = count()
 
     def another_turn() -> None:
