@@ -231,7 +231,7 @@ def function_text(name: str, arguments: str, lines: Iterable[str]) -> str:
 
 
 def compiled(facts: CellFacts, program: Program, arguments: str, name: str) -> Any:
-    """A program as a function of a row's units, ``run(left, right, *arguments)``, to be compiled into kernels."""
+    """A program as a function of a row's units, ``run(left, right, *arguments)``, to be compiled into a routine."""
     space = dict(NAMES)
     for text in texts_of(facts, program, arguments):
         made = text[4 : text.index("(")]
