@@ -1,6 +1,7 @@
 """What students of courses hand in, right: written for these tests, in each course's signatures."""
 
 from course_ctc import CTC
+from course_styles import GATES_IN_BLOCKS, LATTICE, LISTS_AND_DICTS
 
 HEAD = """import numpy as np
 
@@ -485,4 +486,7 @@ RIGHT = {
     "d2l gru": D2L_GRU,
     "d2l lstm": D2L_LSTM,
     "own": OWN,
+    "gates in blocks": GATES_IN_BLOCKS,
+    "lists and dicts": LISTS_AND_DICTS,
+    "lattice": LATTICE,
 }

@@ -124,9 +124,9 @@ def values_in(tree: ast.Module) -> list[Value]:
     return [one for one in values if not isinstance(one.node, (ast.Starred, ast.Constant))]
 
 
-def suspects_of(code: Code, original: Any, run: Run) -> list[Suspect]:
+def suspects_of(code: Code, original: Any, run: Run, seconds: float = SECONDS) -> list[Suspect]:
     """All values of a function, as it is now, and what each could make right."""
-    deadline = time.process_time() + SECONDS
+    deadline = time.process_time() + min(seconds, SECONDS)
     trial = _Trial(code, original, run)
     found = [trial.unknown(k) for k in range(len(trial.values))]
     for k in sorted(range(len(found)), key=trial.size) if trial.runs else ():  # the cheapest first

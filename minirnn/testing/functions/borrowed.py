@@ -1,11 +1,10 @@
-"""Edits with what stands elsewhere in a function: entries as factors, a missing statement, a condition turned round."""
+"""Edits with what stands elsewhere in a function: entries as factors, an index moved, a condition turned round."""
 
 import ast
-import copy
 from collections.abc import Iterator, Sequence
 
-from minirnn.testing.functions.faults import EARLIER, FACTOR, OVERWRITTEN, SIGN, TERM
-from minirnn.testing.functions.places import Edit, Place, nodes_in, parsed
+from minirnn.testing.functions.faults import EARLIER, FACTOR, SIGN, TERM
+from minirnn.testing.functions.places import Edit, Place, index_of, nodes_in, parsed
 
 MOST = 40  # entries that are tried as factors
 WRAPS = ("np.log", "np.exp", "np.tanh")
@@ -13,7 +12,6 @@ WRAPS = ("np.log", "np.exp", "np.tanh")
 
 def borrowed(statement: Place, entries: Sequence[str]) -> Iterator[Edit]:
     """Edits of a statement; ``entries`` are those that the whole function names."""
-    yield from _missing(statement)
     for node in nodes_in(statement):
         if isinstance(node, ast.If):
             yield from _tests(node)
@@ -45,38 +43,6 @@ def _tests(node: ast.If) -> Iterator[Edit]:
             if type(op) is not type(node.test.ops[0]):
                 new = ast.Compare(node.test.left, [op], node.test.comparators)
                 yield Edit(0.9, SIGN, f"it must be: if {ast.unparse(new)}", line, ((node, "test", new),))
-
-
-def _missing(place: Place) -> Iterator[Edit]:
-    """A statement like this one after it, with another number in its brackets."""
-    statement = place.node
-    if not isinstance(statement, (ast.Assign, ast.AugAssign)) or place.at is None:
-        return
-    block = getattr(place.parent, place.field)
-    line = (statement.end_lineno or statement.lineno) + 1
-    for more in (1, -1):
-        one = _Shifted(more)
-        new = one.visit(copy.deepcopy(statement))
-        if one.changed:
-            words = f"a line is missing: {ast.unparse(new)}"
-            body = [*block[: place.at + 1], new, *block[place.at + 1 :]]
-            yield Edit(1.6, OVERWRITTEN, words, line, ((place.parent, place.field, body),))
-
-
-class _Shifted(ast.NodeTransformer):
-    """Numbers in the last place of brackets, one more or less."""
-
-    def __init__(self, more: int) -> None:
-        self.more, self.changed = more, False
-
-    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        self.generic_visit(node)
-        last = node.slice.elts[-1] if isinstance(node.slice, ast.Tuple) else node.slice
-        for one in [last, getattr(last, "right", None)]:
-            if isinstance(one, ast.Constant) and isinstance(one.value, int):
-                one.value += self.more
-                self.changed = True
-        return node
 
 
 def _other(part: ast.expr) -> Iterator[tuple[str, float, ast.expr]]:
@@ -143,7 +109,7 @@ def entries_of(tree: ast.Module) -> list[str]:
     indices: dict[str, None] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Subscript) and not isinstance(node.slice, ast.Slice):
-            index = ast.unparse(node.slice).removeprefix("(").removesuffix(")")
+            index = index_of(node)
             if ":" not in index and not isinstance(node.slice, ast.Constant):
                 entries[ast.unparse(node)] = None
                 indices[index] = None

@@ -9,6 +9,7 @@ by how much they change then is how well they are known; a difference estimates 
 digits is not called wrong for it, and one that does not is held to all of them.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +20,7 @@ from minirnn.testing.functions.calling_faults import faults_of_calls
 from minirnn.testing.functions.calls import Form, Function
 from minirnn.testing.functions.comparing import LEAST, Check, Compared
 from minirnn.testing.functions.faults import MEAN, SIGN, TRANSPOSED, UNKNOWN, UNSUMMED, Fault, Scene, faults_of
-from minirnn.testing.functions.mending import Mend
+from minirnn.testing.functions.mending import LATEST, Mend
 from minirnn.testing.functions.repair import repairs
 from minirnn.testing.report import WORST, GradientError, Report, Row
 
@@ -122,7 +123,8 @@ def _whole(point: Check, *, accumulates: bool) -> FunctionReport:
     faults: list[Fault] = []
     for one in wrong:
         mend = next((repair.mend for repair in mends if one.leaf.path in repair.paths), None)
-        quick = point.function.formula is not None or (mend is not None and mend.pattern != UNKNOWN)
+        found = mend is not None and mend.pattern != UNKNOWN
+        quick = found or point.function.formula is not None or time.process_time() > LATEST.get()
         fault = faults_of(one, point.gradients[one.leaf.path], scene, quick=quick)
         faults.append(fault if mend is None else mended(fault, mend))
     faults += faults_of_calls(point, accumulates=accumulates)

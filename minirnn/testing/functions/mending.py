@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple, Self, TypeAlias
 
@@ -19,8 +20,10 @@ from minirnn.testing.functions.blame import NEAR, Answer, Make, Suspect, suspect
 from minirnn.testing.functions.borrowed import borrowed, entries_of
 from minirnn.testing.functions.edits import FREE, NUMBER, edits_of
 from minirnn.testing.functions.faults import SWAPPED, UNKNOWN
+from minirnn.testing.functions.lacking import lacking
 from minirnn.testing.functions.leaves import numbers_in
 from minirnn.testing.functions.memory import little_more
+from minirnn.testing.functions.missing import in_loops, instead, missing
 from minirnn.testing.functions.more_edits import more
 from minirnn.testing.functions.parts import loops_in
 from minirnn.testing.functions.places import Edit, Place, nodes_in, statements_of
@@ -31,6 +34,8 @@ MOST = 3  # mistakes in one function
 OPERANDS = 24  # that an edit of functions.edits may use: there are many of each
 NAMES = 48  # that another may use
 HALF = 0.5
+NEARLY = 0.8  # of what the likeliest line could make right: rounding hides some
+FIRST = 0.75  # of the time for the point that has everything, where there are others at which less is wrong
 RETURNED = 0.4  # by which an edit of what is returned is less likely than of what was computed before
 ALIKE = 0.6  # by which an edit is likelier that makes a line what other lines are
 NAME = re.compile(r"[A-Za-z_][A-Za-z_.]*|'[^']*'")
@@ -90,16 +95,15 @@ def mend(
             if not found:
                 found += search.blamed()
             break
-        best.edit.apply()
-        at = min(best.edit.line, len(code.lines))  # a line that is missing may be the one after the last
-        line = code.first + at - 1
-        source = code.lines[at - 1].strip() if at else ""
-        words = best.edit.words.replace(NUMBER, f"{best.number:.6g}")
-        search.number = best.number or search.number
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
+            edit = search.apply(best)
             left = search.wrong(0) or search.wrong(1)
-        found.append(Mend(line, source, best.edit.pattern, words, search.make(), best.names, not left))
+        at = min(edit.line, len(code.lines))  # a line that is missing may be the one after the last
+        line = code.first + at - 1
+        source = code.lines[at - 1].strip() if at else ""
+        words = edit.words.replace(NUMBER, f"{best.number:.6g}")
+        found.append(Mend(line, source, edit.pattern, words, search.make(), best.names, not left))
         if not left:
             break
     return found
@@ -129,41 +133,72 @@ class _Search:
         except Exception:  # noqa: BLE001 - an edit may do anything but mend
             return None
 
+    def apply(self, best: Choice) -> Edit:
+        """Put an edit in, or a line that is missing where that does the same; which of the two it was."""
+        self.number = best.number or self.number
+        other = instead(best.edit, self.code.tree)
+        undo = best.edit.apply()
+        if other is None:
+            return best.edit
+        left = self.wrong(0)
+        undo()
+        undo = other.apply()
+        if self.wrong(0) == left:
+            return other
+        undo()
+        best.edit.apply()
+        return best.edit
+
     def best(self) -> Choice | None:
         """The edit that mends all, or that mends most of what is wrong."""
         before: dict[int, Wrong | None] = {at: self.wrong(at) for at in (0, 1)}
-        self.count = len(before[0] or ())
-        self.suspects = suspects_of(self.code, self.original, lambda make: self.point(0, make))
-        best: Choice | None = None
-        for at in (0, *range(2, self.points)):
-            if time.process_time() > self.deadline:
-                break
+        others = range(2, self.points)
+        suspects: list[Suspect] = []
+        for at in (0, *others):
+            now = time.process_time()
+            share = (HALF if at else FIRST) if at < self.points - 1 and others else 1.0
+            end = now + share * max(0.0, self.deadline - now)
             if at:
-                before[at] = self.wrong(at)
-            if at and (best is not None or not before[at]):
-                continue
-            for family in self._families(precise=not at):
-                for edit, suspect in chain.from_iterable(family):
-                    if time.process_time() > self.deadline:
-                        return best
-                    likely = edit.cost - ALIKE * (suspect is not None)  # of others none is tried that costs more
-                    if best is not None and not best.left and likely >= best.cost:
-                        continue
-                    choice = self._tried(edit, suspect, at, before)
-                    if choice is not None and (best is None or choice[-2:] < best[-2:]):
-                        best = choice
-                if best is not None:
+                before[at] = self.wrong(at) if now < self.deadline else None
+                if not before[at]:
+                    continue
+            self.count = len(before[at] or ())
+            self.suspects = suspects_of(
+                self.code, self.original, partial(self.point, at), HALF * (end - now) if at else end - now
+            )
+            suspects = suspects or self.suspects
+            best = self._best_at(at, before, end)
+            if best is not None:
+                return best
+        self.suspects = suspects
+        return None
+
+    def _best_at(self, at: int, before: dict[int, Wrong | None], end: float) -> Choice | None:
+        """The best edit of the likeliest lines that have one, by what is wrong at a point."""
+        best: Choice | None = None
+        for family in self._families(every=bool(at)):
+            for edit, suspect in chain.from_iterable(family):
+                if time.process_time() > end:
                     return best
+                likely = edit.cost - ALIKE * (suspect is not None)  # of others none is tried that costs more
+                if best is not None and not best.left and likely >= best.cost:
+                    continue
+                choice = self._tried(edit, suspect, at, before)
+                if choice is not None and (best is None or choice[-2:] < best[-2:]):
+                    best = choice
+            if best is not None:
+                return best
         return best
 
     def blamed(self) -> list[Mend]:
         """The line that could make most right, where no edit does."""
         likely = [one for one in self.suspects if one.mends]
+        likely = [one for one in likely if not isinstance(one.value.node, ast.Name)] or likely  # which computes nothing
         if not likely:
             return []
         one = min(likely, key=lambda one: (-(one.mends or 0), one.entries, -one.value.node.lineno))
         line = one.value.node.lineno
-        words = "another value of this line would make it right, by none of the usual patterns"
+        words = "another value of this line, or a line missing after it, would make it right, by no usual pattern"
         source = self.code.lines[line - 1].strip()
         return [Mend(self.code.first + line - 1, source, UNKNOWN, words, self.make(), frozenset(), whole=False)]
 
@@ -246,10 +281,11 @@ class _Search:
 
     # ------------------------------------------------------------------ which edits, in which order
 
-    def _families(self, *, precise: bool) -> Iterator[Iterator[Tries]]:
+    def _families(self, *, every: bool) -> Iterator[Iterator[Tries]]:
         """Edits of the lines that could be to blame for most, then of the others; those first that are few.
 
-        Beside an edit is the value that it must give; ``precise`` is whether that is known.
+        Beside an edit is the value that it must give, where that is known; ``every`` line is tried if none of those has
+        one.
         """
         most = max((one.mends or 0 for one in self.suspects), default=0)
         self.around = _Around.of(self.code.tree, [*self.extra, *_kept_in_dicts(self.suspects)])
@@ -260,32 +296,32 @@ class _Search:
         for place in statements_of(self.code.tree):
             own = [one for one in self.suspects if one.value.statement is place.node]
             known = [one.mends for one in own if one.mends is not None]
-            if known and max(known) == most > 0:
+            if known and max(known) >= NEARLY * most > 0:
                 first.append(place)
-            elif len(known) < len(own) or not own or not precise:
+            elif len(known) < len(own) or not own:
                 unknown.append(place)
             else:
                 (second if max(known) else never).append(place)
-        yield self._family(first, unknown, precise=precise)
-        if most <= HALF * self.count or not precise:  # else nothing that mends less is likelier than the first
-            yield self._family(second, never, precise=precise)
+        handed_on: Tries = [(edit, None) for edit in in_loops(self.code.tree, self.around.operands)]
+        yield chain([handed_on], self._family(first, unknown))
+        if every or most <= HALF * self.count:  # else nothing that mends less is likelier than the first
+            yield self._family(second, never)
 
-    def _family(self, one: Sequence[Place], other: Sequence[Place], *, precise: bool) -> Iterator[Tries]:
+    def _family(self, one: Sequence[Place], other: Sequence[Place]) -> Iterator[Tries]:
         for edits in (self._few, self._plain):
             for places in (one, other):
-                yield self._edits(places, edits, precise=precise, whole=places is other and edits == self._few)
+                yield self._edits(places, edits, whole=places is other and edits == self._few)
 
-    def _edits(
-        self, places: Sequence[Place], edits: Callable[[Place], Iterable[Edit]], *, precise: bool, whole: bool
-    ) -> Tries:
+    def _edits(self, places: Sequence[Place], edits: Callable[[Place], Iterable[Edit]], *, whole: bool) -> Tries:
         found: Tries = []
         for place in places:
             inside = [(_ids(one.value.node), one) for one in self.suspects if one.value.statement is place.node]
             for edit in edits(place):
-                of = next((one for ids, one in inside if _is_of(edit, one, ids)), None) if precise else None
+                of = next((one for ids, one in inside if _is_of(edit, one, ids)), None)
                 found.append((edit, of))
         if whole:
             found += [(edit, None) for edit in swapped_targets(self.code.tree)]
+            found += [(edit, None) for edit in missing(self.code.tree)]
         return sorted(found, key=lambda one: one[0].cost)
 
     def _few(self, place: Place) -> Iterator[Edit]:
@@ -294,6 +330,9 @@ class _Search:
         yield from swaps(place, around.called)
         yield from more(place, around.operands[:NAMES], around.loops, around.called)
         yield from borrowed(place, around.entries)
+        for one in self.suspects:
+            if one.value.statement is place.node:
+                yield from lacking(one, around.operands[:NAMES])
 
     def _plain(self, place: Place) -> Iterator[Edit]:
         return edits_of(place, self.around.operands[:OPERANDS], self.around.loops)
@@ -317,8 +356,7 @@ class _Around(NamedTuple):
 def _kept_in_dicts(suspects: Sequence[Suspect]) -> Iterator[str]:
     """The arrays in a function's dicts: the one that it should use may be in none of its lines."""
     spaces = [one.space for one in suspects if one.space is not None and one.needed is not None]
-    space = spaces[-1] if spaces else {}
-    for name, value in space.items():
+    for name, value in chain.from_iterable(space.items() for space in spaces):
         if isinstance(value, dict) and not name.startswith("_"):
             yield from (f"{name}[{key!r}]" for key, one in value.items() if isinstance(one, np.ndarray))
 

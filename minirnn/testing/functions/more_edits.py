@@ -5,10 +5,12 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from minirnn.testing.functions.edits import REDUCED
 from minirnn.testing.functions.faults import EARLIER, FACTOR, SWAPPED, TERM, TRANSPOSED
 from minirnn.testing.functions.places import Edit, Place, is_gradient, nodes_in, parsed, places_in, transposed
 
 PRODUCTS = ("dot", "matmul", "outer")
+PARTS = (ast.BinOp, ast.Name, ast.Call, ast.Subscript)
 BUILT_IN = {"range", "len", "reversed", "list", "enumerate", "zip", "dict", "tuple", "sorted", "set"}
 
 
@@ -27,10 +29,14 @@ def more(statement: Place, operands: Sequence[str], loops: Sequence[str], called
             if isinstance(node.func, ast.Attribute) and node.func.attr in PRODUCTS:
                 yield from _product(node, line)
             for k, part in enumerate(node.args):
-                if isinstance(part, (ast.BinOp, ast.Name, ast.Call, ast.Subscript)):
+                if isinstance(part, PARTS):
                     for words, pattern, cost, new in _extended(part, names):
                         args = [*node.args[:k], new, *node.args[k + 1 :]]
                         yield Edit(cost, pattern, words, line, ((node, "args", args),))
+            of = node.func.value if isinstance(node.func, ast.Attribute) and node.func.attr in REDUCED else None
+            if isinstance(of, PARTS) and ast.unparse(of) not in ("np", "numpy"):
+                for words, pattern, cost, new in _extended(of, names):
+                    yield Edit(cost, pattern, words, line, ((node.func, "value", new),))
         if isinstance(node, ast.Subscript):
             yield from _blocks(node, line)
             yield from _steps(loops, node, line)
@@ -145,7 +151,7 @@ def _wrapped(called: AbstractSet[str], node: ast.BinOp | ast.Assign, names: Sequ
     functions = {name for name in called if "." not in name} - BUILT_IN
     for side in ("left", "right") if isinstance(node, ast.BinOp) else ("value",):
         part = getattr(node, side)
-        if not isinstance(part, (ast.Name, ast.Attribute)):
+        if not isinstance(part, (ast.Name, ast.Attribute, ast.Subscript)):
             continue
         for function in ("np.tanh", *sorted(functions)):
             words = f"{function} of {ast.unparse(part)} is needed"

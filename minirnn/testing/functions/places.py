@@ -99,6 +99,12 @@ def text_of(node: ast.AST) -> str:
     return ast.unparse(node)
 
 
+def index_of(node: ast.Subscript) -> str:
+    """What stands in the brackets."""
+    parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    return ", ".join(map(text_of, parts))
+
+
 def parsed(text: str) -> ast.expr:
     """An expression."""
     return ast.parse(text, mode="eval").body

@@ -1,0 +1,217 @@
+"""Edits that put a missing statement in: one like another, what a loop hands on, what is stored or taken off.
+
+Their line is the one before which the statement belongs.
+"""
+
+import ast
+import copy
+from collections.abc import Iterator, Sequence
+
+from minirnn.testing.functions.faults import TERM
+from minirnn.testing.functions.places import Edit, Place, index_of, statements_of, text_of
+
+FIELDS = 6  # of a tuple that a loop may use
+ALLOCATED = (ast.Call, ast.Constant, ast.Name)  # what a loop's names may be before it
+MOST = 300  # statements that are tried in one loop
+
+
+def missing(tree: ast.Module) -> Iterator[Edit]:
+    """Statements that may be missing after another one."""
+    indices = _indices(tree)
+    for place in statements_of(tree):
+        node = place.node
+        if not isinstance(node, (ast.Assign, ast.AugAssign)) or place.at is None:
+            continue
+        block = getattr(place.parent, place.field)
+        for more in (1, -1):
+            one = _Shifted(more)
+            new = one.visit(copy.deepcopy(node))
+            if one.changed:
+                yield _after(block, place.at, place, text_of(new), 1.6)
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            for index in indices:
+                yield _after(block, place.at, place, f"{node.targets[0].id}[{index}] -= 1", 1.3)
+
+
+def _after(block: list[ast.stmt], at: int, of: Place | ast.AST, text: str, cost: float, pattern: str = TERM) -> Edit:
+    """A statement after the one in place ``at`` of a block, which is a field of ``of``'s parent or of a loop."""
+    parent, field = (of.parent, of.field) if isinstance(of, Place) else (of, "body")
+    line = (block[at].end_lineno or block[at].lineno) + 1
+    body = [*block[: at + 1], *ast.parse(text).body, *block[at + 1 :]]
+    return Edit(cost, pattern, f"a line is missing before this one: {text}", line, ((parent, field, body),))
+
+
+class _Shifted(ast.NodeTransformer):
+    """Numbers in the last place of brackets, one more or less."""
+
+    def __init__(self, more: int) -> None:
+        self.more, self.changed = more, False
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        self.generic_visit(node)
+        last = node.slice.elts[-1] if isinstance(node.slice, ast.Tuple) else node.slice
+        for one in [last, getattr(last, "right", None)]:
+            if isinstance(one, ast.Constant) and isinstance(one.value, int):
+                one.value += self.more
+                self.changed = True
+        return node
+
+
+def _indices(tree: ast.AST) -> list[str]:
+    """What stands in brackets and is more than a name, a number or a slice: where one entry of each row is taken."""
+    found = [one for one in ast.walk(tree) if isinstance(one, ast.Subscript)]
+    several = [index_of(one) for one in found if isinstance(one.slice, (ast.Tuple, ast.Subscript))]
+    return list(dict.fromkeys(text for text in several if ":" not in text))
+
+
+# ---------------------------------------------------------------------- loops
+
+
+def in_loops(tree: ast.Module, known: Sequence[str]) -> Iterator[Edit]:
+    """Statements that may be missing in loops; ``known`` are operands of the function."""
+    for place in statements_of(tree):
+        if isinstance(place.node, (ast.For, ast.While)):
+            yield from _in_a_loop(place.node, tree, known)
+
+
+def _in_a_loop(loop: ast.For | ast.While, tree: ast.AST, known: Sequence[str]) -> Iterator[Edit]:
+    """What a loop computes and does not hand on to its next turn, add up or store."""
+    stored = _stored(loop)
+    fresh = [name for name, updated in stored.items() if not updated]
+    fields = list(_fields(loop, known))
+    text = text_of(loop)
+    unused = [name for name in fresh if _loads(loop, name) == 0] + [one for one in fields if one not in text]
+    brackets = [one for one in ast.walk(loop) if isinstance(one, ast.Subscript)]
+    written = [text_of(one) for one in brackets if isinstance(one.ctx, ast.Store)]
+    indices = {index_of(one) for one in brackets if any(isinstance(part, ast.Name) for part in ast.walk(one.slice))}
+    edits: list[Edit] = []
+    for name in _made_before(loop, tree):
+        if stored.get(name, True) and _reads(loop, name):  # it is the same in every turn, but for what is added to it
+            several = [*unused, *(one for one in [*fresh, *fields, *written] if one not in unused and one != name)]
+            cost = 1.0 + 0.7 * (name in stored)  # where = in place of += is likelier
+            edits += [_at(loop, f"{name} = {one}", one, cost + 0.1 * (one not in unused)) for one in several]
+        if name not in stored and not any(one.startswith(f"{name}[") for one in written):
+            edits += [_at(loop, f"{name} += {one}", one, 1.0) for one in unused]
+            edits += [_at(loop, f"{name}[{index}] = {one}", one, 1.0) for one in unused for index in sorted(indices)]
+    yield from edits[:MOST]
+
+
+def _at(loop: ast.For | ast.While, text: str, operand: str, cost: float) -> Edit:
+    """A statement where a loop has another of its form, or at its end; not before its operand is there."""
+    base = operand.partition("[")[0]
+    made = [k for k, one in enumerate(loop.body) if base in _stored(one)]
+    form = text.partition("=")[0].strip().isidentifier() and "[" in operand
+    alike = [
+        k
+        for k, one in enumerate(loop.body)
+        if form
+        and isinstance(one, ast.Assign)
+        and isinstance(one.targets[0], ast.Name)
+        and isinstance(one.value, ast.Subscript)
+        and text_of(one.value.value) == base
+    ]
+    at = alike[-1] if alike else made[-1] if made and form else len(loop.body) - 1
+    return _after(loop.body, at, loop, text, cost)
+
+
+def _stored(tree: ast.AST) -> dict[str, bool]:
+    """The names that are assigned, and whether each is only added to or made of itself."""
+    found: dict[str, bool] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+            found.setdefault(node.target.id, True)
+        elif isinstance(node, (ast.Assign, ast.For)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            value = node.value if isinstance(node, ast.Assign) else node.iter
+            read = {one.id for one in ast.walk(value) if isinstance(one, ast.Name)}
+            for target in targets:
+                for one in ast.walk(target):
+                    if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store):
+                        found[one.id] = found.get(one.id, True) and one.id in read and not isinstance(value, ast.Call)
+    return found
+
+
+def _made_before(loop: ast.AST, tree: ast.AST) -> list[str]:
+    """The names that are made outside of a loop, by themselves."""
+    inside = {id(one) for one in ast.walk(loop)}
+    names: dict[str, None] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and id(node) not in inside:
+            for target in node.targets:
+                pairs = [(target, node.value)]
+                if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                    pairs = list(zip(target.elts, node.value.elts, strict=False))
+                names |= {
+                    one.id: None for one, value in pairs if isinstance(one, ast.Name) and isinstance(value, ALLOCATED)
+                }
+    return [*names]
+
+
+def _fields(loop: ast.AST, known: Sequence[str]) -> Iterator[str]:
+    """Entries of what a call returns in a loop: of a tuple by numbers, of a dict by its names."""
+    for node in ast.walk(loop):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            named = [one for one in known if one.startswith(f"{name}['")]
+            yield from named
+            if not named and f"{name}[" in text_of(loop):
+                yield from (f"{name}[{k}]" for k in range(FIELDS))
+
+
+def _loads(tree: ast.AST, name: str) -> int:
+    """How often a name is read."""
+    return sum(isinstance(one, ast.Name) and one.id == name and isinstance(one.ctx, ast.Load) for one in ast.walk(tree))
+
+
+def _reads(loop: ast.AST, name: str) -> int:
+    """How often a name is read by itself, but for what is added to it."""
+    count = _loads(loop, name)
+    for node in ast.walk(loop):
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
+            count -= node.value.id == name
+        if isinstance(node, ast.Assign) and text_of(node.targets[0]) == name:
+            count -= _loads(node.value, name)
+    return count
+
+
+# ---------------------------------------------------------------------- in place of an edit
+
+
+def instead(edit: Edit, tree: ast.Module) -> Edit | None:
+    """A line that is missing, in place of a term or factor in one: where other lines add or multiply so already."""
+    node, field, new = edit.nodes[0]
+    place = next((one for one in statements_of(tree) if one.node is node), None)
+    if len(edit.nodes) > 1 or edit.free or place is None or place.at is None:
+        return None
+    if not isinstance(node, (ast.Assign, ast.AugAssign)) or field != "value":
+        return None
+    if not isinstance(new, ast.BinOp) or new.left is not node.value or not isinstance(new.op, (ast.Add, ast.Mult)):
+        return None
+    target, adds = node.target if isinstance(node, ast.AugAssign) else node.targets[0], isinstance(new.op, ast.Add)
+    base, block = text_of(target).partition("[")[0], getattr(place.parent, place.field)
+    last = place.at
+    for k, one in enumerate(block[place.at + 1 :], place.at + 1):
+        more = _more(one, base, type(new.op))
+        derivative = not adds and "1 - " in text_of(new.right) and text_of(target) not in text_of(one)
+        if more is not None and (derivative or (_is_product(more) and _is_product(new.right))):
+            last = k
+    copied = adds and isinstance(new.left, ast.Call) and text_of(new.left.func).endswith("copy")
+    if last == place.at and not copied:  # a copy is made for what is added to it in another line
+        return None
+    text = f"{text_of(target)} {'+' if adds else '*'}= {text_of(new.right)}"
+    return _after(block, last, place, text, edit.cost, edit.pattern)
+
+
+def _more(statement: ast.stmt, base: str, op: type[ast.operator]) -> ast.expr | None:
+    """What a statement adds to a variable, or to a part of it, or multiplies it by."""
+    if isinstance(statement, ast.AugAssign) and isinstance(statement.op, op):
+        return statement.value if text_of(statement.target).partition("[")[0] == base else None
+    value = statement.value if isinstance(statement, ast.Assign) else None
+    if isinstance(statement, ast.Assign) and isinstance(value, ast.BinOp) and isinstance(value.op, op):
+        return value.right if text_of(statement.targets[0]) == base == text_of(value.left) else None
+    return None
+
+
+def _is_product(node: ast.expr) -> bool:
+    """Whether an expression is a product of matrices."""
+    return "@" in (text := text_of(node)) or "dot(" in text or "matmul(" in text
