@@ -13,7 +13,7 @@ from minirnn.testing.functions.leaves import Array
 from minirnn.testing.functions.places import Edit, is_gradient, parsed
 
 FORMS = ("{}", "(1 - {})", "(1 - {} ** 2)", "{0} * (1 - {0})", "np.tanh({})", "(1 - np.tanh({}) ** 2)")
-MOST = 14  # operands of which products are made
+MOST = 16  # operands of which products are made
 LEAST = 4  # entries that must be known
 
 
@@ -22,6 +22,7 @@ class Part(NamedTuple):
 
     words: str
     numbers: Array
+    of: str = ""
 
 
 def lacking(suspect: Suspect, operands: Sequence[str]) -> Iterator[Edit]:
@@ -47,7 +48,7 @@ def lacking(suspect: Suspect, operands: Sequence[str]) -> Iterator[Edit]:
 
 def _edits(suspect: Suspect, needed: Array, said: Array, known: Sequence[tuple[str, Array]]) -> Iterator[Edit]:
     parts = [Part("", np.ones_like(said))]
-    parts += [Part(form.format(text), _of(form, value)) for text, value in known for form in FORMS]
+    parts += [Part(form.format(text), _of(form, value), text) for text, value in known for form in FORMS]
     pairs = list(combinations_with_replacement(range(len(parts)), 2))
     numbers = np.array([part.numbers for part in parts])
     one, other = (np.array(k) for k in zip(*pairs, strict=True))
@@ -62,7 +63,10 @@ def _edits(suspect: Suspect, needed: Array, said: Array, known: Sequence[tuple[s
     for k in _matches(products, said, needed):
         words = " * ".join(filter(None, (parts[one[k]].words, parts[other[k]].words))) or "1"
         yield _edit(suspect, 1.6, FACTOR, f"the factor {words} is missing", "*", words)
+    here = ast.unparse(suspect.value.node)
     for k, part in enumerate(parts[1:], 1):
+        if part.of not in here:
+            continue
         for j in _matches(numbers, said, needed * part.numbers):
             if j not in (0, k):
                 words = f"{parts[j].words} belongs where {part.words} stands"
@@ -90,9 +94,13 @@ def _value(text: str, space: dict[str, Any]) -> Any:
 
 
 def _alike(known: Sequence[tuple[str, Array]], shape: tuple[int, ...]) -> Iterator[tuple[str, Array]]:
-    """Arrays of a shape, as one row of numbers."""
-    same = [(text, value.ravel()) for text, value in known if value.shape == shape and value.dtype.kind == "f"]
-    yield from same[:MOST]
+    """Arrays of a shape, or of its last axes, as one row of numbers."""
+    same = [(text, value) for text, value in known if value.dtype.kind == "f" and _fits(value.shape, shape)]
+    yield from ((text, np.broadcast_to(value, shape).ravel()) for text, value in same[:MOST])
+
+
+def _fits(one: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    return len(one) > 0 and one == shape[len(shape) - len(one) :]
 
 
 def _of(form: str, value: Array) -> Array:

@@ -34,6 +34,7 @@ MOST = 3  # mistakes in one function
 OPERANDS = 24  # that an edit of functions.edits may use: there are many of each
 NAMES = 48  # that another may use
 HALF = 0.5
+CHANCE = 0.1  # of the entries
 NEARLY = 0.8  # of what the likeliest line could make right: rounding hides some
 FIRST = 0.75  # of the time for the point that has everything, where there are others at which less is wrong
 RETURNED = 0.4  # by which an edit of what is returned is less likely than of what was computed before
@@ -276,8 +277,10 @@ class _Search:
         if not at and (_names(old) - _names(new)) & _names(left[1]):
             return None  # it is right here by chance
         changed = (old or frozenset()) - new
-        names = {name for name, _ in changed} - {name for name, _ in new} or {name for name, _ in changed}
-        return sum(len(one or ()) for one in left), frozenset(names)
+        whole = {name for name, _ in changed} - _names(new)
+        if new and not whole and len(changed) < CHANCE * len(old or ()):
+            return None  # some numbers are right by chance
+        return sum(len(one or ()) for one in left), frozenset(whole or {name for name, _ in changed})
 
     # ------------------------------------------------------------------ which edits, in which order
 
@@ -302,7 +305,7 @@ class _Search:
                 unknown.append(place)
             else:
                 (second if max(known) else never).append(place)
-        handed_on: Tries = [(edit, None) for edit in in_loops(self.code.tree, self.around.operands)]
+        handed_on: Tries = [(edit, None) for edit in in_loops(self.code.tree, self.around.operands, updated=False)]
         yield chain([handed_on], self._family(first, unknown))
         if every or most <= HALF * self.count:  # else nothing that mends less is likelier than the first
             yield self._family(second, never)
@@ -322,6 +325,7 @@ class _Search:
         if whole:
             found += [(edit, None) for edit in swapped_targets(self.code.tree)]
             found += [(edit, None) for edit in missing(self.code.tree)]
+            found += [(edit, None) for edit in in_loops(self.code.tree, self.around.operands, updated=True)]
         return sorted(found, key=lambda one: one[0].cost)
 
     def _few(self, place: Place) -> Iterator[Edit]:
@@ -332,7 +336,7 @@ class _Search:
         yield from borrowed(place, around.entries)
         for one in self.suspects:
             if one.value.statement is place.node:
-                yield from lacking(one, around.operands[:NAMES])
+                yield from lacking(one, around.operands)
 
     def _plain(self, place: Place) -> Iterator[Edit]:
         return edits_of(place, self.around.operands[:OPERANDS], self.around.loops)

@@ -67,14 +67,17 @@ def _indices(tree: ast.AST) -> list[str]:
 # ---------------------------------------------------------------------- loops
 
 
-def in_loops(tree: ast.Module, known: Sequence[str]) -> Iterator[Edit]:
-    """Statements that may be missing in loops; ``known`` are operands of the function."""
+def in_loops(tree: ast.Module, known: Sequence[str], *, updated: bool) -> Iterator[Edit]:
+    """Statements that may be missing in loops; ``known`` are operands of the function.
+
+    ``updated`` are those of names that a loop adds to: = in place of += is likelier, and tried first.
+    """
     for place in statements_of(tree):
         if isinstance(place.node, (ast.For, ast.While)):
-            yield from _in_a_loop(place.node, tree, known)
+            yield from _in_a_loop(place.node, tree, known, updated=updated)
 
 
-def _in_a_loop(loop: ast.For | ast.While, tree: ast.AST, known: Sequence[str]) -> Iterator[Edit]:
+def _in_a_loop(loop: ast.For | ast.While, tree: ast.AST, known: Sequence[str], *, updated: bool) -> Iterator[Edit]:
     """What a loop computes and does not hand on to its next turn, add up or store."""
     stored = _stored(loop)
     fresh = [name for name, updated in stored.items() if not updated]
@@ -85,12 +88,12 @@ def _in_a_loop(loop: ast.For | ast.While, tree: ast.AST, known: Sequence[str]) -
     written = [text_of(one) for one in brackets if isinstance(one.ctx, ast.Store)]
     indices = {index_of(one) for one in brackets if any(isinstance(part, ast.Name) for part in ast.walk(one.slice))}
     edits: list[Edit] = []
-    for name in _made_before(loop, tree):
+    for name in (one for one in _made_before(loop, tree) if (one in stored) == updated):
         if stored.get(name, True) and _reads(loop, name):  # it is the same in every turn, but for what is added to it
             several = [*unused, *(one for one in [*fresh, *fields, *written] if one not in unused and one != name)]
-            cost = 1.0 + 0.7 * (name in stored)  # where = in place of += is likelier
+            cost = 1.0 + 0.7 * updated
             edits += [_at(loop, f"{name} = {one}", one, cost + 0.1 * (one not in unused)) for one in several]
-        if name not in stored and not any(one.startswith(f"{name}[") for one in written):
+        if not updated and not any(one.startswith(f"{name}[") for one in written):
             edits += [_at(loop, f"{name} += {one}", one, 1.0) for one in unused]
             edits += [_at(loop, f"{name}[{index}] = {one}", one, 1.0) for one in unused for index in sorted(indices)]
     yield from edits[:MOST]
@@ -193,7 +196,8 @@ def instead(edit: Edit, tree: ast.Module) -> Edit | None:
     for k, one in enumerate(block[place.at + 1 :], place.at + 1):
         more = _more(one, base, type(new.op))
         derivative = not adds and "1 - " in text_of(new.right) and text_of(target) not in text_of(one)
-        if more is not None and (derivative or (_is_product(more) and _is_product(new.right))):
+        summed = adds and (k == last + 1 or (more is not None and _is_product(more) and _is_product(new.right)))
+        if more is not None and (derivative or summed):
             last = k
     copied = adds and isinstance(new.left, ast.Call) and text_of(new.left.func).endswith("copy")
     if last == place.at and not copied:  # a copy is made for what is added to it in another line

@@ -86,7 +86,8 @@ def _in_one_expression(statement: ast.AST) -> Iterator[Edit]:
     parts = [node for node in ast.walk(statement.value) if isinstance(node, ast.Subscript)]
     for first, second in combinations(parts[:8], 2):
         texts = [ast.unparse(part.slice) for part in (first, second)]
-        if texts[0] != texts[1] and any(":" in text for text in texts):
+        within = second in ast.walk(first) or first in ast.walk(second)
+        if texts[0] != texts[1] and any(":" in text for text in texts) and not within:
             words = f"[{texts[0]}] and [{texts[1]}] are swapped"
             slices = (first, "slice", second.slice), (second, "slice", first.slice)
             yield Edit(0.85, SWAPPED, words, first.lineno, slices)
