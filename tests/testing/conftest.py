@@ -6,8 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from minirnn.testing.courses.limits import LIMIT
+
 SLOWER = 4  # than time goes
 SEARCHES = ("courses.grading", "courses.outputs", "functions.blame", "functions.mending")
+LIMITED = ("cmu", "d2l", "judging", "outputs", "owncells")
 
 
 @pytest.fixture(autouse=True)
@@ -15,3 +18,5 @@ def _slow_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(process_time=lambda: time.process_time() / SLOWER)
     for name in SEARCHES:
         monkeypatch.setattr(import_module(f"minirnn.testing.{name}"), "time", clock)
+    for name in LIMITED:
+        monkeypatch.setattr(import_module(f"minirnn.testing.courses.{name}"), "LIMIT", SLOWER * LIMIT)

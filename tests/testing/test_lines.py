@@ -3,7 +3,6 @@
 Most take seconds, as a search for a line does: they are marked.
 """
 
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -48,13 +47,6 @@ DOUBLE = [
         ("dr = da_n * self.inner", "dr = da_n"),
     ),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search by a slow clock may take longer than a function may."""
-    for name in ("judging", "outputs", "cmu"):
-        monkeypatch.setattr(f"minirnn.testing.courses.{name}.seconds", lambda _: nullcontext())
 
 
 def lines_of(source: str, function: str, tmp_path: Path) -> set[int]:
