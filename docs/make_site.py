@@ -49,11 +49,11 @@ class SiteError(Exception):
 
 def pages_of(book: Path) -> list[Path]:
     """The pages on which Python runs, in a built book; SiteError where it has not all of them."""
-    found = {pattern: sorted(book.glob(pattern)) for pattern in PAGES}
-    missing = [pattern for pattern, pages in found.items() if not pages]
+    matches = {pattern: sorted(book.glob(pattern)) for pattern in PAGES}
+    missing = [pattern for pattern, pages in matches.items() if not pages]
     if missing:
         raise SiteError(f"{book} must be a built book, with {', '.join(PAGES)}; it has no {', '.join(missing)}")
-    return [page for pages in found.values() for page in pages]
+    return [page for pages in matches.values() for page in pages]
 
 
 def content(place: str, name: str) -> bytes | None:
@@ -83,9 +83,9 @@ def pyodide(places: Sequence[str]) -> Iterator[tuple[str, bytes]]:
                 break
         else:
             raise SiteError(f"{name} must be in one of {', '.join(places)}; it is in none")
-        found = hashlib.sha256(data).hexdigest()
-        if found != digest:
-            raise SiteError(f"{name} in {place} must have the SHA-256 {digest}; it has {found}")
+        actual = hashlib.sha256(data).hexdigest()
+        if actual != digest:
+            raise SiteError(f"{name} in {place} must have the SHA-256 {digest}; it has {actual}")
         yield name, data
 
 

@@ -68,8 +68,8 @@ class Cells:
                 trace = error.__traceback__
                 while trace and trace.tb_frame.f_code.co_filename == __file__:
                     trace = trace.tb_next  # the reader's code begins there
-                told = traceback.format_exception(error.with_traceback(trace))
-                self._send("text", stream="error", text="".join(told))
+                report = traceback.format_exception(error.with_traceback(trace))
+                self._send("text", stream="error", text="".join(report))
                 return False
         return True
 

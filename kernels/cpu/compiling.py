@@ -9,6 +9,7 @@ What is compiled is stored on disk (``cache.py``).
 """
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from inspect import Parameter, Signature, signature
@@ -187,7 +188,7 @@ def shared(
 KERNEL = (types.int64,) * 4  # arguments, part, parts, sync
 
 
-class Addressed:
+class Addressed(ABC):
     """A function that is compiled once for each dtype, when its address is first asked for: ``one[dtype]``."""
 
     def __init__(self, name: str, function: Function) -> None:
@@ -207,9 +208,9 @@ class Addressed:
                     self.addresses[dtype] = place
         return self.addresses[dtype]
 
+    @abstractmethod
     def compile(self, dtype: Dtype) -> Dispatcher:
         """Numba's dispatcher for one dtype, compiled or read from disk."""
-        raise NotImplementedError
 
     def compiled_for(self, dtype: Dtype, *kinds: Any) -> Dispatcher:
         """The same for arguments of these types."""
@@ -258,16 +259,16 @@ def caller(kinds: Kinds) -> Function:
 
     def typed(typingctx: Any, address: Any, arguments: Any) -> Any:
         first = arguments[0]
-        taken = kinds(first.dtype.dtype if isinstance(first, types.NamedUniTuple) else None)
+        kinds_taken = kinds(first.dtype.dtype if isinstance(first, types.NamedUniTuple) else None)
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            kind = context.call_conv.get_function_type(types.void, taken)
+            kind = context.call_conv.get_function_type(types.void, kinds_taken)
             function = builder.inttoptr(args[0], kind.as_pointer())
-            given = cgutils.unpack_tuple(builder, args[1], len(taken))
-            context.call_conv.call_function(builder, function, types.void, taken, given)
+            values = cgutils.unpack_tuple(builder, args[1], len(kinds_taken))
+            context.call_conv.call_function(builder, function, types.void, kinds_taken, values)
             return context.get_dummy_value()
 
-        return types.void(types.intp, types.Tuple(taken)), codegen
+        return types.void(types.intp, types.Tuple(kinds_taken)), codegen
 
     call: Function = intrinsic(typed)
     return call

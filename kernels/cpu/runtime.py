@@ -18,15 +18,17 @@ from minirnn.kernels.cpu.dispatch import threads_over_time as threads_over_time
 from minirnn.kernels.cpu.forward import FORWARD as FORWARD
 from minirnn.kernels.cpu.forward import short as short
 from minirnn.kernels.cpu.leases import LEASES
-from minirnn.kernels.cpu.passes import Array, Dtype, PassArguments, address
+from minirnn.kernels.cpu.passes import Array, BackwardArguments, Dtype, PassArguments, address
 from minirnn.kernels.cpu.stages import cell_of as cell_of
-from minirnn.kernels.cpu.stages import rows_back
+from minirnn.kernels.cpu.stages import make_rows_back
 from minirnn.kernels.cpu.threads import get_num_threads
 from minirnn.kernels.cpu.tiles import BLOCK, HIGH
 from minirnn.kernels.cpu.vectors import REGISTERS, VECTOR_BYTES
 from minirnn.kernels.facts import CellFacts
 
-CELL, BACK_CELL = 0, len(PassArguments._fields)  # where a pass's arguments say of which cell it is
+# where a pass's arguments, the backward pass's behind the forward pass's, say of which cell it is
+CELL = PassArguments._fields.index("cell")
+BACK_CELL = len(PassArguments._fields) + BackwardArguments._fields.index("cell")
 _INTEGER, _REAL = struct.Struct("q"), struct.Struct("d")
 
 
@@ -93,7 +95,7 @@ def backward(
     facts: CellFacts, dtype: Dtype, arguments: "array[int]", most: int, work: float, *, bf16: bool = False
 ) -> None:
     """A backward pass of ``work`` operations, with ``PassArguments`` and ``BackwardArguments``, by ``most`` threads."""
-    arguments[BACK_CELL] = cell_of(facts, dtype, rows_back)
+    arguments[BACK_CELL] = cell_of(facts, dtype, make_rows_back)
     run(BACKWARD[bf16], dtype, arguments, work, most)
 
 

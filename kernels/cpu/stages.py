@@ -1,7 +1,8 @@
 """What kernels do between two products of a step: a stage's equations on a thread's rows, or its units of all rows.
 
 The kernels are the same for every cell.  What they must know of one is a block of numbers (``CellArguments``), with the
-addresses of its routines: ``rows`` for the forward pass and streams, ``rows_back`` for the backward pass.
+addresses of its routines: those of ``make_rows`` for the forward pass and streams, of ``make_rows_back`` for the
+backward pass.
 """
 
 from array import array
@@ -89,13 +90,13 @@ def tuple_of(kind, what):
 
 
 def kinds(numbers):
-    """The types of what ``rows`` is called with: the first row, strides, lines, share, lengths, t."""
+    """The types of what a routine of ``make_rows`` takes: the first row, strides, lines, share, lengths, t."""
     sizes = [tuple_of(kind, types.intp) for kind in (Strides, Lines, Share)]
     return tuple_of(Row, types.CPointer(numbers)), *sizes, types.intp, types.intp
 
 
 def kinds_back(numbers):
-    """The types of what ``rows_back`` is called with: the same, and the gradients' first row and strides."""
+    """The types of what one of ``make_rows_back`` takes: the same, and the gradients' first row and strides."""
     row, strides, *others = kinds(numbers)
     return row, tuple_of(Back, types.CPointer(numbers)), strides, types.UniTuple(types.intp, 3), *others
 
@@ -103,7 +104,7 @@ def kinds_back(numbers):
 call_rows, call_rows_back = caller(kinds), caller(kinds_back)
 
 
-def rows(facts, k):
+def make_rows(facts, k):
     """Stage k for a share's rows: those that have ended keep their states, and leave zeros to later products."""
     run, narrow = step_of(facts, k), bool(facts.stages[k].narrow_step.results)
     run_narrow = step_of(facts, k, narrow=True)
@@ -127,8 +128,8 @@ def rows(facts, k):
     return Routine(f"rows-{facts.key}-{k}", treat, kinds)
 
 
-def rows_back(facts, k):
-    """The transpose of ``rows``: a row that has ended passes its gradient on, and adds nothing to any weight's."""
+def make_rows_back(facts, k):
+    """The transpose of ``make_rows``: a row that has ended passes its gradient on, and adds nothing to any weight's."""
     stage, last = facts.stages[k], k == len(facts.stages) - 1
     run, run_narrow = unstep_of(facts, k), unstep_of(facts, k, narrow=True)
     narrow, own = bool(stage.narrow_unstep.results), bool(stage.matrix)
@@ -175,13 +176,13 @@ CELLS: dict[tuple[str, Dtype, Callable[..., Routine]], "array[int]"] = {}
 
 
 def routine_of(facts: CellFacts, k: int, make: Callable[..., Routine]) -> Routine:
-    """The ``rows`` or ``rows_back`` of stage k of a cell: of two threads that ask, one makes what both use."""
+    """The routine of stage k, forward or back, of a cell: of two threads that ask, one makes what both use."""
     key = facts.key, k, make
     return ROUTINES.get(key) or ROUTINES.setdefault(key, make(facts, k))
 
 
-def cell_of(facts: CellFacts, dtype: Dtype, make: Callable[..., Routine] = rows) -> int:
-    """The address of a cell's block for one dtype, with its ``rows`` or its ``rows_back``, compiled if they are not."""
+def cell_of(facts: CellFacts, dtype: Dtype, make: Callable[..., Routine] = make_rows) -> int:
+    """The address of a cell's block for one dtype, with its routines, compiled if they are not."""
     key = facts.key, dtype, make
     if key not in CELLS:
         whole, stages = int(facts.whole_rows), len(facts.stages)

@@ -26,7 +26,7 @@ def kernels() -> dict[str, Any]:
     for cell in CELLS:
         facts = facts_of(cell)
         assert facts is not None
-        for make in (stages.rows, stages.rows_back):
+        for make in (stages.make_rows, stages.make_rows_back):
             places += (stages.routine_of(facts, k, make) for k in range(len(facts.stages)))
     for place in list(places):
         places += place.values() if isinstance(place, dict) else ()

@@ -52,7 +52,7 @@ class SavedModel:
         if not self.places:
             kind, config = self.config["class_name"], self.config["config"]
             self.places = dict(self._placed(str(kind), config, "layers", ROOT, 0))
-        found: list[list[StoredTensor]] = []
+        weights: list[list[StoredTensor]] = []
         left: dict[str, list[str]] = {}
         for need in needs:
             path = need.node.path
@@ -61,11 +61,11 @@ class SavedModel:
             own, left[path] = left[path][: need.arrays], left[path][need.arrays :]
             if len(own) != need.arrays:
                 raise need.node.settings.fault(f"must have {need.arrays} weights; {len(own)} are stored")
-            found.append([self.bundle.tensor(key) for key in own])
+            weights.append([self.bundle.tensor(key) for key in own])
         for need in needs:
             if left[need.node.path]:
                 raise need.node.settings.fault(f"must have all its weights read; {len(left[need.node.path])} are more")
-        return found
+        return weights
 
     def _layer(self, path: str) -> Mapping[str, Any]:
         """What the metadata say of an object."""

@@ -128,13 +128,13 @@ def suspects_of(code: Code, original: Any, run: Run, seconds: float = SECONDS) -
     """All values of a function, as it is now, and what each could make right."""
     deadline = time.process_time() + min(seconds, SECONDS)
     trial = _Trial(code, original, run)
-    found = [trial.unknown(k) for k in range(len(trial.values))]
-    for k in sorted(range(len(found)), key=trial.size) if trial.runs else ():  # the cheapest first
+    suspects = [trial.unknown(k) for k in range(len(trial.values))]
+    for k in sorted(range(len(suspects)), key=trial.size) if trial.runs else ():  # the cheapest first
         now = time.process_time()
         if now > deadline:
             break
-        found[k] = trial.suspect(k, trial.values[k], min(deadline, now + SHARE * SECONDS))
-    return found
+        suspects[k] = trial.suspect(k, trial.values[k], min(deadline, now + SHARE * SECONDS))
+    return suspects
 
 
 def numbers_of(value: Any) -> Array:
