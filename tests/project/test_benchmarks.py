@@ -190,7 +190,7 @@ def test_an_error_is_relative_to_the_largest_entry_or_to_1() -> None:
     assert compare({"y": np.array([100.0, 1.0])}, {"y": np.array([100.0, 2.0])}) == (0.01, "y")
     assert compare({"y": np.array([0.25])}, {"y": np.array([0.0])}) == (0.25, "y")
     assert compare({"y": np.empty(0)}, {"y": np.empty(0)}) == (0.0, "y")
-    assert all(bound(case) < (1e-3 if case.kind == "long" else 1e-4) for case in GRID)
+    assert all(bound(case) < (1e-3 if case.kind == "long" else 2e-4) for case in GRID)
 
 
 def test_a_process_that_dies_is_a_failure_and_the_next_case_has_a_new_one(tmp_path: Path) -> None:
