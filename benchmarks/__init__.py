@@ -13,7 +13,11 @@ so that a machine that slows down slows all of them.
     agreement.py  who computes the right thing   channel.py   the parent's end of the line to it
     race.py       taking turns                   session.py   who is there, case after case
     results.py    what it came to                report.py    tables; picture.py a plot
-    peak.py       the processor's limit          memory.py    growth of the resident set; machine.py the rest
+    peak.py       the processor's limits         memory.py    growth of the resident set; machine.py the rest
+
+Contestants with fewer bits, ``--narrow``, have bounds, ratios and a peak of their own: those that multiply in bfloat16
+are compared with each other and with minirnn in float32, and their share is that of bfloat16's instruction.  Who asked
+for fewer bits and got float32 takes no part.
 
 Seconds inside, and in the JSON file; the tables say which unit they use.
 """

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from benchmarks.cases import CELLS, GRID, KINDS, QUICK, TOY, select
 from benchmarks.channel import AbsentError, FailedError
 from benchmarks.machine import available, describe
-from benchmarks.peers import CONTESTANTS
+from benchmarks.peers import CONTESTANTS, NARROW, SUBJECT
 from benchmarks.race import Pace
 from benchmarks.report import show
 from benchmarks.results import Results
@@ -37,6 +37,9 @@ def writable(context: click.Context, parameter: click.Parameter, path: Path | No
 @click.option("--cell", "cells", type=click.Choice(CELLS), multiple=True, help="Only this cell; may be repeated.")
 @click.option("--match", default="", help="Only cases with this in their name, for example 'B32 D256'.")
 @click.option("--only", type=click.Choice(CONTESTANTS), multiple=True, help="Only this contestant; may be repeated.")
+@click.option(
+    "--narrow", is_flag=True, help="Only products in bf16 and int8, beside minirnn in float32: minutes with one thread."
+)
 @click.option("--rounds", type=click.IntRange(1), help="Samples of each contestant.  [7; quick 3; toy 2]")
 @click.option("--quick", "size", flag_value="quick", help="A few cases of each kind: minutes.")
 @click.option("--toy", "size", flag_value="toy", help="Tiny sizes: seconds; shows that it runs, not how fast.")
@@ -53,6 +56,7 @@ def main(
     cells: tuple[str, ...],
     match: str,
     only: tuple[str, ...],
+    narrow: bool,  # noqa: FBT001 - click passes it by name
     rounds: int | None,
     size: str,
     json_path: Path | None,
@@ -68,14 +72,14 @@ def main(
         raise click.BadParameter(said, param_hint="--threads")
     threads = tuple(dict.fromkeys(threads)) or tuple(range(1, min(2, cores) + 1))
     chosen, pace = SIZES[size]
-    cases = select(chosen, kinds, cells, match)
+    cases = [case for case in select(chosen, kinds, cells, match) if case.narrow or not narrow]
     if not cases:
         raise click.UsageError("no case is of this kind and cell and has this in its name")
     if plot is not None and find_spec("matplotlib") is None:
         raise click.UsageError("--plot needs matplotlib: install the extra bench")
     if rounds is not None:
         pace = Pace(rounds, pace.sample, pace.pause)
-    names = only or CONTESTANTS
+    names = only or ((SUBJECT, *NARROW) if narrow else CONTESTANTS)
     results = Results(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=describe(),
@@ -83,7 +87,7 @@ def main(
     )
     code = 0
     try:
-        follow(Plan(cases, names, threads, pace), results)
+        follow(Plan(cases, names, threads, pace, weighed=not narrow), results)
     except (AbsentError, FailedError) as error:  # of the reference: nothing can be compared any more
         click.echo(f"benchmarks: {error}", err=True)
         code = 1

@@ -23,8 +23,8 @@ from rich.table import Table
 from benchmarks.agreement import bound, compare
 from benchmarks.cases import CELLS, GATES, GRID, Case, select
 from benchmarks.inputs import Arrays, draw
-from benchmarks.peers import Job
-from benchmarks.peers.own import LAYERS, Own, by_name
+from benchmarks.peers import REFERENCE, Job, build
+from benchmarks.peers.own import LAYERS, by_name
 from minirnn.core.backend import BACKENDS, check_device
 
 SHAPES = [(128, 64, 512, 512), (64, 128, 1024, 1024), (64, 128, 2048, 2048)]  # larger: T, B, D, H
@@ -145,7 +145,7 @@ def peaks(xp: Any) -> tuple[float, float]:
 def measure(case: Case, rounds: int, limits: tuple[float, float]) -> dict[str, Any]:
     """The medians of everyone who agrees, in seconds, and the time that the device would need at its limits."""
     arrays = draw(case)
-    wanted = Own("numpy", "float64", 1).prepare(case, arrays).outputs()
+    wanted = build(REFERENCE, 1).prepare(case, arrays).outputs()
     found: dict[str, Any] = {"case": asdict(case), "limit": max(case.flops / limits[0], traffic(case) / limits[1])}
     jobs: dict[str, tuple[Callable[[], object], int]] = {}
     for name in ("cuda", "cupy", "torch"):

@@ -1,13 +1,13 @@
-"""The machine's limit: float32 multiply-adds a second, when nothing has to be loaded or stored.
+"""The machine's limits: multiplications and additions a second, when nothing has to be loaded or stored.
 
-Every library's matrix products end in this instruction.  Measured in the same run as the contestants, since a
-processor's clock is not the same from one minute to the next.
+Every library's matrix products end in one of these instructions.  Measured in the same run as the contestants, since a
+processor's clock is not the same from one minute to the next.  A processor that lacks one has no such meter.
 """
 
 import platform
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import binding, ir
@@ -19,7 +19,7 @@ from numba.np import arrayobj
 
 from benchmarks.cases import Case
 from benchmarks.inputs import Arrays
-from benchmarks.peers import Job
+from benchmarks.peers import BF16, F4, INT8, METERS, Job, UnsupportedError
 
 # numba's own types say less than is true of these
 types: Any = numba_types
@@ -30,8 +30,46 @@ make_array: Any = arrayobj.make_array
 SECONDS = 0.01  # about as long as one call of the kernel takes
 
 
+class BFloat(ir.Type):  # type: ignore[misc]
+    """LLVM's bfloat, which llvmlite has no name for."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BFloat)
+
+    def __hash__(self) -> int:
+        return hash(BFloat)
+
+
+class Instruction(NamedTuple):
+    """sum + factor · factor, or several products, in each lane of 32 bits.
+
+    ``name`` is in the processor's manual, ``feature`` and ``function`` are LLVM's.  A lane has one ``total`` and
+    ``factors`` of LLVM's type ``factor``, and does so many ``operations``.
+    """
+
+    name: str
+    feature: str
+    function: str
+    total: Any
+    factor: Any
+    factors: int
+    operations: int
+
+
+# FMA is fused where the processor can, a multiplication and an addition where it cannot: never a call to libm
+INSTRUCTIONS = {
+    F4: Instruction("FMA", "", "llvm.fmuladd.v{lanes}f32", ir.FloatType(), ir.FloatType(), 1, 2),
+    BF16: Instruction("vdpbf16ps", "avx512bf16", "llvm.x86.avx512bf16.dpbf16ps.512", ir.FloatType(), BFloat(), 2, 4),
+    # LLVM has the four bytes that a lane multiplies as one integer
+    INT8: Instruction("vpdpbusd", "avx512vnni", "llvm.x86.avx512.vpdpbusd.512", ir.IntType(32), ir.IntType(32), 1, 8),
+}
+
+
 def vector() -> tuple[int, int]:
-    """Lanes of the widest float32 vector, and how many of them to keep busy at once.
+    """Lanes of 32 bits of the widest vector, and how many of them to keep busy at once.
 
     More independent sums than latency times units of any processor (10 to 16), and fewer than it has registers, since
     two more are needed.
@@ -44,8 +82,9 @@ def vector() -> tuple[int, int]:
     return 4, 24 if platform.machine().lower() in ("aarch64", "arm64") else 12
 
 
-def compile_kernel(lanes: int, sums: int) -> Any:
-    """``kernel(data, count)``: sums[k] = sums[k] · m + a, ``count`` times, for all ``sums`` vectors of ``data``.
+def compile_kernel(chosen: Instruction, lanes: int, sums: int) -> Any:
+    """``kernel(data, count)``: sums[k] = sums[k] + m · a, ``count`` times, for all ``sums`` vectors of ``data``; FMA's
+    are sums[k] · m + a, which tend to a limit.
 
     ``data`` holds them, then m and a; different values, which the compiler does not know, keep it from merging sums.
     """
@@ -53,10 +92,11 @@ def compile_kernel(lanes: int, sums: int) -> Any:
     def loop(typing_context: Any, data: Any, count: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             data, count = arguments
-            i64, wide = ir.IntType(64), ir.VectorType(ir.FloatType(), lanes)
-            # fused where the processor can, a multiplication and an addition where it cannot: never a call to libm
-            kind = ir.FunctionType(wide, [wide] * 3)
-            multiply_add = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{lanes}f32")
+            i64, wide = ir.IntType(64), ir.VectorType(chosen.total, lanes)
+            factor = ir.VectorType(chosen.factor, lanes * chosen.factors)
+            kind = ir.FunctionType(wide, [wide, factor, factor])
+            name = chosen.function.format(lanes=lanes)
+            multiply_add = cgutils.get_or_insert_function(builder.module, kind, name)
 
             def place(k: int) -> Any:
                 pointer = builder.gep(data, [ir.Constant(i64, k * lanes)])
@@ -67,7 +107,8 @@ def compile_kernel(lanes: int, sums: int) -> Any:
                 value.align = 4
                 return value
 
-            start, m, a = [load(k) for k in range(sums)], load(sums), load(sums + 1)
+            start = [load(k) for k in range(sums)]
+            m, a = (builder.bitcast(load(k), factor) for k in (sums, sums + 1))
             before = builder.block
             body, done = builder.append_basic_block("body"), builder.append_basic_block("done")
             builder.branch(body)
@@ -105,20 +146,23 @@ def compile_kernel(lanes: int, sums: int) -> Any:
 
 
 class Peak:
-    """The kernel on all threads at once.  ``info``: ``flops`` of one call of all, ``bits`` of the vectors."""
+    """The kernel on all threads at once.  ``info``: ``operations`` of one call of all, ``bits`` of the vectors."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, chosen: Instruction, threads: int) -> None:
+        if chosen.feature and not binding.get_host_cpu_features().get(chosen.feature):
+            raise UnsupportedError(f"the processor has no {chosen.feature}")
         lanes, sums = vector()
-        kernel = compile_kernel(lanes, sums)
+        kernel = compile_kernel(chosen, lanes, sums)
         data = [np.linspace(0.0, 1.0, (sums + 2) * lanes, dtype=np.float32) for _ in range(threads)]
         for part in data:
-            part[sums * lanes :] = 0.5  # the sums tend to 1, far from what is slow to compute with
+            part[sums * lanes :] = 0.5  # FMA's sums tend to 1, far from what is slow to compute with
         pool = ThreadPoolExecutor(threads)
         kernel(data[0], 1000)
         start = time.perf_counter()
         kernel(data[0], 100_000)
         count = max(1, round(SECONDS / (time.perf_counter() - start) * 100_000))
-        self.info: dict[str, str | float] = {"flops": 2.0 * lanes * sums * count * threads, "bits": 32 * lanes}
+        operations = float(chosen.operations * lanes * sums * count * threads)
+        self.info: dict[str, str | float] = {"operations": operations, "bits": 32 * lanes, "instruction": chosen.name}
         self.call = lambda: list(pool.map(lambda part: kernel(part, count), data))
 
     def prepare(self, case: Case, arrays: Arrays) -> Job:
@@ -127,5 +171,6 @@ class Peak:
 
 
 def build(name: str, threads: int) -> Peak:
-    """The meter for ``threads`` threads."""
-    return Peak(threads)
+    """The meter called ``name``, for ``threads`` threads."""
+    (kind,) = (kind for kind, meter in METERS.items() if meter == name)
+    return Peak(INSTRUCTIONS[kind], threads)

@@ -1,13 +1,21 @@
 """The plot: for each case, how many times as long as minirnn the fastest of the other libraries takes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from benchmarks.results import Results
+from benchmarks.peers import F4, OURS
+from benchmarks.results import Ratio, Results, Row
 
 FASTER, SLOWER = "#2a7f62", "#b5523b"
+
+
+def compared(rows: Sequence[Row]) -> list[tuple[str, Ratio]]:
+    """Label and ratio of each case, in float32 and in whatever else was timed."""
+    found = [(row, numbers, row.fastest_in(numbers)) for row in rows for numbers in OURS]
+    return [(f"{row.label}{f' {name}' * (name != F4)}", ratio) for row, name, ratio in found if ratio is not None]
 
 
 def draw(results: Results, path: Path) -> bool:
@@ -16,11 +24,7 @@ def draw(results: Results, path: Path) -> bool:
     Bars are medians over the rounds, whiskers reach from the least to the greatest; right of 1 minirnn is faster.  A
     star marks cases that other processes disturbed.
     """
-    panels = {
-        key: shown
-        for key, rows in results.groups().items()
-        if (shown := [(row.label, row.fastest) for row in rows if row.fastest is not None])
-    }
+    panels = {key: shown for key, rows in results.groups().items() if (shown := compared(rows))}
     if not panels:
         return False
     mpl.use("Agg")
@@ -44,7 +48,9 @@ def draw(results: Results, path: Path) -> bool:
             axis.set_ylim(max(longest[i], 2) - 0.4, -0.6)
             axis.axvline(1, color="black", linewidth=1)
             axis.spines[["top", "right"]].set_visible(False)
-    subjects = sorted({row.subject for row in results.rows if row.subject is not None})
+    subjects = sorted(
+        {name for row in results.rows for numbers in OURS if (name := row.subject_in(numbers)) is not None}
+    )
     figure.supxlabel(f"time of the fastest other library / time of {' or '.join(subjects)}", fontsize=10)
     figure.savefig(path, dpi=150)
     return True

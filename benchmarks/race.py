@@ -1,7 +1,7 @@
 """Taking turns: everyone agrees first, then each is timed once a round, in an order that moves on by one."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from benchmarks.agreement import bound, compare
 from benchmarks.cases import Case
 from benchmarks.channel import Contestant, FailedError
 from benchmarks.inputs import Arrays
-from benchmarks.peers import UnsupportedError
+from benchmarks.peers import NARROW, UnsupportedError, instruction
 from benchmarks.results import Row, Standing
 
 
@@ -28,11 +28,12 @@ def race(
     contestants: Sequence[Contestant],
     reference: Arrays,
     pace: Pace,
-    peak: Callable[[], float] | None = None,
+    meters: Mapping[str, Callable[[], float]] | None = None,
 ) -> Row:
     """Compare everyone's results with ``reference``, then time those that agree.
 
-    ``peak`` measures the machine's FMA peak in FLOP/s; it takes its turn before each round and after the last.
+    ``meters`` measure the machine's peak, in operations a second, of instructions by what they multiply.  Those that
+    limit someone here take their turns before each round and after the last.
     """
     row = Row(case, threads, bound(case), {})
     runners: list[Contestant] = []
@@ -42,8 +43,10 @@ def race(
         )
         if standing.status == "timed":
             runners.append(contestant)
+    limits = {instruction(runner.name) for runner in runners}
+    needed = {name: meter for name, meter in (meters or {}).items() if name in limits}
     for number in range(pace.rounds if runners else 0):
-        measure_peak(row, peak, pace)
+        measure_peaks(row, needed, pace)
         first = number % len(runners)
         for runner in runners[first:] + runners[:first]:
             standing = row.standings[runner.name]
@@ -55,7 +58,7 @@ def race(
             except FailedError as error:
                 row.standings[runner.name] = Standing("failed", str(error), standing.error, standing.where)
     if runners:
-        measure_peak(row, peak, pace)
+        measure_peaks(row, needed, pace)
     return row
 
 
@@ -63,10 +66,13 @@ def admit(contestant: Contestant, case: Case, reference: Arrays, limit: float, p
     """Prepare ``case`` and compare; the standing is ``timed``, without samples yet, where the two agree."""
     try:
         contestant.prepare(case)
-        error, where = compare(contestant.check(), reference)
+        found = contestant.check()
+        error, where = compare(found, reference, contestant.name)
         if not error <= limit:
             reason = f"{where} is off by {error:.1e}, bound {limit:.1e}"
             return Standing("wrong", reason, error, where, limit)
+        if contestant.name in NARROW and compare(found, reference)[0] <= bound(case):
+            raise UnsupportedError("rounds nothing here: its results are those of float32")
         return Standing("timed", "", error, where, limit, contestant.calibrate(pace.sample))
     except UnsupportedError as unsupported:
         return Standing("unsupported", str(unsupported))
@@ -74,9 +80,9 @@ def admit(contestant: Contestant, case: Case, reference: Arrays, limit: float, p
         return Standing("failed", str(failed))
 
 
-def measure_peak(row: Row, peak: Callable[[], float] | None, pace: Pace) -> None:
-    """One sample of the machine's peak, if it can be had."""
-    if peak is not None:
+def measure_peaks(row: Row, meters: Mapping[str, Callable[[], float]], pace: Pace) -> None:
+    """One sample of each peak, if it can be had."""
+    for name, meter in meters.items():
         time.sleep(pace.pause)
         with suppress(FailedError):  # a share that is not known spoils no time
-            row.peak.append(peak())
+            row.peaks.setdefault(name, []).append(meter())

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.peers import PEAK, PLAIN, QUANTISED, SEGMENTED, SUBJECT, TORCH
+from benchmarks.peers import F4, METERS, NARROW, OURS, PLAIN, SEGMENTED, SUBJECT, TORCH, arithmetic
 from benchmarks.results import Ratio, Results, Row, Standing, mean
 
 NONE = "–"
@@ -16,59 +16,99 @@ UNITS = {"training": 1e3, "long": 1e3, "inference": 1e6, "stream": 1e6}  # of a 
 
 def show(results: Results, console: Console) -> int:
     """Print everything; the exit code: 1 where someone disagreed or failed."""
-    machine, info = results.machine, results.info.values()
-    versions = sorted({f"{name} {value}" for said in info for name, value in said.items() if isinstance(value, str)})
+    machine, libraries = results.machine, [info for name, info in results.info.items() if name not in METERS.values()]
+    versions = sorted(
+        {f"{name} {value}" for info in libraries for name, value in info.items() if isinstance(value, str)}
+    )
     line(console, f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}; {', '.join(versions)}")
     for (kind, threads), rows in results.groups().items():
-        console.print(table(kind, threads, rows, results.options["contestants"]))
-    for threads in dict.fromkeys(row.threads for row in results.rows):
-        samples = [sample for row in results.rows if row.threads == threads for sample in row.peak]
-        if samples:
-            count, bits = f"{threads} thread{'s' * (threads > 1)}", results.info.get(PEAK, {}).get("bits", "?")
-            line(console, f"FMA peak, {count}: {max(samples) / 1e9:.0f} GFLOP/s (vectors of {bits} bits)")
-    if means := mean_table(results):
-        console.print(means)
+        names = results.options["contestants"]
+        narrow = [narrow_table(kind, threads, rows, names, numbers) for numbers in OURS if numbers != F4]
+        if not any(narrow) or {name for name in names if name not in NARROW} != {SUBJECT}:  # whose times those have
+            console.print(table(kind, threads, rows, names))
+        for found in filter(None, narrow):
+            console.print(found)
+    peaks(results, console)
+    for means in (mean_table(results), narrow_mean_table(results)):
+        if means:
+            console.print(means)
     remarks(results, console)
     return 0 if results.agreed else 1
 
 
-def table(kind: str, threads: int, rows: Sequence[Row], names: Sequence[str]) -> Table:
-    """The cases of one kind."""
-    found = Table(title=f"{kind}, {threads} thread{'s' * (threads > 1)}, median {WORDS[kind]}", title_justify="left")
+def peaks(results: Results, console: Console) -> None:
+    """The most that each instruction was seen to do, and which of them the processor lacks."""
+    for threads in dict.fromkeys(row.threads for row in results.rows):
+        for numbers, meter in METERS.items():
+            samples = [s for row in results.rows if row.threads == threads for s in row.peaks.get(numbers, [])]
+            if samples:
+                count, info = f"{threads} thread{'s' * (threads > 1)}", results.info.get(meter, {})
+                said = f"{info.get('instruction', '?')}, vectors of {info.get('bits', '?')} bits"
+                line(console, f"peak in {numbers}, {count}: {max(samples) / 1e9:.0f} G operations/s ({said})")
+    for numbers, meter in METERS.items():
+        if meter in results.absent:
+            line(console, f"peak in {numbers}: not here: {results.absent[meter]}", "yellow")
+
+
+def start(kind: str, threads: int, remark: str, rows: Sequence[Row], names: Sequence[str]) -> tuple[Table, list[str]]:
+    """A table with columns for those of ``names`` that take part, and these."""
+    title = f"{kind}, {threads} thread{'s' * (threads > 1)}{remark}, median {WORDS[kind]}, % of the instruction's peak"
+    found = Table(title=title, title_justify="left")
     found.add_column("case", no_wrap=True)
     taking_part = {name for row in rows for name, s in row.standings.items() if s.status != "unsupported"}
     shown = [name for name in names if name in taking_part]
     for name in shown:
         found.add_column(name, justify="right", no_wrap=True)
+    return found, shown
+
+
+def table(kind: str, threads: int, rows: Sequence[Row], names: Sequence[str]) -> Table:
+    """The cases of one kind, in float32."""
+    found, shown = start(kind, threads, "", rows, [name for name in names if name not in NARROW])
     if kind == "long":
         found.add_column("√T for all, time", no_wrap=True)
         found.add_column("left by forward", no_wrap=True)
     else:
         found.add_column("fastest peer / minirnn", no_wrap=True)
         found.add_column("torch / minirnn", no_wrap=True)
-    found.add_column("% of peak", justify="right", no_wrap=True)
     weighed = any(row.memory for row in rows)
     if weighed:
         found.add_column("grows by MiB", no_wrap=True)
     for row in rows:
-        cells = [cell(kind, row, row.standings.get(name)) for name in shown]
+        cells = [cell(kind, row, row.standings.get(name), row.share(name)) for name in shown]
         if kind == "long":
             ratios = [Text(", ".join(words)) for words in price(row)]
         else:
             ratios = [ratio(row.fastest, name=True), ratio(row.against(TORCH))]
-        found.add_row(row.label, *cells, *ratios, percent(row.fraction), *([memory(row)] if weighed else []))
+        found.add_row(row.label, *cells, *ratios, *([memory(row)] if weighed else []))
     return found
 
 
-def cell(kind: str, row: Row, standing: Standing | None) -> Text:
-    """A contestant's median, or why there is none in one word."""
+def narrow_table(kind: str, threads: int, rows: Sequence[Row], names: Sequence[str], numbers: str) -> Table | None:
+    """Those cases in which someone multiplies such numbers, beside minirnn in float32; None where there are none."""
+    named = [name for name in names if name in NARROW and arithmetic(name) == numbers]
+    rows = [row for row in rows if any(s.status != "unsupported" for n, s in row.standings.items() if n in named)]
+    if not rows:
+        return None
+    found, shown = start(kind, threads, f", in {numbers}", rows, [SUBJECT, *named])
+    (ours,) = OURS[numbers]
+    found.add_column(f"fastest peer / {ours}", no_wrap=True)
+    found.add_column(f"minirnn / {ours}", no_wrap=True)
+    for row in rows:
+        cells = [cell(kind, row, row.standings.get(name), row.share(name)) for name in shown]
+        found.add_row(row.label, *cells, ratio(row.fastest_in(numbers), name=True), ratio(row.gain.get(numbers)))
+    return found
+
+
+def cell(kind: str, row: Row, standing: Standing | None, share: float | None) -> Text:
+    """A contestant's median and its share of the peak, or why there is none in one word."""
     if standing is None or standing.status == "unsupported":
         return Text(NONE, style="dim")
     if standing.status != "timed":
         return Text(standing.status.upper(), style="bold red")
-    if kind == "chapter":
-        return Text(f"{row.case.tokens / standing.median:,.0f}")
-    return Text(digits(standing.median * UNITS[kind]))
+    tokens = kind == "chapter"
+    said = f"{row.case.tokens / standing.median:,.0f}" if tokens else digits(standing.median * UNITS[kind])
+    return Text.assemble(said, (f"{percent(share):>5}", "dim"))
 
 
 def ratio(found: Ratio | None, *, name: bool = False) -> Text:
@@ -95,7 +135,7 @@ def percent(fraction: float | None) -> str:
     """Two digits."""
     if fraction is None:
         return NONE
-    return f"{100 * fraction:.0f}" if fraction >= 0.1 else f"{100 * fraction:.1f}"
+    return f"{100 * fraction:.0f}%" if fraction >= 0.095 else f"{100 * fraction:.1f}%"
 
 
 def memory(row: Row) -> str:
@@ -118,12 +158,24 @@ def mean_table(results: Results) -> Table | None:
     return found if found.rows else None
 
 
+def narrow_mean_table(results: Results) -> Table | None:
+    """The same over minirnn in fewer bits; and what they gain over float32."""
+    found = Table(title="geometric means in fewer bits, each over minirnn in the same", title_justify="left")
+    for heading in ("kind", "threads", "in", "fastest peer", "minirnn in float32", "cases"):
+        found.add_column(heading, justify="left" if heading in ("kind", "in") else "right")
+    for means in results.narrow_means():
+        cells = [NONE if value is None else f"{value:.2f}" for value in (means.fastest, means.gain)]
+        found.add_row(means.kind, f"{means.threads}", means.arithmetic, *cells, f"{means.cases}")
+    return found if found.rows else None
+
+
 def remarks(results: Results, console: Console) -> None:
     """Who is absent, who takes no part in some cases, who was wrong; and whose ratios these are."""
     for name, reason in results.absent.items():
-        line(console, f"absent: {name}: {reason}", "yellow")
+        if name not in METERS.values():
+            line(console, f"absent: {name}: {reason}", "yellow")
     if any(row.subject == PLAIN for row in results.rows):
-        line(console, f"{SUBJECT} was not timed in every case; there, ratios and % of peak are {PLAIN}'s", "yellow")
+        line(console, f"{SUBJECT} was not timed in every case; there, ratios are {PLAIN}'s", "yellow")
     if disturbed := [row.others for row in results.rows if row.others is not None and row.disturbed]:
         text = f"* other processes kept up to {max(disturbed):.1f} cores busy meanwhile: nothing to be quoted"
         line(console, text, "yellow")
@@ -139,10 +191,14 @@ def remarks(results: Results, console: Console) -> None:
         line(console, f"{NONE} {name} took no part in {count} of {len(results.rows)}: {reason}", "dim")
     if any(row.timed for row in results.rows):
         found = [(name, s.error or 0.0, s.bound) for row in results.rows for name, s in row.timed.items()]
-        worst = max((error for name, error, _ in found if name not in QUANTISED), default=0.0)
+        worst = max((error for name, error, _ in found if name not in NARROW), default=0.0)
         share = max((error / limit for _, error, limit in found), default=0.0)
-        said = f"those timed agree with the float64 reference to {worst:.1e}, at most {100 * share:.0f}% of the bound"
-        line(console, said)
+        said = f"those timed in float32 agree with the float64 reference to {worst:.1e}"
+        line(console, f"{said}; all are within {100 * share:.0f}% of their bounds")
+        errors = {name: max(error for n, error, _ in found if n == name) for name, _, _ in found if name in NARROW}
+        if errors:
+            said = ", ".join(f"{name} {100 * error:.2g}%" for name, error in errors.items())
+            line(console, f"in fewer bits results are off by at most, of their root mean square: {said}")
 
 
 def digits(value: float) -> str:

@@ -7,7 +7,7 @@ from statistics import geometric_mean, median
 from typing import Any, Literal, NamedTuple
 
 from benchmarks.cases import Case
-from benchmarks.peers import OWN, PLAIN, SUBJECT, TORCH
+from benchmarks.peers import F4, OURS, OWN, SUBJECT, TORCH, arithmetic, instruction
 
 QUIET = 0.1  # cores: what others may use before it is pointed out
 
@@ -45,12 +45,23 @@ class Ratio(NamedTuple):
     high: float
 
 
+class NarrowMeans(NamedTuple):
+    """Geometric means over cases: of the fastest peer, and of minirnn in float32, over minirnn in fewer bits."""
+
+    kind: str
+    threads: int
+    arithmetic: str
+    fastest: float | None
+    gain: float | None
+    cases: int
+
+
 @dataclass
 class Row:
     """One case with one number of threads.
 
-    ``peak`` has samples of the machine's FMA peak in FLOP/s, ``memory`` the growth in MiB of those that were asked,
-    ``left`` the bytes that a long sequence's forward leaves for its backward,
+    ``peaks`` has samples of the machine's peaks in operations a second, by what is multiplied, ``memory`` the growth in
+    MiB of those that were asked, ``left`` the bytes that a long sequence's forward leaves for its backward,
     ``others`` is the mean number of cores that processes outside the benchmark kept busy meanwhile.
     """
 
@@ -58,7 +69,7 @@ class Row:
     threads: int
     bound: float
     standings: dict[str, Standing]
-    peak: list[float] = field(default_factory=list)
+    peaks: dict[str, list[float]] = field(default_factory=dict)
     memory: dict[str, float | None] = field(default_factory=dict)
     left: dict[str, int] = field(default_factory=dict)
     others: float | None = None
@@ -84,20 +95,34 @@ class Row:
     @property
     def subject(self) -> str | None:
         """Whose ratios are reported: minirnn, or its plain equations where minirnn takes no part."""
-        return next((name for name in (SUBJECT, PLAIN) if name in self.timed), None)
+        return self.subject_in(F4)
 
     @property
     def fastest(self) -> Ratio | None:
-        """Against the fastest, by its median, of the other libraries."""
-        others = {name: s.median for name, s in self.timed.items() if name not in OWN}
-        return self.against(min(others, key=others.__getitem__)) if others else None
+        """Against the fastest, by its median, of the other libraries in float32."""
+        return self.fastest_in(F4)
 
     @property
-    def fraction(self) -> float | None:
-        """The share of the machine's FMA peak that the subject's matrix products alone come to."""
-        if self.subject is None or not self.peak:
+    def gain(self) -> dict[str, Ratio]:
+        """minirnn in float32 over its forms with fewer bits, by what they multiply."""
+        found = {numbers: self.between(SUBJECT, name) for numbers, (name, *_) in OURS.items() if numbers != F4}
+        return {numbers: ratio for numbers, ratio in found.items() if ratio is not None}
+
+    def subject_in(self, numbers: str) -> str | None:
+        """Our contestant among those that multiply such numbers."""
+        return next((name for name in OURS[numbers] if name in self.timed), None)
+
+    def fastest_in(self, numbers: str) -> Ratio | None:
+        """The fastest, by its median, of the other libraries that multiply such numbers, over ours that does."""
+        others = {name: s.median for name, s in self.timed.items() if name not in OWN and arithmetic(name) == numbers}
+        subject = self.subject_in(numbers)
+        return self.between(min(others, key=others.__getitem__), subject) if others and subject else None
+
+    def share(self, name: str | None) -> float | None:
+        """The share of its instruction's peak that a contestant's matrix products alone come to."""
+        if name is None or name not in self.timed or not (samples := self.peaks.get(instruction(name))):
             return None
-        return self.case.flops / self.timed[self.subject].median / max(self.peak)
+        return self.case.flops / self.timed[name].median / max(samples)
 
     def against(self, peer: str) -> Ratio | None:
         """``peer`` over the subject, paired by rounds; None where one of them was not timed."""
@@ -150,7 +175,20 @@ class Results:
                 | {"fastest": mean(row.fastest for row in rows), "torch": mean(row.against(TORCH) for row in rows)}
                 for (kind, threads), rows in self.groups().items()
             ],
+            "narrow_means": [means._asdict() for means in self.narrow_means()],
         }
+
+    def narrow_means(self) -> list[NarrowMeans]:
+        """Of every kind, number of threads and arithmetic in fewer bits that was timed."""
+        found = []
+        for (kind, threads), rows in self.groups().items():
+            for numbers in OURS:
+                timed = [row for row in rows if numbers != F4 and row.subject_in(numbers)]
+                fastest = mean(row.fastest_in(numbers) for row in timed)
+                gain = mean(row.gain.get(numbers) for row in timed)
+                if fastest is not None or gain is not None:
+                    found.append(NarrowMeans(kind, threads, numbers, fastest, gain, len(timed)))
+        return found
 
 
 def mean(ratios: Iterable[Ratio | None]) -> float | None:
@@ -159,9 +197,13 @@ def mean(ratios: Iterable[Ratio | None]) -> float | None:
     return geometric_mean(known) if known else None
 
 
+def ratio_as_json(ratio: Ratio | None) -> dict[str, Any] | None:
+    """A ratio by the names of its fields."""
+    return None if ratio is None else ratio._asdict()
+
+
 def row_as_json(row: Row) -> dict[str, Any]:
     """A row with what follows from it."""
-    torch = row.against(TORCH)
     return {
         "name": row.case.name,
         "case": asdict(row.case),
@@ -169,10 +211,15 @@ def row_as_json(row: Row) -> dict[str, Any]:
         "threads": row.threads,
         "bound": row.bound,
         "subject": row.subject,
-        "fastest": None if row.fastest is None else row.fastest._asdict(),
-        "torch": None if torch is None else torch._asdict(),
-        "peak": row.peak,
-        "peak_fraction": row.fraction,
+        "fastest": ratio_as_json(row.fastest),
+        "torch": ratio_as_json(row.against(TORCH)),
+        "peaks": row.peaks,
+        "peak_fraction": row.share(row.subject),
+        "narrow": {
+            numbers: {"fastest": ratio_as_json(row.fastest_in(numbers)), "gain": ratio_as_json(row.gain.get(numbers))}
+            for numbers in OURS
+            if numbers != F4 and row.subject_in(numbers)
+        },
         "memory": row.memory,
         "left": row.left,
         "others": row.others,
@@ -181,6 +228,7 @@ def row_as_json(row: Row) -> dict[str, Any]:
             | {
                 "error": s.error if s.error is not None and isfinite(s.error) else None,
                 "median": s.median if s.samples else None,
+                "share": row.share(name),
             }
             for name, s in row.standings.items()
         },

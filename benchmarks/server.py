@@ -88,4 +88,8 @@ def seconds_per_call(call: Callable[[], object], repeats: int) -> float:
 def one_line(error: BaseException) -> str:
     """The error's kind and the first line of what it says."""
     lines = str(error).strip().splitlines() or [""]
-    return lines[0] if isinstance(error, ImportError) and lines[0] else f"{type(error).__name__}: {lines[0]}"
+    return (
+        lines[0]
+        if isinstance(error, ImportError | UnsupportedError) and lines[0]
+        else f"{type(error).__name__}: {lines[0]}"
+    )

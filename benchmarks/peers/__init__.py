@@ -11,22 +11,43 @@ from benchmarks.cases import Case
 from benchmarks.inputs import Arrays
 
 SUBJECT, PLAIN, TORCH = "minirnn", "minirnn-numpy", "torch"
-QUANTISED = {"minirnn-f16": "f16", "minirnn-int8": "int8"}  # streams with fewer bits; the others have all of them
 SEGMENTED = {"minirnn-sqrt": SUBJECT, "minirnn-numpy-sqrt": PLAIN}  # long sequences in less memory
-OWN = (SUBJECT, PLAIN, *QUANTISED, *SEGMENTED)
-CONTESTANTS = (*OWN, TORCH, "jax", "onnxruntime", "openvino")
-REFERENCE, PEAK = "reference", "peak"
+REFERENCE = "reference"
+
+F4, F16, BF16, INT8 = "f4", "f16", "bf16", "int8"  # what products multiply
+
+
+class Narrow(NamedTuple):
+    """A contestant that multiplies in fewer bits: which numbers, and in which kinds of cases."""
+
+    arithmetic: str
+    kinds: tuple[str, ...] = ("inference", "stream")
+
+
+NARROW = {
+    "minirnn-f16": Narrow(F16, ("stream",)),
+    "minirnn-bf16": Narrow(BF16, ("training", "inference", "stream")),
+    "minirnn-int8": Narrow(INT8),
+    "torch-bf16": Narrow(BF16),
+    "torch-autocast": Narrow(BF16, ("training", "inference", "stream")),
+    "torch-int8": Narrow(INT8),
+    "onnxruntime-int8": Narrow(INT8),
+    "openvino-bf16": Narrow(BF16),
+    "openvino-int8": Narrow(INT8, ("inference",)),
+}
+OURS = {F4: (SUBJECT, PLAIN), F16: ("minirnn-f16",), BF16: ("minirnn-bf16",), INT8: ("minirnn-int8",)}
+OWN = (*(name for names in OURS.values() for name in names), *SEGMENTED)
+CONTESTANTS = (*OWN, TORCH, "jax", "onnxruntime", "openvino", *(name for name in NARROW if name not in OWN))
+
+METERS = {F4: "peak-f4", BF16: "peak-bf16", INT8: "peak-int8"}  # each measures the peak of one instruction
 
 MODULES = {
-    SUBJECT: "benchmarks.peers.own",
-    PLAIN: "benchmarks.peers.own",
-    REFERENCE: "benchmarks.peers.own",
-    **dict.fromkeys([*QUANTISED, *SEGMENTED], "benchmarks.peers.own"),
-    TORCH: "benchmarks.peers.pytorch",
+    **dict.fromkeys([*OWN, REFERENCE], "benchmarks.peers.own"),
+    **dict.fromkeys([TORCH, "torch-bf16", "torch-autocast", "torch-int8"], "benchmarks.peers.pytorch"),
     "jax": "benchmarks.peers.jaxscan",
-    "onnxruntime": "benchmarks.peers.ort",
-    "openvino": "benchmarks.peers.ov",
-    PEAK: "benchmarks.peak",
+    **dict.fromkeys(["onnxruntime", "onnxruntime-int8"], "benchmarks.peers.ort"),
+    **dict.fromkeys(["openvino", "openvino-bf16", "openvino-int8"], "benchmarks.peers.ov"),
+    **dict.fromkeys(METERS.values(), "benchmarks.peak"),
 }
 
 
@@ -67,7 +88,19 @@ def takes_part(name: str, case: Case) -> bool:
     """Whether a contestant is there for cases of this kind."""
     if case.kind == "long":
         return name in (SUBJECT, PLAIN, *SEGMENTED)
-    return name not in SEGMENTED and (case.kind == "stream" or name not in QUANTISED)
+    if name in NARROW:
+        return case.narrow and case.kind in NARROW[name].kinds
+    return name not in SEGMENTED
+
+
+def arithmetic(name: str) -> str:
+    """What a contestant's products multiply."""
+    return NARROW[name].arithmetic if name in NARROW else F4
+
+
+def instruction(name: str) -> str:
+    """Whose peak limits a contestant: a key of ``METERS``.  Weights in float16 are multiplied as float32."""
+    return F4 if arithmetic(name) == F16 else arithmetic(name)
 
 
 def build(name: str, threads: int) -> Peer:

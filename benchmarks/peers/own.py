@@ -3,39 +3,51 @@
 import gc
 import tracemalloc
 from itertools import cycle
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import minirnn
 from benchmarks.cases import Case
 from benchmarks.inputs import LOSSES, STREAM, Arrays
-from benchmarks.peers import PLAIN, QUANTISED, REFERENCE, SEGMENTED, SUBJECT, Job
+from benchmarks.peers import PLAIN, REFERENCE, SEGMENTED, SUBJECT, Job
 from minirnn import SGD, Embedding, Linear, Sequential, cross_entropy
 from minirnn.kernels.cpu import leases
 
+
+class Form(NamedTuple):
+    """``quantised`` is how matrices are stored, ``compute`` what products round to, ``every`` which states are kept."""
+
+    backend: str
+    dtype: str = "float32"
+    quantised: str | None = None
+    compute: str | None = None
+    every: str | None = None
+
+
 FORMS = {
-    SUBJECT: ("numba", "float32"),
-    PLAIN: ("numpy", "float32"),
-    REFERENCE: ("numpy", "float64"),
-    **dict.fromkeys(QUANTISED, ("numba", "float32")),
+    SUBJECT: Form("numba"),
+    PLAIN: Form("numpy"),
+    REFERENCE: Form("numpy", "float64"),
+    "minirnn-f16": Form("numba", quantised="f16"),
+    "minirnn-bf16": Form("numba", compute="bfloat16"),
+    "minirnn-int8": Form("numba", quantised="int8"),
 }
 LAYERS: dict[str, Any] = {"rnn": minirnn.RNN, "gru": minirnn.GRU, "lstm": minirnn.LSTM}
 
 
 class Own:
-    """minirnn on one backend and dtype, with weights in all of their bits or ``quantised``."""
+    """minirnn in one of its forms."""
 
-    def __init__(
-        self, backend: str, dtype: str, threads: int, quantised: str | None = None, every: str | None = None
-    ) -> None:
-        self.backend, self.dtype, self.quantised, self.every = backend, dtype, quantised, every
+    def __init__(self, form: Form, threads: int) -> None:
+        self.form, self.every = form, form.every
+        self.settings: dict[str, Any] = {"backend": form.backend, "dtype": form.dtype, "compute": form.compute}
         minirnn.set_num_threads(threads)
-        minirnn.RNN(1, 1).init(backend=backend, dtype=dtype)  # an error now, where there is no such backend
+        minirnn.RNN(1, 1).init(**self.settings)  # an error now, where there is no such backend
         self.info: dict[str, str | float] = {"minirnn": minirnn.__version__, "numpy": np.__version__}
 
     def prepare(self, case: Case, arrays: Arrays) -> Job:
-        arrays = {name: a.astype(self.dtype) if a.dtype.kind == "f" else a for name, a in arrays.items()}
+        arrays = {name: a.astype(self.form.dtype) if a.dtype.kind == "f" else a for name, a in arrays.items()}
         jobs = {
             "training": self._training,
             "long": self._training,
@@ -46,9 +58,9 @@ class Own:
 
     def _layer(self, case: Case, arrays: Arrays) -> Any:
         model = LAYERS[case.cell](case.D, case.H, case.layers, bidirectional=case.bidirectional)
-        model.init(backend=self.backend, dtype=self.dtype)
+        model.init(**self.settings)
         write(model, {name: arrays[name] for name in model.named_weights()})
-        return model
+        return model.quantize(self.form.quantised) if self.form.quantised else model
 
     def _training(self, case: Case, arrays: Arrays) -> Job:
         model, x, dy = self._layer(case, arrays), arrays["x"], arrays["dy"]
@@ -77,8 +89,8 @@ class Own:
 
     def _stream(self, case: Case, arrays: Arrays) -> Job:
         model, xs = self._layer(case, arrays), cycle(arrays["x"][:, 0])
-        stream = (model.quantize(self.quantised) if self.quantised else model).stream()
-        out = np.empty((1, case.H), self.dtype)
+        stream = model.stream()
+        out = np.empty((1, case.H), self.form.dtype)
 
         def outputs() -> Arrays:
             y = np.stack([stream(next(xs)) for _ in range(STREAM)])
@@ -90,7 +102,7 @@ class Own:
         V, recurrent = case.vocab or 0, LAYERS[case.cell](case.D, case.H)
         layers = [Embedding(V, case.embedding)] if case.embedding else []
         names = ["embedding."] if case.embedding else []
-        model = Sequential(*layers, recurrent, Linear(case.H, V)).init(backend=self.backend, dtype=self.dtype)
+        model = Sequential(*layers, recurrent, Linear(case.H, V)).init(**self.settings)
         for layer, prefix in zip(model.layers, [*names, "", "linear."], strict=True):
             write(layer, {name: arrays[prefix + name] for name in layer.named_weights()})
         sgd, batches = SGD(model, lr=1.0, clip=1.0), cycle(zip(arrays["x"], arrays["targets"], strict=True))
@@ -140,5 +152,5 @@ def by_name(state: Any) -> Arrays:
 
 def build(name: str, threads: int) -> Own:
     """The form of minirnn called ``name``."""
-    every = "sqrt" if name in SEGMENTED else None
-    return Own(*FORMS[SEGMENTED.get(name, name)], threads, QUANTISED.get(name), every)
+    form = FORMS[SEGMENTED.get(name, name)]
+    return Own(form._replace(every="sqrt") if name in SEGMENTED else form, threads)

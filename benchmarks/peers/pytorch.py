@@ -1,5 +1,14 @@
-"""PyTorch: ``torch.nn``'s recurrent layers as they come."""
+"""PyTorch: ``torch.nn``'s recurrent layers as they come, and in the ways in which torch multiplies in fewer bits.
 
+torch-bf16      the module and its inputs are bfloat16
+torch-autocast  the module is float32; ``torch.autocast`` casts what products take
+torch-int8      the module is quantised by ``quantize_dynamic``: inputs and states are quantised as they come
+"""
+
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from itertools import cycle
 from typing import Any
 
@@ -8,20 +17,33 @@ import torch
 
 from benchmarks.cases import GATES, Case
 from benchmarks.inputs import LOSSES, STREAM, Arrays, directions
-from benchmarks.peers import Job
+from benchmarks.peers import Job, UnsupportedError
+
+Context = Callable[[], AbstractContextManager[Any]]
+AUTOCAST: Context = partial(torch.autocast, "cpu", dtype=torch.bfloat16)
 
 
 class Torch:
-    """torch on the CPU."""
+    """torch on the CPU, as the contestant called ``name``."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, name: str, threads: int) -> None:
+        self.name = name
         torch.set_num_threads(threads)
         torch.set_num_interop_threads(1)
         self.info: dict[str, str | float] = {"torch": str(torch.__version__)}
 
     def prepare(self, case: Case, arrays: Arrays) -> Job:
-        jobs = {"training": training, "inference": inference, "stream": stream, "chapter": chapter}
-        return jobs[case.kind](case, arrays)
+        if case.kind == "chapter":
+            return chapter(case, arrays)
+        context = AUTOCAST if self.name == "torch-autocast" else nullcontext
+        if case.kind == "training":
+            return training(case, arrays, context)
+        module, x = layer_of(case, arrays).eval(), torch.from_numpy(arrays["x"])
+        if self.name == "torch-bf16":
+            module, x = module.bfloat16(), x.bfloat16()
+        elif self.name == "torch-int8":
+            module = quantised(module)
+        return (stream if case.kind == "stream" else inference)(module, x, context)
 
 
 def layer_of(case: Case, arrays: Arrays) -> Any:
@@ -46,7 +68,18 @@ def layer_of(case: Case, arrays: Arrays) -> Any:
     return module
 
 
-def training(case: Case, arrays: Arrays) -> Job:
+def quantised(module: Any) -> Any:
+    """The same layer with weights of 8 bits."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated; its successor, another package, has no recurrent layers
+        quantize: Any = torch.ao.quantization.quantize_dynamic
+        (found,) = quantize(torch.nn.Sequential(module), dtype=torch.qint8)  # it changes what a module holds
+    if isinstance(found, type(module)):
+        raise UnsupportedError(f"quantize_dynamic leaves {type(module).__name__} as it is")
+    return found
+
+
+def training(case: Case, arrays: Arrays, context: Context = nullcontext) -> Job:
     """Forward and backward by autograd; gradients are None before, as after an optimiser's ``zero_grad``."""
     module = layer_of(case, arrays)
     x, dy = torch.from_numpy(arrays["x"]).requires_grad_(), torch.from_numpy(arrays["dy"])
@@ -54,14 +87,15 @@ def training(case: Case, arrays: Arrays) -> Job:
     def call() -> tuple[Any, Any]:
         module.zero_grad(set_to_none=True)
         x.grad = None
-        y, state = module(x)
+        with context():
+            y, state = module(x)
         y.backward(dy)
         return y, state
 
     def outputs() -> Arrays:
         y, state = call()
         assert x.grad is not None
-        return {"y": y.detach().numpy(), "dx": x.grad.numpy()} | by_name(state) | gradients(module, case)
+        return {"y": host(y), "dx": host(x.grad)} | by_name(state) | gradients(module, case)
 
     return Job(call, outputs)
 
@@ -78,34 +112,33 @@ def gradients(module: Any, case: Case) -> Arrays:
     return found
 
 
-def inference(case: Case, arrays: Arrays) -> Job:
+def inference(module: Any, x: Any, context: Context) -> Job:
     """Forward in inference mode."""
-    module, x = layer_of(case, arrays).eval(), torch.from_numpy(arrays["x"])
 
     def call() -> tuple[Any, Any]:
-        with torch.inference_mode():
+        with torch.inference_mode(), context():
             y, state = module(x)
         return y, state
 
     def outputs() -> Arrays:
         y, state = call()
-        return {"y": y.numpy()} | by_name(state)
+        return {"y": host(y)} | by_name(state)
 
     return Job(call, outputs)
 
 
-def stream(case: Case, arrays: Arrays) -> Job:
+def stream(module: Any, x: Any, context: Context) -> Job:
     """One step in inference mode, the state carried on."""
-    module, xs, state = layer_of(case, arrays).eval(), cycle(torch.from_numpy(arrays["x"])), None
+    xs, state = cycle(x), None
 
     def call() -> Any:
         nonlocal state
-        with torch.inference_mode():
+        with torch.inference_mode(), context():
             y, state = module(next(xs), state)
         return y
 
     def outputs() -> Arrays:
-        y = np.concatenate([call().numpy() for _ in range(STREAM)])
+        y = np.concatenate([host(call()) for _ in range(STREAM)])
         return {"y": y} | by_name(state)
 
     return Job(call, outputs)
@@ -148,9 +181,14 @@ def chapter(case: Case, arrays: Arrays) -> Job:
 def by_name(state: Any) -> Arrays:
     """A recurrent layer's state as ``h``, and ``c`` where it has one."""
     parts = state if isinstance(state, tuple) else (state,)
-    return {name: part.detach().numpy() for name, part in zip("hc", parts, strict=False)}
+    return {name: host(part) for name, part in zip("hc", parts, strict=False)}
+
+
+def host(tensor: Any) -> Any:
+    """A tensor as an array; NumPy has no bfloat16, whose numbers float32 has too."""
+    return tensor.detach().float().numpy()
 
 
 def build(name: str, threads: int) -> Torch:
     """torch with ``threads`` threads."""
-    return Torch(threads)
+    return Torch(name, threads)

@@ -122,9 +122,9 @@ def test_everyone_has_one_turn_a_round_in_an_order_that_moves_on() -> None:
     for contestant in contestants:
         contestant.clock = clock
     peaks = iter([3.0, 5.0, 4.0, 1.0])
-    row = race(CASE, 1, contestants, REFERENCE, PACE, lambda: next(peaks))
+    row = race(CASE, 1, contestants, REFERENCE, PACE, {"f4": lambda: next(peaks)})
     assert [contestant.turns for contestant in contestants] == [[0, 5, 7], [1, 3, 8], [2, 4, 6]]
-    assert row.peak == [3.0, 5.0, 4.0, 1.0]
+    assert row.peaks == {"f4": [3.0, 5.0, 4.0, 1.0]}
 
 
 def test_ratios_are_paired_by_rounds_and_against_the_fastest_of_the_others() -> None:
@@ -133,10 +133,10 @@ def test_ratios_are_paired_by_rounds_and_against_the_fastest_of_the_others() -> 
 
     standings = {"minirnn": standing(1.0, 2.0, 4.0), "minirnn-numpy": standing(0.5, 0.5, 0.5)}
     standings |= {"torch": standing(3.0, 4.0, 20.0), "jax": standing(2.0, 2.0, 6.0)}
-    row = Row(CASE, 2, 1e-6, standings, peak=[CASE.flops * 1.0, CASE.flops * 2.0])
+    row = Row(CASE, 2, 1e-6, standings, peaks={"f4": [CASE.flops * 1.0, CASE.flops * 2.0]})
     assert row.fastest == ("jax", 1.0, 1.5, 2.0)
     assert row.against("torch") == ("torch", 2.0, 3.0, 5.0)
-    assert row.fraction == 0.25  # 2 s at the median, at most twice the case's operations a second
+    assert row.share("minirnn") == 0.25  # 2 s at the median, at most twice the case's operations a second
     (means,) = results_of(row).as_json()["geometric_means"]
     assert means == {"kind": "training", "threads": 2, "cases": 1, "fastest": 1.5, "torch": pytest.approx(3.0)}
 

@@ -343,13 +343,13 @@ def test_the_benchmark_times_what_agrees(device: ModuleType, kind: str, backend:
     from benchmarks.cases import Case as Timed
     from benchmarks.gpu import ours, traffic
     from benchmarks.inputs import draw
-    from benchmarks.peers.own import Own
+    from benchmarks.peers import REFERENCE, build
 
     for cell in ("rnn", "gru", "lstm"):
         case = Timed(kind, cell, 5, 3, 4, 6, 2, bidirectional=True)
         arrays = draw(case)
         job = ours(backend, case, arrays)
-        wanted = Own("numpy", "float64", 1).prepare(case, arrays).outputs()
+        wanted = build(REFERENCE, 1).prepare(case, arrays).outputs()
         assert compare(job.outputs(), wanted)[0] <= bound(case)
         job.call()
         assert traffic(case) > 4 * arrays["x"].size
