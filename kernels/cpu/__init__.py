@@ -6,11 +6,12 @@
     vectors.py      registers as a type: constants, arithmetic
     memory.py       addresses, pointers, vectors loaded and stored
     activations.py  tanh, exp
+    bfloat16.py     numbers rounded to it, two by two
+    entries.py      what packed matrices hold: float32 or float64, float16, pairs of bfloat16, fours of int8
+    multiplying.py  how such entries are multiplied
     packing.py      matrices laid out for the tiles
     tiles.py        matrix products on register tiles
-    bfloat16.py     numbers rounded, stored and widened
     copies.py       products through a copy of rows, for a cache or to round them
-    blocks.py       products of few rows with a matrix in blocks: float32, float16, bfloat16, int8
     rows.py         rows, and each thread's share of them
 
     emitting.py     a cell's equations on vectors, from its operations (``kernels/facts.py``)

@@ -10,13 +10,13 @@ Threads share rows or units as in ``forward.py``, and a number's operations have
 The gradient of a row that has ended passes straight through.
 """
 
-from minirnn.kernels.cpu.bfloat16 import BF16, bits_at, recast
 from minirnn.kernels.cpu.compiling import inline, kernel
-from minirnn.kernels.cpu.copies import product_of_copy, product_rounding
+from minirnn.kernels.cpu.copies import product_as_stored, product_of_copy
 from minirnn.kernels.cpu.emitting import Back, Lines, Row
+from minirnn.kernels.cpu.entries import PACKED, depth, entries_at, recast
 from minirnn.kernels.cpu.forward import read_pass
 from minirnn.kernels.cpu.memory import at, get, integers, numbers, reader
-from minirnn.kernels.cpu.packing import pack_transposed, packed_size, panel_width
+from minirnn.kernels.cpu.packing import lines_of, pack_transposed, packed_size, panel_width
 from minirnn.kernels.cpu.passes import BackwardArguments, PassArguments
 from minirnn.kernels.cpu.rows import add_row, begin, clear_row, columns_of, sum_rows_as
 from minirnn.kernels.cpu.stages import Strides, call_rows_back, read_cell, share_of, stage_of
@@ -46,6 +46,15 @@ def add_columns(x, a, row, count, dP, wide, source, target, n, dW, db, N, work, 
 
 
 @inline
+def before_stage(packed, k, stage, n):
+    """Entries from the first stage's panels to a later one's, with ``k`` lines between them in U's transpose.
+
+    Of several numbers in an entry, each stage before it may have left some of one empty.
+    """
+    return packed_size(packed, k + stage * depth(packed), n)
+
+
+@inline
 def precede(phase, cell, row, back, strides, strides_back, lines, share, lengths, t, R, rooms, sync, parts):
     """The stages of a step from the last down to the first: the transposed equations, and the product of each."""
     sizes, H, width, wide, (packed, spare) = read_cell(cell), lines.H, panel_width(row.G), strides_back[1], rooms
@@ -62,21 +71,21 @@ def precede(phase, cell, row, back, strides, strides_back, lines, share, lengths
                 left, right, out, stride = share.left, share.right, at(back.f, stage.flow * lines.d), H
             else:
                 left, right, out, stride = share.left_h, share.right_h, back.dh, R
-            panels = at(packed, packed_size(row.G, first * H, R))
-            panel, block = at(panels, left // width * terms * width), at(out, left)
-            dQ, count, rows, apart = at(back.dP, q * H), right - left, share.rows, terms * width
-            product_rounding(
-                dQ, wide, panel, width, apart, terms, count, block, stride, block, stride, rows, spare, t & 1
+            panels, apart = at(packed, before_stage(packed, first * H, k, R)), lines_of(packed, terms) * width
+            panel, block = at(panels, left // width * apart), at(out, left)
+            dQ, count, rows = at(back.dP, q * H), right - left, share.rows
+            product_as_stored(
+                dQ, wide, panel, width, apart, terms, 0, count, block, stride, block, stride, rows, spare, t & 1
             )
     return phase
 
 
-def make_backward(*, bf16):
-    """The backward kernel; a ``bf16`` one multiplies numbers rounded to bfloat16."""
-    panels_at = bits_at if bf16 else numbers
+def make_backward(kind):
+    """The backward kernel whose packed weights have entries of a kind."""
+    panels_at = entries_at(kind)
     calls = [pack_transposed, product, product_of_copy, add_transposed_product]
 
-    @kernel(f"backward{BF16 * bf16}", calls=calls, bf16=bf16)
+    @kernel("backward", calls=calls, kind=kind)
     def backward(like, arguments, part, parts, sync):
         a, d = read_pass(arguments), read_back(arguments + PASS_BYTES)
         T, B, D, H, R, Y, stride = a.T, a.B, a.D, a.H, a.R, a.Y, a.stride
@@ -89,23 +98,26 @@ def make_backward(*, bf16):
         dW, dU, db, w = numbers(d.dW, like), numbers(d.dU, like), numbers(d.db, like), numbers(a.w, like)
         width = panel_width(x)
         packed = panels_at(d.work, like)
-        packed_M = at(packed, packed_size(x, N, R) if multiplies else 0)
-        packed_W = at(packed_M, packed_size(x, R, H) if own else 0)
-        own_work = at(recast(at(packed_W, packed_size(x, N, D) * (d.dx != 0)), x), part * d.share)
+        packed_M = at(packed, before_stage(packed, N, blocks, R) if multiplies else 0)
+        packed_W = at(packed_M, packed_size(packed, R, H) if own else 0)
+        q = apart * H  # where dQ begins in dP
+        lines_W = lines_of(packed, q) + lines_of(packed, N - q)
+        size_W = packed_size(packed, lines_W * depth(packed), D)
+        own_work = at(recast(at(packed_W, size_W * (d.dx != 0)), x), part * d.share)
         own_panels = recast(own_work, packed)
         if multiplies:
             for k in range(blocks):
                 stage = stage_of(d.cell, k)
                 first, count = stage.first * H, stage.gates * H
-                pack_transposed(at(U, first), N, count, R, at(packed, packed_size(x, first, R)), count, part, parts)
+                target = at(packed, before_stage(packed, first, k, R))
+                pack_transposed(at(U, first), N, count, R, target, lines_of(packed, count), part, parts)
         if own:
-            pack_transposed(numbers(a.matrix, like), R, R, H, packed_M, R, part, parts)
-        q = apart * H  # where dQ begins in dP
+            pack_transposed(numbers(a.matrix, like), R, R, H, packed_M, lines_of(packed, R), part, parts)
         if d.dx and apart:
-            pack_transposed(at(W, N - q), N, q, D, packed_W, N, part, parts)
-            pack_transposed(W, N, N - q, D, at(packed_W, q * width), N, part, parts)
+            pack_transposed(at(W, N - q), N, q, D, packed_W, lines_W, part, parts)
+            pack_transposed(W, N, N - q, D, at(packed_W, lines_of(packed, q) * width), lines_W, part, parts)
         elif d.dx:
-            pack_transposed(W, N, N, D, packed_W, N, part, parts)
+            pack_transposed(W, N, N, D, packed_W, lines_W, part, parts)
         phase = barrier(sync, phase, parts)
         share = share_of(x, B, H, R, part, parts, cell.whole_rows)
         first = share.first
@@ -150,9 +162,9 @@ def make_backward(*, bf16):
                 low, high = begin(count, part, parts), begin(count, part + 1, parts)
                 clear_row(own_work, D)
                 dx = at(numbers(d.dx, like), (start * B + low) * D)
-                rows, next_W, spare = high - low, N * width, at(own_work, D)
+                rows, next_W, spare = high - low, lines_W * width, at(own_work, D)
                 own_dP = at(dP, low * wide)
-                product_rounding(own_dP, wide, packed_W, width, next_W, N, D, own_work, 0, dx, D, rows, spare, 0)
+                product_as_stored(own_dP, wide, packed_W, width, next_W, N, q, D, own_work, 0, dx, D, rows, spare, 0)
             if apart:
                 add_columns(x, a, start * B, count, dP, wide, 0, N - q, q, dW, db, N, own_panels, part, parts)
                 add_columns(x, a, start * B, count, dP, wide, q, 0, N - q, dW, db, N, own_panels, part, parts)
@@ -193,4 +205,4 @@ def make_backward(*, bf16):
     return backward
 
 
-BACKWARD = {bf16: make_backward(bf16=bf16) for bf16 in (False, True)}
+BACKWARD = {kind: make_backward(kind) for kind in PACKED}

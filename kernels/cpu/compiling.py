@@ -24,6 +24,7 @@ from numba.np.numpy_support import as_dtype, from_dtype
 
 from minirnn.kernels.cpu.cache import KernelCache
 from minirnn.kernels.cpu.cache import sources as sources
+from minirnn.kernels.cpu.entries import kind_of, left_of, pointer_to
 from minirnn.kernels.cpu.passes import Dtype
 
 Function: TypeAlias = Callable[..., Any]
@@ -85,43 +86,43 @@ class Shared:
         function: Function,
         pointers: Sequence[str],
         panels: Sequence[str],
-        shorts: Sequence[str],
+        left: Sequence[str],
         calls: Sequence[Function],
     ) -> None:
         self.name, self.function, self.calls = function.__name__.replace("_", "-"), function, calls
         self.parameters = tuple(signature(function).parameters)
-        self.pointers, self.panels, self.shorts = pointers, panels, shorts
-        self.compiled: dict[tuple[Dtype, bool], Dispatcher] = {}  # by dtype, and whether panels are of bfloat16
+        self.pointers, self.panels, self.left = pointers, panels, left
+        self.compiled: dict[tuple[Dtype, str], Dispatcher] = {}  # by dtype, and the kind of entries that panels have
         self.compiling = threading.Lock()
 
-    def name_for(self, dtype: Dtype, *, bf16: bool) -> str:
+    def name_for(self, dtype: Dtype, kind: str) -> str:
         """The name of one of the compiled functions."""
-        return f"{self.name}-{'bf16-' if bf16 else ''}{dtype}"
+        return "-".join([self.name, *([] if kind == "full" else [kind]), str(dtype)])
 
-    def types_of(self, numbers: Any, *, bf16: bool = False) -> Any:
-        """Numba's types of the arguments, where pointers are to such ``numbers``."""
+    def types_of(self, numbers: Any, kind: str = "full") -> Any:
+        """Numba's types of the arguments, where pointers are to such ``numbers``, and to entries of a kind."""
         kinds = dict.fromkeys(self.pointers, types.CPointer(numbers))
-        kinds |= dict.fromkeys(self.panels, types.CPointer(types.int16 if bf16 else numbers))
-        kinds |= dict.fromkeys(self.shorts, types.CPointer(types.int16))
+        kinds |= dict.fromkeys(self.panels, pointer_to(kind, numbers))
+        kinds |= dict.fromkeys(self.left, left_of(kind, numbers))
         return types.void(*(kinds.get(name, types.intp) for name in self.parameters))
 
-    def takes_bf16(self, arguments: Sequence[Any]) -> bool:
-        """Whether a call with arguments of these types is one with panels of bfloat16."""
+    def kind_for(self, arguments: Sequence[Any]) -> str:
+        """The kind of entries that panels have in a call with arguments of these types."""
         kinds = dict(zip(self.parameters, arguments, strict=True))
-        return any(kinds[name].dtype == types.int16 for name in self.panels)
+        return kind_of(kinds[self.panels[0]]) if self.panels else "full"
 
-    def ready(self, dtype: Dtype, *, bf16: bool = False) -> None:
+    def ready(self, dtype: Dtype, kind: str = "full") -> None:
         """Compile the function for a NumPy dtype, or read it from disk, unless it is there."""
-        key = dtype, bf16 and bool(self.panels)
+        key = dtype, kind if self.panels else "full"
         if key in self.compiled:
             return
-        with self.compiling, calling(self.calls, dtype, bf16=bf16):
+        with self.compiling, calling(self.calls, dtype, kind):
             if key in self.compiled:
                 return
-            name = self.name_for(dtype, bf16=key[1])
+            name = self.name_for(*key)
             dispatcher = njit(**INNER)(named(self.function, self.name))
             dispatcher._cache = KernelCache(name)  # noqa: SLF001 - as for ``entry``
-            dispatcher.compile(self.types_of(from_dtype(dtype), bf16=key[1]))
+            dispatcher.compile(self.types_of(from_dtype(dtype), key[1]))
             (result,) = dispatcher.overloads.values()
             place = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
             llvm.add_symbol(f"minirnn-{name}", place)
@@ -130,7 +131,7 @@ class Shared:
     def call(self, context: Any, builder: Any, sig: Any, args: Any) -> Any:
         """The code of a call, as one function of Numba's calls another; none raises."""
         kind = context.call_conv.get_function_type(types.void, sig.args)
-        name = self.name_for(as_dtype(numbers_of(sig.args)), bf16=self.takes_bf16(sig.args))
+        name = self.name_for(as_dtype(numbers_of(sig.args)), self.kind_for(sig.args))
         function = cgutils.get_or_insert_function(builder.module, kind, f"minirnn-{name}")
         context.call_conv.call_function(builder, function, types.void, sig.args, args)
         return context.get_dummy_value()
@@ -141,10 +142,10 @@ COMPILING = threading.local()  # ``calls``: what that which this thread compiles
 
 
 @contextmanager
-def calling(calls: Sequence[Function], dtype: Dtype, *, bf16: bool = False) -> Iterator[None]:
+def calling(calls: Sequence[Function], dtype: Dtype, kind: str = "full") -> Iterator[None]:
     """Make shared functions ready for what is compiled or read from disk meanwhile."""
     for one in calls:
-        SHARED[one].ready(dtype, bf16=bf16)
+        SHARED[one].ready(dtype, kind)
     before, COMPILING.calls = getattr(COMPILING, "calls", ()), calls
     try:
         yield
@@ -159,21 +160,22 @@ def numbers_of(arguments: Sequence[Any]) -> Any:
 
 
 def shared(
-    *pointers: str, panels: Sequence[str] = (), shorts: Sequence[str] = (), calls: Sequence[Function] = ()
+    *pointers: str, panels: Sequence[str] = (), left: Sequence[str] = (), calls: Sequence[Function] = ()
 ) -> Callable[[Function], Function]:
     """Compile for kernels to call, once for each dtype: for what is too long to be compiled with every kernel.
 
-    ``pointers`` are the arguments that are pointers to numbers of the dtype, ``shorts`` those to int16; ``panels`` are
-    to one or the other, as the caller has them (``bfloat16.py``); all others are integers.
+    ``pointers`` are the arguments that are pointers to numbers of the dtype, ``panels`` those to entries of one kind,
+    which the caller has, ``left`` to those of rows that are multiplied with them (``entries.py``); all others are
+    integers.
     """
 
     def decorate(function: Function) -> Function:
-        one = Shared(function, pointers, panels, shorts, calls)
+        one = Shared(function, pointers, panels, left, calls)
 
         def typed(typingctx: Any, *args: Any) -> Any:
             if call not in COMPILING.calls:
                 raise TypingError(f"{one.name} is called, and not among the ``calls`` of what is compiled")
-            return one.types_of(numbers_of(args), bf16=one.takes_bf16(args)), one.call
+            return one.types_of(numbers_of(args), one.kind_for(args)), one.call
 
         parameters = signature(function).parameters.values()
         typed.__signature__ = Signature([Parameter("typingctx", Parameter.POSITIONAL_OR_KEYWORD), *parameters])  # type: ignore[attr-defined]
@@ -226,15 +228,15 @@ class Kernel(Addressed):
 
     ``like`` is a number of the dtype, which the compiled function has in place of an argument, ``arguments`` the
     address of a block of them (``passes.py``), ``sync`` the address of the counter for its barriers.  A thread calls
-    ``kernel[dtype]`` without Python.  What a ``bf16`` one calls takes panels of bfloat16.
+    ``kernel[dtype]`` without Python.  What it calls takes panels with entries of its kind.
     """
 
-    def __init__(self, name: str, function: Function, calls: Sequence[Function] = (), *, bf16: bool = False) -> None:
-        super().__init__(name, function)
-        self.calls, self.bf16 = calls, bf16
+    def __init__(self, name: str, function: Function, calls: Sequence[Function] = (), kind: str = "full") -> None:
+        super().__init__(name if kind == "full" else f"{name}-{kind}", function)
+        self.calls, self.kind = calls, kind
 
     def compile(self, dtype: Dtype) -> Dispatcher:
-        with calling(self.calls, dtype, bf16=self.bf16):
+        with calling(self.calls, dtype, self.kind):
             return self.compiled_for(dtype, types.Omitted(dtype.type(0)), *KERNEL)
 
 
@@ -274,6 +276,6 @@ def caller(kinds: Kinds) -> Function:
     return call
 
 
-def kernel(name: str, calls: Sequence[Function] = (), *, bf16: bool = False) -> Callable[[Function], Kernel]:
-    """Make a function a ``Kernel``, which calls these shared functions."""
-    return lambda function: Kernel(name, function, calls, bf16=bf16)
+def kernel(name: str, calls: Sequence[Function] = (), kind: str = "full") -> Callable[[Function], Kernel]:
+    """Make a function a ``Kernel`` for entries of a kind, which calls these shared functions."""
+    return lambda function: Kernel(name, function, calls, kind)

@@ -15,12 +15,12 @@ Each number is one chain of operations in an order that does not depend on ``par
 threads.  ``reverse`` reads the steps of x last to first.  Rows that have ended (``lengths``) keep their state.
 """
 
-from minirnn.kernels.cpu.bfloat16 import BF16, bits_at, recast
 from minirnn.kernels.cpu.compiling import entry, inline, kernel, long
 from minirnn.kernels.cpu.copies import product_of_copy, uncrowded
 from minirnn.kernels.cpu.emitting import Lines, Row
+from minirnn.kernels.cpu.entries import ENDS, ENTRIES, PACKED, as_left, entries_at, pointer_like, recast
 from minirnn.kernels.cpu.memory import address, at, get, integers, numbers, reader
-from minirnn.kernels.cpu.packing import pack, packed_size, panel_width
+from minirnn.kernels.cpu.packing import pack, panel_size, panel_width, pick
 from minirnn.kernels.cpu.passes import PassArguments
 from minirnn.kernels.cpu.rows import begin, copy_row, sum_rows_as
 from minirnn.kernels.cpu.stages import Strides, call_rows, read_cell, share_of, stage_of
@@ -51,11 +51,25 @@ def single(x, D, W, h, R, U, N, joint, b, v, g, stride, u, H, share, last_first)
             shift = (blocks - 1 - k if last_first else k) * most
             j, n = begins + shift, min(most, columns - shift)
             out = at(g, j)
-            product(x, D, at(W, j), N, width, D, n, at(b, j), 0, out, stride, rows, 0)
+            product(as_left(x, W), D, at(W, j), N, width, D, n, at(b, j), 0, out, stride, rows, 0)
             if j < joint:
-                product(h, R, at(U, j), N, width, R, n, out, stride, out, stride, rows, 0)
+                product(as_left(h, U), R, at(U, j), N, width, R, n, out, stride, out, stride, rows, 0)
             else:
-                product(h, R, at(U, j), N, width, R, n, at(v, j - joint), 0, at(u, j - joint), N - joint, rows, 0)
+                product(
+                    as_left(h, U),
+                    R,
+                    at(U, j),
+                    N,
+                    width,
+                    R,
+                    n,
+                    at(v, j - joint),
+                    0,
+                    at(u, j - joint),
+                    N - joint,
+                    rows,
+                    0,
+                )
 
 
 @long
@@ -73,9 +87,18 @@ def recur(h, ldh, terms, g, stride, u, rows, last_first, matrix, share, spare, r
 
 
 @inline
+def panels_at(base, offsets, k, packed):
+    """Where packed weights lie: k = 0 is W, then come blocks of U's columns, each multiplied with at once, the matrix.
+
+    ``offsets`` is the address of their distances from ``base``, in bytes.
+    """
+    return pointer_like(base + get(integers(offsets), k), packed)
+
+
+@inline
 def follow(phase, cell, row, strides, lines, share, lengths, t, weights, spare, sync):
     """The stages of a step after the first: a product and equations each."""
-    U, M, v, N, R, packed, whole = weights
+    U, M, v, N, R, packed, base, offsets, whole = weights
     memory, room, parts = spare
     H, width, stages = lines.H, panel_width(row.a), read_cell(cell).stages
     for k in range(1, stages):
@@ -83,7 +106,7 @@ def follow(phase, cell, row, strides, lines, share, lengths, t, weights, spare, 
         a, first, gates = at(row.a, (k - 1) * lines.saved), stage.first, stage.gates
         if share.by_units:
             phase = barrier(sync, phase, parts)
-        panels, line, apart = at(packed, first * packed_size(U, R, H)), width, H * width
+        panels, line, apart = panels_at(base, offsets, 1 + k, packed), width, panel_size(packed, H)
         if stage.own:
             left, count = share.left_h, share.right_h - share.left_h
             if whole:
@@ -110,11 +133,11 @@ def block_of(cell, k):
     return stage.first, stage.gates
 
 
-def make_forward(*, bf16):
-    """The forward kernel; a ``bf16`` one multiplies numbers rounded to bfloat16."""
-    panels_at = bits_at if bf16 else numbers
+def make_forward(kind, *, stored):
+    """The forward kernel whose packed weights have entries of a kind; they are packed for a pass, or ``stored`` so."""
+    entries, plain, begins_apart = entries_at(kind), kind == "full", kind in ENDS
 
-    @kernel(f"forward{BF16 * bf16}", calls=[pack, product, product_of_copy], bf16=bf16)
+    @kernel("forward-stored" if stored else "forward", calls=[pack, product, product_of_copy], kind=kind)
     def forward(like, arguments, part, parts, sync):
         a = read_pass(arguments)
         T, B, D, H, R, Y, stride = a.T, a.B, a.D, a.H, a.R, a.Y, a.stride
@@ -129,30 +152,29 @@ def make_forward(*, bf16):
         joint = columns - apart * H
         # weights that are used only a few times are read as they are, if their columns are whole panels; others never
         panels = joint % width == 0 and (H % width == 0 or not (apart or staged)) and (R % width == 0 or not own)
-        panels = panels and not bf16
-        packed_W, line_W, next_W = panels_at(a.work, like), width, D * width
-        packed = at(packed_W, 0 if a.indices else packed_size(x, D, N))
-        packed_U, line_U, next_U = packed, width, R * width
-        gate = packed_size(x, R, H) if multiplies else 0  # entries of one gate's columns of U
-        packed_V, V, matrix_M = at(packed, (gates - apart) * gate), at(U, joint), at(packed, gates * gate)
-        own_work = at(recast(at(matrix_M, packed_size(x, H, R) if own else 0), x), part * a.share)
+        panels, integer = panels and plain, a.indices != 0
+        packed_W, line_W = entries(a.base + get(integers(a.offsets), 0), like), width
+        packed_U, line_U = panels_at(a.base, a.offsets, 1, packed_W), width
+        packed_V, V = panels_at(a.base, a.offsets, 2 if apart else 1, packed_W), at(U, joint)
+        next_W, next_U = panel_size(packed_W, D), panel_size(packed_W, R)
+        own_work = at(numbers(a.own, like), part * a.share)
         few, whole = panels and T * B <= 8, (panels and T <= 4) or not multiplies  # rows; steps
-        alone = few and T == 1 and a.indices == 0 and not staged and multiplies
+        alone = few and T == 1 and not integer and not staged and multiplies
         if few:
-            packed_W, line_W, next_W = recast(W, packed), N, width
-        elif not a.indices:
+            packed_W, line_W, next_W = recast(W, packed_W), N, width
+        elif not (integer or stored):
             pack(W, N, D, N, packed_W, part, parts)
         if whole:
-            packed_U, line_U, next_U, packed_V = recast(U, packed), N, width, recast(V, packed)
-        else:
+            packed_U, line_U, next_U, packed_V = recast(U, packed_W), N, width, recast(V, packed_W)
+        elif not stored:
             for k in range(2 if apart else cell.stages - own):
                 block, count = block_of(a.cell, k)
-                pack(at(U, block * H), N, R, count * H, at(packed, block * gate), part, parts)
+                pack(at(U, block * H), N, R, count * H, panels_at(a.base, a.offsets, 1 + k, packed_W), part, parts)
             if own:
-                pack(M, R, H, R, matrix_M, part, parts)
+                pack(M, R, H, R, panels_at(a.base, a.offsets, cell.stages, packed_W), part, parts)
         share = share_of(x, B, H, R, part, parts, cell.whole_rows)
         matrix = packed_U, packed_V, v, line_U, next_U, H, joint, columns
-        weights, spare = (U, M, v, N, R, packed, whole), (own_work, a.share, parts)
+        weights, spare = (U, M, v, N, R, packed_W, a.base, a.offsets, whole), (own_work, a.share, parts)
         first, left, by_units = share.first, share.left, share.by_units
         phase = barrier(sync, phase, parts)
         for t0 in range(0, T, a.chunk):
@@ -168,10 +190,13 @@ def make_forward(*, bf16):
             for shift in range(left, 0 if alone else N, H if by_units else N):
                 count = share.right - left if by_units else N
                 here, bias, out = at(x, (start + low) * D), at(b, shift), at(target, shift)
-                if a.indices:
+                if integer:
                     for k in range(high - low):
-                        place = get(integers(a.indices), start + low + k) * N + shift
-                        sum_rows_as(packed, bias, at(W, place), at(out, k * stride), count)
+                        index = get(integers(a.indices), start + low + k)
+                        if stored:
+                            pick(packed_W, D, index, shift, count, bias, at(out, k * stride))
+                        else:
+                            sum_rows_as(packed_W, bias, at(W, index * N + shift), at(out, k * stride), count)
                 else:
                     panel = at(packed_W, shift // width * next_W)
                     uncrowded(
@@ -187,7 +212,7 @@ def make_forward(*, bf16):
                     shift = from_ - ((many - 1) * B if a.reverse else 0)
                     h, ldh = (at(numbers(a.h0, like), shift * R), R) if begins else (at(y, before * Y), Y)
                     g, u = at(target, (from_ - low) * stride), at(numbers(a.u, like), (start + from_) * apart * H)
-                    terms = 0 if begins and a.rest else R
+                    terms = 0 if begins and a.rest and not begins_apart else R
                     recur(h, ldh, terms, g, stride, u, to - from_, 0, matrix, share, own_work, a.share)
             if not by_units:
                 phase = barrier(sync, phase, parts)
@@ -197,13 +222,13 @@ def make_forward(*, bf16):
                 now = T - 1 - t if a.reverse else t
                 before = now + 1 if a.reverse else now - 1
                 slot, save, old = (now, now, before) if a.slots == T else (now - start // B, 0, 0)
-                terms = R if t or not a.rest else 0
+                terms = R if t or not a.rest or begins_apart else 0
                 h, ldh = (at(y, (before * B + first) * Y), Y) if t else (at(numbers(a.h0, like), first * R), R)
                 c = at(numbers(a.c, like), (old * B + first) * H) if t else at(numbers(a.c0, like), first * H)
                 g, u = at(G, (slot * B + first) * stride), at(numbers(a.u, like), (save * B + first) * apart * H)
                 if alone:
                     here = at(x, first * D)
-                    own_W, own_U = recast(W, packed), recast(U, packed)
+                    own_W, own_U = recast(W, packed_W), recast(U, packed_W)
                     single(here, D, own_W, h, R, own_U, N, joint, b, v, g, stride, u, H, share, a.last_first)
                 elif multiplies and not a.known:
                     recur(h, ldh, terms, g, stride, u, share.rows, t & 1, matrix, share, own_work, a.share)
@@ -235,7 +260,9 @@ def make_forward(*, bf16):
     return forward
 
 
-FORWARD = {bf16: make_forward(bf16=bf16) for bf16 in (False, True)}
+# by the kind of entries, and whether weights are stored in them
+FORWARD = {(kind, False): make_forward(kind, stored=False) for kind in PACKED}
+FORWARD |= {(kind, True): make_forward(kind, stored=True) for kind in ENTRIES}
 
 
 @entry("short")

@@ -11,7 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-from minirnn.kernels.cpu.vectors import Vector, constant, mask, scalar_type, splat, vector_type
+from minirnn.kernels.cpu.vectors import VECTOR_BYTES, Vector, constant, mask, scalar_type, splat, vector_type
 
 _LAYOUT = llvm.create_target_data("")
 
@@ -87,8 +87,8 @@ def real(typingctx, bits, like):
 
 @intrinsic
 def lanes(typingctx, pointer):
-    """Numbers in one vector of what ``pointer`` points to; known when compiling."""
-    n = Vector(pointer.dtype).lanes
+    """Numbers in one vector of what ``pointer`` points to, at most as float32 has them; known when compiling."""
+    n = VECTOR_BYTES * 8 // max(32, pointer.dtype.bitwidth)
 
     def codegen(context, builder, sig, args):
         return ir.Constant(ir.IntType(64), n)

@@ -84,8 +84,10 @@ class PassArguments(NamedTuple):
     z: int  # (.., slots, B, row_z), 1 where a state stays as it was, else 0
     row_z: int  # the larger of H and R; or 0, where one row says of all how much stays
     line_z: int  # entries from one of these arrays to the next
-    work: int  # for packed weights
-    share: int  # entries of work for each thread alone, after the packed weights, or 0
+    base: int  # of packed weights, and
+    offsets: int  # bytes from there on (int64): to W, each block of U's columns that is multiplied with at once, matrix
+    own: int  # for each thread ``share`` entries alone
+    share: int
     last: int  # (B, R) for the final h, or 0
     last_first: int  # 1 where a pass of one step reads the weights in the opposite order
 
@@ -118,7 +120,7 @@ class BackwardArguments(NamedTuple):
 class StepArguments(NamedTuple):
     """Arguments of one layer of a stream, for one step: sizes, and addresses (0: there is none).
 
-    Matrices are in blocks (``blocks.py``); ``b`` and the rows of P and Q are filled up to whole blocks.
+    Matrices are packed (``entries.py``); ``b`` and the rows of P and Q are filled up to whole panels.
     """
 
     function: int  # the kernel's address
@@ -131,12 +133,8 @@ class StepArguments(NamedTuple):
     x: int  # (B, D), or
     indices: int  # (B) int64
     W: int  # (D, N)
-    scale_W: int  # (N), of int8
-    apart_W: int  # bytes from one block to the next
     U: int  # (R, N), of a cell with several stages the columns of the first
-    scale_U: int
-    apart_U: int
-    later: int  # (stages - 1, 3): the same three numbers of each later stage's columns, or of its own matrix
+    later: int  # (stages - 1) addresses: each later stage's columns, or its own matrix
     b: int  # (N)
     v: int  # (N), 0 but for the bias of a product that is kept apart
     h: int  # (B, R)
@@ -151,5 +149,5 @@ class StepArguments(NamedTuple):
     w: int  # (units, H) per-unit weights
     z: int  # (.., line_z), how much of a state stays as it was
     line_z: int
-    narrow: int  # for rows of x and h as int16, and their factors: ``share`` bytes for each thread
+    own: int  # for each thread ``share`` entries alone
     share: int

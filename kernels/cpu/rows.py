@@ -1,7 +1,7 @@
 """Rows of numbers, and how threads share rows and columns."""
 
-from minirnn.kernels.cpu.bfloat16 import as_stored
 from minirnn.kernels.cpu.compiling import inline
+from minirnn.kernels.cpu.entries import as_stored
 from minirnn.kernels.cpu.memory import get, lanes, load, put, store, zero
 from minirnn.kernels.cpu.packing import panel_width
 
@@ -13,20 +13,14 @@ def begin(n, part, parts):
 
 
 @inline
-def copy_row_as(stored, source, target, n):
-    """target = source, rounded to what ``stored`` points to."""
+def copy_row(source, target, n):
+    """target = source."""
     width = lanes(source)
     whole = n // width * width
     for j in range(0, whole, width):
-        store(as_stored(load(source, j, None), stored), target, j, None)
+        store(load(source, j, None), target, j, None)
     for j in range(whole, n):
-        put(as_stored(get(source, j), stored), target, j)
-
-
-@inline
-def copy_row(source, target, n):
-    """target = source."""
-    copy_row_as(source, source, target, n)
+        put(get(source, j), target, j)
 
 
 @inline

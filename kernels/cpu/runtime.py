@@ -8,16 +8,20 @@ import numpy as np
 
 from minirnn.kernels.cpu import losses, noise, products, updates
 from minirnn.kernels.cpu.backward import BACKWARD
+from minirnn.kernels.cpu.bfloat16 import HAS_BFLOAT16
 from minirnn.kernels.cpu.cache import cache_folder
-from minirnn.kernels.cpu.copies import COPIED, PAGE
+from minirnn.kernels.cpu.copies import PAGE
+from minirnn.kernels.cpu.copies import spare as spare
 from minirnn.kernels.cpu.dispatch import TOGETHER as TOGETHER
 from minirnn.kernels.cpu.dispatch import leave as leave
 from minirnn.kernels.cpu.dispatch import run, threads
 from minirnn.kernels.cpu.dispatch import take as take
 from minirnn.kernels.cpu.dispatch import threads_over_time as threads_over_time
+from minirnn.kernels.cpu.entries import DEPTHS as DEPTHS
 from minirnn.kernels.cpu.forward import FORWARD as FORWARD
 from minirnn.kernels.cpu.forward import short as short
 from minirnn.kernels.cpu.leases import LEASES
+from minirnn.kernels.cpu.multiplying import HAS_QUADS
 from minirnn.kernels.cpu.passes import Array, BackwardArguments, Dtype, PassArguments, address
 from minirnn.kernels.cpu.stages import cell_of as cell_of
 from minirnn.kernels.cpu.stages import make_rows_back
@@ -37,7 +41,8 @@ def describe() -> dict[str, Any]:
     return {
         "vectors": f"{8 * VECTOR_BYTES} bits, {REGISTERS} of them",
         "kernel threads": get_num_threads(),
-        "bfloat16 products": "widened to float32 in registers",
+        "bfloat16 products": "two at a time (vdpbf16ps)" if HAS_BFLOAT16 else "widened to float32 in registers",
+        "int8 products": "four at a time (vpdpbusd)" if HAS_QUADS else "widened to int16 in registers",
         "kernels in": str(cache_folder()),
     }
 
@@ -53,26 +58,18 @@ def panel_width(dtype: Dtype) -> int:
     return 2 * VECTOR_BYTES // dtype.itemsize
 
 
-def packed(k: int, n: int, dtype: Dtype, *, bf16: bool = False) -> int:
-    """Entries of a packed (k, n) matrix; a ``bf16`` one's are half as long."""
+def packed(k: int, n: int, dtype: Dtype, kind: str = "full") -> int:
+    """Entries of a packed (k, n) matrix, each as large as a number of the dtype."""
     width = panel_width(dtype)
-    return -(-n // width) * width * k // (2 if bf16 else 1)  # a width is even
+    return -(-n // width) * width * -(-k // DEPTHS[kind])
 
 
-def share(rows: int, dtype: Dtype, *, columns: int = 0, bf16: bool = False) -> int:
+def share(rows: int, dtype: Dtype, *, columns: int = 0, kind: str = "full") -> int:
     """Entries that each thread needs for itself in a backward pass through weights of so many rows and columns."""
     width = panel_width(dtype)
     panels = -(-rows // HIGH) * (HIGH * BLOCK + width) + BLOCK * width  # see ``tiles.add_transposed_product``
-    # a row of zeros, and gradients that are rounded
-    return max(panels, rows + spare(max(rows, columns), 0, dtype)) if bf16 else panels
-
-
-def spare(size: int, row: int, dtype: Dtype) -> int:
-    """Entries that each thread needs for copies of rows of ``size`` entries, ``row`` entries apart; 0 where none.
-
-    Of rows that are rounded there is always a copy, as of those that are 0 apart.
-    """
-    return COPIED * (size + panel_width(dtype)) if row * dtype.itemsize % PAGE == 0 else 0
+    # a row of zeros, and copies of gradients in narrow entries
+    return panels if kind == "full" else max(panels, rows + spare(max(rows, columns), 0, dtype))
 
 
 def padded(row: int, dtype: Dtype) -> int:
@@ -81,22 +78,29 @@ def padded(row: int, dtype: Dtype) -> int:
 
 
 def forward(
-    facts: CellFacts, dtype: Dtype, arguments: "array[int]", most: int, work: float, *, bf16: bool = False
+    facts: CellFacts,
+    dtype: Dtype,
+    arguments: "array[int]",
+    most: int,
+    work: float,
+    kind: str = "full",
+    *,
+    stored: bool = False,
 ) -> None:
     """A forward pass of ``work`` operations, with ``PassArguments``, by ``most`` threads that fit in its memory.
 
-    A ``bf16`` one multiplies numbers rounded to bfloat16.
+    ``kind`` is that of the entries that are multiplied (``entries.py``); weights may be ``stored`` in them.
     """
     arguments[CELL] = cell_of(facts, dtype)
-    run(FORWARD[bf16], dtype, arguments, work, most)
+    run(FORWARD[kind, stored], dtype, arguments, work, most)
 
 
 def backward(
-    facts: CellFacts, dtype: Dtype, arguments: "array[int]", most: int, work: float, *, bf16: bool = False
+    facts: CellFacts, dtype: Dtype, arguments: "array[int]", most: int, work: float, kind: str = "full"
 ) -> None:
     """A backward pass of ``work`` operations, with ``PassArguments`` and ``BackwardArguments``, by ``most`` threads."""
     arguments[BACK_CELL] = cell_of(facts, dtype, make_rows_back)
-    run(BACKWARD[bf16], dtype, arguments, work, most)
+    run(BACKWARD[kind], dtype, arguments, work, most)
 
 
 def masked(shape: tuple[int, int, int], key: int, first_step: int, first_row: int, limit: int) -> Array:
@@ -115,13 +119,13 @@ def _product(
     dx: Array | None = None,
     dW: Array | None = None,
     db: Array | None = None,
-    bf16: bool,
+    kind: str,
 ) -> None:
     """Run one of the kernels of ``products`` on 2D x and y; W and dW may be the transpose of C-contiguous arrays."""
     K, N, dtype, backward = *W.shape, x.dtype, dx is not None
-    size, work = share(max(K, N), dtype, bf16=bf16), 2.0 * (1 + backward) * len(x) * K * N
+    size, work = share(max(K, N), dtype, kind=kind), 2.0 * (1 + backward) * len(x) * K * N
     count, (rows, columns) = threads(work), (N, K) if backward else (K, N)
-    space = LEASES.room(packed(rows, columns, dtype, bf16=bf16) + count * size, dtype)
+    space = LEASES.room(packed(rows, columns, dtype, kind) + count * size, dtype)
     a = products.Product(
         rows=len(x),
         K=K,
@@ -137,51 +141,47 @@ def _product(
         work=space.start,
         share=size,
     )
-    kernels = (products.bf16_forward, products.bf16_backward) if bf16 else (products.forward, products.backward)
-    run(kernels[backward], dtype, a, work, count)
+    kernels = products.BACKWARD if backward else products.FORWARD
+    run(kernels[kind], dtype, a, work, count)
 
 
-def linear(x: Array, W: Array, b: Array | None, *, bf16: bool = False) -> Array:
-    """x W + b over the last axis; of numbers rounded to bfloat16, if it is ``bf16``."""
+def linear(x: Array, W: Array, b: Array | None, kind: str = "full") -> Array:
+    """x W + b over the last axis, multiplied in entries of a kind."""
     rows = np.ascontiguousarray(x.reshape(-1, x.shape[-1]))
     y: Array = LEASES.empty((*x.shape[:-1], W.shape[1]), x.dtype)
-    _product(rows, W, y, b=b, bf16=bf16)
+    _product(rows, W, y, b=b, kind=kind)
     return y
 
 
-def linear_backward(x: Array, W: Array, dy: Array, dW: Array, db: Array | None, *, bf16: bool = False) -> Array:
+def linear_backward(x: Array, W: Array, dy: Array, dW: Array, db: Array | None, kind: str = "full") -> Array:
     """dy Wᵀ; adds xᵀ dy and the sum of dy to dW and db."""
     rows, drows = (np.ascontiguousarray(a.reshape(-1, a.shape[-1])) for a in (x, dy))
     dx: Array = LEASES.empty(x.shape, x.dtype)
-    _product(rows, W, drows, dx=dx, dW=dW, db=db, bf16=bf16)
+    _product(rows, W, drows, dx=dx, dW=dW, db=db, kind=kind)
     return dx
 
 
 def blocked_product(a: Array, matrix: Any, first: int, last: int) -> Array:
-    """a @ matrix, a ``BlockedMatrix``: its blocks from ``first`` to ``last``, (rows, 32 · blocks)."""
-    from minirnn.kernels.cpu import blocks
-
-    a, N = np.ascontiguousarray(a, matrix.dtype), (last - first) * blocks.COLUMNS
-    (rows, K), work = a.shape, 2.0 * a.size * N
-    y: Array = LEASES.empty((rows, N), a.dtype)
-    zeros, count, size = np.zeros(N, a.dtype), threads(work), blocks.narrow_bytes(min(rows, blocks.ROWS), K)
-    scale = zeros if matrix.scale is None else matrix.scale
-    room = LEASES.room(count * size, np.dtype(np.uint8))
-    arguments = blocks.Matrix(
+    """a @ matrix, a ``BlockedMatrix``: its blocks, which are panels, from ``first`` to ``last``."""
+    a = np.ascontiguousarray(a, matrix.dtype)
+    (rows, K), dtype = a.shape, a.dtype
+    N = (last - first) * panel_width(dtype)
+    work, size = 2.0 * a.size * N, spare(K, 0, dtype)
+    y: Array = LEASES.empty((rows, N), dtype)
+    zeros, count = np.zeros(N, dtype), threads(work)
+    own = LEASES.room(count * size, dtype)
+    arguments = products.StoredProduct(
         rows=rows,
         K=K,
-        first=first,
-        last=last,
-        a=address(a),
-        blocks=address(matrix.blocks),
-        apart=matrix.blocks.strides[0],
-        scale=address(scale),
+        panels=last - first,
+        x=address(a),
+        W=address(matrix.blocks) + first * matrix.blocks.strides[0],
         zeros=address(zeros),
         y=address(y),
-        work=room.start,
+        own=own.start,
         share=size,
     )
-    run(blocks.MULTIPLY[matrix.kind], a.dtype, arguments, work, count)
+    run(products.STORED[matrix.kind], dtype, arguments, work, count)
     return y
 
 

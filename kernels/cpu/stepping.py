@@ -1,12 +1,12 @@
 """What calls the kernels of streams: how many threads a step gets."""
 
-from minirnn.kernels.cpu.blocks import narrow_bytes
+from minirnn.kernels.cpu.copies import spare
 from minirnn.kernels.cpu.dispatch import leave, take, threads
 from minirnn.kernels.cpu.passes import Array
 from minirnn.kernels.cpu.stages import cell_of
 from minirnn.kernels.cpu.streams import EMBEDDING, LINEAR, RECURRENT, stream
 
-__all__ = ["EMBEDDING", "LINEAR", "RECURRENT", "cell_of", "narrow_bytes", "step", "threads"]
+__all__ = ["EMBEDDING", "LINEAR", "RECURRENT", "cell_of", "spare", "step", "threads"]
 
 
 def step(x: Array, integer: bool, out: Array, links: Array, operations: float) -> None:  # noqa: FBT001 - called once per step

@@ -1,20 +1,24 @@
 """One step of a network in a single call: the twins of ``forward.py`` for little input that comes bit by bit.
 
-A stream's weights are a snapshot, laid out in blocks when it was made, in all of their bits or in fewer
-(``blocks.py``), and all memory that a step works in is there before the step.  So a step is the products, the cell, and
-nothing else; the network's layers follow one another without a return to Python.
+A stream's weights are a snapshot, packed when it was made, in all of their bits or in fewer (``entries.py``), and all
+memory that a step works in is there before the step.  So a step is the products, the cell, and nothing else; the
+network's layers follow one another without a return to Python.
 
 Threads share the columns of the products, meet, and share the units, or rows where a cell needs whole ones.
 """
 
-from minirnn.kernels.cpu.blocks import COLUMNS, KINDS, PARTS, make_stored
 from minirnn.kernels.cpu.compiling import entry, inline, kernel
+from minirnn.kernels.cpu.copies import product_as_stored, product_of_copy
 from minirnn.kernels.cpu.emitting import Lines, Row
-from minirnn.kernels.cpu.memory import address, at, bytes_at, get, integers, numbers, put, reader
+from minirnn.kernels.cpu.entries import DEPTHS, depth, entries_at
+from minirnn.kernels.cpu.memory import address, at, get, integers, numbers, put, reader
+from minirnn.kernels.cpu.multiplying import number_at
+from minirnn.kernels.cpu.packing import lines_of, panel_size, panel_width, pick
 from minirnn.kernels.cpu.passes import StepArguments
 from minirnn.kernels.cpu.rows import add_row, begin, copy_row
 from minirnn.kernels.cpu.stages import Share, Strides, call_rows, moved, read_cell, stage_of
 from minirnn.kernels.cpu.team import barrier, lead
+from minirnn.kernels.cpu.tiles import product
 
 read = reader(StepArguments)
 FUNCTION, THREADS, X, INDICES, Y, H0, H1 = (
@@ -32,24 +36,38 @@ def share_of_step(B, H, R, part, parts, whole_rows):
     return Share(0, B, left, right, begin(R, part, parts), begin(R, part + 1, parts), 1)
 
 
+@inline
+def times(a, k, panels, first, last, start, stride, c, ldc, rows, work):
+    """c = start + a (rows, k) @ the packed matrix, panels from first to last; ``work`` has room for a's rows."""
+    width, size = panel_width(a), panel_size(panels, k)
+    left, n = first * width, (last - first) * width
+    b, begin, out = at(panels, first * size), at(start, left), at(c, left)
+    product_as_stored(a, k, b, width, size, k, 0, n, begin, stride, out, ldc, rows, work, 0)
+
+
 def make_recurrent(kind):
     """The kernel of one layer in one direction."""
-    times, pick, product = PARTS[kind]
+    panels_at = entries_at(kind)
 
-    @kernel(f"stream-{kind}", calls=[product])
+    @kernel("stream", calls=[product, product_of_copy], kind=kind)
     def recurrent(like, arguments, part, parts, sync):
         a = read(arguments)
         B, H, R, cell = a.B, a.H, a.R, read_cell(a.cell)
         gates, apart, added = cell.gates, cell.apart, cell.apart > 0 or cell.stages > 1
-        blocks = (gates * H + COLUMNS - 1) // COLUMNS
-        N = blocks * COLUMNS
-        P, b, scale_W = numbers(a.P, like), numbers(a.b, like), numbers(a.scale_W, like)
-        first, last, work = begin(blocks, part, parts), begin(blocks, part + 1, parts), a.narrow + part * a.share
+        W, P, b = panels_at(a.W, like), numbers(a.P, like), numbers(a.b, like)
+        width = panel_width(P)
+        blocks = (gates * H + width - 1) // width
+        N = blocks * width
+        first, last, work = begin(blocks, part, parts), begin(blocks, part + 1, parts), numbers(a.own, like)
+        work = at(work, part * a.share)
         if a.indices:
+            left = first * width
             for r in range(B):
-                pick(get(integers(a.indices), r), like, a.W, a.apart_W, scale_W, first, last, b, at(P, r * N))
+                pick(
+                    W, a.D, get(integers(a.indices), r), left, (last - first) * width, at(b, left), at(P, r * N + left)
+                )
         else:
-            times(like, numbers(a.x, like), a.D, a.W, a.apart_W, scale_W, first, last, b, 0, P, N, B, work)
+            times(numbers(a.x, like), a.D, W, first, last, b, 0, P, N, B, work)
         h, h1, c = numbers(a.h, like), numbers(a.h1, like), numbers(a.c, like)
         v, Q = numbers(a.v, like), numbers(a.Q, like)
         share = share_of_step(B, H, R, part, parts, cell.whole_rows)
@@ -72,17 +90,15 @@ def make_recurrent(kind):
         left_h, count_h = share.left_h, share.right_h - share.left_h
         for k in range(cell.stages):
             stage = stage_of(a.cell, k)
-            blocks = ((R if stage.own else stage.gates * H) + COLUMNS - 1) // COLUMNS
-            low, high, wide = begin(blocks, part, parts), begin(blocks, part + 1, parts), blocks * COLUMNS
+            blocks = ((R if stage.own else stage.gates * H) + width - 1) // width
+            low, high, wide = begin(blocks, part, parts), begin(blocks, part + 1, parts), blocks * width
             if k:
                 phase = barrier(sync, phase, parts)
-                matrix = integers(a.later + (k - 1) * 24)  # three int64
-                U, scale, apart_U = get(matrix, 0), numbers(get(matrix, 1), like), get(matrix, 2)
-                times(like, at(start.a, (k - 1) * lines.saved), H, U, apart_U, scale, low, high, v, 0, Q, wide, B, work)
+                U = panels_at(get(integers(a.later), k - 1), like)
+                times(at(start.a, (k - 1) * lines.saved), H, U, low, high, v, 0, Q, wide, B, work)
             elif stage.product:
-                scale = numbers(a.scale_U, like)
                 bias, line, out = (v, 0, Q) if added else (P, wide, P)
-                times(like, h, R, a.U, a.apart_U, scale, low, high, bias, line, out, wide, B, work)
+                times(h, R, panels_at(a.U, like), low, high, bias, line, out, wide, B, work)
             phase = barrier(sync, phase, parts)
             for r in range(share.first, share.first + share.rows):
                 q = at(Q, r * wide)
@@ -102,42 +118,38 @@ def make_recurrent(kind):
 
 def make_linear(kind):
     """The kernel of a Linear, y = x W + b, and of an Embedding, whose rows are the columns of a transposed matrix."""
-    times, _, product = PARTS[kind]
-    narrow, stored = kind == "int8", make_stored(kind)
+    panels_at = entries_at(kind)
 
-    @kernel(f"stream-linear-{kind}", calls=[product])
+    @kernel("stream-linear", calls=[product, product_of_copy], kind=kind)
     def linear(like, arguments, part, parts, sync):
         a = read(arguments)
-        blocks = (a.H + COLUMNS - 1) // COLUMNS
-        N = blocks * COLUMNS
+        P, y = numbers(a.P, like), numbers(a.y, like)
+        width = panel_width(P)
+        blocks = (a.H + width - 1) // width
+        N, work = blocks * width, at(numbers(a.own, like), part * a.share)
         first, last = begin(blocks, part, parts), begin(blocks, part + 1, parts)
-        P, scale, y = numbers(a.P, like), numbers(a.scale_W, like), numbers(a.y, like)
-        work = a.narrow + part * a.share
-        times(like, numbers(a.x, like), a.D, a.W, a.apart_W, scale, first, last, numbers(a.b, like), 0, P, N, a.B, work)
-        left = first * COLUMNS
+        times(numbers(a.x, like), a.D, panels_at(a.W, like), first, last, numbers(a.b, like), 0, P, N, a.B, work)
+        left = first * width
         for r in range(a.B):
-            copy_row(at(P, r * N + left), at(y, r * a.H + left), min(a.H, last * COLUMNS) - left)
+            copy_row(at(P, r * N + left), at(y, r * a.H + left), min(a.H, last * width) - left)
 
-    @kernel(f"stream-embedding-{kind}")
+    @kernel("stream-embedding", kind=kind)
     def embedding(like, arguments, part, parts, sync):
         a = read(arguments)
-        y = numbers(a.y, like)
+        W, y = panels_at(a.W, like), numbers(a.y, like)
+        width, size, deep, end = panel_width(y), panel_size(W, a.H), depth(W), lines_of(W, a.H)
         for r in range(begin(a.B, part, parts), begin(a.B, part + 1, parts)):
             index = get(integers(a.indices), r)
-            place, column = a.W + index // COLUMNS * a.apart_W, index % COLUMNS
+            panel, column = at(W, index // width * size), index % width
             for k in range(a.H):
-                if narrow:
-                    value = get(bytes_at(place), (k // 2 * COLUMNS + column) * 2 + k % 2)
-                    value = value * get(numbers(a.scale_W, like), index)
-                else:
-                    value = stored(place, k * COLUMNS + column, like)
+                value = number_at(panel, k // deep * width + column, k % deep, end * width + column, like)
                 put(value, y, r * a.H + k)
 
     return linear, embedding
 
 
-RECURRENT = {kind: make_recurrent(kind) for kind in KINDS}
-LINEAR, EMBEDDING = (dict(zip(KINDS, row, strict=True)) for row in zip(*map(make_linear, KINDS), strict=True))
+RECURRENT = {kind: make_recurrent(kind) for kind in DEPTHS}
+LINEAR, EMBEDDING = (dict(zip(DEPTHS, row, strict=True)) for row in zip(*map(make_linear, DEPTHS), strict=True))
 
 
 @entry("stream")

@@ -10,16 +10,19 @@ whatever tile it falls into.  So a row of the result depends on that row of ``a`
 the rows or columns between threads gives the same numbers.
 """
 
+from functools import partial
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minirnn.kernels.cpu.bfloat16 import as_stored, in_bfloat16, is_bf16, load_stored, recast, rounded
 from minirnn.kernels.cpu.compiling import inline, shared
+from minirnn.kernels.cpu.entries import copied_left, depth, kind_of, recast
 from minirnn.kernels.cpu.memory import at, fetch, get, load_vector, put, store_vector
-from minirnn.kernels.cpu.packing import pack, panel_width
-from minirnn.kernels.cpu.vectors import CONTRACT, REGISTERS, Vector, scalar_type, splat, vector_type
+from minirnn.kernels.cpu.multiplying import begin_sums, end_sums, load_left, load_right, multiply_add
+from minirnn.kernels.cpu.packing import lines_of, make_pack_some, pack, panel_width
+from minirnn.kernels.cpu.vectors import REGISTERS, Vector, scalar_type, vector_type
 
 UNROLL = 4  # steps of k in one round of a tile's loop
 HIGH = 8 if REGISTERS == 32 else 6  # rows of the largest tile: it keeps 2 · HIGH sums
@@ -31,13 +34,13 @@ def make_tile(rows, panels, vectors=2):
 
     ``tile(a, row, step, b, line, panel, k, start, stride, c, ldc, count)``: c[m, :] = start[m, :] + Σₖ a[m, k] b[k, :],
     where a[m, k] is ``a[m · row + k · step]`` (step None: 1), panel p of b begins at ``b[p · panel]`` and each of its
-    lines ``line`` entries after the one before; rows of ``start`` are ``stride`` apart (0: one row for all), those of
-    ``c`` ``ldc``.  Where b is of bfloat16 it is widened, and the caller has rounded a.
+    ``k`` lines ``line`` entries after the one before; rows of ``start`` are ``stride`` apart (0: one row for all),
+    those of ``c`` ``ldc``.  What an entry of a and b is, their types say (``entries.py``).
     """
 
     @intrinsic
     def tile(typingctx, a, row, step, b, line, panel, k, start, stride, c, ldc, count):
-        kind, i = Vector(a.dtype), types.intp
+        kind, entries, i = Vector(c.dtype), kind_of(b), types.intp
         unit = isinstance(step, types.NoneType)  # a's numbers of one row are neighbours
 
         def codegen(context, builder, sig, args):
@@ -53,26 +56,34 @@ def make_tile(rows, panels, vectors=2):
             def place(base, ld, m, n):
                 return at(base, builder.add(builder.mul(ld, number(m)), number(n * vec.count)))
 
-            name = f"llvm.fmuladd.v{vec.count}f{kind.dtype.bitwidth}"
-            fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vec, [vec] * 3), name)
             a_rows = [at(a, builder.mul(row, number(m))) for m in range(rows)]
             width = panels * vectors
             columns = [(builder.mul(panel, number(p)), v) for p in range(panels) for v in range(vectors)]
             grid = [(m, n) for m in range(rows) for n in range(width)]
             count = None if vectors == 2 else count
-            initial = [load_vector(builder, place(start, stride, m, n), vec, count) for m, n in grid]
+
+            def beginning(m, n):
+                return load_vector(builder, place(start, stride, m, n), vec, count)
+
+            def behind(n, further):
+                """The place of the n-th vector in the line behind b, or one further on."""
+                shift, v = columns[n]
+                there = builder.mul(builder.add(k_end, number(further)), line)
+                return at(b, builder.add(builder.add(there, shift), number(v * vec.count)))
+
+            initial = [begin_sums(builder, partial(beginning, m, n), partial(behind, n), entries) for m, n in grid]
 
             def step_of_k(k, sums):
                 line_k = builder.mul(k, line)
                 bs = [
-                    load_stored(builder, at(at(b, builder.add(line_k, shift)), number(v * vec.count)), vec, sig.args[3])
+                    load_right(builder, at(at(b, builder.add(line_k, shift)), number(v * vec.count)), vec, entries)
                     for shift, v in columns
                 ]
                 k_a = k if unit else builder.mul(k, step)
                 out = []
                 for m in range(rows):
-                    x = splat(builder, builder.load(at(a_rows[m], k_a), typ=scalar_type(kind.dtype)), vec)
-                    out += [builder.call(fma, [x, bs[n], sums[m * width + n]], fastmath=CONTRACT) for n in range(width)]
+                    x = load_left(builder, at(a_rows[m], k_a), vec, entries)
+                    out += [multiply_add(builder, x, bs[n], sums[m * width + n], entries) for n in range(width)]
                 return out
 
             def loop(first, last, stride, sums):
@@ -81,7 +92,7 @@ def make_tile(rows, panels, vectors=2):
                 builder.cbranch(builder.icmp_signed("<", first, last), body, done)
                 builder.position_at_end(body)
                 k = builder.phi(i64)
-                phis = [builder.phi(vec) for _ in sums]
+                phis = [builder.phi(value.type) for value in sums]
                 k.add_incoming(first, before)
                 for phi, value in zip(phis, sums, strict=True):
                     phi.add_incoming(value, before)
@@ -99,7 +110,7 @@ def make_tile(rows, panels, vectors=2):
                 builder.position_at_end(done)
                 results = []
                 for old, value in zip(sums, new, strict=True):
-                    phi = builder.phi(vec)
+                    phi = builder.phi(value.type)
                     phi.add_incoming(old, before)
                     phi.add_incoming(value, inside)
                     results.append(phi)
@@ -108,7 +119,9 @@ def make_tile(rows, panels, vectors=2):
             whole = builder.and_(k_end, number(-UNROLL))
             sums = loop(number(0), whole, UNROLL, initial)
             sums = loop(whole, k_end, 1, sums)
-            for (m, n), value in zip(grid, sums, strict=True):
+            for (m, n), total in zip(grid, sums, strict=True):
+                first, end, factor = partial(beginning, m, n), partial(behind, n), at(a_rows[m], k_end)
+                value = end_sums(builder, total, first, end, factor, entries)
                 store_vector(builder, value, place(c, ldc, m, n), count)
             return context.get_dummy_value()
 
@@ -126,18 +139,7 @@ wide_four, wide_three, wide_two, wide_one = (
 pair_of_one = make_tile(1, 2)
 
 
-@intrinsic
-def copy_high(typingctx, source, target, like):
-    """Copy ``HIGH`` numbers, rounded to what ``like`` points to."""
-    rounds = is_bf16(like)
-
-    def codegen(context, builder, sig, args):
-        vec = ir.VectorType(scalar_type(source.dtype), HIGH)
-        value = load_vector(builder, args[0], vec)
-        store_vector(builder, rounded(builder, value) if rounds else value, args[1])
-        return context.get_dummy_value()
-
-    return types.void(source, source, like), codegen
+pack_high, pack_one = make_pack_some(HIGH), make_pack_some(1)
 
 
 @intrinsic
@@ -191,16 +193,15 @@ def narrow_tile(rows, a, lda, b, line, k, start, stride, c, ldc, count):
         narrow_one(a, lda, None, b, line, 0, k, start, stride, c, ldc, count)
 
 
-@shared("a", "start", "c", panels=("b",))
+@shared("start", "c", panels=("b",), left=("a",))
 def product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, last_first):
     """c (m, n) = start + a (m, k) @ b (k, n); rows of ``a``, ``start`` and ``c`` are lda, stride and ldc apart.
 
-    Panel p of ``b`` begins at ``b[p · apart]``, each of its lines ``line`` entries after the one before.  Packed,
+    Panel p of ``b`` begins at ``b[p · apart]``, each of its k lines ``line`` entries after the one before.  Packed,
     that is k · panel_width and panel_width; a plain matrix whose columns are whole panels is read with panel_width
     and n.  With ``last_first`` the last panels come first: the step before read them last, and a cache still has them.
-    Where b is of bfloat16 it is packed, and ``a`` holds numbers that are rounded.
     """
-    width = panel_width(a)
+    width = panel_width(c)
     whole, p = n // width, 0
     if m <= 4:  # tiles of few rows take several panels at once, to have sums enough under way
         many = WIDE if m <= 2 else MIDDLE
@@ -220,14 +221,14 @@ def product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, last_first):
             bp, sp, cp = at(b, p * apart), at(start, p * width), at(c, p * width)
             pair_of_one(a, lda, None, bp, line, apart, k, sp, stride, cp, ldc, 0)
             p += 2
-    while p < whole:
-        bp, i = at(b, p * apart), 0
+    for j in range(p, whole):
+        q = whole - 1 - (j - p) if last_first else j
+        bp, i = at(b, q * apart), 0
         while i < m:
             rows = height(m - i)
-            s, r = at(start, i * stride + p * width), at(c, i * ldc + p * width)
+            s, r = at(start, i * stride + q * width), at(c, i * ldc + q * width)
             one_tile(rows, at(a, i * lda), lda, bp, line, k, s, stride, r, ldc)
             i += rows
-        p += 1
     done = whole * width
     while done < n:  # the last panel, half by half
         bp, i, count = at(b, whole * apart + done - whole * width), 0, min(n - done, width // 2)
@@ -240,7 +241,7 @@ def product(a, lda, b, line, apart, k, n, start, stride, c, ldc, m, last_first):
 
 
 NEAR = 40  # panels: rows so far apart, and no farther, are as good as packed
-BLOCK = 256  # steps of k between two visits to the same sums: a panel of so many lines stays in the first cache
+BLOCK = 256  # lines between two visits to the same sums: a panel of so many lines stays in the first cache
 
 
 @inline
@@ -252,12 +253,12 @@ def move(rows, columns, source, lds, target, ldt):
 
 
 @inline
-def add_tile(rows, columns, a, b, line, depth, c, ldc, tile):
-    """c (rows, columns) += a (depth, rows)ᵀ @ b (depth, columns), for at most a panel of each.
+def add_tile(rows, columns, a, b, line, k, c, ldc, tile):
+    """c (rows, columns) += a (k, rows)ᵀ @ b (k, columns), for at most a panel of each.
 
     ``a`` is packed, b's rows are ``line`` apart; where c is smaller than any tile, ``tile`` has room for a whole one.
     """
-    width = panel_width(a)
+    width = panel_width(c)
     i = 0
     while i < rows:
         some, ai, ci = min(rows - i, HIGH if rows == HIGH else 4), at(a, i), at(c, i * ldc)
@@ -267,13 +268,13 @@ def add_tile(rows, columns, a, b, line, depth, c, ldc, tile):
             move(some, columns, ci, ldc, out, ldo)
         if apart or columns == width:
             if some > 4:
-                high(ai, 1, HIGH, b, line, 0, depth, out, ldo, out, ldo, 0)
+                high(ai, 1, HIGH, b, line, 0, k, out, ldo, out, ldo, 0)
             else:
-                four(ai, 1, HIGH, b, line, 0, depth, out, ldo, out, ldo, 0)
+                four(ai, 1, HIGH, b, line, 0, k, out, ldo, out, ldo, 0)
         elif some > 4:
-            narrow_high(ai, 1, HIGH, b, line, 0, depth, out, ldo, out, ldo, columns)
+            narrow_high(ai, 1, HIGH, b, line, 0, k, out, ldo, out, ldo, columns)
         else:
-            narrow_four(ai, 1, HIGH, b, line, 0, depth, out, ldo, out, ldo, columns)
+            narrow_four(ai, 1, HIGH, b, line, 0, k, out, ldo, out, ldo, columns)
         if apart:
             move(some, columns, out, ldo, ci, ldc)
         i += some
@@ -284,32 +285,31 @@ def add_transposed_product(a, lda, m, b, ldb, first, last, k, c, ldc, work):
     """c[:, first:last] += aᵀ @ b[:, first:last] for a (k, m) and b (k, n): a weight's gradient, columns of one thread.
 
     A tile walks through k and would jump a row at each step, so ``a`` is packed to ``work``, block by block of k: in
-    panels of ``HIGH`` columns, ``HIGH · BLOCK`` entries each, with a line of b's between two of them, so that they do
-    not share their places in a cache.  Behind them is room for one panel of b, ``BLOCK`` lines: it is packed, too,
-    where its rows are far apart or its columns are no whole panel.  Where ``work`` is a pointer to bfloat16 both are
-    packed, and rounded as they are.
+    panels of ``HIGH`` columns, ``HIGH`` entries for each line, with a line of b's between two of them, so that they do
+    not share their places in a cache.  Behind them is room for one panel of b: it is packed, too, where its rows are
+    far apart, its columns no whole panel, or its entries narrow.
     """
-    width = panel_width(a)
+    width, deep = panel_width(a), depth(work)
     panels, apart = (m + HIGH - 1) // HIGH, HIGH * BLOCK + width
-    lines, tile = recast(work, a), room(a)
-    panel_b = recast(at(lines, panels * apart), work)
-    for k0 in range(0, k, BLOCK):
-        depth = min(BLOCK, k - k0)
-        for i in range(depth):
-            source = at(a, (k0 + i) * lda)
+    packed_a, panel_b, tile = work, at(work, panels * apart), room(a)
+    for k0 in range(0, k, BLOCK * deep):
+        rows = min(BLOCK * deep, k - k0)
+        lines = lines_of(work, rows)
+        for i in range(lines):
+            source, left = at(a, (k0 + i * deep) * lda), rows - i * deep
             for q in range(m // HIGH):
-                copy_high(at(source, q * HIGH), at(lines, q * apart + i * HIGH), work)
+                pack_high(at(source, q * HIGH), lda, left, at(packed_a, q * apart + i * HIGH))
             for j in range(m // HIGH * HIGH, m):
-                put(as_stored(get(source, j), work), lines, m // HIGH * apart + i * HIGH + j % HIGH)
+                pack_one(at(source, j), lda, left, at(packed_a, m // HIGH * apart + i * HIGH + j % HIGH))
         for p in range(first, last, width):
             columns, here = min(width, last - p), at(b, k0 * ldb + p)
             panel, line = recast(here, work), ldb
-            if in_bfloat16(work) or columns < width or ldb > NEAR * width:
-                pack(here, ldb, depth, columns, panel_b, 0, 1)
+            if copied_left(work) or columns < width or ldb > NEAR * width:
+                pack(here, ldb, rows, columns, panel_b, 0, 1)
                 panel, line = panel_b, width
             for q in range(panels):
-                rows, cq = min(HIGH, m - q * HIGH), at(c, q * HIGH * ldc + p)
+                some, cq = min(HIGH, m - q * HIGH), at(c, q * HIGH * ldc + p)
                 for r in range(HIGH, min(2 * HIGH, m - q * HIGH)):  # the next tile's, while this one computes
                     fetch(cq, r * ldc)
                     fetch(cq, r * ldc + width // 2)
-                add_tile(rows, columns, at(lines, q * apart), panel, line, depth, cq, ldc, tile)
+                add_tile(some, columns, at(packed_a, q * apart), panel, line, lines, cq, ldc, tile)

@@ -63,6 +63,12 @@ def vector_type(dtype):
     return ir.VectorType(scalar_type(dtype), VECTOR_BYTES * 8 // dtype.bitwidth)
 
 
+def called(builder, name, arguments, result, flags=()):
+    """A call of one of LLVM's intrinsics."""
+    signature = ir.FunctionType(result, [a.type for a in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), arguments, fastmath=flags)
+
+
 def splat(builder, value, vec):
     """A vector of equal numbers."""
     one = builder.insert_element(ir.Constant(vec, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))

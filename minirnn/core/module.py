@@ -298,9 +298,10 @@ class Weighted:
     def quantize(self, kind: str) -> Self:
         """A copy for inference whose matrices take fewer bytes: ``"int8"`` a quarter, ``"f16"`` or ``"bf16"`` half.
 
-        int8 has one scale for each column of a matrix (each row of an Embedding).  The copy computes in float32 and can
-        be called, streamed and saved; it cannot be trained.  bf16 has the range of float32; its products round what a
-        matrix multiplies, as those of ``compute="bfloat16"`` do.  See ``minirnn.inference.quantize``.
+        The copy can be called, streamed and saved; it cannot be trained.  int8 has one scale for each column of a
+        matrix (each row of an Embedding), and its products round each row that a matrix multiplies to int8, too.  bf16
+        has the range of float32; its products round what a matrix multiplies, as those of ``compute="bfloat16"`` do.
+        All else is float32.  See ``minirnn.inference.quantize``.
         """
         from minirnn.inference.quantize import narrowed  # quantisation stands above layers
 

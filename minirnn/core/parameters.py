@@ -234,6 +234,11 @@ class Parameters:
         return new
 
     @property
+    def entries(self) -> str:
+        """The kind of what kernels multiply: ``full`` or ``bf16`` (``kernels/cpu/entries.py``)."""
+        return "bf16" if self.compute else "full"
+
+    @property
     def numbers(self) -> str:
         """What weights are stored as, and what products round them to where that is something else."""
         products = f", products in {self.compute}" if self.compute else ""

@@ -1,7 +1,6 @@
 """One step of a model as a program of kernels: weights in blocks, ready for any number of streams."""
 
 from functools import singledispatch
-from math import prod
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -49,6 +48,7 @@ class StepProgram:
     def __init__(self, model: Layer) -> None:
         kernels, self.dtype = model.bound.backend.fused("stream_kernels"), model.bound.dtype
         self.kernels: Any = kernels() if kernels else None
+        self.backend = model.bound.backend
         self.whole = kernels is not None
         self.parts: list[Part] = []
         self.stacks: list[range] = []
@@ -56,6 +56,13 @@ class StepProgram:
         self.kind = "bf16" if model.bound.compute else "full"
         if self.whole:
             add_step(model, self)
+
+    def blocked(self, weight: Weight, *, transposed: bool = False) -> BlockedMatrix:
+        """A weight in blocks: as it is where a quantised model has it so, else copied; some columns are copied."""
+        if not isinstance(weight, BlockedMatrix):
+            kind = "full" if transposed else self.kind
+            return BlockedMatrix.of(weight, kind, transposed=transposed, backend=self.backend)
+        return weight if weight.whole else weight.copied()
 
 
 @singledispatch
@@ -79,9 +86,9 @@ def _(layer: Recurrent, program: StepProgram) -> None:
         program.whole = False
         return
     for direction in layer.directions:
-        W, H, R = _blocked(direction.weight("W"), program.kind), direction.hidden_size, direction.widths[0]
+        H, R, W = direction.hidden_size, direction.widths[0], program.blocked(direction.weight("W"))
         N = W.shape[1]
-        matrices = [_blocked(matrix, program.kind) for matrix in matrices_of(facts, H, direction.weight)]
+        matrices = [program.blocked(matrix) for matrix in matrices_of(facts, H, direction.weight)]
         v = np.zeros(max(N, R), program.dtype)
         if facts.bias:
             v[N - H : N] = direction.weight(facts.bias)
@@ -111,7 +118,7 @@ def _(layer: Recurrent, program: StepProgram) -> None:
 
 @add_step.register
 def _(layer: Linear, program: StepProgram) -> None:
-    W = _blocked(layer.tie.weight("W").T if layer.tie else layer.weight("W"), program.kind)
+    W = program.blocked(layer.tie.weight("W").T if layer.tie else layer.weight("W"))
     K, N = W.shape
     b = _filled_up(layer.weight("b") if layer.bias else np.zeros(N, program.dtype))
     program.parts.append(Part(program.kernels.LINEAR[W.kind][program.dtype], W, None, b, b, K, N, N))
@@ -119,7 +126,7 @@ def _(layer: Linear, program: StepProgram) -> None:
 
 @add_step.register
 def _(layer: Embedding, program: StepProgram) -> None:
-    W = _blocked(layer.weight("W"), transposed=True)
+    W = program.blocked(layer.weight("W"), transposed=True)
     V, N = W.shape
     none = np.zeros(0, program.dtype)
     program.parts.append(Part(program.kernels.EMBEDDING[W.kind][program.dtype], W, None, none, none, V, N, N))
@@ -142,13 +149,6 @@ def _matrices(part: Part) -> list[BlockedMatrix]:
     return [part.W, *([part.U] if part.U else []), *part.later]
 
 
-def _blocked(weight: Weight, kind: str = "full", *, transposed: bool = False) -> BlockedMatrix:
-    """A weight in blocks: as it is where a quantised model has it so, else copied; some columns are copied."""
-    if not isinstance(weight, BlockedMatrix):
-        return BlockedMatrix.of(weight, kind, transposed=transposed)
-    return weight if weight.whole else weight.copied()
-
-
 def _filled_up(vector: Array) -> Array:
     """A copy with zeros up to a whole block."""
     out = aligned((-(-len(vector) // COLUMNS) * COLUMNS,), vector.dtype)
@@ -167,11 +167,11 @@ class Space:
         self.run = program.kernels.step
         self.arrays: list[Array] = []  # links hold addresses only
         self.states: list[list[Array]] = []
-        sizes = [2.0 * B * sum(prod(matrix.size) for matrix in _matrices(part)) for part in program.parts]
+        sizes = [2.0 * B * sum(matrix.operations for matrix in _matrices(part)) for part in program.parts]
         self.operations = sum(sizes)
         threads = [program.kernels.threads(size) for size in sizes]
-        share = program.kernels.narrow_bytes(B, max(max(part.D, part.H, part.R) for part in program.parts))
-        narrow = self._held(aligned((max(threads) * share,), np.uint8))
+        share = program.kernels.spare(max(max(part.D, part.H, part.R) for part in program.parts), 0, program.dtype)
+        own = self._held(aligned((max(threads) * share,), program.dtype))
 
         def rows(n: int) -> Array:
             return aligned((B, n), program.dtype)
@@ -187,7 +187,7 @@ class Space:
             self.arrays.append(c)
             h, h1 = map(address, states[:2]) if states else (0, 0)
             y = self._held(rows(R))
-            later = [number for matrix in part.later for number in self._matrix("", matrix).values()]
+            later = [address(matrix.blocks) for matrix in part.later]
             link = StepArguments(
                 function=part.kernel,
                 cell=part.cell,
@@ -198,8 +198,8 @@ class Space:
                 R=R,
                 x=below,
                 indices=0,
-                **self._matrix("W", part.W),
-                **self._matrix("U", part.U),
+                W=address(part.W.blocks),
+                U=address(part.U.blocks) if part.U else 0,
                 later=self._held(np.array([later], np.int64)),
                 b=address(part.b),
                 v=address(part.v),
@@ -215,7 +215,7 @@ class Space:
                 w=0 if part.w is None else address(part.w),
                 z=0 if part.z is None else address(part.z),
                 line_z=max(H, R),
-                narrow=narrow,
+                own=own,
                 share=share,
             )
             links.append(link)
@@ -230,12 +230,3 @@ class Space:
         """The address of an array that lives as long as this does."""
         self.arrays.append(array)
         return address(array)
-
-    def _matrix(self, name: str, matrix: BlockedMatrix | None) -> dict[str, int]:
-        """The kernel arguments of a matrix, or of none."""
-        blocks, scale, apart = 0, 0, 0
-        if matrix:
-            blocks, apart = address(matrix.blocks), matrix.blocks.strides[0]
-            if matrix.scale is not None:
-                scale = self._held(_filled_up(matrix.scale))
-        return {name: blocks, f"scale_{name}": scale, f"apart_{name}": apart}

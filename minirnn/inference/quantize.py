@@ -1,10 +1,10 @@
 """Models whose matrices are stored in fewer bits: a quarter (int8) or half (f16, bf16) of the bytes, for inference.
 
-Only weights change, and only matrices: W, U, the weights of Linear and Embedding.  Biases and per-unit weights stay as
-they are, states and activations are float32.  With bf16 what a matrix multiplies is rounded as the matrix is: products
-are those of ``compute="bfloat16"``.  The layers are the same, and run by their plain equations; where they
-would multiply with an array, they multiply with a ``BlockedMatrix``, for which Numba's backend has kernels that never
-widen it.
+Only matrices change: W, U, the weights of Linear and Embedding.  Biases and per-unit weights stay as they are, states
+and activations are float32.  What a matrix multiplies is rounded for the product, with bf16 as the matrix is (products
+are those of ``compute="bfloat16"``), with int8 to integers with a factor for each row; with f16 it is not.  The layers
+are the same; where they would multiply with an array, they multiply with a ``BlockedMatrix``, for which Numba's backend
+has kernels.
 """
 
 from collections.abc import Callable
@@ -46,6 +46,13 @@ class NarrowParameters(Parameters):
     def view(self, flat: Array, name: str) -> Any:
         return self.matrices[name] if name in self.matrices else super().view(flat, name)
 
+    @property
+    def entries(self) -> str:
+        return self.quantized or "full"
+
+    def addresses(self, name: str) -> tuple[int, int]:
+        return (0, 0) if name in self.matrices else super().addresses(name)
+
     def named(self, flat: Array, specs: dict[str, Spec], prefix: str, *, gates: bool) -> Views:
         if gates:
             raise ValueError("a quantised model's matrices are not cut into gates; ask for named_weights()")
@@ -56,8 +63,7 @@ class NarrowParameters(Parameters):
             raise ValueError(f"a quantised model computes in float32; it cannot become {dtype.name}")
         if compute:
             raise ValueError(f"a quantised model has products of its own; compute={compute!r} is for the one before")
-        product = backend.fused("blocked_product")
-        matrices = {name: matrix.multiplied_by(product) for name, matrix in self.matrices.items()}
+        matrices = {name: matrix.on(backend) for name, matrix in self.matrices.items()}
         new = NarrowParameters(self.specs, matrices, self.quantized or "", backend)
         new.weights[...] = self.weights
         return new
@@ -100,7 +106,7 @@ def narrowed(old: Parameters, specs: dict[str, Spec], kind: str) -> NarrowParame
                 values.astype(np.float32, copy=False),
                 kind,
                 transposed=spec.role == "embedding",
-                product=old.backend.fused("blocked_product"),
+                backend=old.backend,
             )
     new = NarrowParameters(specs, matrices, kind, old.backend)
     for name in new.slots:
@@ -118,7 +124,7 @@ def restored(specs: dict[str, Spec], values: Callable[[str], Array], kind: str, 
                 values(name),
                 scale,
                 transposed=spec.role == "embedding",
-                product=backend.fused("blocked_product"),
+                backend=backend,
             )
     new = NarrowParameters(specs, matrices, kind, backend)
     for name in new.slots:

@@ -50,9 +50,9 @@ class Linear(Layer):
     def apply(self, x: Array, state: State, run: Run) -> Result:
         W = self.tie.weight("W").T if self.tie else self.weight("W")
         b, p = self.weight("b") if self.bias else None, run.parameters
-        bf16, linear = bool(p.compute), None if p.quantized else p.backend.fused("linear")
+        linear = None if p.quantized else p.backend.fused("linear")
         if linear:
-            y = linear(x, W, b, bf16=bf16)
+            y = linear(x, W, b, p.entries)
         else:
             y = p.product(x.reshape(-1, x.shape[-1]), W).reshape(*x.shape[:-1], W.shape[1])  # one, not one a step
             if b is not None:
@@ -65,7 +65,7 @@ class Linear(Layer):
             db = self.grad("b") if self.bias else None
             linear_backward = p.backend.fused("linear_backward")
             if linear_backward:
-                return linear_backward(x, W, dy, dW, db, bf16=bf16), None
+                return linear_backward(x, W, dy, dW, db, p.entries), None
             rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
             dW += p.product(rows.T, drows)
             if db is not None:

@@ -160,7 +160,7 @@ class Direction(Layer):
     def simple_pass(self, weights: Weights, run: Run, *, reverse: bool, rest: bool) -> Pass:
         """A pass by whatever computes the cell fastest on the weights' backend."""
         parameters = run.parameters
-        if parameters.quantized or self.kernels(parameters.backend) is None:
+        if self.kernels(parameters.backend) is None:
             return self.plain_pass(weights, run, reverse=reverse)
         kind = CudaPass if parameters.backend.on_device else FusedPass
         return kind(self.recurrence, weights, run, reverse=reverse, rest=rest)

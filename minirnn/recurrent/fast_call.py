@@ -16,7 +16,7 @@ from minirnn.core.run import State
 from minirnn.kernels.cpu.passes import PassArguments, address
 from minirnn.kernels.facts import CellFacts
 from minirnn.recurrent.direction import Direction
-from minirnn.recurrent.fused import RECURRENT, WORK, G, Plan
+from minirnn.recurrent.fused import BASE, OWN, RECURRENT, G, Plan
 from minirnn.recurrent.weights import Weights
 
 LARGEST = 1 << 19  # entries of all gates at all steps; beyond it ``Layer.__call__`` is as fast
@@ -27,12 +27,11 @@ SHAPES = 4  # shapes of input for which workspaces are stored
 def prepare(layers: Sequence[Direction], directions: int) -> "ShortCall | None":
     """A ShortCall for layers with weights, one or both ``directions`` each; None without kernels for their cell.
 
-    None too for a model that has the batch first where a call does not say, and where products are rounded.
+    None too for a model that has the batch first where a call does not say.
     """
     one = layers[0]
     p, facts = one.bound, one.recurrence.facts
-    slow = p.backend.on_device or p.quantized or p.batch_first or p.compute
-    kernels = None if slow else one.kernels(p.backend)
+    kernels = None if p.backend.on_device or p.batch_first else one.kernels(p.backend)
     if kernels is None or facts is None or facts.states > 2 or one.trainable_state:
         return None
     return ShortCall(layers, directions, kernels, facts)
@@ -45,15 +44,20 @@ class ShortCall:
         first = layers[0].recurrence
         self.kernels, self.parameters = kernels, layers[0].bound  # held, since addresses lead there
         self.dtype = self.parameters.dtype
-        self.function, self.cell = kernels.FORWARD[False][self.dtype], kernels.cell_of(facts, self.dtype)
+        self.narrow = self.parameters.entries != "full"  # then rows are copied
+        kernel = kernels.FORWARD[self.parameters.entries, bool(self.parameters.quantized)]
+        self.function, self.cell = kernel[self.dtype], kernels.cell_of(facts, self.dtype)
         self.layers, self.input_size, self.hidden_size = layers, first.input_size, first.hidden_size
         self.output_size = first.widths[0]
         self.gates = len(first.gates) * first.hidden_size
         self.states, self.directions, self.in_place = facts.states, directions, facts.in_place
         self.facts = facts
         inside = self.output_size * (facts.product * self.gates + bool(facts.matrix) * self.hidden_size)
-        self.work = 2 * sum(one.recurrence.input_size * self.gates + inside for one in self.layers)  # of a row and step
-        self.step = 2 * inside  # of them, what stands inside the scan
+        each = 2 / kernels.DEPTHS[self.parameters.entries]
+        self.work = each * sum(
+            one.recurrence.input_size * self.gates + inside for one in self.layers
+        )  # of a row and step
+        self.step = each * inside  # of them, what stands inside the scan
         self.idle: dict[tuple[int, int], list[Workspace]] = {}  # by (T, B); a call takes one for itself
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -91,7 +95,8 @@ class ShortCall:
         work, kernels, y = T * B * self.work, self.kernels, x
         short, box, most, patience = kernels.short, 0, 1, 0
         if work > kernels.TOGETHER:
-            box, most, patience = kernels.take(work, kernels.threads_over_time(work, B, B * self.step))
+            most = min(space.threads, kernels.threads_over_time(work, B, B * self.step))
+            box, most, patience = kernels.take(work, most)
         try:
             for k, arguments in enumerate(space.arguments):
                 side = k % self.directions
@@ -144,16 +149,19 @@ class Workspace:
         ]
         self.plans = plans  # held: their arguments have addresses of arrays that are theirs
         self.zeros = tuple(np.zeros((len(call.layers), B, n), call.dtype) for n in (call.output_size, call.hidden_size))
-        sizes = max(plan.memory for plan in plans), max(plan.packed for plan in plans)
+        self.threads = call.kernels.get_num_threads()
+        shares = self.threads * max(plan.share for plan in plans) if call.narrow else 0  # else no rows are copied apart
+        sizes = max(plan.memory for plan in plans), max(plan.packed for plan in plans) + shares
         self.memory = tuple(p.backend.zeros(size, call.dtype) for size in sizes)
         start, work = (address(a) for a in self.memory)
         self.arguments = []
         for own, plan in zip(weights, plans, strict=True):
             arguments = np.array(plan.arguments)
-            arguments[CELL], arguments[G], arguments[WORK] = call.cell, start, work
+            arguments[CELL], arguments[G] = call.cell, start
+            arguments[BASE], arguments[OWN] = plan.rooms(work, call.dtype.itemsize)
             for argument, entry in plan.places:
                 arguments[argument] = start + entry * call.dtype.itemsize
             if call.facts.product:
                 arguments[RECURRENT] = own.addresses("U")[0]
-            arguments[SHARE] = 0  # no rows are copied apart
+            arguments[SHARE] = plan.share if call.narrow else 0
             self.arguments.append(arguments)

@@ -4,9 +4,11 @@ What is saved for the backward pass lies in one stretch of memory, gate beside g
 """
 
 from array import array
+from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -20,13 +22,14 @@ from minirnn.recurrent.passes import KernelPass, Recurrence
 from minirnn.recurrent.weights import Weights
 from minirnn.recurrent.zoneout import zones
 
-CHUNK = 1 << 15  # entries of P that are computed at once: they are still in the second cache when they are used
+CHUNK = 1 << 16  # entries of P that are computed at once: they are still in the second cache when they are used
+DEEPEST = 4  # numbers in one entry of a packed matrix, at most
 ROWS = 256  # of x, whose part of the weights' gradients is added at once, for the same reason
 NO_PASS = PassArguments(*[0] * len(PassArguments._fields))
 NO_BACK = BackwardArguments(*[0] * len(BackwardArguments._fields))
-X, INDICES, LENGTHS, H0, C0, REST, RECURRENT, Y, KNOWN, G, WORK = (
+X, INDICES, LENGTHS, H0, C0, REST, RECURRENT, Y, KNOWN, G, BASE, OWN = (
     PassArguments._fields.index(name)
-    for name in ("x", "indices", "lengths", "h0", "c0", "rest", "U", "y", "known", "G", "work")
+    for name in ("x", "indices", "lengths", "h0", "c0", "rest", "U", "y", "known", "G", "base", "own")
 )
 DY, Z, STEPS, DH, DC, F, DP, DX, D_RECURRENT, BACK_WORK = (
     BackwardArguments._fields.index(name) for name in ("dy", "Z", "dy_steps", "dh", "dc", "f", "dP", "dx", "dU", "work")
@@ -58,13 +61,14 @@ class Plan:
         self.zoned = bool(facts.arrays("z") and not facts.inference)  # zones are drawn, one for each step
         save = save or self.zoned
         N, apart, units = len(recurrence.gates) * H, facts.apart, facts.units
-        dtype, addresses, bf16 = weights.parameters.dtype, weights.addresses, bool(weights.parameters.compute)
-        packed = partial(kernels.packed, bf16=bf16)
+        dtype, addresses, kind = weights.parameters.dtype, weights.addresses, weights.parameters.entries
+        packed = partial(kernels.packed, kind=kind)
         self.T, self.B, self.H, self.R, self.N, self.save = T, B, H, R, N, save
         self.rest: tuple[Array | None, int] = None, 0
         slots, chunk = T if save else 1, min(T, max(1, CHUNK // max(1, B * N)))  # steps of P
         # entries: of the gates, of each array beside them; of packed weights, and what each thread has for itself
-        self.gates = 0 if facts.in_place else (T if save else chunk) * B * N
+        line = N if save else kernels.padded(N, dtype)  # of what is saved by name, gates lie side by side
+        self.gates = 0 if facts.in_place else (T if save else chunk) * B * line
         self.slots, self.row_z = slots, max(H, R)
         # in inference zones are one row for each zoned state, which is always the same
         shares = [p for p in recurrence.zoneout if p] if facts.inference else []
@@ -83,17 +87,30 @@ class Plan:
         self.line_w = -(-H // GRAIN) * GRAIN
         w, dw = addresses(units[0]) if units else (0, 0)
         self.none = np.zeros(max(apart * H, R), dtype)  # for a product with no bias that is not added to gates
-        own, down = addresses(facts.matrix) if facts.matrix else (0, 0)
+        own_matrix = bool(facts.matrix)
+        own, down = addresses(facts.matrix) if own_matrix else (0, 0)
         v, dv = addresses(facts.bias) if facts.bias else (address(self.none), 0)
         multiplies = facts.product
-        self.packed = packed(D, N, dtype) + multiplies * facts.gates * packed(R, H, dtype)
-        self.packed += bool(own) * packed(H, R, dtype)
+        self.stored = bool(weights.parameters.quantized)
+        stages = [stage for stage in facts.stages if stage.product and not stage.matrix]
+        # columns of U that are multiplied with at once: of each stage, or those that are kept apart from the others
+        cuts = [(stage.first * H, (stage.first + stage.gates) * H) for stage in stages]
+        cuts = [(0, N - apart * H), (N - apart * H, N)] if apart else cuts
+        if self.stored:
+            self.held = stored_matrices(weights, facts, cuts)  # addresses lead there
+            offsets, self.packed = [matrix.address for matrix in self.held], 0
+        else:
+            sizes = [0 if integers else packed(D, N, dtype), *(packed(R, right - left, dtype) for left, right in cuts)]
+            sizes += [packed(H, R, dtype)] if own_matrix else []
+            *offsets, self.packed = accumulate((size * dtype.itemsize for size in sizes), initial=0)
+            self.packed //= dtype.itemsize
+        self.offsets = np.array([*offsets, 0, 0], np.int64)  # two that a kernel reads where there are not so many
         lines = ((D, D), (R, row), *([(H, H)] if len(facts.stages) > 1 else []))
-        # numbers that are rounded are always copied
-        self.share = max(kernels.spare(size, 0 if bf16 else line, dtype) for size, line in lines)
-        # floating-point operations of all steps' products, and of those that stand inside one step
-        inside = multiplies * R * N + bool(own) * H * R
-        self.operations, self.step = 2 * T * B * (D * N + inside), 2 * B * inside
+        # narrow entries are always copies
+        self.share = max(kernels.spare(size, line if kind == "full" else 0, dtype) for size, line in lines)
+        # operations of all steps' products, and of those that stand inside one step, several at a time for one
+        inside, at_once = multiplies * R * N + own_matrix * H * R, kernels.DEPTHS[kind]
+        self.operations, self.step = 2 * T * B * (D * N + inside) / at_once, 2 * B * inside / at_once
         self.arguments = array(
             "q",
             NO_PASS._replace(
@@ -115,16 +132,19 @@ class Plan:
                 row_z=0 if facts.inference else self.row_z,
                 line_z=self.row_z if facts.inference else slots * B * self.row_z,
                 Y=row,
-                stride=row if facts.in_place else N,
+                stride=row if facts.in_place else line,
+                offsets=address(self.offsets),
                 share=self.share,
             ),
         )
-        wide = N + (apart + len(units)) * H + bool(own) * R
+        wide = N + (apart + len(units)) * H + own_matrix * R
         back_chunk, width = min(T, max(1, ROWS // max(1, B))), kernels.padded(wide, dtype)
         self.dP, self.f = back_chunk * B * width, facts.flows * B * H
-        self.packed_back = multiplies * packed(N, R, dtype) + bool(own) * packed(R, H, dtype)
-        self.packed_back += 0 if integers else packed(N, D, dtype)
-        self.share_back = kernels.share(max(D, H, R), dtype, columns=N, bf16=bf16)
+        # entries of several numbers may be left half empty at the end of a stage's columns
+        empty = DEEPEST * len(facts.stages)
+        self.packed_back = multiplies * packed(N + empty, R, dtype) + own_matrix * packed(R, H, dtype)
+        self.packed_back += 0 if integers else packed(N + DEEPEST, D, dtype)
+        self.share_back = kernels.share(max(D, H, R), dtype, columns=N, kind=kind)
         self.back = array(
             "q",
             NO_BACK._replace(
@@ -149,11 +169,26 @@ class Plan:
             self.rest = state, place
         return place
 
+    def rooms(self, work: int, item: int) -> tuple[int, int]:
+        """Where ``offsets`` begin, and what each thread has for itself, in the memory that a pass works in."""
+        return (0 if self.stored else work), work + self.packed * item
+
     def room(self, threads: int) -> int:
         """Entries that a pass works in; as many forward as backward, where both come, so that one block serves both."""
         ahead: int = self.packed + threads * self.share
         back: int = self.dP + self.f + self.packed_back + threads * self.share_back
         return max(ahead, back) if self.save else ahead
+
+
+def stored_matrices(weights: Weights, facts: CellFacts, cuts: Sequence[tuple[int, int]]) -> list[Any]:
+    """What a quantised model multiplies with: W, columns of U as they are cut, a stage's own matrix; made once."""
+    key = "stored", weights.prefix, facts.key
+    matrices: list[Any] | None = weights.parameters.prepared.get(key)
+    if matrices is None:
+        parts: list[Any] = [weights.array("W"), *(weights.array("U")[:, left:right] for left, right in cuts)]
+        matrices = [part.apart() for part in [*parts, *([weights.array(facts.matrix)] if facts.matrix else [])]]
+        weights.parameters.prepare(key, matrices)
+    return matrices
 
 
 class FusedPass(KernelPass):
@@ -162,7 +197,7 @@ class FusedPass(KernelPass):
     def _forward(self, x: Array, state: Arrays, out: Array | None, *, known: bool) -> tuple[Array, Arrays]:
         facts, kernels, lend, save, dtype = self.facts, self.kernels, self.kernels.LEASES, self.run.saves, self.dtype
         (T, B), R, weights = x.shape[:2], self.recurrence.widths[0], self.weights
-        integers, self.bf16 = x.dtype.kind in "iu", bool(weights.parameters.compute)
+        integers, self.entries = x.dtype.kind in "iu", weights.parameters.entries
         self.x = np.ascontiguousarray(x, np.int64 if integers else dtype)
         self.y = y = lend.empty((T, B, R), dtype) if out is None else out
         if not self.rest:
@@ -173,7 +208,8 @@ class FusedPass(KernelPass):
         self.lease, work = lend.room(plan.memory, dtype), lend.room(plan.room(threads), dtype)
         self.arguments = arguments = plan.arguments[:]
         start, item = self.lease.start, dtype.itemsize
-        arguments[INDICES if integers else X], arguments[Y], arguments[WORK] = address(self.x), address(y), work.start
+        arguments[INDICES if integers else X], arguments[Y] = address(self.x), address(y)
+        arguments[BASE], arguments[OWN] = plan.rooms(work.start, item)
         arguments[G], arguments[H0] = start if plan.gates else arguments[Y], plan.address(state[0], keep=self.rest)
         arguments[REST] = self.rest
         if facts.product:  # with a U that weight dropout may have put in place of the layer's
@@ -189,7 +225,7 @@ class FusedPass(KernelPass):
             arguments[C0] = plan.address(self.c0, keep=self.rest and self.c0 is state[1])
         arguments[KNOWN] = known
         if B and not (known and facts.in_place):  # which saves nothing but y
-            kernels.forward(facts, dtype, arguments, threads, plan.operations, bf16=self.bf16)
+            kernels.forward(facts, dtype, arguments, threads, plan.operations, self.entries, stored=plan.stored)
         last = 0 if self.reverse else T - 1
         others = [self._saved(name, 0)[last % plan.slots] for name in plan.others]
         return y, (y[last], *others)
@@ -231,7 +267,7 @@ class FusedPass(KernelPass):
             back[DX] = address(dx)
         if B:
             arguments = self.arguments + back
-            kernels.backward(self.facts, dtype, arguments, threads, operations, bf16=self.bf16)
+            kernels.backward(self.facts, dtype, arguments, threads, operations, self.entries)
         return dx, (*dh, *others[0]) if others else tuple(dh)
 
     def _of_one_width(self, states: Arrays) -> tuple[Arrays, ...]:

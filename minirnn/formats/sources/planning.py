@@ -142,9 +142,9 @@ def _sample(network: Layer, plan: Plan) -> tuple[Array, Array]:
 
 
 def exact(network: Layer) -> Layer:
-    """The model on NumPy with products that round nothing they read, which those in bfloat16 do and a file's do not."""
+    """The model on NumPy with products that round nothing they read, as those of a file do not."""
     old = network.bound
-    if not old.compute and old.quantized in (None, "int8"):
+    if not (old.compute or old.quantized):
         return network.to(backend="numpy")
     new = Parameters(network.all_specs(), NUMPY, np.dtype(np.float32))
     for name in new.slots:
