@@ -412,7 +412,8 @@ def test_info() -> None:
     assert record["backends"]["numpy"] == ["float32", "float64", "complex128"]
     assert record["compute"] == {"bfloat16": ["numpy", "numba"]}
     if find_spec("numba"):
-        assert record["bfloat16 products"] == "widened to float32 in registers"
+        assert record["bfloat16 products"] in ("two at a time (vdpbf16ps)", "widened to float32 in registers")
+        assert record["int8 products"] in ("four at a time (vpdpbusd)", "widened to int16 in registers")
     assert record["cores"] >= 1
     assert "backends" in invoke("info").stdout
 

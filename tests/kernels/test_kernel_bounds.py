@@ -51,8 +51,11 @@ reach.sum()
 """
 
 PASSES = """
-from minirnn import GRU, LSTM, RNN, Linear, SGD, Adam
+from minirnn import GRU, LSTM, RNN, Linear, SGD, Adam, Sequential
 from minirnn.core import backend
+from minirnn.core.backend import get_backend
+from minirnn.inference import blocks
+from minirnn.inference.blocks import BlockedMatrix
 from minirnn.recurrent import fast_call as shortcall
 from minirnn.kernels.cpu import runtime
 
@@ -61,6 +64,35 @@ class Guarding:
         return guarded if name == "empty" else getattr(np, name)
 
 SHAPES = (1, 1, 1, 1, 0), (16, 32, 1, 3, 1), (7, 17, 2, 5, 1), (33, 15, 5, 5, 0), (3, 100, 9, 2, 0), (7, 256, 5, 2, 1)
+
+def narrow(rng, keep):
+    "Products, layers and streams in entries of fewer bits."
+    results = []
+    for K, N, rows in ((1, 1, 1), (3, 5, 2), (6, 32, 4), (33, 31, 19), (65, 70, 65)):
+        x, W, dy = (keep(rng.normal(size=shape).astype("f4")) for shape in ((rows, K), (K, N), (rows, N)))
+        dW, db = keep(np.zeros((K, N), "f4")), keep(np.zeros(N, "f4"))
+        results += [runtime.linear(x, W, None, "bf16"), runtime.linear_backward(x, W, dy, dW, db, "bf16"), dW, db]
+        V = keep(np.zeros((N, K), "f4")).T
+        results += [runtime.linear(x, V, db, "bf16"), runtime.linear_backward(x, W, dy, V, db, "bf16"), V]
+        for kind in ("f16", "bf16", "int8"):
+            M = BlockedMatrix.of(W, kind, backend=get_backend("numba"))
+            results += [x @ M, x @ M[:, N // 2 :]]
+    for make in (GRU, lambda *a, **k: LSTM(*a, proj_size=3, **k)):
+        for D, H, B, T, both in SHAPES[:4]:
+            H = max(H, 4)
+            model = make(D, H, bidirectional=bool(both)).init(0, backend="numba")
+            x, indices = keep(rng.normal(size=(T, B, D)).astype("f4")), keep(rng.integers(0, D, (T, B)))
+            dy = keep(rng.normal(size=(T, B, model.output_size)).astype("f4"))
+            y, _, back = model.to(compute="bfloat16").forward(x)
+            results += [y, back(dy)[0]]
+            for kind in ("f16", "bf16", "int8"):
+                small = model.quantize(kind)
+                results += [small(x)[0], small(indices)[0]]
+                if not both:
+                    stream = Sequential(small, Linear(model.output_size, 5).init(0, backend="numba").quantize(kind))
+                    stream = stream.stream(B)
+                    results += [np.array(stream(x_t)) for x_t in (*x, *indices)]
+    return results
 
 def run(guard, dtype):
     rng, results = np.random.default_rng(0), []
@@ -83,6 +115,8 @@ def run(guard, dtype):
         y, _, back = model.forward(x)
         results += [y, back(dy)[0], *model.named_grads().values()]
         results += runtime.cross_entropy(dy, keep(rng.integers(0, N, rows)), 1.0)
+    if dtype == "float32":
+        results += narrow(rng, keep)
     return [np.zeros(0) if a is None else np.array(a) for a in results]
 
 plain = [run(None, dtype) for dtype in ("float32", "float64")]
@@ -90,6 +124,7 @@ runtime.LEASES.empty = guarded
 runtime.LEASES.room = Room
 shortcall.np = Guarding()
 backend.Backend.zeros = lambda self, size, dtype: copied(np.zeros(size, dtype))
+blocks.aligned = lambda shape, dtype: copied(np.zeros(shape, dtype))
 inside = [run(copied, dtype) for dtype in ("float32", "float64")]
 same = all(np.array_equal(a, b) for p, q in zip(plain, inside) for a, b in zip(p, q, strict=True))
 print(json.dumps([same, len(maps) > 500]))

@@ -134,20 +134,32 @@ KINDS = ("full", "f16", "bf16", "int8")
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_entry_of_a_row_counts_in_a_product_with_a_blocked_matrix(kind: str) -> None:
-    """A row's largest entry is all of the row: without it there would be no scale for int16."""
+    """A row's largest entry is all of the row: without it there would be no factor for int8."""
     for K in lengths("float32"):
         for N in (1, 31, 32, 33, 64, 65):
             W = np.random.default_rng(K).normal(size=(K, N)).astype("float32")
-            M = BlockedMatrix.of(W, kind, product=get_backend("numba").fused("blocked_product"))
+            M = BlockedMatrix.of(W, kind, backend=get_backend("numba"))
             for value in (1.0, -(2.0**21)):
                 a = np.diag(np.full(K, value, "float32"))
                 np.testing.assert_allclose(a @ M, value * M.dense(), rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
-def test_no_entry_that_is_not_finite_is_hidden_by_int16(odd: float) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_entry_of_a_row_of_equal_ones_counts(kind: str) -> None:
+    """Whole numbers, of which int8 rounds none: each entry is as large as the largest, and adds its own."""
     for K in lengths("float32"):
-        M = BlockedMatrix.of(np.ones((K, 3), "float32"), "int8", product=get_backend("numba").fused("blocked_product"))
+        W = 2.0 ** (np.arange(K) % 7)[:, None] * np.array([[1.0, -1.0, 0.0]], "float32")
+        W[0] = 127, -127, 127  # a scale of 1
+        M = BlockedMatrix.of(W.astype("float32"), kind, backend=get_backend("numba"))
+        signs = np.where(np.arange(K) % 3, 1.0, -1.0).astype("float32")
+        a = np.stack([signs, -signs, np.ones_like(signs)]) * np.float32(127)
+        np.testing.assert_array_equal(a @ M, a @ W)
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_no_entry_that_is_not_finite_is_hidden_by_int8(odd: float) -> None:
+    for K in lengths("float32"):
+        M = BlockedMatrix.of(np.ones((K, 3), "float32"), "int8", backend=get_backend("numba"))
         a = np.ones((K + 1, K), "float32")
         np.fill_diagonal(a, odd)
         found = a @ M

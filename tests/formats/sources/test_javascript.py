@@ -65,7 +65,7 @@ def test_every_cell_gives_numpys_numbers(name: str, tmp_path: Path) -> None:
     model = RECURRENT[name](5, 19, 2).init(1, backend="numpy")
     scattered(model, 1)
     case = Case(model, rows(model, 25))
-    np.testing.assert_allclose(answer(case, tmp_path), expected(case), rtol=TOLERANCE, atol=TOLERANCE)
+    np.testing.assert_allclose(answer(case, tmp_path), expected(case), rtol=TOLERANCE, atol=tolerance(case))
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])

@@ -56,7 +56,7 @@ def test_every_cell_gives_its_own_numbers(name: str, tmp_path: Path) -> None:
     model = RECURRENT[name](5, 19, 2).init(1, backend="numpy")
     scattered(model, 1)
     case = Case(model, rows(model, 25))
-    np.testing.assert_allclose(answer(case, tmp_path), expected(case), rtol=TOLERANCE, atol=TOLERANCE)
+    np.testing.assert_allclose(answer(case, tmp_path), expected(case), rtol=TOLERANCE, atol=tolerance(case))
 
 
 def test_directions_depth_and_mixed_states(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ FAULTS = {
     ),
     "kernel stages: the first stage's weights for all": Fault(
         "kernels/cpu/forward.py",
-        (("at(packed, first * packed_size(U, R, H))", "packed"),),
+        (("panels_at(base, offsets, 1 + k, packed), width, panel_size(packed, H)", "panels_at(base, offsets, 1, packed), width, panel_size(packed, H)"),),
         "kernels/test_own_cells.py::test_a_cell_of_ones_own_has_kernels[Staged-float64]",
     ),
     "kernel stages: the first stage's equations for all": Fault(
@@ -86,12 +86,12 @@ FAULTS = {
     ),
     "stream stages: blocks too close together": Fault(
         "kernels/cpu/streams.py",
-        (("numbers(get(matrix, 1), like), get(matrix, 2)", "numbers(get(matrix, 1), like), get(matrix, 2) // 2"),),
-        "kernels/test_own_cells.py::test_a_cell_of_ones_own_has_kernels[Staged-float64]",
+        (("width, size = panel_width(a), panel_size(panels, k)", "width, size = panel_width(a), panel_size(panels, k) // 2"),),
+        "kernels/test_entries.py::test_a_pass_and_a_stream_of_relu[2-64-200-f16]",
     ),
     "blocks: columns of a matrix with the scales of others": Fault(
         "inference/blocks.py",
-        (("None if self.scale is None else self.scale[self.columns]", "None if self.scale is None else self.scale[: self.size[1]]"),),
+        (("        scale = self._scale(self.columns)\n        values", "        scale = self._scale(slice(self.columns.stop - self.columns.start))\n        values"),),
         "kernels/test_own_cells.py::test_columns_of_a_quantised_matrix_keep_their_scales",
     ),
     "kernel units: gradients of the wrong columns": Fault(
@@ -166,7 +166,7 @@ FAULTS = {
     ),
     "kernel: a given state taken for zeros": Fault(
         "kernels/cpu/forward.py",
-        (("terms = R if t or not a.rest else 0", "terms = R if t else 0"),),
+        (("terms = R if t or not a.rest or begins_apart else 0", "terms = R if t else 0"),),
         "evidence/test_conformance.py::test_the_kernels_of_each_cell_by_themselves[tanh]",
     ),
     "kernel: the last of k dropped": Fault(
@@ -176,7 +176,7 @@ FAULTS = {
     ),
     "kernel: weights packed one row late": Fault(
         "kernels/cpu/packing.py",
-        (("store_packed(load(source, i * ldb, left), target", "store_packed(load(source, (i + 1) % k * ldb, left), target"),),
+        (("source, target, rows = at(b, i * deep * ldb), at(packed, i * width), k - i * deep", "source, target, rows = at(b, (i + 1) % lines * deep * ldb), at(packed, i * width), k - i * deep"),),
         "evidence/test_conformance.py::test_the_kernels_of_each_cell_by_themselves[tanh]",
     ),
     "kernel: the last of a transposed block not turned": Fault(
@@ -186,7 +186,7 @@ FAULTS = {
     ),
     "kernel single: a GRU's step with the wrong bias": Fault(
         "kernels/cpu/forward.py",
-        (("R, n, at(v, j - joint), 0, at(u, j - joint)", "R, n, at(b, j), 0, at(u, j - joint)"),),
+        (("                    at(v, j - joint),\n                    0,", "                    at(b, j),\n                    0,"),),
         "kernels/test_threads.py::test_step_by_step_has_the_bits_of_all_steps_at_once[GRU(33, 96)-float32-1]",
     ),
     "kernel: one-hot gradients: = for +=": Fault(
@@ -364,30 +364,165 @@ FAULTS = {
         (("run(share.left, share.right, row, back", "run(share.left, share.right - 1, row, back"),),
         "kernels/test_kernel_tails.py::test_every_unit_is_computed_and_sends_back[TanhCell-float32]",
     ),
-    "kernel narrow: the last vector left out of the maximum": Fault(
-        "kernels/cpu/blocks.py",
-        (("        best = larger(best, larger(v, 0.0 - v))", "        best = larger(best, larger(v, 0.0 - v)) if j + width < n or n <= width else best"),),
+    "kernel int8: the last numbers left out of the maximum": Fault(
+        "kernels/cpu/copies.py",
+        (("        v = load(source, whole, n - whole)\n        best = larger(best, larger(v, 0.0 - v))\n", "        v = load(source, whole, n - whole)\n"),),
         "kernels/test_kernel_tails.py::test_every_entry_of_a_row_counts_in_a_product_with_a_blocked_matrix[int8]",
     ),
-    "kernel narrow: the last full vector not rounded": Fault(
-        "kernels/cpu/blocks.py",
-        (("    for j in range(0, whole, width):\n        store_rounded", "    for j in range(0, whole - width, width):\n        store_rounded"),),
+    "kernel int8: full vectors after the first left out of the maximum": Fault(
+        "kernels/cpu/copies.py",
+        (("        v = load(source, j, None)\n        best = larger(best, larger(v, 0.0 - v))\n", "        v = load(source, j, None)\n"),),
         "kernels/test_kernel_tails.py::test_every_entry_of_a_row_counts_in_a_product_with_a_blocked_matrix[int8]",
     ),
-    "kernel narrow: the last number not rounded": Fault(
-        "kernels/cpu/blocks.py",
-        (("store_rounded(load(a, whole, n - whole) * up", "store_rounded(load(a, whole, n - whole - 1) * up"),),
+    "kernel int8: the last full vector not rounded": Fault(
+        "kernels/cpu/copies.py",
+        (("    for j in range(0, whole, width):\n        store_quads", "    for j in range(0, whole - width, width):\n        store_quads"),),
+        "kernels/test_entries.py::test_a_product_with_a_matrix_in_blocks[int8]",
+    ),
+    "kernel int8: the last number not rounded": Fault(
+        "kernels/cpu/copies.py",
+        (("store_quads(load(source, whole, n - whole) * up", "store_quads(load(source, whole, n - whole - 1) * up"),),
         "kernels/test_kernel_tails.py::test_every_entry_of_a_row_counts_in_a_product_with_a_blocked_matrix[int8]",
     ),
-    "kernel narrow: the last vector not looked at": Fault(
-        "kernels/cpu/blocks.py",
-        (("        check = check + 0.0 * v\n", "        check = check + 0.0 * v if j + width < n else check\n"),),
-        "kernels/test_kernel_tails.py::test_no_entry_that_is_not_finite_is_hidden_by_int16",
+    "kernel int8: full vectors not looked at": Fault(
+        "kernels/cpu/copies.py",
+        (("        check = check + 0.0 * v\n    if whole < n:", "    if whole < n:"),),
+        "kernels/test_kernel_tails.py::test_no_entry_that_is_not_finite_is_hidden_by_int8[nan]",
     ),
-    "kernel narrow: an odd last number not multiplied": Fault(
-        "kernels/cpu/blocks.py",
-        (("(k + 1) // 2, first, last", "k // 2, first, last"),),
-        "kernels/test_kernel_tails.py::test_every_entry_of_a_row_counts_in_a_product_with_a_blocked_matrix[int8]",
+    "kernel int8: what is not finite taken for numbers": Fault(
+        "kernels/cpu/copies.py",
+        (("put(most / limit + total(check),", "put(most / limit,"),),
+        "kernels/test_kernel_tails.py::test_no_entry_that_is_not_finite_is_hidden_by_int8[nan]",
+    ),
+    "kernel int8: rows as long as any have 127": Fault(
+        "kernels/cpu/copies.py",
+        (("limit = min(LARGEST, INT32 // (LARGEST * n))", "limit = LARGEST"),),
+        "kernels/test_int8.py::test_sums_at_the_extremes_stay_within_int32[numba-200000]",
+    ),
+    "kernel int8: rounded toward zero": Fault(
+        "kernels/cpu/copies.py",
+        (("builder.fptosi(nearest,", "builder.fptosi(value,"),),
+        "kernels/test_int8.py::test_rounding_is_to_nearest_and_to_even[numba]",
+    ),
+    "kernel int8: 128 not added to rows": Fault(
+        "kernels/cpu/copies.py",
+        (("builder.add(integers, whole(integers.type, OFFSET))", "integers"),),
+        "kernels/test_entries.py::test_a_product_with_a_matrix_in_blocks[int8]",
+    ),
+    "kernel int8: 128 not taken from sums": Fault(
+        "kernels/cpu/multiplying.py",
+        (("load_right(builder, end(1), ir.VectorType(ir.FloatType(), VECTOR_BYTES // 4), kind)", "ir.Constant(ir.VectorType(ir.IntType(32), VECTOR_BYTES // 4), None)"),),
+        "kernels/test_entries.py::test_a_product_with_a_matrix_in_blocks[int8]",
+    ),
+    "kernel int8: scales for what sums begin with": Fault(
+        "kernels/cpu/multiplying.py",
+        (("load_right(builder, end(1),", "load_right(builder, end(0),"),),
+        "kernels/test_entries.py::test_a_product_with_a_matrix_in_blocks[int8]",
+    ),
+    "kernel int8: what sums begin with for scales": Fault(
+        "kernels/cpu/multiplying.py",
+        (("builder.bitcast(end(0), first", "builder.bitcast(end(1), first"),),
+        "kernels/test_entries.py::test_a_product_with_a_matrix_in_blocks[int8]",
+    ),
+    "kernel int8: a row's factor forgotten": Fault(
+        "kernels/cpu/multiplying.py",
+        (("unit = builder.fmul(scale, splat(builder, builder.load(place, typ=first.type.element), first.type))", "unit = scale"),),
+        "kernels/test_int8.py::test_each_row_has_its_factor_and_each_column_its_scale[numba]",
+    ),
+    "kernel int8: the factor of the first row for all of a tile": Fault(
+        "kernels/cpu/tiles.py",
+        (("partial(behind, n), at(a_rows[m], k_end)", "partial(behind, n), at(a_rows[0], k_end)"),),
+        "kernels/test_int8.py::test_each_row_has_its_factor_and_each_column_its_scale[numba]",
+    ),
+    "kernel int8: scales of the vector before": Fault(
+        "kernels/cpu/tiles.py",
+        (("partial(beginning, m, n), partial(behind, n), at(", "partial(beginning, m, n), partial(behind, n & ~1), at("),),
+        "kernels/test_int8.py::test_each_row_has_its_factor_and_each_column_its_scale[numba]",
+    ),
+    "kernel int8: sums begin with those of the first panel": Fault(
+        "kernels/cpu/tiles.py",
+        (("begin_sums(builder, partial(beginning, m, n), partial(behind, n), entries)", "begin_sums(builder, partial(beginning, m, n), partial(behind, n % 2), entries)"),),
+        "kernels/test_entries.py::test_a_product_with_a_matrix_in_blocks[int8]",
+    ),
+    "kernel int8: what is added to is forgotten": Fault(
+        "kernels/cpu/multiplying.py",
+        (("return builder.fadd(first, builder.fmul(builder.sitofp(total, first.type), unit))", "return builder.fmul(builder.sitofp(total, first.type), unit)"),),
+        "kernels/test_entries.py::test_a_pass_and_a_stream_of_relu[2-64-200-int8]",
+    ),
+    "kernel entries: an odd last number not multiplied": Fault(
+        "kernels/cpu/copies.py",
+        (("lines, rows_of_a = lines_before + lines_of(b, k - cut), as_left(spare, b)", "lines, rows_of_a = lines_before + lines_of(b, k - cut - 1), as_left(spare, b)"),),
+        "kernels/test_entries.py::test_a_product_with_a_matrix_in_blocks[bf16]",
+    ),
+    "kernel entries: the last numbers of a row not copied": Fault(
+        "kernels/cpu/copies.py",
+        (("    if whole < n:\n        store_row(source, n - whole, target, whole)", "    if whole < n - width:\n        store_row(source, n - whole, target, whole)"),),
+        "kernels/test_entries.py::test_a_product_with_a_matrix_in_blocks[bf16]",
+    ),
+    "kernel entries: the first rows copied again and again": Fault(
+        "kernels/cpu/copies.py",
+        (("at(a, (i + r) * lda)", "at(a, r * lda)"),),
+        "kernels/test_entries.py::test_a_pass_and_a_stream_of_relu[70-5-33-bf16]",
+    ),
+    "kernel entries: one sum of the tallest tile left out": Fault(
+        "kernels/cpu/tiles.py",
+        (("multiply_add(builder, x, bs[n], sums[m * width + n], entries) for n", "sums[m * width + n] if m == HIGH - 1 and n else multiply_add(builder, x, bs[n], sums[m * width + n], entries) for n"),),
+        "kernels/test_entries.py::test_a_product_with_a_matrix_in_blocks[int8]",
+    ),
+    "kernel entries: the first of several panels for all": Fault(
+        "kernels/cpu/tiles.py",
+        (("            bp, sp, cp = at(b, place * apart), at(start, place * width)", "            bp, sp, cp = at(b, place * 0), at(start, place * width)"),),
+        "kernels/test_entries.py::test_a_product_with_a_matrix_in_blocks[int8]",
+    ),
+    "kernel entries: the second row of a last pair left out": Fault(
+        "kernels/cpu/packing.py",
+        (('builder.icmp_signed(">", left, ir.Constant(left.type, 1))', 'builder.icmp_signed(">", left, ir.Constant(left.type, 2))'),),
+        "kernels/test_bfloat16.py::test_packed_numbers_are_rounded_to_nearest_and_nan_stays_nan[False]",
+    ),
+    "kernel entries: an odd last row twice": Fault(
+        "kernels/cpu/packing.py",
+        (("builder.select(there, below, ir.Constant(below.type, None))", "below"),),
+        "kernels/test_bfloat16.py::test_packed_numbers_are_rounded_to_nearest_and_nan_stays_nan[False]",
+    ),
+    "kernel entries: neighbours beyond a vector before those in it": Fault(
+        "kernels/cpu/packing.py",
+        (("for half in (value, after)]", "for half in (after, value)]"),),
+        "kernels/test_bfloat16.py::test_packed_numbers_are_rounded_to_nearest_and_nan_stays_nan[True]",
+    ),
+    "kernel entries: the first of a pair first": Fault(
+        "kernels/cpu/multiplying.py",
+        (("for place in (1, 0)]", "for place in (0, 1)]"),),
+        "kernels/test_vector_widths.py::test_every_width_gives_the_bits_of_the_models[x86-64]",
+    ),
+    "kernel entries: half of the widened fours left out": Fault(
+        "kernels/cpu/multiplying.py",
+        (("for one, other in (even, odd):", "for one, other in (even,):"),),
+        "kernels/test_vector_widths.py::test_every_width_gives_the_bits_of_the_models[x86-64]",
+    ),
+    "kernel entries: the first number of an entry for the one that is picked": Fault(
+        "kernels/cpu/packing.py",
+        (("row_vector(panel, line + side, index % deep, end + side,", "row_vector(panel, line + side, 0, end + side,"),),
+        "kernels/test_entries.py::test_an_index_picks_its_dense_row[int8]",
+    ),
+    "kernel entries: a picked row with the scales of a panel's first columns": Fault(
+        "kernels/cpu/packing.py",
+        (("row_vector(panel, line + side, index % deep, end + side,", "row_vector(panel, line + side, index % deep, end,"),),
+        "kernels/test_entries.py::test_an_index_picks_its_dense_row[int8]",
+    ),
+    "kernel entries: an embedding with the scale of another row": Fault(
+        "kernels/cpu/streams.py",
+        (("k % deep, end * width + column, like", "k % deep, end * width, like"),),
+        "kernels/test_entries.py::test_an_index_picks_its_dense_row[int8]",
+    ),
+    "kernel entries: every thread multiplies with the first panels": Fault(
+        "kernels/cpu/products.py",
+        (("            at(W, first * size),\n", "            at(W, 0 * size),\n"),),
+        "kernels/test_entries.py::test_the_bits_depend_on_neither_threads_nor_other_rows[int8]",
+    ),
+    "kernel entries: sums of int8 begin with the wrong multiple": Fault(
+        "inference/blocks.py",
+        (("sums = -OFFSET * whole.sum", "sums = -LARGEST * whole.sum"),),
+        "kernels/test_entries.py::test_a_product_with_a_matrix_in_blocks[int8]",
     ),
     "kernel cache: a file of another key is taken": Fault(
         "kernels/cpu/cache.py",
@@ -434,21 +569,6 @@ FAULTS = {
         (("links[k, H0], links[k, H1] = links[k, H1], links[k, H0]", "links[k, H0], links[k, H1] = links[k, H0], links[k, H1]"),),
         "inference/test_stream.py::test_a_stream_says_what_the_whole_sequence_says[None-float32-numba-gru]",
     ),
-    "kernel blocks: a row's factor forgotten": Fault(
-        "kernels/cpu/blocks.py",
-        (("builder.fmul(each, factor)", "builder.fmul(each, splat(builder, ir.Constant(vec.element, 1.0), vec))"),),
-        "kernels/test_kernel_tails.py::test_every_entry_of_a_row_counts_in_a_product_with_a_blocked_matrix[int8]",
-    ),
-    "kernel blocks: only the first block's columns": Fault(
-        "kernels/cpu/blocks.py",
-        (("place, n = b + p * apart, p * COLUMNS", "place, n = b + first * apart, p * COLUMNS"),),
-        "inference/test_stream.py::test_a_stream_says_what_the_whole_sequence_says[None-float32-numba-lstm]",
-    ),
-    "kernel blocks: infinity taken for a number": Fault(
-        "kernels/cpu/blocks.py",
-        (("return most / limit + total(check)", "return most / limit"),),
-        "inference/test_stream.py::test_what_is_not_finite_is_not_hidden",
-    ),
     "leases: lent twice": Fault(
         "kernels/cpu/leases.py",
         (("self._lent += size", "self._lent += size\n        self._returned.append(block)"),),
@@ -456,42 +576,37 @@ FAULTS = {
     ),
     "bfloat16: rounded toward zero": Fault(
         "kernels/cpu/bfloat16.py",
-        (("nearest = builder.add(builder.add(bits, _whole(kind, 0x7FFF)), odd)", "nearest = bits"),),
+        (("nearest = builder.add(builder.add(bits, whole(kind, 0x7FFF)), odd)", "nearest = bits"),),
         "kernels/test_bfloat16.py::test_rounding_is_to_nearest_and_to_even",
     ),
     "bfloat16: ties away from zero": Fault(
         "kernels/cpu/bfloat16.py",
-        (("builder.add(bits, _whole(kind, 0x7FFF)), odd)", "builder.add(bits, _whole(kind, 0x8000)), _whole(kind, 0))"),),
+        (("builder.add(bits, whole(kind, 0x7FFF)), odd)", "builder.add(bits, whole(kind, 0x8000)), whole(kind, 0))"),),
         "kernels/test_bfloat16.py::test_rounding_is_to_nearest_and_to_even",
     ),
     "bfloat16: NaN becomes a number": Fault(
         "kernels/cpu/bfloat16.py",
         (('builder.select(builder.fcmp_unordered("uno", value, value), quiet, nearest)', "nearest"),),
-        "kernels/test_bfloat16.py::test_packed_numbers_are_rounded_to_nearest_and_nan_stays_nan",
+        "kernels/test_bfloat16.py::test_nan_of_a_few_bits_stays_nan",
     ),
-    "bfloat16: rows of the left-hand matrix as they are": Fault(
-        "kernels/cpu/copies.py",
-        (("copy_row_as(b, at(a,", "copy_row_as(a, at(a,"),),
-        "kernels/test_bfloat16.py::test_linear_multiplies_rounded_numbers",
-    ),
-    "bfloat16: gradients of x as it is": Fault(
+    "bfloat16: a gradient's blocks end in the middle of pairs": Fault(
         "kernels/cpu/tiles.py",
-        (("at(lines, q * apart + i * HIGH), work)", "at(lines, q * apart + i * HIGH), lines)"),),
-        "kernels/test_bfloat16.py::test_linear_multiplies_rounded_numbers",
+        (("    for k0 in range(0, k, BLOCK * deep):\n        rows = min(BLOCK * deep, k - k0)", "    for k0 in range(0, k, BLOCK * deep - deep // 2):\n        rows = min(BLOCK * deep - deep // 2, k - k0)"),),
+        "kernels/test_entries.py::test_a_gradient_of_many_rows_is_one_sum[1025]",
     ),
-    "bfloat16: neighbours of a packed line swapped": Fault(
+    "bfloat16: a pair swapped": Fault(
         "kernels/cpu/bfloat16.py",
-        (("builder.shl(builder.zext(bits, wide), _whole(wide, HALF))", "builder.shl(builder.zext(swapped(builder, bits), wide), _whole(wide, HALF))"), ("def widened(", "def swapped(builder, bits):\n    if not isinstance(bits.type, ir.VectorType):\n        return bits\n    order = ir.Constant(ir.VectorType(ir.IntType(32), bits.type.count), [k ^ 1 for k in range(bits.type.count)])\n    return builder.shuffle_vector(bits, bits, order)\n\n\ndef widened(")),
-        "kernels/test_bfloat16.py::test_linear_multiplies_rounded_numbers",
+        (("for value in (one, other))", "for value in (other, one))"),),
+        "kernels/test_bfloat16.py::test_linear_multiplies_rounded_numbers[W]",
     ),
     "bfloat16: rows of indices as they are": Fault(
         "kernels/cpu/forward.py",
-        (("sum_rows_as(packed, bias,", "sum_rows_as(bias, bias,"),),
+        (("sum_rows_as(packed_W, bias,", "sum_rows_as(bias, bias,"),),
         "recurrent/test_bfloat16.py::test_indices_are_one_hot_vectors[numba]",
     ),
-    "bfloat16: h as it is, backward": Fault(
+    "bfloat16: what is multiplied before a cut is not copied": Fault(
         "kernels/cpu/copies.py",
-        (("    if in_bfloat16(b):\n        product_of_copy(", "    if in_bfloat16(b) and m > 999:\n        product_of_copy("),),
+        (("            if cut:\n", "            if cut and m > 999:\n"),),
         "recurrent/test_bfloat16.py::test_every_cell_multiplies_rounded_numbers[numba-GRUCell]",
     ),
 }
