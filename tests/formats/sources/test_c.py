@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import source_models
 from own_cell import PeepholeLSTM
-from source_models import RECURRENT, TOLERANCE, Case, branched, computed, drawn, expected, flat, rows, tolerance
+from source_models import RECURRENT, TOLERANCE, Case, branched, drawn, expected, flat, rows, tolerance
 from staged_cells import ThreeStates
 from tiers import marked_but
 
 from minirnn import GRU, LSTM, Embedding, Linear, Sequential
 from minirnn.formats import sources
-from minirnn.formats.sources.planning import exact
 from minirnn.inference.quantize import STORED
 from minirnn.language.model import LanguageModel
 from minirnn.language.text import Vocabulary
@@ -97,9 +96,7 @@ def test_a_quantised_model_gives_its_own_numbers(kind: str, tmp_path: Path) -> N
     case = Case(whole.init(0, backend="numpy").quantize(kind), np.arange(30))
     path = written(case, tmp_path)
     (y,) = compilers.run(compilers.compiled(path), case.x)
-    close(y, computed(exact(case.model), case.x))
-    if kind != "bf16":  # whose products round what they read, too
-        close(y, expected(case))
+    close(y, expected(case))
     assert subprocess.run([compilers.compiled(path, test=True)], check=False, capture_output=True).returncode == 0
     assert ("int8_t" in path.read_text()) == (kind == "int8")
 
