@@ -2,6 +2,7 @@
 
 from course_ctc import CTC
 from course_styles import GATES_IN_BLOCKS, LATTICE, LISTS_AND_DICTS
+from course_vectors import CTC_IN_ROWS, D2L_WITH_HELPERS, GRU_IN_STEPS, SEVERAL_LINES
 
 HEAD = """import numpy as np
 
@@ -489,4 +490,8 @@ RIGHT = {
     "gates in blocks": GATES_IN_BLOCKS,
     "lists and dicts": LISTS_AND_DICTS,
     "lattice": LATTICE,
+    "several lines": SEVERAL_LINES,
+    "gru in steps": GRU_IN_STEPS,
+    "ctc in rows": CTC_IN_ROWS,
+    "d2l with helpers": D2L_WITH_HELPERS,
 }

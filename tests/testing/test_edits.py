@@ -8,16 +8,14 @@ import numpy as np
 
 from minirnn.core.backend import Array
 from minirnn.testing import check
-from minirnn.testing.functions.borrowed import borrowed, entries_of
 from minirnn.testing.functions.calls import Function
 from minirnn.testing.functions.comparing import Check
-from minirnn.testing.functions.edits import edits_of
+from minirnn.testing.functions.edits import far, likely
 from minirnn.testing.functions.faults import TERM
-from minirnn.testing.functions.more_edits import more
-from minirnn.testing.functions.parts import loops_in
+from minirnn.testing.functions.missing import missing
 from minirnn.testing.functions.places import statements_of
-from minirnn.testing.functions.source import code_of, compiled, operands_of, rebuilt
-from minirnn.testing.functions.swaps import swaps
+from minirnn.testing.functions.source import code_of, compiled, rebuilt
+from minirnn.testing.functions.vocabulary import Vocabulary
 
 RNG = np.random.default_rng(3)
 X, W = RNG.normal(size=(5, 4)), RNG.normal(size=(4, 3))
@@ -48,16 +46,16 @@ def test_what_must_be_assigned_is_named() -> None:
 def test_every_edit_is_a_program_or_no_formula() -> None:
     code = code_of(carried)
     assert code is not None
-    operands, count = operands_of(code.tree), 0
+    known, count = Vocabulary.of(code.tree), 0
+    lines = [missing(code.tree, known)]
     for place in statements_of(code.tree):
-        loops, called = loops_in(code.tree), {"reversed", "len"}
-        several = (edits_of(place, operands, loops), more(place, operands, loops, called), swaps(place, called))
-        for edit in chain(*several, borrowed(place, entries_of(code.tree))):
-            undo = edit.apply()
-            with suppress(SyntaxError, ValueError):  # not TypeError: that is a tree with a part missing
-                compiled(code)
-            undo()
-            count += 1
+        lines += [likely(place, known), far(place, known)]
+    for edit in chain(*lines):
+        undo = edit.apply()
+        with suppress(SyntaxError, ValueError):  # not TypeError: that is a tree with a part missing
+            compiled(code)
+        undo()
+        count += 1
     assert count > 1000
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from minirnn.core.backend import Array
 from minirnn.testing import FunctionReport, GradientError, check
 from minirnn.testing.functions.faults import CHANGED, OVERWRITTEN, STALE
-from minirnn.testing.functions.source import operands_of
+from minirnn.testing.functions.vocabulary import operands_of
 from minirnn.testing.strategies import arguments
 
 SHOWN = MISTAKES[::12]

@@ -1,6 +1,7 @@
 """Edits that put in what a value lacks, where it is known what it must be: a product that is the rest or quotient."""
 
 import ast
+import re
 from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
@@ -39,7 +40,7 @@ def lacking(suspect: Suspect, operands: Sequence[str]) -> Iterator[Edit]:
     shape = value.shape
     needed, said = suspect.needed[certain], said[certain]
     yield from _edits(suspect, needed, said, [(t, v[certain]) for t, v in _alike(known, shape)])
-    if len(shape) == 2 and certain.all():
+    if 0 < len(shape) < 3 and certain.all():
         rest = (needed - said).reshape(shape)
         for text, value in _products(known, shape):
             if _near(value, rest):
@@ -65,7 +66,7 @@ def _edits(suspect: Suspect, needed: Array, said: Array, known: Sequence[tuple[s
         yield _edit(suspect, 1.6, FACTOR, f"the factor {words} is missing", "*", words)
     here = ast.unparse(suspect.value.node)
     for k, part in enumerate(parts[1:], 1):
-        if part.of not in here:
+        if not re.search(rf"(?<![\w.]){re.escape(part.of)}(?!\w)", here):
             continue
         for j in _matches(numbers, said, needed * part.numbers):
             if j not in (0, k):
@@ -109,12 +110,13 @@ def _of(form: str, value: Array) -> Array:
 
 
 def _products(known: Sequence[tuple[str, Array]], shape: tuple[int, ...]) -> Iterator[tuple[str, Array]]:
-    """Matrix products of a shape, of a gradient and another matrix."""
-    turned = [(text, a, is_gradient(text)) for text, a in known if a.ndim == 2]
-    turned += [(f"{text}.T", a.T, gradient) for text, a, gradient in turned]
+    """Products of a shape, of a gradient and a matrix: of matrices, or of a vector and one."""
+    turned = [(text, a, is_gradient(text)) for text, a in known if a.ndim in (1, 2)]
+    turned += [(f"{text}.T", a.T, gradient) for text, a, gradient in turned if a.ndim == 2]
     for left, a, first in turned:
-        for right, b, second in turned if a.shape[0] == shape[0] else ():
-            if (first or second) and a.shape[1] == b.shape[0] and b.shape[1] == shape[1]:
+        for right, b, second in turned:
+            product = max(a.ndim, b.ndim) == 2 and a.shape[-1] == b.shape[0] and a.shape[:-1] + b.shape[1:] == shape
+            if product and (first or second):
                 yield f"{left} @ {right}", a @ b
 
 

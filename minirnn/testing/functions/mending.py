@@ -12,27 +12,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from minirnn.testing.functions.blame import NEAR, Answer, Make, Suspect, suspects_of
-from minirnn.testing.functions.borrowed import borrowed, entries_of
-from minirnn.testing.functions.edits import FREE, NUMBER, edits_of
+from minirnn.testing.functions.edits import FREE, NUMBER, far, likely
 from minirnn.testing.functions.faults import SWAPPED, UNKNOWN
 from minirnn.testing.functions.lacking import lacking
 from minirnn.testing.functions.leaves import numbers_in
 from minirnn.testing.functions.memory import little_more
 from minirnn.testing.functions.missing import in_loops, instead, missing
-from minirnn.testing.functions.more_edits import more
-from minirnn.testing.functions.parts import loops_in
 from minirnn.testing.functions.places import Edit, Place, nodes_in, statements_of
-from minirnn.testing.functions.source import TURN, Code, code_of, compiled, operands_of, plain, rebuilt
-from minirnn.testing.functions.swaps import swapped_targets, swaps
+from minirnn.testing.functions.source import Code, code_of, compiled, plain, rebuilt
+from minirnn.testing.functions.swaps import between_lines
+from minirnn.testing.functions.vocabulary import Vocabulary
 
 MOST = 3  # mistakes in one function
-OPERANDS = 24  # that an edit of functions.edits may use: there are many of each
-NAMES = 48  # that another may use
 HALF = 0.5
 CHANCE = 0.1  # of the entries
 NEARLY = 0.8  # of what the likeliest line could make right: rounding hides some
@@ -40,6 +36,8 @@ FIRST = 0.75  # of the time for the point that has everything, where there are o
 RETURNED = 0.4  # by which an edit of what is returned is less likely than of what was computed before
 ALIKE = 0.6  # by which an edit is likelier that makes a line what other lines are
 NAME = re.compile(r"[A-Za-z_][A-Za-z_.]*|'[^']*'")
+UNSEEN = -1.0  # how many results an edit could make right, where that is not known
+CHEAP = 2  # tiers of edits after which one is taken that mends a part
 LATEST = ContextVar("LATEST", default=np.inf)  # when the searches of several functions must end, but for
 LEAST = 0.5  # seconds that each of them has
 SECONDS = 3.3  # of processor time, for one function
@@ -177,8 +175,8 @@ class _Search:
     def _best_at(self, at: int, before: dict[int, Wrong | None], end: float) -> Choice | None:
         """The best edit of the likeliest lines that have one, by what is wrong at a point."""
         best: Choice | None = None
-        for family in self._families(every=bool(at)):
-            for edit, suspect in chain.from_iterable(family):
+        for k, tries in enumerate(self._tiers()):
+            for edit, suspect in tries:
                 if time.process_time() > end:
                     return best
                 likely = edit.cost - ALIKE * (suspect is not None)  # of others none is tried that costs more
@@ -187,7 +185,7 @@ class _Search:
                 choice = self._tried(edit, suspect, at, before)
                 if choice is not None and (best is None or choice[-2:] < best[-2:]):
                     best = choice
-            if best is not None:
+            if best is not None and (k >= CHEAP or not best.left):
                 return best
         return best
 
@@ -284,77 +282,40 @@ class _Search:
 
     # ------------------------------------------------------------------ which edits, in which order
 
-    def _families(self, *, every: bool) -> Iterator[Iterator[Tries]]:
-        """Edits of the lines that could be to blame for most, then of the others; those first that are few.
+    def _tiers(self) -> Iterator[Tries]:
+        """Edits in the order in which they are tried: of lines that could be to blame for most, of the rest, of others.
 
-        Beside an edit is the value that it must give, where that is known; ``every`` line is tried if none of those has
-        one.
+        Beside an edit is the value that it must give, where that is known: whether it does is soon seen.
         """
-        most = max((one.mends or 0 for one in self.suspects), default=0)
-        self.around = _Around.of(self.code.tree, [*self.extra, *_kept_in_dicts(self.suspects)])
-        first: list[Place] = []
-        unknown: list[Place] = []
-        second: list[Place] = []
-        never: list[Place] = []
+        tree = self.code.tree
+        known = Vocabulary.of(tree, [*self.extra, *_kept_in_dicts(self.suspects)])
+        most = max(1.0, NEARLY * max((one.mends or 0 for one in self.suspects), default=0))
+        near = [*self._tries(lambda place: likely(place, known), most)]
+        for one in self.suspects:
+            near += [(one.mends or 0, edit, one) for edit in lacking(one, known.operands)]
+        handed_on = [(most, edit, None) for edit in in_loops(tree, known.operands, updated=False)]
+        yield _sorted([*handed_on, *(one for one in near if one[0] >= most)])
+        lines = chain(between_lines(tree), missing(tree, known), in_loops(tree, known.operands, updated=True))
+        yield _sorted([*((UNSEEN, edit, None) for edit in lines), *(one for one in near if one[0] == UNSEEN)])
+        many = [*self._tries(lambda place: far(place, known), most)]
+        yield _sorted([*(one for one in near if 0 < one[0] < most), *(one for one in many if one[0] > 0)])
+        yield _sorted(one for one in many if one[0] == UNSEEN)
+
+    def _tries(
+        self, edits: Callable[[Place], Iterable[Edit]], most: float
+    ) -> Iterator[tuple[float, Edit, Suspect | None]]:
+        """The edits of all lines: how many results each could make right, and the value that it is of."""
         for place in statements_of(self.code.tree):
             own = [one for one in self.suspects if one.value.statement is place.node]
-            known = [one.mends for one in own if one.mends is not None]
-            if known and max(known) >= NEARLY * most > 0:
-                first.append(place)
-            elif len(known) < len(own) or not own:
-                unknown.append(place)
-            else:
-                (second if max(known) else never).append(place)
-        handed_on: Tries = [(edit, None) for edit in in_loops(self.code.tree, self.around.operands, updated=False)]
-        yield chain([handed_on], self._family(first, unknown))
-        if every or most <= HALF * self.count:  # else nothing that mends less is likelier than the first
-            yield self._family(second, never)
-
-    def _family(self, one: Sequence[Place], other: Sequence[Place]) -> Iterator[Tries]:
-        for edits in (self._few, self._plain):
-            for places in (one, other):
-                yield self._edits(places, edits, whole=places is other and edits == self._few)
-
-    def _edits(self, places: Sequence[Place], edits: Callable[[Place], Iterable[Edit]], *, whole: bool) -> Tries:
-        found: Tries = []
-        for place in places:
-            inside = [(_ids(one.value.node), one) for one in self.suspects if one.value.statement is place.node]
+            inside = [(_ids(one.value.node), one) for one in own]
+            of_line = most if any((one.mends or 0) >= most for one in own) else UNSEEN
             for edit in edits(place):
                 of = next((one for ids, one in inside if _is_of(edit, one, ids)), None)
-                found.append((edit, of))
-        if whole:
-            found += [(edit, None) for edit in swapped_targets(self.code.tree)]
-            found += [(edit, None) for edit in missing(self.code.tree)]
-            found += [(edit, None) for edit in in_loops(self.code.tree, self.around.operands, updated=True)]
-        return sorted(found, key=lambda one: one[0].cost)
-
-    def _few(self, place: Place) -> Iterator[Edit]:
-        around = self.around
-        yield from (edit for edit in edits_of(place, [], around.loops) if not edit.free)
-        yield from swaps(place, around.called)
-        yield from more(place, around.operands[:NAMES], around.loops, around.called)
-        yield from borrowed(place, around.entries)
-        for one in self.suspects:
-            if one.value.statement is place.node:
-                yield from lacking(one, around.operands)
-
-    def _plain(self, place: Place) -> Iterator[Edit]:
-        return edits_of(place, self.around.operands[:OPERANDS], self.around.loops)
+                yield of_line if of is None else UNSEEN if of.mends is None else of.mends, edit, of
 
 
-class _Around(NamedTuple):
-    """What a function uses: operands, names that loops count with, functions that are called, entries of arrays."""
-
-    operands: list[str]
-    loops: list[str]
-    called: set[str]
-    entries: list[str]
-
-    @classmethod
-    def of(cls, tree: ast.Module, extra: Sequence[str]) -> Self:
-        operands = list(dict.fromkeys([*operands_of(tree), *extra]))
-        called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)} - {TURN}
-        return cls(operands, loops_in(tree), called, entries_of(tree))
+def _sorted(tries: Iterable[tuple[float, Edit, Suspect | None]]) -> Tries:
+    return sorted(((edit, suspect) for _, edit, suspect in tries), key=lambda one: one[0].cost)
 
 
 def _kept_in_dicts(suspects: Sequence[Suspect]) -> Iterator[str]:
@@ -382,10 +343,19 @@ def _ids(node: ast.AST) -> set[int]:
 
 def _is_of(edit: Edit, suspect: Suspect, ids: set[int]) -> bool:
     """Whether an edit changes the expression of a value, and nothing else."""
+    return all(id(node) in ids or _puts(node, name, new, suspect) for node, name, new in edit.nodes)
+
+
+def _puts(node: Any, name: str, new: Any, suspect: Suspect) -> bool:
+    """Whether a change puts another expression in the place of a value."""
     value = suspect.value
-    return all(
-        id(node) in ids or (node is value.parent and name == value.field and value.at is None and name == "value")
-        for node, name, _ in edit.nodes
+    if node is not value.parent or name != value.field:
+        return False
+    if value.at is None:
+        return True
+    before = getattr(node, name)
+    return len(new) == len(before) and all(
+        a is b for k, (a, b) in enumerate(zip(new, before, strict=True)) if k != value.at
     )
 
 

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 
 from minirnn.testing.functions.faults import TERM
 from minirnn.testing.functions.places import Edit, Place, index_of, statements_of, text_of
+from minirnn.testing.functions.vocabulary import Vocabulary, assigned
 
 FIELDS = 6  # of a tuple that a loop may use
 ALLOCATED = (ast.Call, ast.Constant, ast.Name)  # what a loop's names may be before it
 MOST = 300  # statements that are tried in one loop
 
 
-def missing(tree: ast.Module) -> Iterator[Edit]:
+def missing(tree: ast.Module, known: Vocabulary) -> Iterator[Edit]:
     """Statements that may be missing after another one."""
     indices = _indices(tree)
     for place in statements_of(tree):
@@ -23,14 +24,32 @@ def missing(tree: ast.Module) -> Iterator[Edit]:
         if not isinstance(node, (ast.Assign, ast.AugAssign)) or place.at is None:
             continue
         block = getattr(place.parent, place.field)
-        for more in (1, -1):
-            one = _Shifted(more)
-            new = one.visit(copy.deepcopy(node))
-            if one.changed:
-                yield _after(block, place.at, place, text_of(new), 1.6)
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            for index in indices:
-                yield _after(block, place.at, place, f"{node.targets[0].id}[{index}] -= 1", 1.3)
+        target = node.target if isinstance(node, ast.AugAssign) else node.targets[0]
+        texts = [(1.6, text) for text in (_shifted(node, 1), _shifted(node, -1)) if text]
+        if isinstance(node, ast.Assign) and isinstance(target, ast.Name):
+            texts += [(1.3, f"{target.id}[{index}] -= 1") for index in indices]
+        if isinstance(target, ast.Subscript):
+            texts += [(1.5, f"{other} = {name}") for other in _rest_of(target) for name in known.names]
+            if isinstance(place.parent, ast.For) and not _is_stored(target, block[place.at + 1 :]):
+                factors = [one for one in known.entries if one != text_of(target)]
+                texts += [(1.7, f"{text_of(target)} *= {one}") for one in factors]
+        for cost, text in texts:
+            yield _after(block, place.at, place, text, cost)
+
+
+def _rest_of(target: ast.Subscript) -> Iterator[str]:
+    """The other part of an array of which one is filled: ``a[n:]`` of ``a[:n]``."""
+    parts = target.slice.elts if isinstance(target.slice, ast.Tuple) else [target.slice]
+    for k, part in enumerate(parts):
+        if isinstance(part, ast.Slice) and (part.lower is None) != (part.upper is None):
+            rest = ast.Slice(part.upper, part.lower)
+            yield f"{text_of(target.value)}[{', '.join(map(text_of, [*parts[:k], rest, *parts[k + 1 :]]))}]"
+
+
+def _is_stored(target: ast.Subscript, later: Sequence[ast.stmt]) -> bool:
+    """Whether a later statement stores in the same array."""
+    stored = (one for statement in later for one in ast.walk(statement) if isinstance(one, ast.Subscript))
+    return any(isinstance(one.ctx, ast.Store) and text_of(one.value) == text_of(target.value) for one in stored)
 
 
 def _after(block: list[ast.stmt], at: int, of: Place | ast.AST, text: str, cost: float, pattern: str = TERM) -> Edit:
@@ -41,20 +60,18 @@ def _after(block: list[ast.stmt], at: int, of: Place | ast.AST, text: str, cost:
     return Edit(cost, pattern, f"a line is missing before this one: {text}", line, ((parent, field, body),))
 
 
-class _Shifted(ast.NodeTransformer):
-    """Numbers in the last place of brackets, one more or less."""
-
-    def __init__(self, more: int) -> None:
-        self.more, self.changed = more, False
-
-    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        self.generic_visit(node)
-        last = node.slice.elts[-1] if isinstance(node.slice, ast.Tuple) else node.slice
-        for one in [last, getattr(last, "right", None)]:
-            if isinstance(one, ast.Constant) and isinstance(one.value, int):
-                one.value += self.more
-                self.changed = True
-        return node
+def _shifted(statement: ast.stmt, more: int) -> str:
+    """A statement with the numbers in the last place of brackets one more or less; "" where there are none."""
+    new = copy.deepcopy(statement)
+    changed = False
+    for node in ast.walk(new):
+        if isinstance(node, ast.Subscript):
+            last = node.slice.elts[-1] if isinstance(node.slice, ast.Tuple) else node.slice
+            for one in (last, getattr(last, "right", None)):
+                if isinstance(one, ast.Constant) and isinstance(one.value, int):
+                    one.value += more
+                    changed = True
+    return text_of(new) if changed else ""
 
 
 def _indices(tree: ast.AST) -> list[str]:
@@ -137,17 +154,9 @@ def _stored(tree: ast.AST) -> dict[str, bool]:
 def _made_before(loop: ast.AST, tree: ast.AST) -> list[str]:
     """The names that are made outside of a loop, by themselves."""
     inside = {id(one) for one in ast.walk(loop)}
-    names: dict[str, None] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and id(node) not in inside:
-            for target in node.targets:
-                pairs = [(target, node.value)]
-                if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
-                    pairs = list(zip(target.elts, node.value.elts, strict=False))
-                names |= {
-                    one.id: None for one, value in pairs if isinstance(one, ast.Name) and isinstance(value, ALLOCATED)
-                }
-    return [*names]
+    pairs = [pair for node in ast.walk(tree) if id(node) not in inside for pair in assigned(node)]
+    made = [one.id for one, value in pairs if isinstance(one, ast.Name) and isinstance(value, ALLOCATED)]
+    return list(dict.fromkeys(made))
 
 
 def _fields(loop: ast.AST, known: Sequence[str]) -> Iterator[str]:

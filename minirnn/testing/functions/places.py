@@ -2,7 +2,13 @@
 
 import ast
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
+
+REDUCED = ("sum", "mean", "max")
+QUANTITIES = (ast.Name, ast.Attribute, ast.Subscript)
+MODULES = ("np", "numpy", "xp")
+
+Replacement: TypeAlias = tuple[float, str, str, ast.AST]  # the cost, the pattern, words, what is put there
 
 
 class Edit(NamedTuple):
@@ -49,6 +55,30 @@ class Place(NamedTuple):
         several = getattr(self.parent, self.field)
         return self.parent, self.field, [*several[: self.at], new, *several[self.at + 1 :]]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the node is all that is assigned or returned, or an element of a tuple, list or dict."""
+        if isinstance(self.node, (ast.Tuple, ast.List, ast.Dict, ast.Slice, ast.Starred)) or self.inside:
+            return False
+        if isinstance(self.parent, (ast.Assign, ast.AugAssign, ast.Return)):
+            return self.field == "value"
+        return isinstance(self.parent, (ast.Tuple, ast.List, ast.Dict)) and not isinstance(self.node, ast.Constant)
+
+    @property
+    def is_argument(self) -> bool:
+        """Whether the node is what a function or a method is called with, or an array of which a sum is taken."""
+        if isinstance(self.parent, ast.Attribute):
+            return self.parent.attr in REDUCED and text_of(self.node) not in MODULES
+        return isinstance(self.parent, ast.Call) and self.field == "args"
+
+    @property
+    def is_axis(self) -> bool:
+        """Whether the node is the axis that a call is told."""
+        if isinstance(self.parent, ast.keyword):
+            return self.parent.arg == "axis"
+        function = self.parent.func if isinstance(self.parent, ast.Call) and self.field == "args" else None
+        return isinstance(function, ast.Attribute) and function.attr in REDUCED and _is_int(self.node)
+
 
 def statements_of(tree: ast.Module) -> list[Place]:
     """Every statement of a function, in the order of its lines."""
@@ -92,6 +122,11 @@ def nodes_in(statement: Place) -> Iterator[ast.AST]:
         node = pending.pop(0)
         yield node
         pending += [one for one in ast.iter_child_nodes(node) if not isinstance(one, ast.stmt)]
+
+
+def _is_int(node: ast.AST) -> bool:
+    node = node.operand if isinstance(node, ast.UnaryOp) else node
+    return isinstance(node, ast.Constant) and isinstance(node.value, int)
 
 
 def text_of(node: ast.AST) -> str:

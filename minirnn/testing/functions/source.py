@@ -1,11 +1,11 @@
-"""The source of a function: its tree, what stands in it, and the function that an edited tree says."""
+"""The source of a function: its tree, and the function that an edited tree says."""
 
 import ast
 import inspect
 import textwrap
 import types
-from collections.abc import Callable, Iterator, Mapping
-from itertools import chain, count
+from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,53 +53,6 @@ def code_of(function: Any) -> Code | None:
 def plain(function: Any) -> Any:
     """The function of a method, without decorators."""
     return inspect.unwrap(getattr(function, "__func__", function))
-
-
-def operands_of(tree: ast.Module) -> list[str]:
-    """Names, attributes of self and entries that a function uses, those that hold numbers as far as is seen."""
-    operands: dict[str, None] = {}
-    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    definition = tree.body[0]
-    assert isinstance(definition, ast.FunctionDef)
-    for name in (one.arg for one in definition.args.args):
-        if name not in ("self", "cache"):
-            operands.setdefault(name)
-    for node in chain.from_iterable(map(ast.walk, definition.body)):
-        if (
-            isinstance(node, ast.Name)
-            and id(node) not in called
-            and node.id not in ("np", "numpy", "self", "range", "len")
-        ):
-            operands.setdefault(node.id)
-        elif id(node) not in called and _is_operand(node):
-            operands.setdefault(ast.unparse(node))
-    containers = set(_containers(definition))  # a list within itself is a thing without an end
-    return [text for text in operands if text.partition("[")[0] not in containers]
-
-
-def _is_operand(node: ast.AST) -> bool:
-    """Whether a node is an attribute of self, an entry, or a call of a method without arguments."""
-    if isinstance(node, ast.Attribute):
-        return isinstance(node.value, ast.Name) and node.value.id == "self"
-    if isinstance(node, ast.Call):
-        return not node.args and not node.keywords and ast.unparse(node.func).startswith("self.")
-    return isinstance(node, ast.Subscript) and isinstance(node.slice, (ast.Constant, ast.Name))
-
-
-def _containers(definition: ast.FunctionDef) -> Iterator[str]:
-    """The names of a function that are made lists, dicts or sets somewhere in it."""
-    kinds = (ast.List, ast.ListComp, ast.Dict, ast.DictComp, ast.Set, ast.SetComp, ast.GeneratorExp)
-    for node in ast.walk(definition):
-        if not isinstance(node, ast.Assign):
-            continue
-        for target in node.targets:
-            targets, values = [target], [node.value]
-            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
-                targets, values = target.elts, node.value.elts
-            for one, value in zip(targets, values, strict=False):
-                made = isinstance(value, ast.Call) and ast.unparse(value.func) in ("list", "dict", "set")
-                if made or isinstance(value, kinds):
-                    yield ast.unparse(one)
 
 
 def attributes_of(one: Any) -> list[str]:
