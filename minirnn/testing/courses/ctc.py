@@ -7,7 +7,7 @@ divided by the rows.  Each method is given what the methods before it must retur
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -18,10 +18,11 @@ import numpy as np
 
 from minirnn.testing.courses.exercises import copied
 from minirnn.testing.courses.findings import RETURNS, UNFILLED, Finding, Result, of_error
-from minirnn.testing.courses.limits import TimeUpError, seconds
+from minirnn.testing.courses.limits import TimeUpError, quiet, seconds
 from minirnn.testing.courses.outputs import Sizes, Task, hopeless, judge_outputs
 from minirnn.testing.functions.blame import Answer
 from minirnn.testing.functions.leaves import Array
+from minirnn.testing.functions.source import attributes_of
 
 COURSE = "CMU 11-785"
 BLANK = 0
@@ -214,13 +215,19 @@ def _judged(cell: Any, method: str, file: str) -> Result:
             for what, y, d in zip(names, values, right, strict=True)
         ]
 
+    extra = ["self.BLANK"]
+    if method == "backward":  # what its forward pass keeps
+        with suppress(Exception), quiet():
+            one = copy.deepcopy(made)
+            one.forward(*copied(arguments_of(method, USUAL_LOSS, 0)))
+            extra += attributes_of(one)
     usual = USUAL_LOSS if of_loss else USUAL
     every = [s for s in product(*(range(1, 4) for _ in usual)) if s[-1] > 1]
     every.sort(key=lambda sizes: (sum(sizes), sizes))
     words = partial(_words, method)
-    return judge_outputs(
-        Task(name, COURSE, function, compare, usual, every, words, tolerance=TOLERANCE, extra=("self.BLANK",))
-    )[0]
+    return judge_outputs(Task(name, COURSE, function, compare, usual, every, words, tolerance=TOLERANCE, extra=extra))[
+        0
+    ]
 
 
 def _numbers(y: Any) -> bool:

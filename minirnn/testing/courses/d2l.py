@@ -15,8 +15,7 @@ import numpy as np
 from minirnn.recurrent.networks import GRU, LSTM
 from minirnn.testing.courses.exercises import ascending, copied, function_in, zeroed
 from minirnn.testing.courses.findings import RETURNS, UNFILLED, Finding, Result, of_error
-from minirnn.testing.courses.limits import LIMIT, TimeUpError, quiet, seconds
-from minirnn.testing.courses.outputs import Sizes, Task, judge_outputs, unequal
+from minirnn.testing.courses.outputs import Sizes, Task, judge_outputs
 from minirnn.testing.functions.blame import Answer
 from minirnn.testing.functions.leaves import Array
 
@@ -62,12 +61,14 @@ def shapes_of(network: Network, V: int, H: int) -> list[tuple[int, ...]]:
 
 
 def drawn(network: Network, sizes: Sizes, point: int = 0) -> tuple[Any, ...]:
-    """Inputs, a state and params; from the third point on, inputs or a state are 0."""
+    """Inputs, a state and params; from the third point on there is one step, and inputs or a state are 0."""
     T, B, V, H = sizes
+    if point > 1:
+        T = 1
     rng = np.random.default_rng([point if point < 2 else 0, *sizes])
     state = tuple(rng.normal(size=(B, H)) for _ in range(1 if network.name == "gru" else 2))
     arguments = rng.normal(size=(T, B, V)), state, [rng.normal(size=shape) for shape in shapes_of(network, V, H)]
-    return arguments if point < 2 else zeroed(arguments, point - 2)
+    return arguments if point < 3 else zeroed(arguments, point - 3)
 
 
 def by_minirnn(network: Network, inputs: Array, state: tuple[Any, ...], params: list[Any]) -> tuple[Array, list[Array]]:
@@ -101,7 +102,7 @@ def _outputs(module: ModuleType, network: Network, file: str) -> Result:
         return _compared(network, returned, arguments, *known[sizes, point])
 
     states = 1 if name == "gru" else 2
-    result, _ = judge_outputs(Task(name, COURSE, function, compare, USUAL, ascending(4), _words, 3 + states))
+    result, _ = judge_outputs(Task(name, COURSE, function, compare, USUAL, ascending(4), _words, 4 + states))
     return replace(result, notes=("its gradient is autograd's, and is not judged",)) if result.ok else result
 
 
@@ -134,32 +135,40 @@ def _state(module: ModuleType, network: Network, file: str) -> Result:
     """Whether the initial state is zeros (B, H), one or two of them."""
     count = 1 if network.name == "gru" else 2
     function, name = getattr(module, network.initial), network.initial
-    try:
-        with quiet(), seconds(LIMIT):
-            state = function(2, 3, None)
-    except (Exception, TimeUpError) as error:  # noqa: BLE001 - a student's code may raise anything
-        return Result(name, COURSE, "wrong", (of_error(error, file, name),))
-    if not isinstance(state, (tuple, list)) or len(state) != count:
-        finding: Finding | None = Finding(name, RETURNS, f"it must return a tuple of {count} arrays")
-    else:
-        finding = next((one for y in state if (one := unequal("state", y, np.zeros((2, 3))))), None)
-    return Result(name, COURSE, "wrong" if finding else "right", (finding,) if finding else ())
+
+    def compare(sizes: Sizes, _: int, edited: Callable[..., Any] | None) -> Sequence[Answer] | Finding:
+        try:
+            state = (edited or function)(*sizes, None)
+        except Exception as error:  # noqa: BLE001 - a student's code may raise anything
+            return of_error(error, file, name)
+        if not isinstance(state, (tuple, list)) or len(state) != count:
+            return Finding(name, RETURNS, f"it must return a tuple of {count} arrays")
+        return [Answer("state", y, np.zeros(sizes)) for y in state]
+
+    words = "batch_size {}, num_hiddens {}".format
+    return judge_outputs(Task(name, COURSE, function, compare, (2, 3), ascending(2), lambda at: words(*at)))[0]
 
 
 def _parameters(module: ModuleType, networks: list[Network], file: str) -> Result:
     """Whether get_params returns parameters of the shapes that the network needs."""
-    try:
-        with quiet(), seconds(LIMIT):
-            params = module.get_params(3, 5)
-    except (Exception, TimeUpError) as error:  # noqa: BLE001 - a student's code may raise anything
-        return Result("get_params", COURSE, "wrong", (of_error(error, file, "get_params"),))
-    came = [np.shape(one) for one in params] if isinstance(params, (list, tuple)) else []
-    needed = [shapes_of(network, 3, 5) for network in networks]
-    if came in needed:
-        return Result("get_params", COURSE, "right")
-    words = f"it must return {len(needed[0])} arrays; it returns {len(came)}"
-    if len(came) in map(len, needed):
-        shapes = next(one for one in needed if len(one) == len(came))
-        k = next(k for k, (a, b) in enumerate(zip(came, shapes, strict=True)) if a != b)
-        words = f"the parameter in place {k} must have shape {shapes[k]} for 3 symbols and 5 units; it has {came[k]}"
-    return Result("get_params", COURSE, "wrong", (Finding("get_params", "shape", words),))
+    name, function = "get_params", module.get_params
+
+    def compare(sizes: Sizes, _: int, edited: Callable[..., Any] | None) -> Sequence[Answer] | Finding:
+        try:
+            params = (edited or function)(*sizes)
+        except Exception as error:  # noqa: BLE001 - a student's code may raise anything
+            return of_error(error, file, name)
+        several = [shapes_of(network, *sizes) for network in networks]
+        came = list(params) if isinstance(params, (list, tuple)) else []
+        needed = next((one for one in several if len(one) == len(came)), several[0])
+        number = Answer("the number of parameters", np.array(len(came)), np.array(float(len(needed))))
+        return [number, *(_shaped(f"parameter {k}", came[k : k + 1], shape) for k, shape in enumerate(needed))]
+
+    words = "vocab_size {}, num_hiddens {}".format
+    return judge_outputs(Task(name, COURSE, function, compare, (3, 5), ascending(2), lambda at: words(*at)))[0]
+
+
+def _shaped(name: str, one: list[Any], shape: tuple[int, ...]) -> Answer:
+    """A parameter, if there is one, beside what is right: any numbers of that shape."""
+    array = np.array(one[0], dtype=float) if one else np.zeros(0)
+    return Answer(name, array, array if array.shape == shape else np.zeros(shape))

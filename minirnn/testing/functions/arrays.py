@@ -11,6 +11,7 @@ from minirnn.testing.functions.vocabulary import Vocabulary
 PRODUCTS = ("dot", "matmul", "outer")
 SUMS = ("axis=0", "axis=-1", "", "axis=1", "axis=(0, 1)", "axis=-1, keepdims=True", "axis=0, keepdims=True")
 AXES = (0, 1, -1, 2)
+KEEP = ast.keyword("keepdims", ast.Constant(value=True))
 Replacements = Iterator[Replacement]
 
 
@@ -27,6 +28,8 @@ def of_arrays(place: Place, known: Vocabulary) -> Replacements:
             new = parsed(f"({text_of(node)}).sum({text})")
             yield 0.8 + 0.02 * k, UNSUMMED, f"it has to be summed: .sum({text})", new
         yield 1.6, TRANSPOSED, "its order must be reversed", parsed(f"({text_of(node)})[::-1]")
+    if place.is_argument and isinstance(node, ast.Name):
+        yield 0.95, EARLIER, f"the order of {node.id} must be reversed", parsed(f"{node.id}[::-1]")
     if isinstance(node, ast.Subscript):
         yield from _indices(node, known)
         if isinstance(node.ctx, ast.Load):
@@ -46,12 +49,25 @@ def _transposes(place: Place) -> Replacements:
         yield 0.8, TRANSPOSED, f"the transposed product is needed: {text_of(swapped)}", swapped
         turned = ast.BinOp(node.right, ast.MatMult(), node.left)
         yield 1.5, TRANSPOSED, f"the product is the wrong way round: {text_of(turned)}", turned
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Mult, ast.MatMult)):
+        yield from _in_another_order(node, node.left, node.right)
     if isinstance(node, ast.Attribute) and node.attr == "T":
         yield 0.6, TRANSPOSED, f"{text_of(node.value)} must not be transposed", node.value
     elif place.is_whole and isinstance(node, ast.expr):
         yield 0.9, TRANSPOSED, "it must be transposed", transposed(node)
     elif isinstance(place.parent, ast.BinOp) and isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)):
         yield 0.7, TRANSPOSED, f"{text_of(node)} must be transposed", transposed(node)
+
+
+def _in_another_order(node: ast.BinOp, left: ast.expr, right: ast.expr) -> Replacements:
+    """``(r * h) @ W`` for ``r * (h @ W)``, and the other way round."""
+    if isinstance(node.op, ast.Mult) and isinstance(right, ast.BinOp) and isinstance(right.op, ast.MatMult):
+        new = ast.BinOp(ast.BinOp(left, ast.Mult(), right.left), ast.MatMult(), right.right)
+    elif isinstance(node.op, ast.MatMult) and isinstance(left, ast.BinOp) and isinstance(left.op, ast.Mult):
+        new = ast.BinOp(left.left, ast.Mult(), ast.BinOp(left.right, ast.MatMult(), right))
+    else:
+        return
+    yield 1.0, SWAPPED, f"the products are taken in the wrong order: {text_of(new)}", new
 
 
 def _products(node: ast.Call, function: ast.Attribute) -> Replacements:
@@ -84,6 +100,7 @@ def _reductions(node: ast.Call) -> Replacements:
         return
     array = [] if method else node.args[:1]
     others = [one for one in node.keywords if one.arg != "axis"]
+    kept = [one for one in node.keywords if one.arg != "keepdims"]
     if name in ("sum", "mean"):
         other = "sum" if name == "mean" else "mean"
         new = ast.Call(ast.Attribute(function.value, other, ast.Load()), node.args, node.keywords)
@@ -92,14 +109,14 @@ def _reductions(node: ast.Call) -> Replacements:
     for axis in AXES:
         new = ast.Call(function, array, [*others, ast.keyword("axis", ast.Constant(axis))])
         yield 0.9, AXIS, f"the {name} must be over axis {axis}", new
+        new = ast.Call(function, array, [ast.keyword("axis", ast.Constant(axis)), KEEP])
+        yield 1.2, AXIS, f"the {name} must be over axis {axis}, with keepdims=True", new
     if len(node.args) > len(array) or len(others) < len(node.keywords):
         yield 1.2, AXIS, f"the {name} must be over all axes", ast.Call(function, array, others)
-    kept = [one for one in node.keywords if one.arg != "keepdims"]
     if len(kept) < len(node.keywords):
         yield 1.0, SHAPE, "without keepdims", ast.Call(function, node.args, kept)
     else:
-        keep = ast.keyword("keepdims", ast.Constant(value=True))
-        yield 1.1, SHAPE, "with keepdims=True", ast.Call(function, node.args, [*kept, keep])
+        yield 1.1, SHAPE, "with keepdims=True", ast.Call(function, node.args, [*kept, KEEP])
 
 
 # ---------------------------------------------------------------------- indices
@@ -145,6 +162,8 @@ def _other_indices(part: ast.expr, known: Vocabulary, *, several: bool) -> Itera
             yield 0.9, ast.Name(name, ast.Load())
         if name not in used and not isinstance(part, ast.Constant):
             yield 1.6, ast.BinOp(part, ast.Add(), ast.Name(name, ast.Load()))
+    if text_of(part).removeprefix("-").isdigit():
+        yield 1.4, ast.Slice(parsed(f"{text_of(part)} - 1"), None)
     if isinstance(part, ast.Constant):
         yield from ((1.2, ast.Constant(k)) for k in range(-1, 4) if k != part.value)
         return

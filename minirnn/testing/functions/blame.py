@@ -21,6 +21,7 @@ from minirnn.testing.functions.places import statements_of
 from minirnn.testing.functions.source import Code, compiled, rebuilt, surroundings
 
 NEAR = 1e-6  # relative to the largest number of an array
+CLOSE = 1e-4  # the same of a value that is needed: it is as well known as results that are not linear allow
 STEP = 1e-3  # by which an entry is changed: far more than rounding, and what is linear does not mind
 MOST = 300  # entries of a value, over all times that its statement is run
 HALVES = 3  # of a step of Newton's method that goes too far
@@ -85,7 +86,8 @@ class Suspect(NamedTuple):
 
     def computes(self, space: dict[str, Any]) -> Array | None:
         """The numbers that the expression gives as it is now, None where it fails or gives others in number."""
-        numbers = numbers_of(self._evaluated(space))
+        value = self._evaluated(space)
+        numbers = numbers_of(float(value) if isinstance(value, WHOLE) else value)
         return numbers if self.needed is not None and numbers.shape == self.needed.shape else None
 
     def _evaluated(self, space: dict[str, Any]) -> Any:
@@ -105,7 +107,7 @@ class Suspect(NamedTuple):
         if said is None:
             return False
         off = np.abs(said - self.needed)[self.certain]
-        return bool((off <= NEAR * max(1e-9, float(np.abs(self.needed).max(initial=0.0)))).all())
+        return bool((off <= CLOSE * max(1e-9, float(np.abs(self.needed).max(initial=0.0)))).all())
 
 
 def values_in(tree: ast.Module) -> list[Value]:
@@ -272,7 +274,7 @@ class _Trial:
             if A is None or time.process_time() > deadline:
                 return Suspect(value, None)
             if not A[~self.known].any() and not A[self.wrong].any():
-                return Suspect(value, 0)
+                return Suspect(value, None if delta.any() else 0)
             if A[~self.known].any():  # it reaches what has another shape than it must
                 return Suspect(value, None)
             step, good = self._solved(A, self.right - now)

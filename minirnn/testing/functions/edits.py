@@ -58,7 +58,7 @@ def _with_numbers(places: Sequence[Place], operands: Sequence[str]) -> Iterator[
         node = place.node
         if place.inside or not isinstance(node, ast.expr) or isinstance(node, ast.Constant):
             continue
-        if isinstance(place.parent, ast.BinOp) and not isinstance(place.parent.op, ast.Pow):
+        if place.is_whole or (isinstance(place.parent, ast.BinOp) and not isinstance(place.parent.op, ast.Pow)):
             words = f"{text_of(node)} must be {NUMBER} times as large"
             new = ast.BinOp(free, ast.Mult(), node)
             yield Edit(3.4, FACTOR, words, node.lineno, (place.change(new),), free=True)

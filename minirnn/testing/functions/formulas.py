@@ -117,13 +117,20 @@ def _of_quantity(node: ast.expr, place: Place, known: Vocabulary) -> Replacement
     text, parent = text_of(node), place.parent
     called = isinstance(parent, ast.Call) and place.field == "func"
     of_another = isinstance(parent, (ast.Attribute, ast.Subscript)) and place.field == "value"
-    stored = not isinstance(getattr(node, "ctx", ast.Load()), ast.Load)
+    stored = not isinstance(getattr(node, "ctx", None), ast.Load)
+    if stored and isinstance(parent, ast.Tuple) and isinstance(node, ast.Name):
+        for other in known.names:
+            if other != text and other.isidentifier():
+                yield 1.3, FACTOR, f"{other} belongs where {text} stands", ast.Name(other, ast.Store())
     if called or stored or text in ("np", "numpy", "self") or (of_another and text not in known.operands):
         return
     for other in known.names if text in known.names else known.operands[:FEW]:
         if other != text:
             cost, pattern = (1.0, EARLIER) if related(text, other) else (1.25, FACTOR)
             yield cost + 0.01 * place.is_argument, pattern, f"{other} belongs where {text} stands", parsed(other)
+    if isinstance(parent, ast.BinOp) and isinstance(parent.op, ast.Mult):
+        rest = ast.BinOp(ast.Constant(1), ast.Sub(), node)
+        yield 1.2, FACTOR, f"(1 - {text}) belongs where {text} stands", rest
     if isinstance(parent, ast.BinOp) and not isinstance(parent.op, (ast.Pow, ast.MatMult)):
         yield 0.9, FACTOR, f"{text} must be squared", ast.BinOp(node, ast.Pow(), ast.Constant(2))
         yield from _in_functions(node, known)
@@ -154,7 +161,7 @@ def _extended(node: ast.expr, place: Place, known: Vocabulary) -> Replacements:
     """The same with one more term or factor."""
     text = text_of(node)
     operand = isinstance(place.parent, ast.BinOp) and isinstance(place.parent.op, (ast.Add, ast.Sub, ast.Mult))
-    factor, term = (1.1, 1.2) if place.is_whole else (1.7, 1.21) if place.is_argument else (1.5, 0.0)
+    factor, term = (1.1, 1.2) if place.is_whole else (1.7, 1.21) if place.is_argument else (1.05, 0.0)
     if not (place.is_whole or place.is_argument or (operand and isinstance(node, QUANTITIES))):
         return
     if not operand:

@@ -5,13 +5,12 @@ Edits of those lines are tried first that could be to blame for all that is wron
 """
 
 import ast
-import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -23,21 +22,22 @@ from minirnn.testing.functions.lacking import lacking
 from minirnn.testing.functions.leaves import numbers_in
 from minirnn.testing.functions.memory import little_more
 from minirnn.testing.functions.missing import in_loops, instead, missing
-from minirnn.testing.functions.places import Edit, Place, nodes_in, statements_of
+from minirnn.testing.functions.places import Edit, Place, form_of, nodes_in, statements_of
 from minirnn.testing.functions.source import Code, code_of, compiled, plain, rebuilt
-from minirnn.testing.functions.swaps import between_lines
+from minirnn.testing.functions.swaps import backwards, between_lines
 from minirnn.testing.functions.vocabulary import Vocabulary
 
 MOST = 3  # mistakes in one function
 HALF = 0.5
 CHANCE = 0.1  # of the entries
 NEARLY = 0.8  # of what the likeliest line could make right: rounding hides some
-FIRST = 0.75  # of the time for the point that has everything, where there are others at which less is wrong
+NEAR_ONES, FAR_ONES = 0.5, 0.2  # of the time: what is likely where all is wrong, what is not; between: other points
 RETURNED = 0.4  # by which an edit of what is returned is less likely than of what was computed before
 ALIKE = 0.6  # by which an edit is likelier that makes a line what other lines are
-NAME = re.compile(r"[A-Za-z_][A-Za-z_.]*|'[^']*'")
 UNSEEN = -1.0  # how many results an edit could make right, where that is not known
-CHEAP = 2  # tiers of edits after which one is taken that mends a part
+CHEAP = 2  # the last tier of likely edits, after which one is taken that mends a part
+SURE = 1.0  # an edit that costs less is held against no others
+LOOPS = 2  # whose order is turned round to see whether it hides another mistake
 LATEST = ContextVar("LATEST", default=np.inf)  # when the searches of several functions must end, but for
 LEAST = 0.5  # seconds that each of them has
 SECONDS = 3.3  # of processor time, for one function
@@ -46,6 +46,7 @@ SECONDS = 3.3  # of processor time, for one function
 # at which an edit must hold, and the others have an argument that is 0
 Point: TypeAlias = Callable[[int, Make | None], Sequence[Answer]]
 Tries: TypeAlias = list[tuple[Edit, Suspect | None]]
+Edits: TypeAlias = list[tuple[ast.AST, list[Edit]]]  # those of each statement
 Wrong: TypeAlias = frozenset[tuple[str, int]]
 
 
@@ -82,7 +83,7 @@ def mend(
     code = code_of(function)
     if code is None:
         return []
-    now = time.process_time()
+    now = _now()
     deadline = min(now + seconds, max(LATEST.get(), now + LEAST))
     search = _Search(code, plain(function), point, points, extra, deadline)
     found: list[Mend] = []
@@ -117,7 +118,6 @@ class _Search:
         self.code, self.original, self.point, self.points = code, original, point, points
         self.extra, self.deadline, self.number = extra, deadline, 0.0
         self.suspects: list[Suspect] = []
-        self.count = 0  # of entries that are wrong
 
     def make(self, number: float = 0.0) -> Make:
         """What makes the function as its tree is now."""
@@ -149,35 +149,59 @@ class _Search:
         return best.edit
 
     def best(self) -> Choice | None:
-        """The edit that mends all, or that mends most of what is wrong."""
+        """The edit that mends all, or that mends most of what is wrong.
+
+        What is likely is tried first, where everything is wrong, then where less is; what is far-fetched comes last.
+        """
         before: dict[int, Wrong | None] = {at: self.wrong(at) for at in (0, 1)}
         others = range(2, self.points)
-        suspects: list[Suspect] = []
-        for at in (0, *others):
-            now = time.process_time()
-            share = (HALF if at else FIRST) if at < self.points - 1 and others else 1.0
-            end = now + share * max(0.0, self.deadline - now)
-            if at:
-                before[at] = self.wrong(at) if now < self.deadline else None
-                if not before[at]:
-                    continue
-            self.count = len(before[at] or ())
-            self.suspects = suspects_of(
-                self.code, self.original, partial(self.point, at), HALF * (end - now) if at else end - now
-            )
-            suspects = suspects or self.suspects
-            best = self._best_at(at, before, end)
-            if best is not None:
-                return best
-        self.suspects = suspects
+        self.suspects = self._suspects_at(0, self.deadline - _now())
+        known = Vocabulary.of(self.code.tree, [*self.extra, *_kept_in_dicts(self.suspects)])
+        near = self._edits(likely, known)
+        tiers = self._tiers(known, near, self.suspects)
+        end = self.deadline if not others else _now() + NEAR_ONES * max(0.0, self.deadline - _now())
+        best = self._best_of(islice(tiers, CHEAP + 1), 0, before, end) or self._in_other_order()
+        for at in others if best is None else ():
+            now = _now()
+            before[at] = self.wrong(at) if now < self.deadline else None
+            if best is None and before[at]:
+                share = (1 - FAR_ONES) * (self.deadline - now) / (self.points - at)
+                suspects = self._suspects_at(at, HALF * share)
+                best = self._best_of(islice(self._tiers(known, near, suspects), CHEAP + 1), at, before, now + share)
+        return best or (self._best_of(tiers, 0, before, self.deadline) if _now() < self.deadline else None)
+
+    def _suspects_at(self, at: int, seconds: float) -> list[Suspect]:
+        return suspects_of(self.code, self.original, partial(self.point, at), seconds)
+
+    def _in_other_order(self) -> Choice | None:
+        """That a loop takes its steps the wrong way round, where another edit mends all after that."""
+        loops = [place.node for place in statements_of(self.code.tree) if isinstance(place.node, ast.For)]
+        for loop in loops[:LOOPS]:
+            cost, pattern, words, steps = backwards(loop.iter)
+            edit = Edit(cost, pattern, words, loop.lineno, ((loop, "iter", steps),))
+            undo = edit.apply()
+            before: dict[int, Wrong | None] = {at: self.wrong(at) for at in (0, 1)}
+            rest = HALF * max(0.0, self.deadline - _now())
+            best = None
+            if before[0] and rest:
+                suspects = self._suspects_at(0, HALF * rest)
+                known = Vocabulary.of(self.code.tree, [*self.extra, *_kept_in_dicts(suspects)])
+                several = islice(self._tiers(known, self._edits(likely, known), suspects), CHEAP)
+                best = self._best_of(several, 0, before, _now() + HALF * rest)
+            undo()
+            if best is not None and not best.left:
+                return Choice(edit, 0.0, frozenset(), len(before[0] or ()), cost)
         return None
 
-    def _best_at(self, at: int, before: dict[int, Wrong | None], end: float) -> Choice | None:
-        """The best edit of the likeliest lines that have one, by what is wrong at a point."""
+    def _best_of(self, several: Iterable[Tries], at: int, before: dict[int, Wrong | None], end: float) -> Choice | None:
+        """The best edit of the first tier that has one, by what is wrong at a point.
+
+        One that mends a part, or is far-fetched, is held against those of the next tiers that are nearer.
+        """
         best: Choice | None = None
-        for k, tries in enumerate(self._tiers()):
+        for k, tries in enumerate(several):
             for edit, suspect in tries:
-                if time.process_time() > end:
+                if _now() > end:
                     return best
                 likely = edit.cost - ALIKE * (suspect is not None)  # of others none is tried that costs more
                 if best is not None and not best.left and likely >= best.cost:
@@ -185,14 +209,15 @@ class _Search:
                 choice = self._tried(edit, suspect, at, before)
                 if choice is not None and (best is None or choice[-2:] < best[-2:]):
                     best = choice
-            if best is not None and (k >= CHEAP or not best.left):
+            if best is not None and (k >= CHEAP if best.left else best.cost < SURE):
                 return best
         return best
 
     def blamed(self) -> list[Mend]:
         """The line that could make most right, where no edit does."""
         likely = [one for one in self.suspects if one.mends]
-        likely = [one for one in likely if not isinstance(one.value.node, ast.Name)] or likely  # which computes nothing
+        computed = [one for one in likely if not isinstance(one.value.node, ast.Name)]  # which computes nothing
+        likely = [one for one in computed if not isinstance(one.value.statement, ast.Return)] or computed or likely
         if not likely:
             return []
         one = min(likely, key=lambda one: (-(one.mends or 0), one.entries, -one.value.node.lineno))
@@ -218,7 +243,7 @@ class _Search:
             mended = None if make is None else self._mended(make, at, before)
             if mended is None:
                 return None
-            likely = ALIKE * self._is_likely(edit) - RETURNED * self._is_returned(edit)
+            likely = ALIKE * self._is_likely(edit) - self._is_returned(edit)
             return Choice(edit, number, mended[1], mended[0], edit.cost - likely)
         finally:
             undo()
@@ -229,10 +254,10 @@ class _Search:
         except (SyntaxError, ValueError, TypeError, RecursionError):  # an edit may be no program
             return None
 
-    def _is_returned(self, edit: Edit) -> bool:
-        """Whether an edit is of a return statement, and not of the order of what is returned."""
+    def _is_returned(self, edit: Edit) -> float:
+        """How much less likely an edit is, as one of a return statement; more where it is of the order there."""
         lines = {place.node.lineno for place in statements_of(self.code.tree) if isinstance(place.node, ast.Return)}
-        return edit.line in lines and edit.pattern != SWAPPED
+        return (-0.05 if edit.pattern == SWAPPED else RETURNED) if edit.line in lines else 0.0
 
     def _is_likely(self, edit: Edit) -> bool:
         """Whether an edited statement, but for names, is what another one is; or was a name alone before."""
@@ -282,40 +307,48 @@ class _Search:
 
     # ------------------------------------------------------------------ which edits, in which order
 
-    def _tiers(self) -> Iterator[Tries]:
+    def _tiers(self, known: Vocabulary, near: Edits, suspects: Sequence[Suspect]) -> Iterator[Tries]:
         """Edits in the order in which they are tried: of lines that could be to blame for most, of the rest, of others.
 
         Beside an edit is the value that it must give, where that is known: whether it does is soon seen.
         """
         tree = self.code.tree
-        known = Vocabulary.of(tree, [*self.extra, *_kept_in_dicts(self.suspects)])
-        most = max(1.0, NEARLY * max((one.mends or 0 for one in self.suspects), default=0))
-        near = [*self._tries(lambda place: likely(place, known), most)]
-        for one in self.suspects:
-            near += [(one.mends or 0, edit, one) for edit in lacking(one, known.operands)]
+        most = max(1.0, NEARLY * max((one.mends or 0 for one in suspects), default=0))
+        tries = [*self._tries(near, suspects, most)]
+        for one in suspects:
+            tries += [(one.mends or 0, edit, one) for edit in lacking(one, [*known.operands, *known.parts])]
         handed_on = [(most, edit, None) for edit in in_loops(tree, known.operands, updated=False)]
-        yield _sorted([*handed_on, *(one for one in near if one[0] >= most)])
+        yield _sorted([*handed_on, *(one for one in tries if one[0] >= most)])
         lines = chain(between_lines(tree), missing(tree, known), in_loops(tree, known.operands, updated=True))
-        yield _sorted([*((UNSEEN, edit, None) for edit in lines), *(one for one in near if one[0] == UNSEEN)])
-        many = [*self._tries(lambda place: far(place, known), most)]
-        yield _sorted([*(one for one in near if 0 < one[0] < most), *(one for one in many if one[0] > 0)])
+        yield _sorted([*((UNSEEN, edit, None) for edit in lines), *(one for one in tries if one[0] == UNSEEN)])
+        yield _sorted(one for one in tries if 0 < one[0] < most)
+        many = [*self._tries(self._edits(far, known), suspects, most)]
+        yield _sorted(one for one in many if one[0] > 0)
         yield _sorted(one for one in many if one[0] == UNSEEN)
 
-    def _tries(
-        self, edits: Callable[[Place], Iterable[Edit]], most: float
-    ) -> Iterator[tuple[float, Edit, Suspect | None]]:
-        """The edits of all lines: how many results each could make right, and the value that it is of."""
-        for place in statements_of(self.code.tree):
-            own = [one for one in self.suspects if one.value.statement is place.node]
+    def _edits(self, edits: Callable[[Place, Vocabulary], Iterable[Edit]], known: Vocabulary) -> Edits:
+        """The edits of all lines, as long as there is time."""
+        places = statements_of(self.code.tree)
+        return [(place.node, list(edits(place, known))) for place in places if _now() < self.deadline]
+
+    @staticmethod
+    def _tries(edits: Edits, suspects: Sequence[Suspect], most: float) -> Iterator[tuple[float, Edit, Suspect | None]]:
+        """Edits with how many results each could make right, and with the value that it is of."""
+        for statement, several in edits:
+            own = [one for one in suspects if one.value.statement is statement]
             inside = [(_ids(one.value.node), one) for one in own]
             of_line = most if any((one.mends or 0) >= most for one in own) else UNSEEN
-            for edit in edits(place):
+            for edit in several:
                 of = next((one for ids, one in inside if _is_of(edit, one, ids)), None)
                 yield of_line if of is None else UNSEEN if of.mends is None else of.mends, edit, of
 
 
 def _sorted(tries: Iterable[tuple[float, Edit, Suspect | None]]) -> Tries:
     return sorted(((edit, suspect) for _, edit, suspect in tries), key=lambda one: one[0].cost)
+
+
+def _now() -> float:
+    return time.process_time()
 
 
 def _kept_in_dicts(suspects: Sequence[Suspect]) -> Iterator[str]:
@@ -328,13 +361,6 @@ def _kept_in_dicts(suspects: Sequence[Suspect]) -> Iterator[str]:
 
 def _names(wrong: Wrong | None) -> set[str]:
     return {name for name, _ in wrong or ()}
-
-
-def form_of(statement: ast.AST) -> str:
-    """A statement without its names and numbers, as far as it is one line."""
-    if not isinstance(statement, (ast.Assign, ast.AugAssign)):
-        return ""
-    return NAME.sub("_", f"{type(statement).__name__} {ast.unparse(statement.value)}")
 
 
 def _ids(node: ast.AST) -> set[int]:

@@ -8,7 +8,7 @@ import copy
 from collections.abc import Iterator, Sequence
 
 from minirnn.testing.functions.faults import TERM
-from minirnn.testing.functions.places import Edit, Place, index_of, statements_of, text_of
+from minirnn.testing.functions.places import Edit, Place, index_of, is_gradient, statements_of, text_of
 from minirnn.testing.functions.vocabulary import Vocabulary, assigned
 
 FIELDS = 6  # of a tuple that a loop may use
@@ -30,9 +30,8 @@ def missing(tree: ast.Module, known: Vocabulary) -> Iterator[Edit]:
             texts += [(1.3, f"{target.id}[{index}] -= 1") for index in indices]
         if isinstance(target, ast.Subscript):
             texts += [(1.5, f"{other} = {name}") for other in _rest_of(target) for name in known.names]
-            if isinstance(place.parent, ast.For) and not _is_stored(target, block[place.at + 1 :]):
-                factors = [one for one in known.entries if one != text_of(target)]
-                texts += [(1.7, f"{text_of(target)} *= {one}") for one in factors]
+            if isinstance(place.parent, ast.For):
+                texts += [(1.7, text) for text in _products(target, block, place.at, known)]
         for cost, text in texts:
             yield _after(block, place.at, place, text, cost)
 
@@ -46,10 +45,15 @@ def _rest_of(target: ast.Subscript) -> Iterator[str]:
             yield f"{text_of(target.value)}[{', '.join(map(text_of, [*parts[:k], rest, *parts[k + 1 :]]))}]"
 
 
-def _is_stored(target: ast.Subscript, later: Sequence[ast.stmt]) -> bool:
-    """Whether a later statement stores in the same array."""
-    stored = (one for statement in later for one in ast.walk(statement) if isinstance(one, ast.Subscript))
-    return any(isinstance(one.ctx, ast.Store) and text_of(one.value) == text_of(target.value) for one in stored)
+def _products(target: ast.Subscript, block: list[ast.stmt], at: int, known: Vocabulary) -> Iterator[str]:
+    """What was put into an array in a block, times an entry, after the last line that does."""
+    stored: dict[str, int] = {}
+    for k, statement in enumerate(block):
+        for one in ast.walk(statement):
+            if isinstance(one, ast.Subscript) and isinstance(one.ctx, ast.Store):
+                stored |= {text_of(one): k} if text_of(one.value) == text_of(target.value) else {}
+    if max(stored.values()) == at:
+        yield from (f"{text} *= {entry}" for text in stored for entry in known.entries if entry != text)
 
 
 def _after(block: list[ast.stmt], at: int, of: Place | ast.AST, text: str, cost: float, pattern: str = TERM) -> Edit:
@@ -67,7 +71,7 @@ def _shifted(statement: ast.stmt, more: int) -> str:
     for node in ast.walk(new):
         if isinstance(node, ast.Subscript):
             last = node.slice.elts[-1] if isinstance(node.slice, ast.Tuple) else node.slice
-            for one in (last, getattr(last, "right", None)):
+            for one in (last, getattr(last, "right", None), getattr(last, "operand", None)):
                 if isinstance(one, ast.Constant) and isinstance(one.value, int):
                     one.value += more
                     changed = True
@@ -192,9 +196,12 @@ def _reads(loop: ast.AST, name: str) -> int:
 def instead(edit: Edit, tree: ast.Module) -> Edit | None:
     """A line that is missing, in place of a term or factor in one: where other lines add or multiply so already."""
     node, field, new = edit.nodes[0]
-    place = next((one for one in statements_of(tree) if one.node is node), None)
-    if len(edit.nodes) > 1 or edit.free or place is None or place.at is None:
+    if len(edit.nodes) > 1 or edit.free:
         return None
+    built = _where_it_is_built(edit, tree)
+    place = next((one for one in statements_of(tree) if one.node is node), None)
+    if built is not None or place is None or place.at is None:
+        return built
     if not isinstance(node, (ast.Assign, ast.AugAssign)) or field != "value":
         return None
     if not isinstance(new, ast.BinOp) or new.left is not node.value or not isinstance(new.op, (ast.Add, ast.Mult)):
@@ -213,6 +220,38 @@ def instead(edit: Edit, tree: ast.Module) -> Edit | None:
         return None
     text = f"{text_of(target)} {'+' if adds else '*'}= {text_of(new.right)}"
     return _after(block, last, place, text, edit.cost, edit.pattern)
+
+
+def _where_it_is_built(edit: Edit, tree: ast.Module) -> Edit | None:
+    """A term as a line of its own, beside the line that uses the same gradient, where other lines add so already."""
+    node, field, new = edit.nodes[0]
+    several, before = (new, getattr(node, field)) if isinstance(new, list) else ([new], [getattr(node, field)])
+    one, old = next(((a, b) for a, b in zip(several, before, strict=False) if a is not b), (None, None))
+    if (
+        not isinstance(one, ast.BinOp)
+        or not isinstance(one.op, ast.Add)
+        or one.left is not old
+        or not _is_product(one.right)
+    ):
+        return None
+    base = text_of(node.target if isinstance(node, ast.AugAssign) else one.left)
+    added = [one for one in statements_of(tree) if isinstance(one.node, ast.AugAssign) and one.at is not None]
+    if not any(_more(one.node, base, ast.Add) for one in added if isinstance(one.node, ast.stmt)):
+        return None
+    gradients = {part.id for part in ast.walk(one.right) if isinstance(part, ast.Name) and is_gradient(part.id)}
+    beside = [
+        one for one in added if gradients & {part.id for part in ast.walk(one.node) if isinstance(part, ast.Name)}
+    ]
+    if not beside:
+        return None
+    last = beside[-1]
+    assert last.at is not None
+    text = f"{base} += {text_of(one.right)}"
+    return _after(getattr(last.parent, last.field), last.at, last, text, edit.cost, edit.pattern)
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
 
 
 def _more(statement: ast.stmt, base: str, op: type[ast.operator]) -> ast.expr | None:

@@ -1,11 +1,13 @@
 """The statements and expressions of a function, and what an edit puts in their place."""
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 REDUCED = ("sum", "mean", "max")
 QUANTITIES = (ast.Name, ast.Attribute, ast.Subscript)
+NAME = re.compile(r"[A-Za-z_][A-Za-z_.]*|'[^']*'")
 MODULES = ("np", "numpy", "xp")
 
 Replacement: TypeAlias = tuple[float, str, str, ast.AST]  # the cost, the pattern, words, what is put there
@@ -132,6 +134,13 @@ def _is_int(node: ast.AST) -> bool:
 def text_of(node: ast.AST) -> str:
     """A node as a line of Python."""
     return ast.unparse(node)
+
+
+def form_of(statement: ast.AST) -> str:
+    """A statement without its names and numbers, as far as it is one line."""
+    if not isinstance(statement, (ast.Assign, ast.AugAssign)):
+        return ""
+    return NAME.sub("_", f"{type(statement).__name__} {text_of(statement.value)}")
 
 
 def index_of(node: ast.Subscript) -> str:

@@ -4,13 +4,14 @@ import ast
 import copy
 from collections.abc import Iterator
 
-from minirnn.testing.functions.faults import OVERWRITTEN, SIGN, TERM
+from minirnn.testing.functions.faults import EARLIER, OVERWRITTEN, SIGN, TERM
 from minirnn.testing.functions.places import Place, Replacement, parsed, text_of
+from minirnn.testing.functions.vocabulary import Vocabulary
 
 COMPARISONS = (ast.Eq, ast.NotEq, ast.Gt, ast.GtE, ast.Lt, ast.LtE)
 
 
-def of_statements(place: Place, _: object) -> Iterator[Replacement]:
+def of_statements(place: Place, known: Vocabulary) -> Iterator[Replacement]:
     """What may stand where a statement, a condition or a loop's range does."""
     node = place.node
     if isinstance(node, ast.Assign) and len(node.targets) == 1:
@@ -22,7 +23,7 @@ def of_statements(place: Place, _: object) -> Iterator[Replacement]:
     if isinstance(node, (ast.Assign, ast.AugAssign, ast.Expr, ast.Return)):
         yield from _without_slices(node)
     if isinstance(node, ast.Call) and text_of(node.func) == "range":
-        yield from _of_range(node)
+        yield from _of_range(node, known)
     if isinstance(node, ast.expr) and isinstance(place.parent, (ast.If, ast.While, ast.IfExp, ast.BoolOp)):
         yield from _of_condition(node)
 
@@ -74,7 +75,7 @@ def _without_slices(node: ast.stmt) -> Iterator[Replacement]:
         yield 0.9, TERM, f"only [{text}] is used, and all is needed", whole
 
 
-def _of_range(node: ast.Call) -> Iterator[Replacement]:
+def _of_range(node: ast.Call, known: Vocabulary) -> Iterator[Replacement]:
     function, args = node.func, node.args
     if len(args) >= 2:
         yield 0.9, TERM, "the first steps are left out", ast.Call(function, [args[1], *args[2:]], [])
@@ -84,6 +85,9 @@ def _of_range(node: ast.Call) -> Iterator[Replacement]:
         if isinstance(arg, ast.BinOp) and isinstance(arg.op, (ast.Sub, ast.Add)):
             new = [*args[:k], arg.left, *args[k + 1 :]]
             yield 0.9, TERM, "a step is left out", ast.Call(function, new, [])
+    for entry in known.entries:
+        new = [*args[:-1], parsed(entry)] if len(args) < 3 else [args[0], parsed(entry), args[2]]
+        yield 1.6, EARLIER, f"there are {entry} steps", ast.Call(function, new, [])
 
 
 def _of_condition(node: ast.expr) -> Iterator[Replacement]:

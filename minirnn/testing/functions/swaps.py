@@ -9,6 +9,7 @@ from minirnn.testing.functions.places import Edit, Place, Replacement, nodes_in,
 from minirnn.testing.functions.vocabulary import Vocabulary
 
 FUNCTIONS = ("np.tanh", "np.exp", "np.concatenate", "np.hstack", "np.vstack", "np.stack", "np.sin", "np.cos")
+FILLED = ("np.zeros", "np.ones")
 MOST = 24  # lines of which two are swapped
 IN_LINE = 14  # names and numbers of one line
 
@@ -24,19 +25,28 @@ def orders(place: Place, known: Vocabulary) -> Iterator[Replacement]:
             yield 0.8, SWAPPED, words, type(node)(order, node.ctx)
     if place.field == "func":
         name = text_of(node)
-        for other in sorted({*known.called, *FUNCTIONS} - {name}):
-            if other.partition(".")[0] in name or "." not in other or other in FUNCTIONS:
+        filled = FILLED if name in FILLED else ()
+        for other in sorted({*known.called, *FUNCTIONS, *filled} - {name}):
+            if other.partition(".")[0] in name or "." not in other or other in (*FUNCTIONS, *filled):
                 yield 0.9, FACTOR, f"{other} belongs where {name} stands", parsed(other)
     if isinstance(place.parent, (ast.For, ast.comprehension)) and place.field == "iter":
-        text = text_of(node)
-        new = text.removeprefix("reversed") if text.startswith("reversed(") else f"list({text})[::-1]"
-        yield 1.0, EARLIER, "the steps must be taken in the other order", parsed(new)
+        yield backwards(node)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "append":
+        first = ast.Call(ast.Attribute(node.func.value, "insert", ast.Load()), [ast.Constant(0), *node.args], [])
+        yield 1.0, EARLIER, "the steps must be put together in the other order", first
     if isinstance(node, ast.Constant) and isinstance(node.value, str) and "->" in node.value:
         letters = node.value
         for k in range(len(letters) - 1):
             if letters[k : k + 2].isalpha():
                 new = f"{letters[:k]}{letters[k + 1]}{letters[k]}{letters[k + 2 :]}"
                 yield 0.9, TRANSPOSED, f"the subscripts must be {new!r}", ast.Constant(new)
+
+
+def backwards(steps: ast.AST) -> Replacement:
+    """The steps of a loop the other way round."""
+    text = text_of(steps)
+    new = text.removeprefix("reversed") if text.startswith("reversed(") else f"list({text})[::-1]"
+    return 1.0, EARLIER, "the steps must be taken in the other order", parsed(new)
 
 
 def in_a_line(statement: Place, known: Vocabulary) -> Iterator[Edit]:

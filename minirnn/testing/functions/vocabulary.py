@@ -1,8 +1,9 @@
 """What the lines of a function may be made of: names, attributes and entries, as its author writes them."""
 
 import ast
+import re
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, permutations
 from typing import NamedTuple, Self
 
 from minirnn.testing.functions.places import index_of, text_of
@@ -10,18 +11,19 @@ from minirnn.testing.functions.source import TURN
 
 FEW = 24  # operands of which many forms are tried
 NAMES = 48  # operands that are tried as they are
-MOST = 60  # entries
+MOST = 80  # entries
 UNUSABLE = ("np", "numpy", "self", "range", "len")
 
 
 class Vocabulary(NamedTuple):
-    """Operands, names among them, what loops count with, functions that are called, entries of arrays."""
+    """Operands, names among them, what loops count with, functions that are called, entries and parts of arrays."""
 
     operands: list[str]
     names: list[str]
     loops: list[str]
     called: list[str]
     entries: list[str]
+    parts: list[str]
 
     @classmethod
     def of(cls, tree: ast.Module, extra: Sequence[str] = ()) -> Self:
@@ -32,7 +34,7 @@ class Vocabulary(NamedTuple):
         targets = [node.target for node in ast.walk(tree) if isinstance(node, ast.For)]
         counted = chain.from_iterable(one.elts if isinstance(one, ast.Tuple) else [one] for one in targets)
         loops = sorted({one.id for one in counted if isinstance(one, ast.Name)})
-        return cls(operands, names, loops, sorted(called), entries_of(tree, loops))
+        return cls(operands, names, loops, sorted(called), entries_of(tree, loops, extra), parts_of(tree, operands))
 
 
 def operands_of(tree: ast.Module) -> list[str]:
@@ -82,7 +84,7 @@ def assigned(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
             yield target, node.value
 
 
-def entries_of(tree: ast.Module, loops: Sequence[str]) -> list[str]:
+def entries_of(tree: ast.Module, loops: Sequence[str], extra: Sequence[str] = ()) -> list[str]:
     """Entries of arrays: those that a function names, and its arrays at places where others are taken."""
     entries: dict[str, None] = {}
     arrays: dict[str, None] = {}
@@ -91,12 +93,37 @@ def entries_of(tree: ast.Module, loops: Sequence[str]) -> list[str]:
         if isinstance(node, ast.Subscript) and not isinstance(node.slice, ast.Slice):
             index = index_of(node)
             if ":" not in index and not isinstance(node.slice, ast.Constant):
-                entries[text_of(node)] = None
+                entries |= dict.fromkeys([text_of(node), *_in_loops(node, loops)])
                 indices[index] = None
-            arrays[text_of(node.value)] = None
+        array = node.value if isinstance(node, (ast.Subscript, ast.Attribute)) else None
+        if array is not None and text_of(array) not in UNUSABLE and not text_of(array).endswith(".shape"):
+            arrays[text_of(array)] = None
         elif isinstance(node, ast.Attribute) and text_of(node.value) == "self":
             arrays[text_of(node)] = None
+    arrays |= dict.fromkeys(one for one in extra if one.isidentifier() or one.startswith("self."))
     for index in [*indices, *(f":, {name}" for name in loops)]:
-        for array in arrays:
-            entries.setdefault(f"{array}[{index}]")
+        entries |= dict.fromkeys(f"{one}[{index}]" for one in arrays)
     return [*entries][:MOST]
+
+
+def _in_loops(node: ast.Subscript, loops: Sequence[str]) -> Iterator[str]:
+    """The entry that loops come to, of one with numbers in its brackets: ``y[t, s]`` of ``y[0, 1]``."""
+    numbers = [one for one in ast.walk(node.slice) if isinstance(one, ast.Constant) and isinstance(one.value, int)]
+    if 0 < len(numbers) <= len(loops) and isinstance(node.slice, ast.Tuple):
+        text = text_of(node)
+        for names in permutations(loops, len(numbers)):
+            new, at = text, text.index("[")
+            for number, name in zip(numbers, names, strict=True):
+                found = re.compile(rf"\b{number.value!r}\b").search(new, at)
+                if found is None:
+                    break
+                new, at = f"{new[: found.start()]}{name}{new[found.end() :]}", found.start() + len(name)
+            yield new
+
+
+def parts_of(tree: ast.Module, operands: Sequence[str]) -> list[str]:
+    """The parts of arrays that a function takes, and the same parts of the arrays in its dicts."""
+    cut = [node for node in ast.walk(tree) if isinstance(node, ast.Subscript) and ":" in index_of(node)]
+    slices = dict.fromkeys(index_of(node) for node in cut)
+    arrays = dict.fromkeys([*(text_of(node.value) for node in cut), *(one for one in operands if "['" in one)])
+    return [f"{array}[{part}]" for array in arrays for part in slices][:MOST]
