@@ -10,7 +10,7 @@ from minirnn.testing.courses.limits import LIMIT
 
 SLOWER = 4  # than time goes
 SEARCHES = ("courses.grading", "courses.outputs", "functions.blame", "functions.mending")
-LIMITED = ("cmu", "d2l", "judging", "outputs", "owncells")
+LIMITED = ("cmu", "judging", "outputs", "owncells")
 
 
 @pytest.fixture(autouse=True)

@@ -231,15 +231,16 @@ class _Trial:
             compared = self.run(lambda original: rebuilt(self.program, original, {TAP: self.tap, HERE: locals}))
         except Exception:  # noqa: BLE001 - a changed value may do anything
             return None, None
-        said, right, scale = [np.zeros(0)], [np.zeros(0)], [np.zeros(0)]
-        for one in compared:
+        said, right, scale, names = [np.zeros(0)], [np.zeros(0)], [np.zeros(0)], [np.zeros(0)]
+        for k, one in enumerate(compared):
             numbers = numbers_in(one.said)
             if numbers is not None:
                 alike = numbers.shape == one.right.shape
+                names.append(np.full(numbers.size, k))
                 said.append(numbers.ravel())
                 right.append(one.right.ravel() if alike else np.full(numbers.size, np.nan))
                 scale.append(np.full(numbers.size, float(np.abs(one.right).max(initial=0.0)) if alike else 1.0))
-        self.scale = np.concatenate(scale)
+        self.scale, self.names = np.concatenate(scale), np.concatenate(names)
         return (np.concatenate(said), np.concatenate(right)) if compared else (None, None)
 
     def _with(self, k: int, by: Array) -> Array | None:
@@ -319,18 +320,37 @@ class _Trial:
         return columns
 
     def _solved(self, A: Array, r: Array) -> tuple[Array, Array]:
-        """A change that makes most results right and keeps what is right, and which results it makes so."""
-        touched = A.any(axis=1) & self.known
+        """A change that makes most results right and keeps what is right, and which results it makes so.
+
+        Where there are two mistakes, it is often the one that makes all of one result right.
+        """
+        touched = np.flatnonzero(A.any(axis=1) & self.known)
         A, r, limit, held = A[touched], r[touched], self.limit[touched], ~self.wrong[touched]
-        weights = np.where(held, 100.0, 1.0) / np.maximum(limit / NEAR, 1e-9)
-        scale = weights.copy()
-        delta: Array = np.zeros(A.shape[1])
-        for _ in range(SOLUTIONS):
-            delta = np.linalg.lstsq(A * weights[:, None], r * weights, rcond=1e-10)[0]
-            off = np.abs(A @ delta - r)
-            if (off <= limit).all():
+        names = self.names[touched]
+        several = [np.ones(r.size, dtype=bool), *(held | (names == name) for name in np.unique(names[~held]))]
+        best, most = np.zeros(A.shape[1]), -1
+        for rows in several:
+            delta = _fitted(A[rows], r[rows], limit[rows], held[rows])
+            right = np.abs(A @ delta - r) <= limit
+            count = int((right & ~held).sum()) if right[held].all() else 0
+            if count > most:
+                best, most = delta, count
+            if right.all():
                 break
-            weights = scale / np.sqrt(np.maximum(off * scale, 1e-8))
-        good = np.zeros(touched.size, dtype=bool)
-        good[np.flatnonzero(touched)[np.abs(A @ delta - r) <= limit]] = True
-        return delta, good
+        good = np.zeros(self.known.size, dtype=bool)
+        good[touched[np.abs(A @ best - r) <= limit]] = True
+        return best, good
+
+
+def _fitted(A: Array, r: Array, limit: Array, held: Array) -> Array:
+    """The solution of most of the equations ``A x = r``: least squares, of which those count less that do not fit."""
+    scale = np.where(held, 100.0, 1.0) / np.maximum(limit / NEAR, 1e-9)
+    weights = scale.copy()
+    delta: Array = np.zeros(A.shape[1])
+    for _ in range(SOLUTIONS):
+        delta = np.linalg.lstsq(A * weights[:, None], r * weights, rcond=1e-10)[0]
+        off = np.abs(A @ delta - r)
+        if (off <= limit).all():
+            break
+        weights = scale / np.sqrt(np.maximum(off * scale, 1e-8))
+    return delta

@@ -15,6 +15,7 @@ from minirnn.testing.functions.places import Edit, is_gradient, parsed
 
 FORMS = ("{}", "(1 - {})", "(1 - {} ** 2)", "{0} * (1 - {0})", "np.tanh({})", "(1 - np.tanh({}) ** 2)")
 MOST = 16  # operands of which products are made
+UNPACKED = 0.1  # by which an edit of one of several values of a line is less likely
 LEAST = 4  # entries that must be known
 
 
@@ -84,6 +85,7 @@ def _edit(suspect: Suspect, cost: float, pattern: str, words: str, sign: str, te
     if value.at is not None:
         several = getattr(value.parent, value.field)
         new = [*several[: value.at], new, *several[value.at + 1 :]]
+        cost += UNPACKED
     return Edit(cost, pattern, words, line, ((value.parent, value.field, new),))
 
 

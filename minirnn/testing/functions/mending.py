@@ -204,7 +204,7 @@ class _Search:
                 if _now() > end:
                     return best
                 likely = edit.cost - ALIKE * (suspect is not None)  # of others none is tried that costs more
-                if best is not None and not best.left and likely >= best.cost:
+                if best is not None and (k >= CHEAP or not best.left) and likely >= best.cost:
                     continue
                 choice = self._tried(edit, suspect, at, before)
                 if choice is not None and (best is None or choice[-2:] < best[-2:]):
@@ -308,7 +308,7 @@ class _Search:
     # ------------------------------------------------------------------ which edits, in which order
 
     def _tiers(self, known: Vocabulary, near: Edits, suspects: Sequence[Suspect]) -> Iterator[Tries]:
-        """Edits in the order in which they are tried: of lines that could be to blame for most, of the rest, of others.
+        """Edits in the order in which they are tried: of lines that could be to blame for most, or for some, of others.
 
         Beside an edit is the value that it must give, where that is known: whether it does is soon seen.
         """
@@ -319,9 +319,9 @@ class _Search:
             tries += [(one.mends or 0, edit, one) for edit in lacking(one, [*known.operands, *known.parts])]
         handed_on = [(most, edit, None) for edit in in_loops(tree, known.operands, updated=False)]
         yield _sorted([*handed_on, *(one for one in tries if one[0] >= most)])
+        yield _sorted(one for one in tries if 0 < one[0] < most)
         lines = chain(between_lines(tree), missing(tree, known), in_loops(tree, known.operands, updated=True))
         yield _sorted([*((UNSEEN, edit, None) for edit in lines), *(one for one in tries if one[0] == UNSEEN)])
-        yield _sorted(one for one in tries if 0 < one[0] < most)
         many = [*self._tries(self._edits(far, known), suspects, most)]
         yield _sorted(one for one in many if one[0] > 0)
         yield _sorted(one for one in many if one[0] == UNSEEN)
