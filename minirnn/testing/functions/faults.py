@@ -6,7 +6,7 @@ said; simpler mistakes come first.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, permutations
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ import numpy as np
 
 from minirnn.testing.functions.calls import Function, Result, Values
 from minirnn.testing.functions.comparing import Compared
+from minirnn.testing.functions.explaining import alike, lacks
 from minirnn.testing.functions.leaves import Array, leaves_of, numbers_in
 
 SIGN, FACTOR, TRANSPOSED, TERM, UNSUMMED, MEAN, OVERWRITTEN, EARLIER, STALE, CHANGED, SWAPPED, AXIS, SHAPE, UNKNOWN = (
@@ -34,6 +35,7 @@ SIGN, FACTOR, TRANSPOSED, TERM, UNSUMMED, MEAN, OVERWRITTEN, EARLIER, STALE, CHA
     "unknown",
 )
 NEAR = 1e-6  # of the largest entry: how near an explanation must come to a gradient
+ENTRIES = 200  # that are looked at where an explanation is looked for
 SLICES = 40  # of an output along one axis that are told apart
 
 
@@ -138,7 +140,7 @@ def _explained(g: Array, one: Compared, scene: Scene, *, quick: bool) -> Explana
         return TERM, "the derivative is 0: what is returned is one term too many"
     said = _as_a_whole(g, d, scene)
     if said is None and not quick:
-        said = _by_outputs(g, one.jacobian, scene) or _by_quotients(g, d, scene)
+        said = _by_outputs(g, one.jacobian, scene) or _by_quantities(g, d, scene)
     return said or (UNKNOWN, "it differs, by none of the usual patterns")
 
 
@@ -278,82 +280,15 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) < 4 else f"{names[0]} to {names[-1]}"
 
 
-# ---------------------------------------------------------------------- factors that are at hand
-
-FORMS: dict[str, Callable[[Array], Array]] = {
-    "{}": lambda s: s,
-    "(1 - {})": lambda s: 1 - s,
-    "(1 - {}²)": lambda s: 1 - s * s,
-    "{0} (1 - {0})": lambda s: s * (1 - s),
-    "{}²": lambda s: s * s,
-    "2 {}": lambda s: 2 * s,
-    "exp({})": np.exp,
-    "tanh({})": np.tanh,
-    "(1 - tanh²({}))": lambda s: 1 - np.tanh(s) ** 2,
-    "σ({})": lambda s: 0.5 * np.tanh(0.5 * s) + 0.5,
-    "({} > 0)": lambda s: (s > 0).astype(float),
-    "√{}": np.sqrt,
-    "cos({})": np.cos,
-    "sin({})": np.sin,
-}
+# ---------------------------------------------------------------------- factors and terms that are at hand
 
 
-class Part(NamedTuple):
-    """A factor in words, its values, the quantity it is made of, and how many steps earlier it is."""
-
-    words: str
-    value: Array
-    of: str
-    form: str
-    shift: int
-
-
-def _factors(scene: Scene, shape: tuple[int, ...]) -> list[Part]:
-    """Factors that fit a gradient of this shape: of quantities that broadcast to it, and a step earlier or later."""
-    parts: list[Part] = [Part("", np.ones(shape), "", "", 0)]
-    for name, array in [*scene.quantities, *_with_axes(scene.quantities, shape)]:
-        try:
-            whole = np.broadcast_to(array, shape)
-        except ValueError:
-            continue
-        with np.errstate(all="ignore"):
-            for form, make in FORMS.items():
-                value = make(whole)
-                if np.isfinite(value).all():
-                    parts.append(Part(form.format(name), value, name, form, 0))
-        for shift in (1, -1):
-            if len(shape) > 1 and 1 < shape[0] == len(whole):
-                word = f"{name} of a step {'earlier' if shift == 1 else 'later'}"
-                parts.append(Part(word, np.roll(whole, shift, 0), name, "{}", shift))
-    return parts
-
-
-def _with_axes(quantities: Sequence[Quantity], shape: tuple[int, ...]) -> Iterator[Quantity]:
-    """Quantities of fewer axes as columns."""
-    for name, array in quantities:
-        if array.ndim and array.ndim == len(shape) - 1 and array.shape == shape[:-1]:
-            yield Quantity(name, array[..., None])
-
-
-def _by_quotients(g: Array, d: Array, scene: Scene) -> Explanation | None:
-    """The derivative with a factor left out, one too many, or one for another."""
-    parts = _factors(scene, d.shape)
-    said: list[tuple[int, Explanation]] = []
-    for a in parts:
-        if a.words and np.ptp(a.value) and equal(g, d * a.value):
-            said.append((0, (FACTOR, f"{a.words} is one factor too many")))
-        if a.words and np.ptp(a.value) and equal(g * a.value, d):
-            said.append((0, (FACTOR, f"the factor {a.words} is missing")))
-        if a.words and equal(g * a.value, -d) and np.ptp(a.value):
-            said.append((2, (SIGN, f"the sign is wrong, and the factor {a.words} is missing")))
-    for a in parts if not said else ():
-        ga = g * a.value
-        for b in parts:
-            if a.words == b.words or not a.words or not b.words or not equal(ga, d * b.value):
-                continue
-            words = f"{b.words} stands where {a.words} belongs"
-            if a.of == b.of and a.shift != b.shift:
-                said.append((1, (EARLIER, words)))
-            else:
-                said.append((3 if a.form == b.form else 4, (FACTOR, words)))
-    return min(said, key=lambda one: one[0])[1] if said else None
+def _by_quantities(g: Array, d: Array, scene: Scene) -> Explanation | None:
+    """The derivative with a factor or a term left out, or one factor for another."""
+    known = [(f"d{leaf.name}", dy) for leaf, dy in zip(scene.result.leaves, scene.dys, strict=True)]
+    known += [(q.words, q.array) for q in scene.quantities]
+    some = np.random.default_rng(0).permutation(d.size)[:ENTRIES]
+    known = [(name, a[some]) for name, a in alike(known, d.shape)]
+    several = lacks(g.ravel()[some], d.ravel()[some], known, lambda _: True)
+    lack = min(several, key=lambda one: one.cost, default=None)
+    return None if lack is None else (FACTOR if lack.sign == "*" else TERM, lack.words)
