@@ -6,6 +6,7 @@ factor too few, too many or mistaken, a term too few or too many, one quantity f
 """
 
 import re
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -15,6 +16,8 @@ from minirnn.testing.changes import EARLIER, FACTOR, SIGN, SUM, SWAPPED, TERM, C
 from minirnn.testing.formulas import Formulas
 from minirnn.testing.recording import Ref, Value
 
+SECONDS = 0.7  # of processor time, for two changes of one line
+LEAST = 1.0  # what a change costs
 CONSTANTS = (0.5, 2.0, 0.25, 4.0, -0.5, -2.0)
 
 
@@ -39,7 +42,10 @@ class Expressions(Formulas):
             if q.cost < 0.7 and q.words != "1":
                 words = f"the factor {q.words} is missing"
                 tries.append((Change(2.0 + q.cost, FACTOR, words, line), self.over(target, q.value)))
-        for first, rest in tries:
+        latest = time.process_time() + SECONDS
+        for first, rest in sorted(tries, key=lambda one: one[0].cost):
+            if time.process_time() > latest or (best and first.cost + LEAST >= sum(c.cost for c in best)):
+                break
             second = self.explain(node, rest)
             if second and second.cost < 4 and (not best or first.cost + second.cost < sum(c.cost for c in best)):
                 best = [first, second]

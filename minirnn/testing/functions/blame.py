@@ -277,7 +277,8 @@ class _Trial:
             if not A[~self.known].any() and not A[self.wrong].any():
                 return Suspect(value, None if delta.any() else 0)
             if A[~self.known].any():  # it reaches what has another shape than it must
-                return Suspect(value, None)
+                spoils = A[self.known & ~self.wrong].any()
+                return Suspect(value, None if spoils else int(A[~self.known].any(axis=1).sum()), n)
             step, good = self._solved(A, self.right - now)
             after = self._with(k, delta + step)
             for _ in range(HALVES):

@@ -9,6 +9,7 @@ import random
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from minirnn.testing.differences import EPS, SAFETY, differentiate
 from minirnn.testing.functions.leaves import Array
 
+WITHIN = ContextVar("WITHIN", default=False)  # whether random numbers are the same already
 STEP, FINE = 1e-30, 2.0**-30
 ROUGHLY = 1e-5  # of a derivative: how near a difference must come to a complex step beside its own error
 NO_COMPLEX = (  # how functions refuse complex numbers; torch raises RuntimeError
@@ -77,12 +79,18 @@ def agree(exact: Array, near: Slope) -> bool | None:
 
 @contextmanager
 def frozen() -> Iterator[None]:
-    """Inside, NumPy's and Python's own random numbers are the same every time; afterwards as if nothing had been."""
-    state, old = np.random.get_state(), random.getstate()  # noqa: NPY002 - the generator that others draw from
+    """Inside, NumPy's and Python's own random numbers are the same every time; afterwards as if nothing had been.
+
+    Within another one the numbers begin again, and are put back with that one's: that takes a tenth of the time.
+    """
+    state = None if WITHIN.get() else (np.random.get_state(), random.getstate())  # noqa: NPY002 - others draw from it
+    token = WITHIN.set(True)
     np.random.seed(0)  # noqa: NPY002
     random.seed(0)
     try:
         yield
     finally:
-        np.random.set_state(state)  # noqa: NPY002
-        random.setstate(old)
+        WITHIN.reset(token)
+        if state is not None:
+            np.random.set_state(state[0])  # noqa: NPY002
+            random.setstate(state[1])

@@ -287,7 +287,8 @@ def _by_quantities(g: Array, d: Array, scene: Scene) -> Explanation | None:
     """The derivative with a factor or a term left out, or one factor for another."""
     known = [(f"d{leaf.name}", dy) for leaf, dy in zip(scene.result.leaves, scene.dys, strict=True)]
     known += [(q.words, q.array) for q in scene.quantities]
-    some = np.random.default_rng(0).permutation(d.size)[:ENTRIES]
+    differ = np.flatnonzero(g != d)  # of a large array only a part of the derivative is known
+    some = np.random.default_rng(0).permutation(differ)[:ENTRIES]
     known = [(name, a[some]) for name, a in alike(known, d.shape)]
     several = lacks(g.ravel()[some], d.ravel()[some], known, lambda _: True)
     lack = min(several, key=lambda one: one.cost, default=None)

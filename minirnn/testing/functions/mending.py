@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from minirnn.testing.functions.blame import NEAR, Answer, Make, Suspect, suspects_of
+from minirnn.testing.functions.derivatives import frozen
 from minirnn.testing.functions.edits import FREE, NUMBER, far, likely
 from minirnn.testing.functions.faults import SWAPPED, UNKNOWN
 from minirnn.testing.functions.lacking import lacking
@@ -88,7 +89,7 @@ def mend(
     search = _Search(code, plain(function), point, points, extra, deadline)
     found: list[Mend] = []
     while len(found) < MOST:
-        with warnings.catch_warnings(), np.errstate(all="ignore"), little_more():
+        with warnings.catch_warnings(), np.errstate(all="ignore"), little_more(), frozen():
             warnings.simplefilter("ignore")
             best = search.best()
         if best is None:
@@ -199,18 +200,20 @@ class _Search:
         One that mends a part, or is far-fetched, is held against those of the next tiers that are nearer.
         """
         best: Choice | None = None
+        at_first = False  # whether it is of a line that could be to blame
         for k, tries in enumerate(several):
             for edit, suspect in tries:
                 if _now() > end:
                     return best
                 likely = edit.cost - ALIKE * (suspect is not None)  # of others none is tried that costs more
-                if best is not None and (k >= CHEAP or not best.left) and likely >= best.cost:
+                if best is not None and (at_first or not best.left) and likely >= best.cost:
                     continue
                 choice = self._tried(edit, suspect, at, before)
                 if choice is not None and (best is None or choice[-2:] < best[-2:]):
                     best = choice
             if best is not None and (k >= CHEAP if best.left else best.cost < SURE):
                 return best
+            at_first = best is not None and k == CHEAP - 1
         return best
 
     def blamed(self) -> list[Mend]:
@@ -336,10 +339,10 @@ class _Search:
         """Edits with how many results each could make right, and with the value that it is of."""
         for statement, several in edits:
             own = [one for one in suspects if one.value.statement is statement]
-            inside = [(_ids(one.value.node), one) for one in own]
+            owners = {id(node): one for one in own for node in ast.walk(one.value.node)}
             of_line = most if any((one.mends or 0) >= most for one in own) else UNSEEN
             for edit in several:
-                of = next((one for ids, one in inside if _is_of(edit, one, ids)), None)
+                of = _owner(edit, own, owners)
                 yield of_line if of is None else UNSEEN if of.mends is None else of.mends, edit, of
 
 
@@ -363,13 +366,13 @@ def _names(wrong: Wrong | None) -> set[str]:
     return {name for name, _ in wrong or ()}
 
 
-def _ids(node: ast.AST) -> set[int]:
-    return {id(one) for one in ast.walk(node)}
-
-
-def _is_of(edit: Edit, suspect: Suspect, ids: set[int]) -> bool:
-    """Whether an edit changes the expression of a value, and nothing else."""
-    return all(id(node) in ids or _puts(node, name, new, suspect) for node, name, new in edit.nodes)
+def _owner(edit: Edit, own: Sequence[Suspect], owners: dict[int, Suspect]) -> Suspect | None:
+    """The value whose expression an edit changes, and nothing else; ``owners`` are those of nodes within one."""
+    found = [
+        owners.get(id(node)) or next((one for one in own if _puts(node, name, new, one)), None)
+        for node, name, new in edit.nodes
+    ]
+    return found[0] if all(one is found[0] for one in found) else None
 
 
 def _puts(node: Any, name: str, new: Any, suspect: Suspect) -> bool:
@@ -380,9 +383,7 @@ def _puts(node: Any, name: str, new: Any, suspect: Suspect) -> bool:
     if value.at is None:
         return True
     before = getattr(node, name)
-    return len(new) == len(before) and all(
-        a is b for k, (a, b) in enumerate(zip(new, before, strict=True)) if k != value.at
-    )
+    return len(new) == len(before) and all(new[k] is before[k] for k in range(len(new)) if k != value.at)
 
 
 def _unequal(one: Answer) -> Iterable[int]:
