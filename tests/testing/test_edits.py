@@ -10,7 +10,9 @@ from minirnn.core.backend import Array
 from minirnn.testing import check
 from minirnn.testing.functions.calls import Function
 from minirnn.testing.functions.comparing import Check
+from minirnn.testing.functions.derivatives import frozen
 from minirnn.testing.functions.edits import far, likely
+from minirnn.testing.functions.explaining import lacks
 from minirnn.testing.functions.faults import TERM
 from minirnn.testing.functions.missing import missing
 from minirnn.testing.functions.places import statements_of
@@ -119,3 +121,47 @@ def test_a_penalty_that_is_lost_is_a_missing_term() -> None:
     assert fault.pattern == TERM
     assert "0.1 theta" in fault.words
     assert report.remarks == ()  # on x, of which no gradient was asked for
+
+
+def test_what_one_array_lacks_to_be_another_is_said_in_words() -> None:
+    x, y, dy = X[0], X[1], X[2]
+    known = [("x", x), ("y", y), ("dy", dy)]
+
+    def words(said: Array, needed: Array, stands: str = "") -> set[str]:
+        return {one.words for one in lacks(said, needed, known, lambda text: text == stands)}
+
+    assert "the factor (1 - y) is missing" in words(dy * x, dy * x * (1 - y))
+    assert "the term dy * x is missing" in words(y, y + dy * x)
+    assert "the term -dy is missing" in words(y, y - dy)
+    assert "(1 - y ** 2) belongs where (1 - y) stands" in words(dy * (1 - y), dy * (1 - y**2), "y")
+    assert words(y, y + 1e-4 * x * np.exp(dy)) == set()
+
+
+def test_frozen_numbers_begin_again_within_and_are_put_back_outside() -> None:
+    np.random.seed(3)  # noqa: NPY002 - as many people do
+    then = np.random.rand()  # noqa: NPY002
+    np.random.seed(3)  # noqa: NPY002
+    with frozen():
+        first = np.random.rand()  # noqa: NPY002
+        with frozen():
+            assert np.random.rand() == first  # noqa: NPY002
+    assert np.random.rand() == then  # noqa: NPY002
+
+
+def test_of_a_large_array_it_is_said_what_a_part_of_it_lacks() -> None:
+    big = RNG.normal(size=(60, 60))  # too large for a search, and for all of its derivative
+    report = check(lambda x: (x * np.tanh(x), x), lambda dy, x: dy * np.tanh(x), big, raises=False)
+    (fault,) = report.faults
+    assert (fault.pattern, fault.words) == (TERM, "the term dy * x * (1 - np.tanh(x) ** 2) is missing")
+
+
+def test_a_loop_in_the_wrong_order_does_not_hide_another_mistake() -> None:
+    def backward(dy: Array, x: Array, h0: Array) -> tuple[Array, Array]:
+        dx, dh = np.zeros(x.shape), np.zeros(h0.shape)
+        for t in range(len(x)):  # the first mistake
+            dx[t] = dy[t] - dh  # the second
+            dh = 0.5 * dx[t]
+        return dx, dh
+
+    report = check(carry, backward, X, X[0], raises=False)
+    assert "for t in range(len(x)):  # the first mistake" in {fault.source for fault in report.faults}
