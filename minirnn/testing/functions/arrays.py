@@ -27,7 +27,6 @@ def of_arrays(place: Place, known: Vocabulary) -> Replacements:
         for k, text in enumerate(SUMS):
             new = parsed(f"({text_of(node)}).sum({text})")
             yield 0.8 + 0.02 * k, UNSUMMED, f"it has to be summed: .sum({text})", new
-        yield 1.6, TRANSPOSED, "its order must be reversed", parsed(f"({text_of(node)})[::-1]")
     if place.is_argument and isinstance(node, ast.Name):
         yield 0.95, EARLIER, f"the order of {node.id} must be reversed", parsed(f"{node.id}[::-1]")
     if isinstance(node, ast.Subscript):
@@ -47,8 +46,6 @@ def _transposes(place: Place) -> Replacements:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
         swapped = ast.BinOp(transposed(node.right), ast.MatMult(), transposed(node.left))
         yield 0.8, TRANSPOSED, f"the transposed product is needed: {text_of(swapped)}", swapped
-        turned = ast.BinOp(node.right, ast.MatMult(), node.left)
-        yield 1.5, TRANSPOSED, f"the product is the wrong way round: {text_of(turned)}", turned
     if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Mult, ast.MatMult)):
         yield from _in_another_order(node, node.left, node.right)
     if isinstance(node, ast.Attribute) and node.attr == "T":

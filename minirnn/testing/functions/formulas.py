@@ -74,7 +74,6 @@ def far(place: Place, known: Vocabulary) -> Replacements:
             yield 1.8, TERM, f"the term {text} is missing", ast.BinOp(node, ast.Add(), parsed(text))
         for size in () if operand else (*([text] if is_size(text) else ()), f"len({text})", f"{text}.size"):
             yield 1.5, MEAN, f"it must be divided by {size}", ast.BinOp(node, ast.Div(), parsed(size))
-            yield 1.7, MEAN, f"it must be multiplied by {size}", ast.BinOp(node, ast.Mult(), parsed(size))
 
 
 def is_size(text: str) -> bool:

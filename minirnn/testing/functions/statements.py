@@ -30,12 +30,8 @@ def of_statements(place: Place, known: Vocabulary) -> Iterator[Replacement]:
 
 def _of_assignment(node: ast.Assign, target: ast.expr) -> Iterator[Replacement]:
     if isinstance(target, (ast.Subscript, ast.Name, ast.Attribute)) and not isinstance(node.value, ast.Constant):
-        for cost, op, words in (
-            (1.0, ast.Add(), "added to: += in place of ="),
-            (1.1, ast.Mult(), "multiplied: *= in place of ="),
-        ):
-            new = ast.AugAssign(copy.deepcopy(target), op, node.value)
-            yield cost, OVERWRITTEN, f"{text_of(target)} must be {words}", new
+        plus = ast.AugAssign(copy.deepcopy(target), ast.Add(), node.value)
+        yield 1.0, OVERWRITTEN, f"{text_of(target)} must be added to: += in place of =", plus
     if isinstance(target, ast.Subscript) and ":" not in text_of(target.slice):
         words = "an index that repeats must be added every time: np.add.at"
         yield 1.1, OVERWRITTEN, words, _added_at(target, node.value)
@@ -79,8 +75,6 @@ def _of_range(node: ast.Call, known: Vocabulary) -> Iterator[Replacement]:
     function, args = node.func, node.args
     if len(args) >= 2:
         yield 0.9, TERM, "the first steps are left out", ast.Call(function, [args[1], *args[2:]], [])
-        more = ast.BinOp(args[0], ast.Sub(), ast.Constant(1))
-        yield 1.0, TERM, "a step is left out at the start", ast.Call(function, [more, *args[1:]], [])
     for k, arg in enumerate(args):
         if isinstance(arg, ast.BinOp) and isinstance(arg.op, (ast.Sub, ast.Add)):
             new = [*args[:k], arg.left, *args[k + 1 :]]

@@ -51,7 +51,6 @@ def backwards(steps: ast.AST) -> Replacement:
 
 def in_a_line(statement: Place, known: Vocabulary) -> Iterator[Edit]:
     """Two names, numbers or slices of a statement in one another's place; a name for another throughout."""
-    yield from _in_other_blocks(statement)
     node = statement.node
     if not isinstance(node, (ast.Assign, ast.AugAssign, ast.Return)) or node.value is None:
         return
@@ -81,34 +80,6 @@ def _throughout(statement: Place, known: Vocabulary) -> Iterator[Edit]:
             if other != name and other.isidentifier():
                 words = f"{other} belongs where {name} stands"
                 yield Edit(1.3, FACTOR, words, nodes[0].lineno, tuple((node, "id", other) for node in nodes))
-
-
-def _in_other_blocks(place: Place) -> Iterator[Edit]:
-    """Two lines that fill an array, ``a[:n] = x`` and ``a[n:] = y``, in the other order."""
-    if place.at is None:
-        return
-    two = getattr(place.parent, place.field)[place.at : place.at + 2]
-    assigned = [one.targets[0] for one in two if isinstance(one, ast.Assign)]
-    targets = [one for one in assigned if isinstance(one, ast.Subscript)]
-    if len(targets) < 2 or text_of(targets[0].value) != text_of(targets[1].value):
-        return
-    axis, other = (_cut(one.slice) for one in targets)
-    if axis is None or axis != other:
-        return
-    x, y = (text_of(one.value) for one in two)
-    lead = ":, " * axis
-    indexed = [parsed(f"a[{lead}{text}]") for text in (f":np.shape({y})[{axis}]", f"np.shape({y})[{axis}]:")]
-    slices = [one.slice for one in indexed if isinstance(one, ast.Subscript)]
-    changes = [(one, "value", other.value) for one, other in zip(two, two[::-1], strict=True)]
-    changes += [(target, "slice", new) for target, new in zip(targets, slices, strict=True)]
-    yield Edit(0.9, SWAPPED, f"{y} comes first, and then {x}", two[0].lineno, tuple(changes))
-
-
-def _cut(index: ast.expr) -> int | None:
-    """The axis along which an index has a start or an end, and not both."""
-    parts = index.elts if isinstance(index, ast.Tuple) else [index]
-    cut = [isinstance(one, ast.Slice) and (one.lower is None) != (one.upper is None) for one in parts]
-    return cut.index(True) if any(cut) else None
 
 
 def between_lines(tree: ast.Module) -> Iterator[Edit]:
