@@ -151,21 +151,18 @@ class _Cell:
     def _forward(self) -> Result:
         name = f"{self.name}.forward"
 
-        def compare(sizes: Sizes, point: int, edited: Callable[..., Any] | None) -> Sequence[Answer] | Finding:
+        def call(function: Callable[..., Any], sizes: Sizes, point: int) -> Any:
             one, x, h = self.drawn(sizes, point)
-            (right,) = self.kind.formula(one, x, h)
-            try:
-                y = (edited or self.cell.forward)(one, x.copy(), h.copy())
-            except Exception as error:  # noqa: BLE001 - a student's code may raise anything
-                return of_error(error, self.file, name)
-            if y is None or y is NotImplemented:
-                return Finding(name, UNFILLED, "nothing is computed yet: it returns None")
+            return function(one, x.copy(), h.copy())
+
+        def answers(y: Any, sizes: Sizes, point: int) -> Sequence[Answer]:
+            (right,) = self.kind.formula(*self.drawn(sizes, point))
             return [Answer("h_t", y, right)]
 
         usual = self.kind.usual
         extra = [f"self.{name}" for name in vars(self.drawn(usual)[0]) if name[:1] in "Wb"]
         words, every = self._words, ascending(len(self.kind.sizes))
-        task = Task(name, COURSE, self.cell.forward, compare, usual, every, words, POINTS, extra)
+        task = Task(name, COURSE, self.file, self.cell.forward, call, answers, usual, every, words, POINTS, extra)
         return judge_outputs(task)[0]
 
     # ------------------------------------------------------------------ backward

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from types import ModuleType
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from minirnn.testing.courses.exercises import copied
-from minirnn.testing.courses.findings import RETURNS, UNFILLED, Finding, Result, of_error
+from minirnn.testing.courses.findings import RETURNS, Finding, Result, of_error
 from minirnn.testing.courses.limits import TimeUpError, quiet, seconds
 from minirnn.testing.courses.outputs import Sizes, Task, hopeless, judge_outputs
 from minirnn.testing.functions.blame import Answer
@@ -193,26 +193,25 @@ def _judged(cell: Any, method: str, file: str) -> Result:
     except (Exception, TimeUpError) as error:  # noqa: BLE001 - a student's code may raise anything
         return Result(name, COURSE, "wrong", (of_error(error, file, name),))
 
-    def compare(sizes: Sizes, point: int, edited: Callable[..., Any] | None) -> Sequence[Answer] | Finding:
-        given = arguments_of(method, sizes, point)
-        right, names = _right_of(method, given)
-        one = copy.deepcopy(made)
-        try:
-            if method == "backward":
-                one.forward(*copied(given))
-                returned = (edited or cell.backward)(one)
-            else:
-                returned = (edited or function)(one, *copied(given))
-        except Exception as error:  # noqa: BLE001 - as above
-            return of_error(error, file, name)
-        if returned is None or returned is NotImplemented:
-            return Finding(name, UNFILLED, "nothing is computed yet: it returns None")
+    @cache
+    def right(sizes: Sizes, point: int) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+        return _right_of(method, arguments_of(method, sizes, point))
+
+    def call(function: Callable[..., Any], sizes: Sizes, point: int) -> Any:
+        given, one = copied(arguments_of(method, sizes, point)), copy.deepcopy(made)
+        if method == "backward":
+            one.forward(*given)
+            return function(one)
+        return function(one, *given)
+
+    def answers(returned: Any, sizes: Sizes, point: int) -> Sequence[Answer] | Finding:
+        expected, names = right(sizes, point)
         if len(names) > 1 and (not isinstance(returned, (tuple, list)) or len(returned) != len(names)):
             return Finding(name, RETURNS, f"it must return {' and '.join(names)}")
         values = returned if len(names) > 1 else (returned,)
         return [
             Answer(what, np.asarray(y, dtype=float) if _numbers(y) else y, np.asarray(d, dtype=float))
-            for what, y, d in zip(names, values, right, strict=True)
+            for what, y, d in zip(names, values, expected, strict=True)
         ]
 
     extra = ["self.BLANK"]
@@ -225,9 +224,7 @@ def _judged(cell: Any, method: str, file: str) -> Result:
     every = [s for s in product(*(range(1, 4) for _ in usual)) if s[-1] > 1]
     every.sort(key=lambda sizes: (sum(sizes), sizes))
     words = partial(_words, method)
-    return judge_outputs(Task(name, COURSE, function, compare, usual, every, words, tolerance=TOLERANCE, extra=extra))[
-        0
-    ]
+    return judge_outputs(Task(name, COURSE, file, function, call, answers, usual, every, words, 2, extra, TOLERANCE))[0]
 
 
 def _numbers(y: Any) -> bool:

@@ -6,7 +6,7 @@ W_x, W_h and b of each gate, then W_hq and b_q.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from minirnn.recurrent.networks import GRU, LSTM
 from minirnn.testing.courses.exercises import ascending, copied, function_in, zeroed
-from minirnn.testing.courses.findings import RETURNS, UNFILLED, Finding, Result, of_error
+from minirnn.testing.courses.findings import RETURNS, Finding, Result
 from minirnn.testing.courses.outputs import Sizes, Task, judge_outputs
 from minirnn.testing.functions.blame import Answer
 from minirnn.testing.functions.leaves import Array
@@ -89,20 +89,19 @@ def by_minirnn(network: Network, inputs: Array, state: tuple[Any, ...], params: 
 def _outputs(module: ModuleType, network: Network, file: str) -> Result:
     function, name = getattr(module, network.name), network.name
 
-    known: dict[tuple[Sizes, int], tuple[Array, list[Array]]] = {}
+    @cache
+    def right(sizes: Sizes, point: int) -> tuple[Array, list[Array]]:
+        return by_minirnn(network, *drawn(network, sizes, point))
 
-    def compare(sizes: Sizes, point: int, edited: Callable[..., Any] | None) -> Sequence[Answer] | Finding:
-        arguments = drawn(network, sizes, point)
-        try:
-            returned = (edited or function)(*copied(arguments))
-        except Exception as error:  # noqa: BLE001 - a student's code may raise anything
-            return of_error(error, file, name)
-        if (sizes, point) not in known:
-            known[sizes, point] = by_minirnn(network, *arguments)
-        return _compared(network, returned, arguments, *known[sizes, point])
+    def call(function: Callable[..., Any], sizes: Sizes, point: int) -> Any:
+        return function(*copied(drawn(network, sizes, point)))
+
+    def answers(returned: Any, sizes: Sizes, point: int) -> Sequence[Answer] | Finding:
+        return _compared(network, returned, (1 if point > 1 else sizes[0], sizes[1]), *right(sizes, point))
 
     states = 1 if name == "gru" else 2
-    result, _ = judge_outputs(Task(name, COURSE, function, compare, USUAL, ascending(4), _words, 4 + states))
+    task = Task(name, COURSE, file, function, call, answers, USUAL, ascending(4), _words, 4 + states)
+    result, _ = judge_outputs(task)
     return replace(result, notes=("its gradient is autograd's, and is not judged",)) if result.ok else result
 
 
@@ -113,17 +112,15 @@ def _words(sizes: Sizes) -> str:
 
 
 def _compared(
-    network: Network, returned: Any, arguments: tuple[Any, ...], right: Array, states: list[Array]
+    network: Network, returned: Any, steps: tuple[int, int], right: Array, states: list[Array]
 ) -> Sequence[Answer] | Finding:
-    if returned is None:
-        return Finding(network.name, UNFILLED, "nothing is computed yet: it returns None")
     if not isinstance(returned, tuple) or len(returned) != 2:
         return Finding(network.name, RETURNS, "it must return the outputs and the state")
     outputs, last = returned
     if isinstance(outputs, list):
         outputs = np.concatenate(outputs, axis=0) if outputs else np.zeros((0, 0))
     array = np.asarray(outputs)
-    if array.ndim == 3 and array.shape[:2] == arguments[0].shape[:2]:
+    if array.ndim == 3 and array.shape[:2] == steps:
         array = array.reshape(-1, array.shape[2])
     if not isinstance(last, (tuple, list)) or len(last) != len(states):
         return Finding("state", RETURNS, f"it must be a tuple of {len(states)}; it is {type(last).__name__}")
@@ -136,36 +133,32 @@ def _state(module: ModuleType, network: Network, file: str) -> Result:
     count = 1 if network.name == "gru" else 2
     function, name = getattr(module, network.initial), network.initial
 
-    def compare(sizes: Sizes, _: int, edited: Callable[..., Any] | None) -> Sequence[Answer] | Finding:
-        try:
-            state = (edited or function)(*sizes, None)
-        except Exception as error:  # noqa: BLE001 - a student's code may raise anything
-            return of_error(error, file, name)
+    def answers(state: Any, sizes: Sizes, _: int) -> Sequence[Answer] | Finding:
         if not isinstance(state, (tuple, list)) or len(state) != count:
             return Finding(name, RETURNS, f"it must return a tuple of {count} arrays")
         return [Answer("state", y, np.zeros(sizes)) for y in state]
 
-    words = "batch_size {}, num_hiddens {}".format
-    return judge_outputs(Task(name, COURSE, function, compare, (2, 3), ascending(2), lambda at: words(*at)))[0]
+    call = lambda function, sizes, _: function(*sizes, None)  # noqa: E731
+    words = partial(_sized, "batch_size")
+    return judge_outputs(Task(name, COURSE, file, function, call, answers, (2, 3), ascending(2), words))[0]
 
 
 def _parameters(module: ModuleType, networks: list[Network], file: str) -> Result:
     """Whether get_params returns parameters of the shapes that the network needs."""
-    name, function = "get_params", module.get_params
 
-    def compare(sizes: Sizes, _: int, edited: Callable[..., Any] | None) -> Sequence[Answer] | Finding:
-        try:
-            params = (edited or function)(*sizes)
-        except Exception as error:  # noqa: BLE001 - a student's code may raise anything
-            return of_error(error, file, name)
+    def answers(params: Any, sizes: Sizes, _: int) -> Sequence[Answer] | Finding:
         several = [shapes_of(network, *sizes) for network in networks]
         came = list(params) if isinstance(params, (list, tuple)) else []
         needed = next((one for one in several if len(one) == len(came)), several[0])
         number = Answer("the number of parameters", np.array(len(came)), np.array(float(len(needed))))
         return [number, *(_shaped(f"parameter {k}", came[k : k + 1], shape) for k, shape in enumerate(needed))]
 
-    words = "vocab_size {}, num_hiddens {}".format
-    return judge_outputs(Task(name, COURSE, function, compare, (3, 5), ascending(2), lambda at: words(*at)))[0]
+    name, words, call = "get_params", partial(_sized, "vocab_size"), lambda function, sizes, _: function(*sizes)
+    return judge_outputs(Task(name, COURSE, file, module.get_params, call, answers, (3, 5), ascending(2), words))[0]
+
+
+def _sized(first: str, sizes: Sizes) -> str:
+    return f"{first} {sizes[0]}, num_hiddens {sizes[1]}"
 
 
 def _shaped(name: str, one: list[Any], shape: tuple[int, ...]) -> Answer:

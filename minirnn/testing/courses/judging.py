@@ -44,32 +44,22 @@ class Pair(NamedTuple):
 def judge_forward(exercise: Exercise, pair: Pair) -> tuple[Result, Callable[..., Any] | None]:
     """Whether the forward pass computes what the course says, for any sizes; where it was mended, what it is then."""
 
-    def compare(sizes: tuple[int, ...], point: int, edited: Callable[..., Any] | None) -> Sequence[Answer] | Finding:
-        arguments = exercise.arguments(sizes, point)
-        try:
-            returned = (edited or pair.forward)(*copied(arguments))
-        except Exception as error:  # noqa: BLE001 - a student's code may raise anything
-            return of_error(error, pair.file, exercise.forward)
-        return compared(exercise, returned, arguments)
+    def call(function: Callable[..., Any], sizes: tuple[int, ...], point: int) -> Any:
+        return function(*copied(exercise.arguments(sizes, point)))
 
-    task = Task(
-        exercise.forward,
-        exercise.course,
-        pair.forward,
-        compare,
-        exercise.usual,
-        ascending(len(exercise.sizes)),
-        partial(_words, exercise, pair),
-        exercise.points,
-    )
-    return judge_outputs(task)
+    def answers(returned: Any, sizes: tuple[int, ...], point: int) -> Sequence[Answer] | Finding:
+        return compared(exercise, returned, exercise.arguments(sizes, point))
+
+    name, words, every = exercise.forward, partial(_words, exercise, pair), ascending(len(exercise.sizes))
+    whose, points = (name, exercise.course, pair.file), exercise.points
+    return judge_outputs(Task(*whose, pair.forward, call, answers, exercise.usual, every, words, points))
 
 
 def compared(exercise: Exercise, returned: Any, arguments: tuple[Any, ...]) -> Sequence[Answer] | Finding:
     """What was returned beside what must be."""
     right = exercise.formula(*arguments)
     count, name = len(right) + 1, exercise.forward
-    if returned is None or (isinstance(returned, tuple) and (not returned or returned[0] is None)):
+    if isinstance(returned, tuple) and (not returned or returned[0] is None):
         return Finding(name, UNFILLED, "nothing is computed yet: it returns None")
     last = "the cache" if exercise.form == "cache" else "the gradient"
     if not isinstance(returned, tuple) or len(returned) != count:

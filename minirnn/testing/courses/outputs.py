@@ -7,7 +7,17 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from minirnn.testing.courses.findings import RAISES, RETURNS, SLOW, UNFILLED, VALUE, Finding, Result, with_lines
+from minirnn.testing.courses.findings import (
+    RAISES,
+    RETURNS,
+    SLOW,
+    UNFILLED,
+    VALUE,
+    Finding,
+    Result,
+    of_error,
+    with_lines,
+)
 from minirnn.testing.courses.limits import LIMIT, TimeUpError, quiet, seconds
 from minirnn.testing.functions.blame import Answer, Make
 from minirnn.testing.functions.faults import SHAPE
@@ -18,17 +28,21 @@ SEARCH = 0.3  # seconds for the smallest input
 CONFIRM = 0.08  # and for one that shows what the usual sizes do not
 TOLERANCE = 1e-8  # relative to the largest number: what students compute is float64
 Sizes: TypeAlias = tuple[int, ...]
-# what a function, or an edited one in its place, returns at sizes and a point; or why that cannot be compared
-Compare: TypeAlias = Callable[[Sizes, int, Callable[..., Any] | None], Sequence[Answer] | Finding]
 
 
 class Task(NamedTuple):
-    """A function to be judged: ``extra`` are operands that an edit of its source may use."""
+    """A function to be judged.
+
+    ``call`` calls it, or an edited one, at sizes and a point; ``answers`` holds what it returns against what it must
+    return there, or says why that cannot be compared.  ``extra`` are operands that an edit of its source may use.
+    """
 
     name: str
     course: str
+    file: str
     function: Callable[..., Any]
-    compare: Compare
+    call: Callable[[Callable[..., Any], Sizes, int], Any]
+    answers: Callable[[Any, Sizes, int], Sequence[Answer] | Finding]
     usual: Sizes
     ascending: Sequence[Sizes]
     words: Callable[[Sizes], str]
@@ -36,9 +50,19 @@ class Task(NamedTuple):
     extra: Sequence[str] = ()
     tolerance: float = TOLERANCE
 
+    def compare(self, sizes: Sizes, point: int, make: Make | None = None) -> Sequence[Answer] | Finding:
+        """What the function, or one that is made of it, says, beside what it must; or why that cannot be compared."""
+        try:
+            returned = self.call(self.function if make is None else make(self.function), sizes, point)
+        except Exception as error:  # noqa: BLE001 - a student's code may raise anything
+            return of_error(error, self.file, self.name)
+        if returned is None or returned is NotImplemented:
+            return Finding(self.name, UNFILLED, "nothing is computed yet: it returns None")
+        return self.answers(returned, sizes, point)
+
     def difference(self, sizes: Sizes) -> Finding | None:
         """How the function differs from the course's at these sizes; None where it does not."""
-        compared = self.compare(sizes, 0, None)
+        compared = self.compare(sizes, 0)
         if isinstance(compared, Finding):
             return compared
         found = (unequal(*one, tolerance=self.tolerance) for one in compared)
@@ -71,7 +95,7 @@ def judge_outputs(task: Task) -> tuple[Result, Callable[..., Any] | None]:
 
 
 def _values(task: Task, sizes: Sizes, point: int, make: Make | None) -> Sequence[Answer]:
-    compared = task.compare(sizes, point, None if make is None else make(task.function))
+    compared = task.compare(sizes, point, make)
     return () if isinstance(compared, Finding) else compared
 
 

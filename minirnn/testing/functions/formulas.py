@@ -99,6 +99,9 @@ def _of_operator(node: ast.BinOp) -> Replacements:
         pattern = MEAN if is_size(right) else FACTOR
         yield 0.7, pattern, f"it must not be divided by {right}", node.left
         yield 1.4, FACTOR, f"{right} must multiply", ast.BinOp(node.left, ast.Mult(), node.right)
+    if isinstance(node.op, ast.Pow) and isinstance(node.left, ast.BinOp) and isinstance(node.left.op, ast.Sub):
+        inner = parsed(f"{text_of(node.left.left)} - {text_of(node.left.right)} ** {right}")
+        yield 1.1, FACTOR, f"{text_of(inner)} belongs where {text_of(node)} stands", inner
 
 
 def _of_number(value: float, place: Place) -> Replacements:
@@ -132,6 +135,7 @@ def _of_quantity(node: ast.expr, place: Place, known: Vocabulary) -> Replacement
         yield 1.2, FACTOR, f"(1 - {text}) belongs where {text} stands", rest
     if isinstance(parent, ast.BinOp) and not isinstance(parent.op, (ast.Pow, ast.MatMult)):
         yield 0.9, FACTOR, f"{text} must be squared", ast.BinOp(node, ast.Pow(), ast.Constant(2))
+    if isinstance(parent, ast.BinOp) and not isinstance(parent.op, ast.MatMult):
         yield from _in_functions(node, known)
 
 
@@ -164,7 +168,7 @@ def _extended(node: ast.expr, place: Place, known: Vocabulary) -> Replacements:
     if not (place.is_whole or place.is_argument or (operand and isinstance(node, QUANTITIES))):
         return
     if not operand:
-        yield 1.9, SIGN, f"the sign of {text} is wrong", ast.UnaryOp(ast.USub(), node)
+        yield 2.0, SIGN, f"the sign of {text} is wrong", ast.UnaryOp(ast.USub(), node)
     for name in known.names:
         of = parsed(name)
         product = ast.BinOp(of, ast.Mult(), node) if place.is_argument else ast.BinOp(node, ast.Mult(), of)

@@ -234,6 +234,8 @@ def _where_it_is_built(edit: Edit, tree: ast.Module) -> Edit | None:
         or not _is_product(one.right)
     ):
         return None
+    if isinstance(old, ast.BinOp) and isinstance(old.op, ast.Add):  # it is one term of several there
+        return None
     base = text_of(node.target if isinstance(node, ast.AugAssign) else one.left)
     added = [one for one in statements_of(tree) if isinstance(one.node, ast.AugAssign) and one.at is not None]
     if not any(_more(one.node, base, ast.Add) for one in added if isinstance(one.node, ast.stmt)):
