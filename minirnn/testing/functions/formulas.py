@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator, Sequence
 
-from minirnn.testing.functions.faults import EARLIER, FACTOR, MEAN, SIGN, TERM
+from minirnn.testing.functions.faults import EARLIER, FACTOR, MEAN, SIGN, SWAPPED, TERM
 from minirnn.testing.functions.places import QUANTITIES, Place, Replacement, is_gradient, parsed, text_of
 from minirnn.testing.functions.vocabulary import FEW, Vocabulary
 
@@ -91,6 +91,12 @@ def _of_operator(node: ast.BinOp) -> Replacements:
         yield 0.5, SIGN, f"the sign of {right} is wrong", ast.BinOp(node.left, other, node.right)
         yield 1.2, TERM, f"the term {right} is one too many", node.left
         yield 1.3, TERM, f"the term {left} is one too many", node.right
+    if isinstance(node.op, ast.Add) and all(_is_product(term) for term in (node.left, node.right)):
+        one, two = node.left, node.right
+        assert isinstance(one, ast.BinOp)
+        assert isinstance(two, ast.BinOp)
+        new = ast.BinOp(_times(two.left, one.right), ast.Add(), _times(one.left, two.right))
+        yield 0.9, SWAPPED, f"{text_of(one.left)} and {text_of(two.left)} are swapped", new
     if isinstance(node.op, ast.Mult):
         yield 0.9, FACTOR, f"the factor {right} is one too many", node.left
         yield 0.9, FACTOR, f"the factor {left} is one too many", node.right
@@ -102,6 +108,14 @@ def _of_operator(node: ast.BinOp) -> Replacements:
     if isinstance(node.op, ast.Pow) and isinstance(node.left, ast.BinOp) and isinstance(node.left.op, ast.Sub):
         inner = parsed(f"{text_of(node.left.left)} - {text_of(node.left.right)} ** {right}")
         yield 1.1, FACTOR, f"{text_of(inner)} belongs where {text_of(node)} stands", inner
+
+
+def _is_product(node: ast.expr) -> bool:
+    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult)
+
+
+def _times(one: ast.expr, other: ast.expr) -> ast.expr:
+    return ast.BinOp(one, ast.Mult(), other)
 
 
 def _of_number(value: float, place: Place) -> Replacements:

@@ -13,6 +13,7 @@ from minirnn.testing.functions.leaves import Array
 from minirnn.testing.functions.places import Edit, is_gradient, parsed, text_of
 
 UNPACKED = 0.1  # by which an edit of one of several values of a line is less likely
+USED = 0.1  # by which an edit is likelier that uses a quantity of the line
 LEAST = 4  # entries that must be known
 
 
@@ -28,18 +29,22 @@ def lacking(suspect: Suspect, operands: Sequence[str]) -> Iterator[Edit]:
     known = [(text, a) for text in operands if isinstance(a := _value(text, space), np.ndarray)]
     certainly = [(text, a[certain]) for text, a in alike(known, value.shape)]
 
-    def stands(text: str) -> bool:
-        return re.search(rf"(?<![\w.]){re.escape(text)}(?!\w)", here) is not None
+    def stands(text: str, where: str = here) -> bool:
+        return re.search(rf"(?<![\w.]){re.escape(text)}(?!\w)", where) is not None
 
-    yield from (_edit(suspect, lack) for lack in lacks(said[certain], needed[certain], certainly, stands))
+    for lack in lacks(said[certain], needed[certain], certainly, stands):
+        used = any(stands(text) and stands(text, lack.text) for text, _ in certainly)
+        yield _edit(suspect, lack, lack.cost - USED * used)
     if 0 < value.ndim < 3 and certain.all():
         rest = (needed - said).reshape(value.shape)
         products = (text for text, product in _products(known, value.shape) if near(product, rest))
-        yield from (_edit(suspect, Lack("+", text)) for text in products)
+        yield from (_edit(suspect, lack, lack.cost) for lack in (Lack("+", text) for text in products))
 
 
-def _edit(suspect: Suspect, lack: Lack) -> Edit:
-    value, cost, line = suspect.value, lack.cost, suspect.value.node.lineno
+def _edit(suspect: Suspect, lack: Lack, cost: float) -> Edit:
+    value, line = suspect.value, suspect.value.node.lineno
+    if lack.sign == "*":  # it comes last
+        line = value.node.end_lineno or line
     new: Any = parsed(f"a {lack.sign} ({lack.text})" if lack.sign == "*" else f"a {lack.sign} {lack.text}")
     if lack.of:
         new = parsed(f"a * (({lack.text}) / ({lack.of}))")

@@ -5,7 +5,9 @@ Their line is the one before which the statement belongs.
 
 import ast
 import copy
+import re
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 from minirnn.testing.functions.faults import TERM
 from minirnn.testing.functions.places import Edit, Place, index_of, is_gradient, statements_of, text_of
@@ -34,6 +36,40 @@ def missing(tree: ast.Module, known: Vocabulary) -> Iterator[Edit]:
                 texts += [(1.7, text) for text in _products(target, block, place.at, known)]
         for cost, text in texts:
             yield _after(block, place.at, place, text, cost)
+    yield from _like_others(tree, known)
+
+
+def _like_others(tree: ast.Module, known: Vocabulary) -> Iterator[Edit]:
+    """A line that adds to a list, or to an attribute that no line adds to, as others do: with one name for another."""
+    lines = [(one, base) for one in statements_of(tree) if one.at is not None and (base := _added_to(one.node))]
+    added = {base for _, base in lines}
+    without = [one for one in known.operands if one.startswith("self.d") and one not in added]
+    for (place, base), (other, its) in product(lines, lines):
+        texts = list(_with_other_names(other.node, known.names)) if base == its or without else []
+        if isinstance(place.node, ast.AugAssign):  # beside the line that uses the same gradient
+            own = {name for name in _names(place.node) if is_gradient(name)}
+            texts = [text.replace(its, one, 1) for one in without for text in texts if own & _names(ast.parse(text))]
+        assert place.at is not None
+        for text in texts if isinstance(place.node, ast.AugAssign) or base == its else ():
+            yield _after(getattr(place.parent, place.field), place.at, place, text, 1.6)
+
+
+def _added_to(node: ast.AST) -> str:
+    """The list that a statement appends to, or the attribute that it adds to; "" of others."""
+    if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Attribute):
+        return text_of(node.target)
+    function = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
+    return text_of(function.value) if isinstance(function, ast.Attribute) and function.attr == "append" else ""
+
+
+def _with_other_names(statement: ast.AST, names: Sequence[str]) -> Iterator[str]:
+    """A statement as it is, and with one of its names replaced by another."""
+    text = text_of(statement)
+    yield text
+    for one in sorted(_names(statement) & set(names)):
+        for other in names:
+            if other != one and is_gradient(other) == is_gradient(one):
+                yield re.sub(rf"(?<![\w.]){one}(?!\w)", other, text)
 
 
 def _rest_of(target: ast.Subscript) -> Iterator[str]:
@@ -196,7 +232,9 @@ def _reads(loop: ast.AST, name: str) -> int:
 def instead(edit: Edit, tree: ast.Module) -> Edit | None:
     """A line that is missing, in place of a term or factor in one: where other lines add or multiply so already."""
     node, field, new = edit.nodes[0]
-    if len(edit.nodes) > 1 or edit.free:
+    old = getattr(new, "left", None)
+    of_several = edit.pattern == TERM and isinstance(old, ast.BinOp) and isinstance(old.op, ast.Add)
+    if len(edit.nodes) > 1 or edit.free or of_several:
         return None
     built = _where_it_is_built(edit, tree)
     place = next((one for one in statements_of(tree) if one.node is node), None)
@@ -233,8 +271,6 @@ def _where_it_is_built(edit: Edit, tree: ast.Module) -> Edit | None:
         or one.left is not old
         or not _is_product(one.right)
     ):
-        return None
-    if isinstance(old, ast.BinOp) and isinstance(old.op, ast.Add):  # it is one term of several there
         return None
     base = text_of(node.target if isinstance(node, ast.AugAssign) else one.left)
     added = [one for one in statements_of(tree) if isinstance(one.node, ast.AugAssign) and one.at is not None]

@@ -56,8 +56,9 @@ def plain(function: Any) -> Any:
 
 
 def attributes_of(one: Any) -> list[str]:
-    """Attributes of an object that are arrays, as its methods write them."""
-    return [f"self.{name}" for name, value in vars(one).items() if isinstance(value, np.ndarray)]
+    """Attributes of an object that are arrays, as its methods write them; gradients come last."""
+    names = [name for name, value in vars(one).items() if isinstance(value, np.ndarray)]
+    return [f"self.{name}" for name in sorted(names, key=lambda name: name[:1] == "d")]
 
 
 def compiled(code: Code) -> types.CodeType:

@@ -58,9 +58,10 @@ def in_a_line(statement: Place, known: Vocabulary) -> Iterator[Edit]:
     names = [one for one in parts if isinstance(one, ast.Name) and one.id not in ("np", "self")]
     numbers = [one for one in parts if isinstance(one, ast.Constant)]
     slices = [one for one in parts if isinstance(one, ast.Subscript) and ":" in text_of(one.slice)]
-    fields = [(one, "id") for one in names], [(one, "value") for one in numbers], [(one, "slice") for one in slices]
-    for several in fields:
-        for (one, field), (other, _) in combinations(several[:IN_LINE], 2):
+    own = [one for one in parts if isinstance(one, ast.Attribute) and text_of(one.value) == "self"]
+    fields = ((names, "id"), (own, "attr"), (numbers, "value"), (slices, "slice"))
+    for several, field in fields:
+        for one, other in combinations(several[:IN_LINE], 2):
             values = getattr(one, field), getattr(other, field)
             texts = [text_of(value) if isinstance(value, ast.AST) else str(value) for value in values]
             if texts[0] != texts[1]:

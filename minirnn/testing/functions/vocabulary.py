@@ -29,7 +29,9 @@ class Vocabulary(NamedTuple):
     def of(cls, tree: ast.Module, extra: Sequence[str] = ()) -> Self:
         """The vocabulary of a function; ``extra`` are operands that it may use beside its own."""
         operands = list(dict.fromkeys([*operands_of(tree), *extra]))
-        names = [one for one in operands[:NAMES] if one.isidentifier() or one.startswith("self.") or "['" in one]
+        read = {text_of(node) for node in ast.walk(tree) if isinstance(getattr(node, "ctx", None), ast.Load)}
+        usable = [one for one in operands if not one.startswith("self.d") or one in read]  # else only to be added to
+        names = [one for one in usable[:NAMES] if one.isidentifier() or one.startswith("self.") or "['" in one]
         called = {text_of(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)} - {TURN}
         targets = [node.target for node in ast.walk(tree) if isinstance(node, ast.For)]
         counted = chain.from_iterable(one.elts if isinstance(one, ast.Tuple) else [one] for one in targets)
