@@ -37,7 +37,7 @@ NETWORKS = (
     Network("lstm", "init_lstm_state", LSTM, "ifoc", {"i": "i", "f": "f", "o": "o", "c": "g"}),
 )
 ORDER = {"gru": "rzn", "lstm": "ifgo"}
-USUAL = (4, 2, 3, 5)  # T, B, V, H
+USUAL = (3, 2, 3, 4)  # T, B, V, H
 
 
 def graded(module: ModuleType, file: str, progress: Callable[[str], None]) -> list[Result]:
@@ -61,14 +61,15 @@ def shapes_of(network: Network, V: int, H: int) -> list[tuple[int, ...]]:
 
 
 def drawn(network: Network, sizes: Sizes, point: int = 0) -> tuple[Any, ...]:
-    """Inputs, a state and params; from the third point on there is one step, and inputs or a state are 0."""
+    """Inputs, a state and params; from the third point on there is one step, and a state or inputs are 0."""
     T, B, V, H = sizes
     if point > 1:
         T = 1
     rng = np.random.default_rng([point if point < 2 else 0, *sizes])
     state = tuple(rng.normal(size=(B, H)) for _ in range(1 if network.name == "gru" else 2))
     arguments = rng.normal(size=(T, B, V)), state, [rng.normal(size=shape) for shape in shapes_of(network, V, H)]
-    return arguments if point < 3 else zeroed(arguments, point - 3)
+    zeros = {2 + k: one for k, one in enumerate([*range(1, 1 + len(state)), 0])}
+    return zeroed(arguments, zeros[point]) if point in zeros else arguments
 
 
 def by_minirnn(network: Network, inputs: Array, state: tuple[Any, ...], params: list[Any]) -> tuple[Array, list[Array]]:
