@@ -9,6 +9,16 @@ import numpy as np
 from minirnn.testing.functions.leaves import Array
 from minirnn.testing.functions.places import is_gradient
 
+FUNCTIONS = (
+    "{} ** 2",
+    "2 * {}",
+    "np.sqrt({})",
+    "np.exp({})",
+    "np.sin({})",
+    "np.cos({})",
+    "({} > 0)",
+    "1 / (1 + np.exp(-{}))",
+)
 FORMS = ("{}", "(1 - {})", "(1 - {} ** 2)", "{0} * (1 - {0})", "np.tanh({})", "(1 - np.tanh({}) ** 2)")
 NEAR = 1e-6  # of the largest entry
 MOST = 16  # quantities of which products are made
@@ -36,9 +46,14 @@ class Lack(NamedTuple):
         return 1.9 if self.of else 1.5 + 0.05 * self.text.count(" * ")
 
 
-def lacks(said: Array, needed: Array, known: Known, stands: Callable[[str], bool]) -> Iterator[Lack]:
-    """What makes ``said`` what is ``needed``, all in one row; ``stands`` says which quantities are used there."""
-    forms = [(form.format(text), _of(form, value), text) for text, value in known for form in FORMS]
+def lacks(
+    said: Array, needed: Array, known: Known, stands: Callable[[str], bool], functions: Sequence[str] = ()
+) -> Iterator[Lack]:
+    """What makes ``said`` what is ``needed``, all in one row; ``stands`` says which quantities are used there.
+
+    ``functions`` are forms in which quantities may stand beside ``FORMS``.
+    """
+    forms = [(form.format(text), _of(form, value), text) for text, value in known for form in (*FORMS, *functions)]
     words, numbers = ["", *(text for text, _, _ in forms)], np.array([np.ones_like(said), *(a for _, a, _ in forms)])
     pairs = list(combinations_with_replacement(range(len(words)), 2))
     one, other = (np.array(k) for k in zip(*pairs, strict=True))

@@ -15,7 +15,7 @@ import numpy as np
 
 from minirnn.testing.functions.calls import Function, Result, Values
 from minirnn.testing.functions.comparing import Compared
-from minirnn.testing.functions.explaining import alike, lacks
+from minirnn.testing.functions.explaining import FUNCTIONS, alike, lacks
 from minirnn.testing.functions.leaves import Array, leaves_of, numbers_in
 
 SIGN, FACTOR, TRANSPOSED, TERM, UNSUMMED, MEAN, OVERWRITTEN, EARLIER, STALE, CHANGED, SWAPPED, AXIS, SHAPE, UNKNOWN = (
@@ -290,6 +290,6 @@ def _by_quantities(g: Array, d: Array, scene: Scene) -> Explanation | None:
     differ = np.flatnonzero(g != d)  # of a large array only a part of the derivative is known
     some = np.random.default_rng(0).permutation(differ)[:ENTRIES]
     known = [(name, a[some]) for name, a in alike(known, d.shape)]
-    several = lacks(g.ravel()[some], d.ravel()[some], known, lambda _: True)
+    several = lacks(g.ravel()[some], d.ravel()[some], known, lambda _: True, FUNCTIONS)
     lack = min(several, key=lambda one: one.cost, default=None)
     return None if lack is None else (FACTOR if lack.sign == "*" else TERM, lack.words)
