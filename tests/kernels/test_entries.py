@@ -143,6 +143,17 @@ def test_a_product_with_a_matrix_in_blocks(kind: str, rows: int, K: int, N: int,
     np.testing.assert_array_equal(a @ M[:, low:high], wanted[:, low:high])
 
 
+@every_kind
+def test_few_rows_take_several_panels_at_once(kind: str) -> None:
+    """As many groups of panels as there can be, and panels that are left."""
+    rng = np.random.default_rng(0)
+    for rows in (1, 2, 3, 4):
+        for N in (128, 200, 256, 420):
+            a, W = drawn(rng, rows, 7), drawn(rng, 7, N)
+            wanted = MODELS[kind](0.0, a, W)
+            np.testing.assert_array_equal(a @ BlockedMatrix.of(W, kind, backend=NUMBA), wanted)
+
+
 @pytest.mark.usefixtures("eager")
 @every_kind
 def test_the_bits_depend_on_neither_threads_nor_other_rows(kind: str) -> None:
