@@ -56,7 +56,9 @@ def store_quads(typingctx, value, target, j):
 
     def codegen(context, builder, sig, args):
         value, target, j = args
-        nearest = called(builder, f"llvm.rint.v{value.type.count}f32", [value], value.type)
+        none = whole(value.type, 0.0)  # of NaN there is no integer, not even any one
+        finite = builder.select(builder.fcmp_ordered("ord", value, value), value, none)
+        nearest = called(builder, f"llvm.rint.v{value.type.count}f32", [finite], value.type)
         integers = builder.fptosi(nearest, ir.VectorType(ir.IntType(32), value.type.count))
         moved = builder.add(integers, whole(integers.type, OFFSET))
         quads = builder.trunc(moved, ir.VectorType(ir.IntType(8), value.type.count))

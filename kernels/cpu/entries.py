@@ -11,13 +11,14 @@ past k stand zeros.  A row on the left of a product has entries, too, side by si
 uint8, else numbers.
 
 bf16: a pair's products are added one after the other, its second first.  So does ``vdpbf16ps``, and where a processor
-lacks it, two multiply-adds of widened numbers give the same bits (but of numbers below 2**-126, for which the
+lacks it, two multiply-adds of widened numbers give the same bits (but of numbers and sums below 2**-126, for which the
 instruction takes 0).
 
 int8: a row's numbers are divided by its factor, the largest of them over 127, rounded, and 128 is added.  Products are
-summed in int32, which they cannot leave, from -128 times the sum of the column on; then the sum is multiplied by the
-column's scale and the row's factor.  A panel has two more lines for it, the scales (float32) and what sums begin with
-(int32), and a row one more entry, its factor.  Without ``vpdpbusd`` the same integers are added (``multiplying.py``).
+summed in int32, modulo 2**32, from -128 times the sum of the column on: their sum cannot leave it.  It is multiplied by
+the column's scale and the row's factor.  A panel has two more lines for it, the scales (float32) and what sums begin
+with (int32), and a row one more entry, its factor.  Without ``vpdpbusd`` the same integers are added
+(``multiplying.py``).
 """
 
 from llvmlite import ir
