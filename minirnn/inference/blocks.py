@@ -248,7 +248,7 @@ def quantized_rows(a: Array) -> tuple[Array, Array]:
     """
     limit = np.float32(min(LARGEST, INT32 // (LARGEST * max(1, a.shape[1]))))
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        most = np.abs(a).max(axis=1, keepdims=True, initial=0)
+        most = np.abs(a).max(axis=1, keepdims=True)
         up = np.where(most > SMALLEST, limit / most, np.float32(0))
         factors = np.where(np.isfinite(a).all(axis=1, keepdims=True), most / limit, np.float32(np.nan))
         return np.rint(a * up).astype(np.float64), factors
