@@ -67,21 +67,21 @@ def furthest(n: int) -> float:
     return float(np.sqrt(max(1.0, 2 * np.log(max(n, 1)))))
 
 
-def compare(found: Arrays, reference: Arrays, contestant: str = SUBJECT) -> tuple[float, str]:
+def compare(results: Arrays, reference: Arrays, contestant: str = SUBJECT) -> tuple[float, str]:
     """The largest error over all arrays, and the name of the array it is in; inf for what is not comparable.
 
     A NaN or an infinity is no agreement, nor is a name or a shape that differs.
     """
-    if found.keys() != reference.keys():
-        differing = ", ".join(sorted(found.keys() ^ reference.keys()))
+    if results.keys() != reference.keys():
+        differing = ", ".join(sorted(results.keys() ^ reference.keys()))
         return float("inf"), f"the set of arrays ({differing})"
     measure = spread if contestant in NARROW else worst
     error, where = 0.0, ""
     for name, expected in reference.items():
-        if found[name].shape != expected.shape:
+        if results[name].shape != expected.shape:
             return float("inf"), f"the shape of {name}"
         with np.errstate(invalid="ignore"):  # inf - inf is NaN, which is no agreement
-            one = measure(found[name].astype(np.float64) - expected, expected)
+            one = measure(results[name].astype(np.float64) - expected, expected)
         if not np.isfinite(one):
             return float("inf"), name
         if not where or one > error:

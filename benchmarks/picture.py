@@ -14,8 +14,8 @@ FASTER, SLOWER = "#2a7f62", "#b5523b"
 
 def compared(rows: Sequence[Row]) -> list[tuple[str, Ratio]]:
     """Label and ratio of each case, in float32 and in whatever else was timed."""
-    found = [(row, numbers, row.fastest_in(numbers)) for row in rows for numbers in OURS]
-    return [(f"{row.label}{f' {name}' * (name != F4)}", ratio) for row, name, ratio in found if ratio is not None]
+    ratios = [(row, numbers, row.fastest_in(numbers)) for row in rows for numbers in OURS]
+    return [(f"{row.label}{f' {name}' * (name != F4)}", ratio) for row, name, ratio in ratios if ratio is not None]
 
 
 def draw(results: Results, path: Path) -> bool:

@@ -66,12 +66,12 @@ def admit(contestant: Contestant, case: Case, reference: Arrays, limit: float, p
     """Prepare ``case`` and compare; the standing is ``timed``, without samples yet, where the two agree."""
     try:
         contestant.prepare(case)
-        found = contestant.check()
-        error, where = compare(found, reference, contestant.name)
+        outputs = contestant.check()
+        error, where = compare(outputs, reference, contestant.name)
         if not error <= limit:
             reason = f"{where} is off by {error:.1e}, bound {limit:.1e}"
             return Standing("wrong", reason, error, where, limit)
-        if contestant.name in NARROW and compare(found, reference)[0] <= bound(case):
+        if contestant.name in NARROW and compare(outputs, reference)[0] <= bound(case):
             raise UnsupportedError("rounds nothing here: its results are those of float32")
         return Standing("timed", "", error, where, limit, contestant.calibrate(pace.sample))
     except UnsupportedError as unsupported:

@@ -26,8 +26,8 @@ def show(results: Results, console: Console) -> int:
         narrow = [narrow_table(kind, threads, rows, names, numbers) for numbers in OURS if numbers != F4]
         if not any(narrow) or {name for name in names if name not in NARROW} != {SUBJECT}:  # whose times those have
             console.print(table(kind, threads, rows, names))
-        for found in filter(None, narrow):
-            console.print(found)
+        for one in filter(None, narrow):
+            console.print(one)
     peaks(results, console)
     for means in (mean_table(results), narrow_mean_table(results)):
         if means:
@@ -53,35 +53,35 @@ def peaks(results: Results, console: Console) -> None:
 def start(kind: str, threads: int, remark: str, rows: Sequence[Row], names: Sequence[str]) -> tuple[Table, list[str]]:
     """A table with columns for those of ``names`` that take part, and these."""
     title = f"{kind}, {threads} thread{'s' * (threads > 1)}{remark}, median {WORDS[kind]}, % of the instruction's peak"
-    found = Table(title=title, title_justify="left")
-    found.add_column("case", no_wrap=True)
+    lines = Table(title=title, title_justify="left")
+    lines.add_column("case", no_wrap=True)
     taking_part = {name for row in rows for name, s in row.standings.items() if s.status != "unsupported"}
     shown = [name for name in names if name in taking_part]
     for name in shown:
-        found.add_column(name, justify="right", no_wrap=True)
-    return found, shown
+        lines.add_column(name, justify="right", no_wrap=True)
+    return lines, shown
 
 
 def table(kind: str, threads: int, rows: Sequence[Row], names: Sequence[str]) -> Table:
     """The cases of one kind, in float32."""
-    found, shown = start(kind, threads, "", rows, [name for name in names if name not in NARROW])
+    lines, shown = start(kind, threads, "", rows, [name for name in names if name not in NARROW])
     if kind == "long":
-        found.add_column("√T for all, time", no_wrap=True)
-        found.add_column("left by forward", no_wrap=True)
+        lines.add_column("√T for all, time", no_wrap=True)
+        lines.add_column("left by forward", no_wrap=True)
     else:
-        found.add_column("fastest peer / minirnn", no_wrap=True)
-        found.add_column("torch / minirnn", no_wrap=True)
+        lines.add_column("fastest peer / minirnn", no_wrap=True)
+        lines.add_column("torch / minirnn", no_wrap=True)
     weighed = any(row.memory for row in rows)
     if weighed:
-        found.add_column("grows by MiB", no_wrap=True)
+        lines.add_column("grows by MiB", no_wrap=True)
     for row in rows:
         cells = [cell(kind, row, row.standings.get(name), row.share(name)) for name in shown]
         if kind == "long":
             ratios = [Text(", ".join(words)) for words in price(row)]
         else:
             ratios = [ratio(row.fastest, name=True), ratio(row.against(TORCH))]
-        found.add_row(row.label, *cells, *ratios, *([memory(row)] if weighed else []))
-    return found
+        lines.add_row(row.label, *cells, *ratios, *([memory(row)] if weighed else []))
+    return lines
 
 
 def narrow_table(kind: str, threads: int, rows: Sequence[Row], names: Sequence[str], numbers: str) -> Table | None:
@@ -90,14 +90,14 @@ def narrow_table(kind: str, threads: int, rows: Sequence[Row], names: Sequence[s
     rows = [row for row in rows if any(s.status != "unsupported" for n, s in row.standings.items() if n in named)]
     if not rows:
         return None
-    found, shown = start(kind, threads, f", in {numbers}", rows, [SUBJECT, *named])
+    lines, shown = start(kind, threads, f", in {numbers}", rows, [SUBJECT, *named])
     (ours,) = OURS[numbers]
-    found.add_column(f"fastest peer / {ours}", no_wrap=True)
-    found.add_column(f"minirnn / {ours}", no_wrap=True)
+    lines.add_column(f"fastest peer / {ours}", no_wrap=True)
+    lines.add_column(f"minirnn / {ours}", no_wrap=True)
     for row in rows:
         cells = [cell(kind, row, row.standings.get(name), row.share(name)) for name in shown]
-        found.add_row(row.label, *cells, ratio(row.fastest_in(numbers), name=True), ratio(row.gain.get(numbers)))
-    return found
+        lines.add_row(row.label, *cells, ratio(row.fastest_in(numbers), name=True), ratio(row.gain.get(numbers)))
+    return lines
 
 
 def cell(kind: str, row: Row, standing: Standing | None, share: float | None) -> Text:
@@ -160,13 +160,13 @@ def mean_table(results: Results) -> Table | None:
 
 def narrow_mean_table(results: Results) -> Table | None:
     """The same over minirnn in fewer bits; and what they gain over float32."""
-    found = Table(title="geometric means in fewer bits, each over minirnn in the same", title_justify="left")
+    lines = Table(title="geometric means in fewer bits, each over minirnn in the same", title_justify="left")
     for heading in ("kind", "threads", "in", "fastest peer", "minirnn in float32", "cases"):
-        found.add_column(heading, justify="left" if heading in ("kind", "in") else "right")
+        lines.add_column(heading, justify="left" if heading in ("kind", "in") else "right")
     for means in results.narrow_means():
         cells = [NONE if value is None else f"{value:.2f}" for value in (means.fastest, means.gain)]
-        found.add_row(means.kind, f"{means.threads}", means.arithmetic, *cells, f"{means.cases}")
-    return found if found.rows else None
+        lines.add_row(means.kind, f"{means.threads}", means.arithmetic, *cells, f"{means.cases}")
+    return lines if lines.rows else None
 
 
 def remarks(results: Results, console: Console) -> None:

@@ -54,11 +54,11 @@ def quantised(model: bytes, case: Case) -> bytes:
         before, after = Path(folder, "before.onnx"), Path(folder, "after.onnx")
         before.write_bytes(model)
         quantize_dynamic(before, after, per_channel=True, weight_type=QuantType.QInt8)
-        found = after.read_bytes()
-    operators = {node.op_type for node in onnx.load_from_string(found).graph.node}
+        narrow = after.read_bytes()
+    operators = {node.op_type for node in onnx.load_from_string(narrow).graph.node}
     if case.cell.upper() in operators:
         raise UnsupportedError(f"quantize_dynamic leaves {case.cell.upper()} as it is")
-    return found
+    return narrow
 
 
 def stream(session: Any, case: Case, arrays: Arrays, names: list[str]) -> Job:

@@ -73,10 +73,10 @@ def quantised(module: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is deprecated; its successor, another package, has no recurrent layers
         quantize: Any = torch.ao.quantization.quantize_dynamic
-        (found,) = quantize(torch.nn.Sequential(module), dtype=torch.qint8)  # it changes what a module holds
-    if isinstance(found, type(module)):
+        (narrow,) = quantize(torch.nn.Sequential(module), dtype=torch.qint8)  # it changes what a module holds
+    if isinstance(narrow, type(module)):
         raise UnsupportedError(f"quantize_dynamic leaves {type(module).__name__} as it is")
-    return found
+    return narrow
 
 
 def training(case: Case, arrays: Arrays, context: Context = nullcontext) -> Job:

@@ -55,21 +55,8 @@ def single(x, D, W, h, R, U, N, joint, b, v, g, stride, u, H, share, last_first)
             if j < joint:
                 product(as_left(h, U), R, at(U, j), N, width, R, n, out, stride, out, stride, rows, 0)
             else:
-                product(
-                    as_left(h, U),
-                    R,
-                    at(U, j),
-                    N,
-                    width,
-                    R,
-                    n,
-                    at(v, j - joint),
-                    0,
-                    at(u, j - joint),
-                    N - joint,
-                    rows,
-                    0,
-                )
+                bias, apart = at(v, j - joint), at(u, j - joint)
+                product(as_left(h, U), R, at(U, j), N, width, R, n, bias, 0, apart, N - joint, rows, 0)
 
 
 @long

@@ -4,7 +4,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from minirnn.kernels.cpu.bfloat16 import HAS_BFLOAT16, as_bfloat, member, whole
+from minirnn.kernels.cpu.bfloat16 import HAS_BFLOAT16, as_bfloat, integer_like, member, whole
 from minirnn.kernels.cpu.entries import COPIED_LEFT, DEPTHS, ENTRY_BYTES, kind_of
 from minirnn.kernels.cpu.memory import load_vector
 from minirnn.kernels.cpu.vectors import (
@@ -85,18 +85,13 @@ def end_sums(builder, total, initial, end, factor, kind):
 def _widened(builder, halves, vec):
     """A float16's bits as float32; without an instruction for it in integers, which does for every finite number."""
     if AARCH64 or "f16c" in FEATURES:
-        return builder.fpext(builder.bitcast(halves, _lanes_like(vec, ir.HalfType())), vec)
-    i32 = _lanes_like(vec, ir.IntType(32))
+        return builder.fpext(builder.bitcast(halves, ir.VectorType(ir.HalfType(), vec.count)), vec)
+    i32 = integer_like(vec, 32)
     bits = builder.zext(halves, i32)
     sign = builder.shl(builder.and_(bits, whole(i32, 0x8000)), whole(i32, 16))
     rest = builder.shl(builder.and_(bits, whole(i32, 0x7FFF)), whole(i32, 13))
     size = builder.fmul(builder.bitcast(rest, vec), whole(vec, 2.0**112))
     return builder.bitcast(builder.or_(builder.bitcast(size, i32), sign), vec)
-
-
-def _lanes_like(vec, element):
-    """LLVM's type of such elements, one or as many as ``vec`` has lanes."""
-    return ir.VectorType(element, vec.count) if isinstance(vec, ir.VectorType) else element
 
 
 def _add_quads(builder, left, right, total):
@@ -126,7 +121,7 @@ def _number(builder, entries, place, kind, vec):
         return entries  # widened when they were loaded
     bits = ir.Constant(place.type, 32 // DEPTHS[kind])
     down = builder.sub(ir.Constant(place.type, 32), builder.mul(builder.add(place, ir.Constant(place.type, 1)), bits))
-    i32 = _lanes_like(vec, ir.IntType(32))
+    i32 = integer_like(vec, 32)
     down = builder.trunc(down, ir.IntType(32))
     down = splat(builder, down, i32) if isinstance(vec, ir.VectorType) else down
     upper = builder.shl(entries, down)  # the number's bits, and those before it
