@@ -141,11 +141,9 @@ class BlockedMatrix:
 
     def on(self, backend: Backend) -> Self:
         """The same matrix for another backend."""
-        return (
-            self
-            if backend == self.backend
-            else self.stored(self.values(), self.scale, transposed=self.transposed, backend=backend)
-        )
+        if backend == self.backend:
+            return self
+        return self.stored(self.values(), self.scale, transposed=self.transposed, backend=backend)
 
     def values(self) -> Array:
         """The stored numbers in their own order, (K, N) or (N, K): of int8 without their scales."""

@@ -53,10 +53,8 @@ class ShortCall:
         self.states, self.directions, self.in_place = facts.states, directions, facts.in_place
         self.facts = facts
         inside = self.output_size * (facts.product * self.gates + bool(facts.matrix) * self.hidden_size)
-        each = 2 / kernels.DEPTHS[self.parameters.entries]
-        self.work = each * sum(
-            one.recurrence.input_size * self.gates + inside for one in self.layers
-        )  # of a row and step
+        each, inputs = 2 / kernels.DEPTHS[self.parameters.entries], [one.recurrence.input_size for one in self.layers]
+        self.work = each * sum(D * self.gates + inside for D in inputs)  # of a row and step
         self.step = each * inside  # of them, what stands inside the scan
         self.idle: dict[tuple[int, int], list[Workspace]] = {}  # by (T, B); a call takes one for itself
 

@@ -67,8 +67,8 @@ class Plan:
         self.rest: tuple[Array | None, int] = None, 0
         slots, chunk = T if save else 1, min(T, max(1, CHUNK // max(1, B * N)))  # steps of P
         # entries: of the gates, of each array beside them; of packed weights, and what each thread has for itself
-        line = N if save else kernels.padded(N, dtype)  # of what is saved by name, gates lie side by side
-        self.gates = 0 if facts.in_place else (T if save else chunk) * B * line
+        stride = N if save else kernels.padded(N, dtype)  # of what is saved by name, gates lie side by side
+        self.gates = 0 if facts.in_place else (T if save else chunk) * B * stride
         self.slots, self.row_z = slots, max(H, R)
         # in inference zones are one row for each zoned state, which is always the same
         shares = [p for p in recurrence.zoneout if p] if facts.inference else []
@@ -132,7 +132,7 @@ class Plan:
                 row_z=0 if facts.inference else self.row_z,
                 line_z=self.row_z if facts.inference else slots * B * self.row_z,
                 Y=row,
-                stride=row if facts.in_place else line,
+                stride=row if facts.in_place else stride,
                 offsets=address(self.offsets),
                 share=self.share,
             ),
